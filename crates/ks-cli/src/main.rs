@@ -1,0 +1,2 @@
+//! The `ks` command.
+fn main() {}

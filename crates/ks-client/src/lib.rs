@@ -1,0 +1,2 @@
+//! The Kernel Streaming client library: filters, pins, typed properties, streams and the graph builder.
+#![forbid(unsafe_code)]

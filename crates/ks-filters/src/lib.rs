@@ -1,0 +1,2 @@
+//! Built-in minidrivers: cameras, microphones, file readers and writers, renderers.
+#![forbid(unsafe_code)]

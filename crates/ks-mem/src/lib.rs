@@ -1,0 +1,1 @@
+//! Sole owner of frame, public-block and shared memory.

@@ -1,0 +1,2 @@
+//! Repository checks, tests, benchmarks and fuzzing.
+fn main() {}
