@@ -1,1 +1,46 @@
-//! Sole owner of frame, public-block and shared memory.
+//! Sole owner of the memory that drivers, clients and peers can see: public blocks at ABI offsets, frame pools and
+//! registered regions.
+//!
+//! This is the only crate of the engine that holds `unsafe`. Two kinds of memory leave it:
+//!
+//! * a [`Block`] is a pinned, zeroed allocation for structures that a driver may read and write at any time (an IRP,
+//!   `KSPIN`, an array of stream headers). It is touched only through accessors that are atomic field by field; no
+//!   reference into it ever exists.
+//! * a [`Frame`] is a piece of a frame buffer. It carries its own borrow state, so a slice of it is handed out only
+//!   while nobody else holds one that could change under it.
+#![warn(missing_docs)]
+
+mod block;
+mod frame;
+mod pool;
+mod region_table;
+mod sync;
+
+pub use block::Block;
+pub use frame::{Frame, FrameRead, FrameWrite, Region};
+pub use pool::{FramePool, PoolSpec};
+pub use region_table::RegionTable;
+
+/// The memory that was asked for cannot be had, or its shape makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// A length of zero, an alignment that is no power of two or above [`MAX_ALIGNMENT`], or a product that overflows.
+    #[error("a region of {frames} x {frame_bytes} bytes aligned to {alignment} cannot be laid out")]
+    Shape {
+        /// Number of frames asked for.
+        frames: usize,
+        /// Bytes of one frame.
+        frame_bytes: usize,
+        /// Alignment of each frame in bytes.
+        alignment: usize,
+    },
+    /// The allocator has no memory for this many bytes.
+    #[error("no memory for {bytes} bytes")]
+    Exhausted {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+}
+
+/// The largest alignment that a frame can have: one page, as the documented `FILE_*_ALIGNMENT` masks end at a page.
+pub const MAX_ALIGNMENT: usize = 4096;
