@@ -1,0 +1,11 @@
+//! Media files and test signals, free of the engine: bytes in, bytes out.
+//!
+//! The minidrivers of this crate wrap what is here; nothing here knows pins, frames or threads.
+
+pub mod audio;
+pub mod error;
+mod file;
+pub mod wav;
+
+pub use error::{FieldError, MediaError, Result};
+pub use file::{Input, Output};
