@@ -5,7 +5,12 @@
 pub mod audio;
 pub mod error;
 mod file;
+mod font;
+pub mod pattern;
+pub mod tone;
+pub mod video;
 pub mod wav;
+pub mod y4m;
 
 pub use error::{FieldError, MediaError, Result};
 pub use file::{Input, Output};

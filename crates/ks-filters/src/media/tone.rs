@@ -1,0 +1,304 @@
+//! Test signals of the test microphone: sine, white noise and silence in every PCM format.
+//!
+//! Every sample follows from its index alone, so a signal can be taken up anywhere and never drifts.
+
+use std::f64::consts::TAU;
+
+use super::audio::{AudioFormat, SampleKind};
+use super::error::FieldError;
+
+/// What a [`Tone`] sounds like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Signal {
+    /// A sine of this frequency, in thousandths of a Hz, the same in all channels; it begins at 0 and rises.
+    Sine {
+        /// The frequency in thousandths of a Hz.
+        frequency_mhz: u64,
+    },
+    /// White noise, evenly distributed, different in each channel, the same for the same seed.
+    Noise {
+        /// Which noise.
+        seed: u64,
+    },
+    /// Nothing.
+    Silence,
+}
+
+impl Signal {
+    /// The usual test tone: 997 Hz, which meets ever new sample values at all common rates.
+    pub const SINE_997_HZ: Self = Self::Sine { frequency_mhz: 997_000 };
+}
+
+/// The level of a test signal if nothing else is asked for, in dB below full scale.
+pub const DEFAULT_LEVEL_DB: f64 = -6.0;
+
+/// A test signal in one format.
+#[derive(Debug)]
+pub struct Tone {
+    format: AudioFormat,
+    signal: Signal,
+    /// The peak value; 1 is full scale.
+    amplitude: f64,
+    /// One whole period of a sine, as blocks; empty if it is too long, or the signal is another.
+    period: Vec<u8>,
+}
+
+/// A period of more blocks, or more bytes, than this is computed anew each time.
+const MAX_PERIOD_BLOCKS: u64 = 192_000;
+const MAX_PERIOD_BYTES: u64 = 2 << 20;
+
+impl Tone {
+    /// Prepares `signal` at `level_db`, the level of its peaks relative to full scale.
+    ///
+    /// # Errors
+    /// Refuses a frequency above half the sample rate, and a level that is no number or above 0 dB.
+    pub fn new(signal: Signal, level_db: f64, format: &AudioFormat) -> Result<Self, FieldError> {
+        if level_db.is_nan() || level_db > 0.0 {
+            return Err(FieldError::new("the level in dB", level_db, "0 or less"));
+        }
+        let mut tone = Self { format: *format, signal, amplitude: 10f64.powf(level_db / 20.0), period: Vec::new() };
+        if let Signal::Sine { frequency_mhz } = signal {
+            let second = tone.second_mhz();
+            if frequency_mhz > second / 2 {
+                let expected = format!("at most half the sample rate of {} Hz", format.sample_rate());
+                let value = frequency_mhz as f64 / 1000.0;
+                return Err(FieldError::new("the frequency in Hz", value, expected));
+            }
+            let blocks = second / greatest_common_divisor(second, frequency_mhz);
+            let bytes = blocks * format.block_bytes() as u64;
+            if blocks <= MAX_PERIOD_BLOCKS && bytes <= MAX_PERIOD_BYTES {
+                let mut period = vec![0; bytes as usize];
+                tone.compute(0, &mut period);
+                tone.period = period;
+            }
+        }
+        Ok(tone)
+    }
+
+    /// The format of the samples.
+    pub fn format(&self) -> &AudioFormat {
+        &self.format
+    }
+
+    /// Fills `out` with as many whole blocks as fit, the first being block `first_block` of the signal; returns their
+    /// bytes. What follows them in `out` is left alone.
+    pub fn fill(&self, first_block: u64, out: &mut [u8]) -> usize {
+        let block_bytes = self.format.block_bytes();
+        let whole_bytes = out.len() - out.len() % block_bytes;
+        let out = &mut out[..whole_bytes];
+        if self.period.is_empty() {
+            self.compute(first_block, out);
+        } else {
+            let period_blocks = (self.period.len() / block_bytes) as u64;
+            let mut start = (first_block % period_blocks) as usize * block_bytes;
+            let mut rest = out;
+            while !rest.is_empty() {
+                let count = rest.len().min(self.period.len() - start);
+                let (head, tail) = rest.split_at_mut(count);
+                head.copy_from_slice(&self.period[start..start + count]);
+                (rest, start) = (tail, 0);
+            }
+        }
+        whole_bytes
+    }
+
+    /// A second in the unit of frequencies: the phase of a sine is a whole number of these parts of a turn.
+    fn second_mhz(&self) -> u64 {
+        u64::from(self.format.sample_rate()) * 1000
+    }
+
+    fn compute(&self, first_block: u64, out: &mut [u8]) {
+        let blocks = out.chunks_exact_mut(self.format.block_bytes());
+        let sample_bytes = self.format.sample_bytes();
+        for (block, index) in blocks.zip(0u64..) {
+            let block_index = first_block.wrapping_add(index);
+            let samples = block.chunks_exact_mut(sample_bytes);
+            match self.signal {
+                Signal::Sine { frequency_mhz } => {
+                    let second = u128::from(self.second_mhz());
+                    let phase = u128::from(block_index) * u128::from(frequency_mhz) % second;
+                    let turn = phase as f64 / second as f64;
+                    let value = (turn * TAU).sin();
+                    samples.for_each(|sample| self.put(value, sample));
+                }
+                Signal::Noise { seed } => {
+                    let first = block_index.wrapping_mul(u64::from(self.format.channels()));
+                    for (sample, channel) in samples.zip(0..) {
+                        self.put(noise(seed, first.wrapping_add(channel)), sample);
+                    }
+                }
+                Signal::Silence => samples.for_each(|sample| self.put(0.0, sample)),
+            }
+        }
+    }
+
+    /// Codes `value`, from -1 to 1, at the tone's amplitude.
+    fn put(&self, value: f64, sample: &mut [u8]) {
+        let value = value * self.amplitude;
+        match (self.format.sample_kind(), sample.len()) {
+            (SampleKind::Float, 8) => sample.copy_from_slice(&value.to_le_bytes()),
+            (SampleKind::Float, _) => sample.copy_from_slice(&(value as f32).to_le_bytes()),
+            (SampleKind::Int, bytes) => {
+                let valid_bits = self.format.valid_bits();
+                let full_scale = ((1i64 << (valid_bits - 1)) - 1) as f64;
+                let unused_bits = self.format.container_bits() - valid_bits;
+                let coded = ((value * full_scale).round() as i64) << unused_bits;
+                // Samples of 8 bits are unsigned with silence at 128.
+                let coded = if bytes == 1 { coded + 128 } else { coded };
+                sample.copy_from_slice(&coded.to_le_bytes()[..bytes]);
+            }
+        }
+    }
+}
+
+/// Sample `index` of the noise `seed`: from -1 to below 1. The finaliser of SplitMix64 over a Weyl sequence.
+fn noise(seed: u64, index: u64) -> f64 {
+    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    // The 53 bits that a double holds.
+    (z >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn formats() -> Vec<AudioFormat> {
+        let mut formats = Vec::new();
+        for channels in [1, 2, 5] {
+            for bits in [8, 16, 24, 32] {
+                formats.push(AudioFormat::int(bits, channels, 44_100).unwrap());
+            }
+            for bits in [32, 64] {
+                formats.push(AudioFormat::float(bits, channels, 44_100).unwrap());
+            }
+        }
+        formats.push(AudioFormat::int(32, 2, 44_100).unwrap().with_valid_bits(24).unwrap());
+        formats
+    }
+
+    fn samples_16(tone: &Tone, first_block: u64, count: usize) -> Vec<i16> {
+        let mut bytes = vec![0; count * 2];
+        assert_eq!(tone.fill(first_block, &mut bytes), count * 2);
+        bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect()
+    }
+
+    #[test]
+    fn a_sine_has_its_level_its_frequency_and_no_offset() {
+        let format = AudioFormat::int(16, 1, 48_000).unwrap();
+        let tone = Tone::new(Signal::SINE_997_HZ, DEFAULT_LEVEL_DB, &format).unwrap();
+        let samples = samples_16(&tone, 0, 48_000);
+        let peak = (32767.0 * 10f64.powf(-0.3)).round() as i16;
+        assert_eq!(samples.iter().max(), Some(&peak));
+        assert_eq!(samples.iter().min(), Some(&-peak));
+        assert_eq!(samples[0], 0);
+        assert_eq!(samples.iter().map(|s| i64::from(*s)).sum::<i64>(), 0);
+        let rises = samples.windows(2).filter(|pair| pair[0] < 0 && pair[1] >= 0).count();
+        assert_eq!(rises, 996);
+        let expected = |n: f64| (f64::from(peak) * (n * 997.0 / 48_000.0 * TAU).sin()).round() as i16;
+        assert!(samples[12_345].abs_diff(expected(12_345.0)) <= 1);
+    }
+
+    #[test]
+    fn a_sine_has_not_drifted_after_a_year() {
+        let format = AudioFormat::int(16, 1, 44_100).unwrap();
+        let year = 44_100 * 86_400 * 365;
+        for frequency_mhz in [997_000, 440_123] {
+            let tone = Tone::new(Signal::Sine { frequency_mhz }, -6.0, &format).unwrap();
+            assert_eq!(samples_16(&tone, 0, 100), samples_16(&tone, year * 1000, 100));
+        }
+    }
+
+    #[test]
+    fn a_signal_in_parts_of_any_size_is_the_signal() {
+        for signal in [Signal::SINE_997_HZ, Signal::Noise { seed: 7 }, Signal::Silence] {
+            for format in formats() {
+                let tone = Tone::new(signal, -3.0, &format).unwrap();
+                let block_bytes = format.block_bytes();
+                let mut whole = vec![0; block_bytes * 1000];
+                tone.fill(43_700, &mut whole);
+                let mut parts = Vec::new();
+                for blocks in [1, 399, 2, 598] {
+                    let mut part = vec![0; block_bytes * blocks + block_bytes - 1];
+                    let first = 43_700 + (parts.len() / block_bytes) as u64;
+                    assert_eq!(tone.fill(first, &mut part), block_bytes * blocks);
+                    parts.extend_from_slice(&part[..block_bytes * blocks]);
+                }
+                assert!(parts == whole, "{signal:?} {format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn silence_is_128_in_8_bits_and_0_elsewhere() {
+        for format in formats() {
+            let tone = Tone::new(Signal::Silence, 0.0, &format).unwrap();
+            let mut bytes = [1; 80];
+            let count = tone.fill(5, &mut bytes);
+            let silence = if format.container_bits() == 8 { 128 } else { 0 };
+            assert!(bytes[..count].iter().all(|byte| *byte == silence), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn full_scale_does_not_overflow() {
+        let format = AudioFormat::int(32, 1, 48_000).unwrap();
+        let signal = Signal::Sine { frequency_mhz: 12_000_000 };
+        let tone = Tone::new(signal, 0.0, &format).unwrap();
+        let mut bytes = [0; 16];
+        tone.fill(0, &mut bytes);
+        let samples: Vec<_> = bytes.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
+        assert_eq!((samples[1], samples[3]), (i32::MAX, -i32::MAX));
+    }
+
+    #[test]
+    fn noise_uses_its_range_and_differs_by_channel_and_seed() {
+        let format = AudioFormat::int(16, 2, 48_000).unwrap();
+        let noise = |seed| {
+            let tone = Tone::new(Signal::Noise { seed }, 0.0, &format).unwrap();
+            samples_16(&tone, 0, 20_000)
+        };
+        let samples = noise(1);
+        assert_eq!(samples, noise(1));
+        assert_ne!(samples, noise(2));
+        let mean = samples.iter().map(|s| f64::from(*s)).sum::<f64>() / 20_000.0;
+        let power = samples.iter().map(|s| f64::from(*s).powi(2)).sum::<f64>() / 20_000.0;
+        assert!(mean.abs() < 500.0, "{mean}");
+        // Even distribution over the range: a third of the square of full scale.
+        assert!((power / 32767f64.powi(2) - 1.0 / 3.0).abs() < 0.01, "{power}");
+        let product: f64 = samples.chunks_exact(2).map(|b| f64::from(b[0]) * f64::from(b[1])).sum();
+        assert!((product / 10_000.0 / power).abs() < 0.05);
+    }
+
+    #[test]
+    fn impossible_tones_are_refused_by_name() {
+        let format = AudioFormat::int(16, 1, 48_000).unwrap();
+        let refused = |signal, level_db| Tone::new(signal, level_db, &format).unwrap_err().field;
+        assert_eq!(refused(Signal::Silence, 0.1), "the level in dB");
+        assert_eq!(refused(Signal::Silence, f64::NAN), "the level in dB");
+        let too_high = Signal::Sine { frequency_mhz: 24_000_001 };
+        assert_eq!(refused(too_high, 0.0), "the frequency in Hz");
+    }
+
+    proptest! {
+        #[test]
+        fn any_tone_at_any_block_fills_without_panic(
+            frequency_mhz in 0u64..5_000_000,
+            first_block in any::<u64>(),
+            sample_rate in 10_000u32..=4_000_000,
+            level_db in -200f64..=0.0,
+        ) {
+            let format = AudioFormat::int(24, 2, sample_rate).unwrap();
+            let tone = Tone::new(Signal::Sine { frequency_mhz }, level_db, &format).unwrap();
+            let mut bytes = [0; 61];
+            prop_assert_eq!(tone.fill(first_block, &mut bytes), 60);
+        }
+    }
+}
