@@ -1,0 +1,351 @@
+//! The three ranked mutexes of the class driver.
+//!
+//! They guard no data: a driver takes one in a callback and gives it back in another, as it does in Windows. What they
+//! have instead is an owner and a rank, and debug builds check that the ranks are respected: device, then filter
+//! control, then processing; never recursive, never two of one rank on a thread.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::AtomicU64 as IdCounter;
+
+use crate::scheduler::{Core, ParkOutcome};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, thread_local};
+use crate::wait::{WaitList, WaitNode, before_blocking, current_node, park_until_granted};
+
+/// The order in which a thread takes ranked mutexes: only ever a greater one than it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum LockRank {
+    /// The mutex of a device.
+    #[doc(alias = "KsAcquireDevice")]
+    Device = 0,
+    /// The control mutex of a filter.
+    #[doc(alias = "KsAcquireControl")]
+    FilterControl = 1,
+    /// The processing mutex of a filter or pin.
+    #[doc(alias = "KsFilterAcquireProcessingMutex")]
+    Processing = 2,
+}
+
+/// Nobody holds the mutex.
+const OPEN: u32 = 0;
+/// Somebody holds it.
+const HELD: u32 = 1;
+/// The list is not empty. Changes only under the list's lock.
+const WAITERS: u32 = 2;
+
+/// No thread: identities start at one.
+const NOBODY: u64 = 0;
+
+/// A mutex with an owner and a rank, known to the scheduler.
+///
+/// Made by [`Services::mutex`](crate::Services::mutex). Acquiring and releasing an open one costs two atomic exchanges.
+/// A thread that waits for it is woken to try again, and is given it at the next release if others were faster, so that
+/// no thread starves. Not legal at DISPATCH level.
+#[doc(alias = "KMUTEX")]
+pub struct RankedMutex {
+    core: Arc<Core>,
+    rank: LockRank,
+    name: &'static str,
+    state: AtomicU32,
+    /// Identity of the thread that holds the mutex; only that thread can read its own identity here.
+    owner: AtomicU64,
+    /// Innermost lock: nothing is called under it.
+    waiting: Mutex<WaitList>,
+}
+
+impl RankedMutex {
+    pub(crate) fn new(core: Arc<Core>, rank: LockRank, name: &'static str) -> Self {
+        Self {
+            core,
+            rank,
+            name,
+            state: AtomicU32::new(OPEN),
+            owner: AtomicU64::new(NOBODY),
+            waiting: Mutex::new(WaitList::new()),
+        }
+    }
+
+    /// The rank of the mutex.
+    #[inline]
+    pub fn rank(&self) -> LockRank {
+        self.rank
+    }
+
+    /// The name that reports use.
+    #[inline]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Waits for the mutex and takes it.
+    ///
+    /// # Panics
+    /// In debug builds, naming both mutexes, if the thread holds this one or another one of the same or a later rank.
+    /// Under virtual time, naming every blocked thread, if no thread can ever run again.
+    #[doc(alias = "KeWaitForMutexObject")]
+    #[track_caller]
+    #[inline]
+    pub fn acquire(&self) {
+        self.check_rank();
+        self.core.preempt();
+        if !self.take() {
+            self.acquire_blocking();
+        }
+        self.now_mine();
+    }
+
+    /// Takes the mutex if it is open.
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire): an attempt that breaks the order may succeed today and deadlock tomorrow.
+    #[must_use = "an unnoticed success never releases the mutex"]
+    #[track_caller]
+    #[inline]
+    pub fn try_acquire(&self) -> bool {
+        self.check_rank();
+        let taken = self.take();
+        if taken {
+            self.now_mine();
+        }
+        taken
+    }
+
+    /// Gives the mutex back.
+    ///
+    /// # Panics
+    /// In debug builds, if the calling thread does not hold it. Release builds then leave it alone.
+    #[doc(alias = "KeReleaseMutex")]
+    #[track_caller]
+    #[inline]
+    pub fn release(&self) {
+        if !self.is_held_by_current() {
+            debug_assert!(false, "the {} mutex is released by a thread that does not hold it", self.name);
+            return;
+        }
+        self.owner.store(NOBODY, Ordering::Relaxed);
+        held::forget(self.rank);
+        if self.state.compare_exchange(HELD, OPEN, Ordering::Release, Ordering::Relaxed).is_err() {
+            self.release_to_waiter();
+        }
+    }
+
+    /// Whether the calling thread holds the mutex.
+    #[inline]
+    pub fn is_held_by_current(&self) -> bool {
+        // A thread sees its own store; any other thread's identity is not ours, however stale.
+        self.owner.load(Ordering::Relaxed) == current_thread()
+    }
+
+    /// Acquires the mutex and releases it when the guard is dropped.
+    #[track_caller]
+    pub fn hold(&self) -> Held<'_> {
+        self.acquire();
+        Held { mutex: self, not_send: PhantomData }
+    }
+
+    #[inline]
+    fn take(&self) -> bool {
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & HELD == 0 {
+            match self.state.compare_exchange_weak(state, state | HELD, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    #[cold]
+    #[track_caller]
+    fn acquire_blocking(&self) {
+        before_blocking("acquiring a mutex");
+        // What was drained may have taken its time; and the first attempt after being woken can lose as well.
+        if self.wait_turn(Attempt::First) {
+            return;
+        }
+        while !self.wait_turn(Attempt::Woken) {}
+    }
+
+    /// Waits for one release; true if the mutex is ours now.
+    #[track_caller]
+    fn wait_turn(&self, attempt: Attempt) -> bool {
+        let node = current_node(&self.core);
+        {
+            let mut waiting = self.waiting.lock();
+            // Either the mutex is seen open here, or its releaser sees the flag and comes to the list.
+            let mut state = self.state.load(Ordering::Relaxed);
+            loop {
+                let next = if state & HELD == 0 { state | HELD } else { state | WAITERS };
+                match self.state.compare_exchange_weak(state, next, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) if state & HELD == 0 => return true,
+                    Ok(_) => break,
+                    Err(now) => state = now,
+                }
+            }
+            match attempt {
+                Attempt::First => waiting.push_back(Arc::clone(&node)),
+                Attempt::Woken => {
+                    node.insist();
+                    waiting.push_front(Arc::clone(&node));
+                }
+            }
+        }
+        match park_until_granted(&self.core, &node, None, self.name) {
+            ParkOutcome::Woken => !node.is_retry(),
+            ParkOutcome::TimedOut => unreachable!("invariant: a wait without a deadline has no end but its grant"),
+            ParkOutcome::Deadlock => self.report_deadlock(&node),
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn report_deadlock(&self, node: &Arc<WaitNode>) -> bool {
+        {
+            let mut waiting = self.waiting.lock();
+            waiting.retain(|listed| !Arc::ptr_eq(listed, node));
+            if waiting.is_empty() {
+                self.state.fetch_and(!WAITERS, Ordering::Relaxed);
+            }
+        }
+        let report = self.core.deadlock_report().unwrap_or_default();
+        panic!("the {} mutex can never be acquired: {report}", self.name);
+    }
+
+    #[cold]
+    fn release_to_waiter(&self) {
+        let mut waiting = self.waiting.lock();
+        let Some(node) = waiting.pop_front() else {
+            self.state.store(OPEN, Ordering::Release);
+            return;
+        };
+        let rest = if waiting.is_empty() { 0 } else { WAITERS };
+        if node.insists() {
+            self.state.store(HELD | rest, Ordering::Release);
+            node.grant();
+        } else {
+            self.state.store(OPEN | rest, Ordering::Release);
+            node.grant_retry();
+        }
+        drop(waiting);
+        self.core.unpark(&node);
+    }
+
+    #[inline]
+    fn now_mine(&self) {
+        self.owner.store(current_thread(), Ordering::Relaxed);
+        held::note(self.rank, self.name);
+    }
+
+    #[track_caller]
+    #[inline]
+    fn check_rank(&self) {
+        held::check(self.rank, self.name);
+    }
+}
+
+impl fmt::Debug for RankedMutex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RankedMutex").field("name", &self.name).field("rank", &self.rank).finish_non_exhaustive()
+    }
+}
+
+/// A [`RankedMutex`] that is released when this is dropped, on the thread that acquired it.
+#[must_use = "the mutex is released when the guard is dropped"]
+#[derive(Debug)]
+pub struct Held<'a> {
+    mutex: &'a RankedMutex,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // A callback may have released the mutex in between and say so only by not holding it.
+        if self.mutex.is_held_by_current() {
+            self.mutex.release();
+        }
+    }
+}
+
+/// Whether a thread waits for the first time, or was woken and lost against a faster one.
+#[derive(Clone, Copy)]
+enum Attempt {
+    First,
+    Woken,
+}
+
+/// Identity of the calling thread; never zero, never reused.
+#[inline]
+fn current_thread() -> u64 {
+    static LAST: IdCounter = IdCounter::new(NOBODY);
+    std::thread_local! {
+        static ID: Cell<u64> = const { Cell::new(NOBODY) };
+    }
+    #[cfg(shuttle)]
+    {
+        // All threads of a model share one thread of the machine.
+        crate::sync::thread_local! {
+            static MODEL_ID: Cell<u64> = Cell::new(LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
+        }
+        let _ = &ID;
+        MODEL_ID.with(Cell::get)
+    }
+    #[cfg(not(shuttle))]
+    ID.with(|id| {
+        if id.get() == NOBODY {
+            id.set(LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
+        }
+        id.get()
+    })
+}
+
+/// The ranked mutexes that the calling thread holds, for the checks of debug builds.
+mod held {
+    use super::LockRank;
+
+    #[cfg(debug_assertions)]
+    crate::sync::thread_local! {
+        static BY_RANK: std::cell::Cell<[Option<&'static str>; 3]> = const { std::cell::Cell::new([None; 3]) };
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(super) fn check(rank: LockRank, name: &'static str) {
+        #[cfg(debug_assertions)]
+        {
+            crate::level::Level::Apc.assert_at_most("acquiring a mutex");
+            let held = BY_RANK.with(std::cell::Cell::get);
+            if let Some(other) = held[rank as usize..].iter().flatten().next() {
+                panic!("the {name} mutex ({rank:?}) is acquired by a thread that holds the {other} mutex");
+            }
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = (rank, name);
+    }
+
+    #[inline]
+    pub(super) fn note(rank: LockRank, name: &'static str) {
+        #[cfg(debug_assertions)]
+        BY_RANK.with(|held| {
+            let mut now = held.get();
+            now[rank as usize] = Some(name);
+            held.set(now);
+        });
+        #[cfg(not(debug_assertions))]
+        let _ = (rank, name);
+    }
+
+    #[inline]
+    pub(super) fn forget(rank: LockRank) {
+        #[cfg(debug_assertions)]
+        BY_RANK.with(|held| {
+            let mut now = held.get();
+            now[rank as usize] = None;
+            held.set(now);
+        });
+        #[cfg(not(debug_assertions))]
+        let _ = rank;
+    }
+}

@@ -1,0 +1,199 @@
+//! Timers: a procedure called at a time on the services' clock.
+
+use std::fmt;
+
+use crate::scheduler::Core;
+use crate::sync::Arc;
+use crate::time::{Ticks, Time};
+use crate::work::Dpc;
+
+/// Whether a timer was counting when it was cancelled or set anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WasSet {
+    /// It was; its procedure will not be called for that setting.
+    Yes,
+    /// It was not: never set, already cancelled, or expired (its procedure may still be running).
+    No,
+}
+
+/// Calls its [`Dpc`] when its time comes. Dropping it cancels it.
+///
+/// Made by [`Services::timer`](crate::Services::timer); legal at every level, also from inside its own procedure.
+#[doc(alias = "KTIMER")]
+pub struct Timer {
+    core: Arc<Core>,
+    id: TimerId,
+}
+
+impl Timer {
+    pub(crate) fn new(core: Arc<Core>, dpc: Arc<dyn Dpc>) -> Self {
+        let id = core.timer_insert(dpc);
+        Self { core, id }
+    }
+
+    /// Sets the timer to expire when the clock shows `due` (at once if it already does), replacing an earlier setting.
+    ///
+    /// With a `period` it expires again and again, that far apart. Decision: expirations that were missed because the
+    /// procedures before took too long are not made up for; the next one keeps the phase. A period of zero or less is
+    /// none.
+    #[doc(alias = "KeSetTimerEx")]
+    pub fn set(&self, due: Time, period: Option<Ticks>) -> WasSet {
+        self.core.timer_set(self.id, due, period.filter(|period| *period > Ticks::ZERO))
+    }
+
+    /// Stops the timer.
+    #[doc(alias = "KeCancelTimer")]
+    pub fn cancel(&self) -> WasSet {
+        self.core.timer_cancel(self.id)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // The procedure is dropped here, not under the lock of the queue: its destructor may set other timers.
+        drop(self.core.timer_remove(self.id));
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("id", &self.id.0).finish_non_exhaustive()
+    }
+}
+
+/// The place of a timer in its [`TimerQueue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimerId(usize);
+
+/// Timers by due time: a binary heap whose entries know their places, so that a timer is moved or taken out without a
+/// search, and nothing is allocated once it has grown.
+#[derive(Default)]
+pub(crate) struct TimerQueue {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    /// Indices of slots; the first is due first.
+    heap: Vec<usize>,
+    settings: u64,
+}
+
+struct Slot {
+    dpc: Option<Arc<dyn Dpc>>,
+    due: Time,
+    /// Number of the setting: equal times expire in the order they were set.
+    setting: u64,
+    period: Option<Ticks>,
+    /// Place in the heap, while set.
+    place: Option<usize>,
+}
+
+impl TimerQueue {
+    pub(crate) fn insert(&mut self, dpc: Arc<dyn Dpc>) -> TimerId {
+        let slot = Slot { dpc: Some(dpc), due: Time::NEVER, setting: 0, period: None, place: None };
+        if let Some(index) = self.free.pop() {
+            self.slots[index] = slot;
+            TimerId(index)
+        } else {
+            self.slots.push(slot);
+            TimerId(self.slots.len() - 1)
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: TimerId) -> Option<Arc<dyn Dpc>> {
+        self.cancel(id);
+        self.free.push(id.0);
+        self.slots[id.0].dpc.take()
+    }
+
+    pub(crate) fn set(&mut self, id: TimerId, due: Time, period: Option<Ticks>) -> WasSet {
+        let was = self.cancel(id);
+        self.settings += 1;
+        let slot = &mut self.slots[id.0];
+        (slot.due, slot.period, slot.setting) = (due, period, self.settings);
+        let place = self.heap.len();
+        slot.place = Some(place);
+        self.heap.push(id.0);
+        self.sift_up(place);
+        was
+    }
+
+    pub(crate) fn cancel(&mut self, id: TimerId) -> WasSet {
+        let Some(place) = self.slots[id.0].place.take() else { return WasSet::No };
+        self.heap.swap_remove(place);
+        if let Some(&moved) = self.heap.get(place) {
+            self.slots[moved].place = Some(place);
+            self.sift_down(place);
+            self.sift_up(place);
+        }
+        WasSet::Yes
+    }
+
+    /// Cancels every timer.
+    pub(crate) fn cancel_all(&mut self) {
+        for index in self.heap.drain(..) {
+            self.slots[index].place = None;
+        }
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.heap.first().map(|&index| self.slots[index].due)
+    }
+
+    /// Takes the first timer that is due at `now`, and sets it again if it is periodic.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Arc<dyn Dpc>> {
+        let &index = self.heap.first()?;
+        let Slot { due, period, .. } = self.slots[index];
+        if due > now {
+            return None;
+        }
+        let id = TimerId(index);
+        match period {
+            // The setter saw to it that a period is positive.
+            Some(period) => {
+                let missed = (now - due).0 / period.0;
+                self.set(id, due + period * missed.saturating_add(1), Some(period));
+            }
+            None => {
+                self.cancel(id);
+            }
+        }
+        self.slots[index].dpc.clone()
+    }
+
+    fn before(&self, a: usize, b: usize) -> bool {
+        let key = |place: usize| {
+            let slot = &self.slots[self.heap[place]];
+            (slot.due, slot.setting)
+        };
+        key(a) < key(b)
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.heap.swap(a, b);
+        self.slots[self.heap[a]].place = Some(a);
+        self.slots[self.heap[b]].place = Some(b);
+    }
+
+    fn sift_up(&mut self, mut place: usize) {
+        while place > 0 && self.before(place, (place - 1) / 2) {
+            self.swap(place, (place - 1) / 2);
+            place = (place - 1) / 2;
+        }
+    }
+
+    fn sift_down(&mut self, mut place: usize) {
+        loop {
+            let (left, right) = (2 * place + 1, 2 * place + 2);
+            let mut first = place;
+            for child in [left, right] {
+                if child < self.heap.len() && self.before(child, first) {
+                    first = child;
+                }
+            }
+            if first == place {
+                return;
+            }
+            self.swap(place, first);
+            place = first;
+        }
+    }
+}
