@@ -1,0 +1,140 @@
+//! The goals: what is compared, and the ratio that must be reached.
+
+use super::Reading;
+
+/// One goal of speed.
+pub struct Goal {
+    /// Its number in the project's list of goals.
+    pub number: &'static str,
+    /// The number, with a letter where it has several peers.
+    pub id: &'static str,
+    /// What is compared, and in which unit.
+    pub what: &'static str,
+    pub ours: Side,
+    pub peer: Side,
+    /// The ratio, ours to the peer, that must not be exceeded.
+    pub gate: f64,
+    /// What must be said beside the number.
+    pub note: &'static str,
+}
+
+/// One side of a comparison.
+pub struct Side {
+    /// The programs to run, with their arguments.
+    pub commands: &'static [&'static str],
+    /// How their readings become one value.
+    pub reduce: Reduce,
+}
+
+/// How the readings of one side become nanoseconds of processor time a unit of work.
+#[derive(Clone, Copy)]
+pub enum Reduce {
+    /// The one reading, as it is.
+    Each,
+    /// What each of this many extra filters adds: the second reading less the first.
+    PerExtra(u32),
+}
+
+impl Side {
+    /// Nanoseconds of processor time a unit of work.
+    pub fn value(&self, readings: &[Reading]) -> f64 {
+        let each = |index: usize| readings.get(index).map_or(f64::NAN, Reading::cpu_ns_each);
+        match self.reduce {
+            Reduce::Each => each(0),
+            Reduce::PerExtra(filters) => (each(1) - each(0)) / f64::from(filters),
+        }
+    }
+}
+
+const fn each(commands: &'static [&'static str]) -> Side {
+    Side { commands, reduce: Reduce::Each }
+}
+
+const fn per_extra(filters: u32, commands: &'static [&'static str]) -> Side {
+    Side { commands, reduce: Reduce::PerExtra(filters) }
+}
+
+/// Every goal that `cargo xtask bench` measures.
+pub const GOALS: &[Goal] = &[
+    Goal {
+        number: "1",
+        id: "1",
+        what: "CPU a 4 KB buffer, 3 filters in process / fakesrc ! identity ! fakesink",
+        ours: each(&["ks-bench graph 3 4096 300000"]),
+        peer: each(&["gst_graph 1 4096 300000"]),
+        gate: 1.0 / 3.0,
+        note: "GStreamer allocates a buffer a turn, ours come from a pool",
+    },
+    Goal {
+        number: "2",
+        id: "2",
+        what: "CPU a buffer of an extra filter / of an extra identity",
+        ours: per_extra(8, &["ks-bench graph 3 4096 300000", "ks-bench graph 11 4096 300000"]),
+        peer: per_extra(8, &["gst_graph 1 4096 300000", "gst_graph 9 4096 300000"]),
+        gate: 1.0 / 3.0,
+        note: "",
+    },
+    Goal {
+        number: "3",
+        id: "3",
+        what: "CPU a 3.1 MB buffer / a 4 KB buffer, both ours, the sink reads one byte a page of 4 KB",
+        ours: each(&["ks-bench graph 3 3110400 300000"]),
+        peer: each(&["ks-bench graph 3 4096 300000"]),
+        gate: 1.05,
+        note: "fails also when a frame's bytes were copied",
+    },
+    Goal {
+        number: "7",
+        id: "7a",
+        what: "CPU an in-process property GET / g_object_get of an integer",
+        ours: each(&["ks-bench property_get 2000000"]),
+        peer: each(&["gobject_get 2000000"]),
+        gate: 1.2,
+        note: "",
+    },
+    Goal {
+        number: "7",
+        id: "7b",
+        what: "CPU an in-process property GET / getppid",
+        ours: each(&["ks-bench property_get 2000000"]),
+        peer: each(&["getppid 2000000"]),
+        gate: 1.0,
+        note: "",
+    },
+    Goal {
+        number: "15",
+        id: "15",
+        what: "CPU to open 3 filters, connect, run and stop, close / set-up of 3 elements",
+        ours: each(&["ks-bench setup 1000"]),
+        peer: each(&["gst_setup 1000"]),
+        gate: 1.0 / 5.0,
+        note: "one buffer passes on each side",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(work: u64, cpu_ns: u64) -> Reading {
+        Reading { case: String::new(), work, cpu_ns, wall_ns: 0, copies: None }
+    }
+
+    #[test]
+    fn an_extra_filter_costs_the_difference_shared_among_the_extra_ones() {
+        let side = per_extra(8, &[]);
+        assert_eq!(side.value(&[reading(10, 1000), reading(10, 9000)]), 100.0);
+    }
+
+    #[test]
+    fn a_missing_reading_is_no_number() {
+        assert!(each(&[]).value(&[]).is_nan());
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        for (index, goal) in GOALS.iter().enumerate() {
+            assert!(GOALS.iter().skip(index + 1).all(|other| other.id != goal.id), "{}", goal.id);
+        }
+    }
+}
