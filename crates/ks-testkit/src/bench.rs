@@ -1,0 +1,143 @@
+//! The cases of `ks-bench`: each sets its scene, then works under the meter.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// What a case did, and what it cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The name of the case.
+    pub case: &'static str,
+    /// Units of work done.
+    pub work: u64,
+    /// Processor time of the whole process, user and system.
+    pub cpu_ns: u64,
+    /// Time that passed.
+    pub wall_ns: u64,
+    /// How many times the bytes of a frame were copied, in cases that move frames.
+    pub copies: Option<u64>,
+}
+
+/// One line of JSON.
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, work, cpu_ns, wall_ns, copies } = self;
+        write!(f, "{{\"case\":\"{case}\",\"work\":{work},\"cpu_ns\":{cpu_ns},\"wall_ns\":{wall_ns}")?;
+        match copies {
+            Some(copies) => write!(f, ",\"copies\":{copies}}}"),
+            None => write!(f, "}}"),
+        }
+    }
+}
+
+/// Why a case has no reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BenchError {
+    /// The case is not written yet.
+    NotYet,
+    /// An unknown case, or arguments that are not positive numbers.
+    Usage,
+    /// The work itself failed.
+    Failed(String),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotYet => f.write_str("not yet"),
+            Self::Usage => f.write_str("graph FILTERS BYTES BUFFERS | property_get COUNT | setup COUNT"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for BenchError {}
+
+/// Runs the case that the words name.
+///
+/// # Errors
+/// Words that name no case, a case that is not there yet, or work that failed.
+pub fn run(words: &[String]) -> Result<Reading, BenchError> {
+    let (case, rest) = words.split_first().ok_or(BenchError::Usage)?;
+    let numbers: Option<Vec<u64>> = rest.iter().map(|word| word.parse().ok().filter(|number| *number > 0)).collect();
+    match (case.as_str(), numbers.as_deref()) {
+        ("graph", Some(&[filters, frame_bytes, buffers])) => graph(filters, frame_bytes, buffers),
+        ("property_get", Some(&[count])) => property_get(count),
+        ("setup", Some(&[count])) => setup(count),
+        _ => Err(BenchError::Usage),
+    }
+}
+
+/// Moves `buffers` buffers of `frame_bytes` bytes through a source, `filters` - 2 in-place transforms and a sink that
+/// reads one byte a page; the meter covers the streaming alone.
+fn graph(_filters: u64, _frame_bytes: u64, _buffers: u64) -> Result<Reading, BenchError> {
+    Err(BenchError::NotYet)
+}
+
+/// Reads a property of four bytes `count` times through the whole request path.
+fn property_get(_count: u64) -> Result<Reading, BenchError> {
+    Err(BenchError::NotYet)
+}
+
+/// Opens three filters, connects them, takes them to RUN for one buffer and back, and closes them, `count` times.
+fn setup(_count: u64) -> Result<Reading, BenchError> {
+    Err(BenchError::NotYet)
+}
+
+/// Does `work` and reads both clocks around it.
+pub fn meter<E>(case: &'static str, work: u64, action: impl FnOnce() -> Result<(), E>) -> Result<Reading, E> {
+    let (cpu, wall) = (now(ClockId::ProcessCPUTime), now(ClockId::Monotonic));
+    action()?;
+    let (cpu_end, wall_end) = (now(ClockId::ProcessCPUTime), now(ClockId::Monotonic));
+    Ok(Reading {
+        case,
+        work,
+        cpu_ns: nanoseconds(cpu_end.saturating_sub(cpu)),
+        wall_ns: nanoseconds(wall_end.saturating_sub(wall)),
+        copies: None,
+    })
+}
+
+fn now(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn words_that_name_no_case_are_refused() {
+        for line in ["", "nothing 1", "graph 3 4096", "graph 3 4096 0", "setup -1", "property_get many"] {
+            assert_eq!(run(&words(line)), Err(BenchError::Usage), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_meter_counts_the_work_between_its_two_readings() {
+        let reading = meter("spin", 7, || {
+            (0..100_000_u64).fold(0, |sum, value| std::hint::black_box(sum ^ value));
+            Ok::<(), BenchError>(())
+        })
+        .unwrap();
+        assert_eq!((reading.case, reading.work), ("spin", 7));
+        assert!(reading.cpu_ns > 0 && reading.wall_ns > 0);
+    }
+
+    #[test]
+    fn a_reading_prints_as_one_line_of_json() {
+        let reading = Reading { case: "graph", work: 2, cpu_ns: 3, wall_ns: 4, copies: Some(0) };
+        assert_eq!(reading.to_string(), r#"{"case":"graph","work":2,"cpu_ns":3,"wall_ns":4,"copies":0}"#);
+    }
+}
