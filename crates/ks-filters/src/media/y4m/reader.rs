@@ -184,8 +184,11 @@ fn read_yuy2(input: &mut impl Read, frame: &mut [u8], width: usize, row: &mut Ve
     let chroma_width = width.div_ceil(2);
     let stride_bytes = chroma_width.saturating_mul(4);
     let mut total_bytes = 0u64;
-    // Which bytes of Y0 U Y1 V a plane fills, and how many of them a row has.
-    for (first, step, row_bytes) in [(0, 2, width), (1, 4, chroma_width), (3, 4, chroma_width)] {
+    for plane in [Plane::Y, Plane::U, Plane::V] {
+        let row_bytes = match plane {
+            Plane::Y => width,
+            Plane::U | Plane::V => chroma_width,
+        };
         row.resize(row_bytes, 0);
         for target in frame.chunks_exact_mut(stride_bytes) {
             let count = read_counted(input, row)?;
@@ -193,19 +196,48 @@ fn read_yuy2(input: &mut impl Read, frame: &mut [u8], width: usize, row: &mut Ve
             if count < row_bytes as u64 {
                 return Ok(total_bytes);
             }
-            let places = target.iter_mut().skip(first).step_by(step);
-            for (place, value) in places.zip(row.iter()) {
-                *place = *value;
-            }
-            if first == 0
-                && width % 2 == 1
-                && let (Some(last), [.., padding, _]) = (row.last(), target)
-            {
-                *padding = *last;
-            }
+            plane.weave(row, target);
         }
     }
     Ok(total_bytes)
+}
+
+#[derive(Clone, Copy)]
+enum Plane {
+    Y,
+    U,
+    V,
+}
+
+impl Plane {
+    /// Puts a row of the plane into its places of Y0 U Y1 V, luma first. Whole groups are written, which the compiler can
+    /// turn into vector instructions.
+    fn weave(self, row: &[u8], target: &mut [u8]) {
+        match self {
+            Self::Y => {
+                for (pair, value) in target.as_chunks_mut().0.iter_mut().zip(row) {
+                    *pair = [*value, 0];
+                }
+                if row.len() % 2 == 1
+                    && let (Some(last), [.., padding, _]) = (row.last(), target)
+                {
+                    *padding = *last;
+                }
+            }
+            Self::U => {
+                for (quad, value) in target.as_chunks_mut().0.iter_mut().zip(row) {
+                    let other = u32::from_le_bytes(*quad) & 0xFFFF_00FF;
+                    *quad = (other | u32::from(*value) << 8).to_le_bytes();
+                }
+            }
+            Self::V => {
+                for (quad, value) in target.as_chunks_mut().0.iter_mut().zip(row) {
+                    let other = u32::from_le_bytes(*quad) & 0x00FF_FFFF;
+                    *quad = (other | u32::from(*value) << 24).to_le_bytes();
+                }
+            }
+        }
+    }
 }
 
 /// Reads the header line, without its end.

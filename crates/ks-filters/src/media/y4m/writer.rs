@@ -115,8 +115,8 @@ impl<W: Output> Y4mWriter<W> {
                 let mut planes = std::mem::take(&mut self.planes);
                 planes.resize(chroma.len(), 0);
                 let (u_plane, v_plane) = planes.split_at_mut(chroma.len() / 2);
-                for ((pair, u), v) in chroma.chunks_exact(2).zip(u_plane).zip(v_plane) {
-                    (*u, *v) = (pair[0], pair[1]);
+                for (([from_u, from_v], u), v) in chroma.as_chunks().0.iter().zip(u_plane).zip(v_plane) {
+                    (*u, *v) = (*from_u, *from_v);
                 }
                 let outcome = self.append(&planes);
                 self.planes = planes;
@@ -229,11 +229,11 @@ fn split_yuy2(frame: &[u8], planes: &mut [u8], width: usize, height: usize) {
         .zip(u_plane.chunks_exact_mut(chroma_width))
         .zip(v_plane.chunks_exact_mut(chroma_width));
     for (row, ((luma, u_row), v_row)) in rows.zip(targets) {
-        for (pair, value) in row.chunks_exact(2).zip(luma) {
-            *value = pair[0];
+        for ([from, _], value) in row.as_chunks().0.iter().zip(luma) {
+            *value = *from;
         }
-        for ((quad, u), v) in row.chunks_exact(4).zip(u_row).zip(v_row) {
-            (*u, *v) = (quad[1], quad[3]);
+        for (([_, from_u, _, from_v], u), v) in row.as_chunks().0.iter().zip(u_row).zip(v_row) {
+            (*u, *v) = (*from_u, *from_v);
         }
     }
 }
