@@ -1,5 +1,6 @@
 //! All numeric constants and ids under the header's names: what tests compare with the headers.
 
+use crate::kernel::*;
 use crate::*;
 
 /// Every constant of this crate that has a Windows ancestor, in header spelling. GUIDs are in [`known`](crate::known).
@@ -28,6 +29,33 @@ pub fn constants() -> Vec<(&'static str, u64)> {
         video::COMPRESSION,
         video::FRAME_FLAGS,
         video::STREAM_KINDS,
+        DevicePowerState::TABLE,
+        KProcessorMode::TABLE,
+        KsEventsLockType::TABLE,
+        KsIrpRemovalOperation::TABLE,
+        KsListEntryLocation::TABLE,
+        KsObjectType::TABLE,
+        KsStackUse::TABLE,
+        KsStreamPointerState::TABLE,
+        KsTargetState::TABLE,
+        SystemPowerState::TABLE,
+        kernel::automation::ENTRY_FLAGS,
+        kernel::class::CREATE_ITEM_FLAGS,
+        KsCompletionInvocation::TABLE,
+        kernel::class::PROBE_FLAGS,
+        kernel::descriptor::DEVICE_FLAGS,
+        kernel::descriptor::FILTER_FLAGS,
+        kernel::descriptor::PIN_FLAGS,
+        kernel::descriptor::VERSIONS,
+        kernel::dispatcher::LEVELS,
+        PoolType::TABLE,
+        kernel::io::CONTROL,
+        kernel::io::IRP_FLAGS,
+        kernel::io::MAJOR_FUNCTIONS,
+        kernel::io::MDL_FLAGS,
+        kernel::io::MINOR_FUNCTIONS,
+        kernel::io::OBJECT_TYPES,
+        kernel::object::DEVICE_FLAGS,
         KsPinCommunication::TABLE,
         KsPinDataFlow::TABLE,
         KsReset::TABLE,

@@ -2,13 +2,15 @@
 //! the layout and constant tables cannot drift from the types.
 
 /// Defines one structure: `field: Type = "HeaderSpelling"`; an empty spelling is padding, `"A" | "B"` are members of a
-/// union at one offset. Repr arguments (`packed(1)`, `align(16)`) go in brackets after the documentation page.
+/// union at one offset. Repr arguments (`packed(1)`, `align(16)`) go in brackets after the documentation page; members
+/// of nested structures that have no field of their own are listed under `also`.
 macro_rules! abi_struct {
     (
         $(#[$meta:meta])*
         pub struct $name:ident = $windows:literal, $page:literal $([$($repr:tt)+])? {
             $($(#[$fmeta:meta])* $field:ident: $ty:ty = $($spelling:literal)|+,)+
         }
+        $(also { $($nested:literal = $offset:expr,)+ })?
     ) => {
         $(#[$meta])*
         ///
@@ -44,7 +46,10 @@ macro_rules! abi_struct {
                     $windows,
                     core::mem::size_of::<Self>(),
                     core::mem::align_of::<Self>(),
-                    &[$($(($spelling, core::mem::offset_of!(Self, $field)),)+)+],
+                    &[
+                        $($(($spelling, core::mem::offset_of!(Self, $field)),)+)+
+                        $($(($nested, $offset),)+)?
+                    ],
                 )
             }
         }

@@ -3,7 +3,7 @@
 //! Everything here has the size, alignment and offsets of 64-bit Windows. Types are named in Rust case after their
 //! Windows ancestor (`KSPIN_CONNECT` is [`KsPinConnect`]); constants keep the header's spelling. Enums that come from
 //! outside are open newtypes, pointers are numbers ([`Ptr64`]), and nothing here can fail or panic on any bytes.
-//! Everything is re-exported at the root.
+//! Everything of the client half is re-exported at the root; the kernel half is in [`kernel`].
 #![forbid(unsafe_code)]
 
 mod define;
@@ -18,6 +18,7 @@ pub mod guid;
 pub mod identifier;
 pub mod ioctl;
 pub mod items;
+pub mod kernel;
 pub mod layout;
 pub mod pin;
 pub mod pointer;
