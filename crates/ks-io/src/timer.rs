@@ -197,3 +197,79 @@ impl TimerQueue {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Dpc for Nothing {
+        fn expired(self: Arc<Self>, _now: Time) {}
+    }
+
+    /// The settings a queue should have, found the slow way.
+    #[derive(Default)]
+    struct Model(Vec<Option<(Time, u64)>>);
+
+    impl Model {
+        fn first(&self) -> Option<(Time, u64, usize)> {
+            let set = self.0.iter().enumerate();
+            set.filter_map(|(index, setting)| setting.map(|(due, number)| (due, number, index))).min()
+        }
+    }
+
+    #[test]
+    fn a_queue_agrees_with_a_plain_list_over_many_steps() {
+        let (mut queue, mut model) = (TimerQueue::default(), Model::default());
+        let ids: Vec<_> = (0..40).map(|_| queue.insert(Arc::new(Nothing))).collect();
+        model.0.resize(ids.len(), None);
+        let mut random = 0x1234_5678_9abc_def1_u64;
+        for step in 0..20_000_u64 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let index = (random >> 8) as usize % ids.len();
+            let due = Time((random >> 32) as i64 % 100);
+            match random % 4 {
+                0 | 1 => {
+                    let was = queue.set(ids[index], due, None);
+                    assert_eq!(was == WasSet::Yes, model.0[index].replace((due, step)).is_some());
+                }
+                2 => assert_eq!(queue.cancel(ids[index]) == WasSet::Yes, model.0[index].take().is_some()),
+                _ => {
+                    let expected = model.first().filter(|(first, ..)| *first <= due);
+                    assert_eq!(queue.pop_due(due).is_some(), expected.is_some());
+                    if let Some((_, _, index)) = expected {
+                        model.0[index] = None;
+                    }
+                }
+            }
+            assert_eq!(queue.next_due(), model.first().map(|(due, ..)| due));
+        }
+    }
+
+    #[test]
+    fn a_late_periodic_timer_expires_once_and_keeps_its_phase() {
+        let mut queue = TimerQueue::default();
+        let id = queue.insert(Arc::new(Nothing));
+        queue.set(id, Time(100), Some(Ticks(10)));
+        assert!(queue.pop_due(Time(99)).is_none());
+        assert!(queue.pop_due(Time(135)).is_some());
+        assert_eq!(queue.next_due(), Some(Time(140)));
+        assert!(queue.pop_due(Time(139)).is_none());
+        queue.set(id, Time(i64::MIN), Some(Ticks(1)));
+        assert!(queue.pop_due(Time(i64::MAX)).is_some());
+    }
+
+    #[test]
+    fn a_removed_timer_gives_its_place_to_another() {
+        let mut queue = TimerQueue::default();
+        let first = queue.insert(Arc::new(Nothing));
+        queue.set(first, Time(1), None);
+        assert!(queue.remove(first).is_some());
+        assert_eq!(queue.next_due(), None);
+        assert_eq!(queue.insert(Arc::new(Nothing)), first);
+        assert!(queue.pop_due(Time(1)).is_none(), "the new timer was never set");
+    }
+}
