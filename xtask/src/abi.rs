@@ -5,13 +5,34 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use ks_abi::Layout;
-use serde_json::{Value, json};
+use serde::Serialize;
+
+/// One structure of the document; the order of the members is that of the output.
+#[derive(Serialize)]
+struct Structure {
+    name: &'static str,
+    size: usize,
+    align: usize,
+    fields: Vec<Member>,
+}
+
+#[derive(Serialize)]
+struct Member {
+    name: &'static str,
+    offset: usize,
+}
 
 /// `cargo xtask abi [--json]`: a readable table, or a list of `{name, size, align, fields: [{name, offset}]}`.
 pub fn run(arguments: &[String]) -> ExitCode {
     let text = match arguments {
         [] => table(&ks_abi::layouts()),
-        [flag] if flag == "--json" => format!("{:#}\n", document(&ks_abi::layouts())),
+        [flag] if flag == "--json" => match serde_json::to_string_pretty(&document(&ks_abi::layouts())) {
+            Ok(json) => json + "\n",
+            Err(error) => {
+                eprintln!("xtask abi: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
         _ => {
             eprintln!("usage: cargo xtask abi [--json]");
             return ExitCode::from(2);
@@ -28,17 +49,14 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn document(layouts: &[Layout]) -> Value {
-    let structures = layouts.iter().map(|layout| {
-        let fields = layout.fields.iter().map(|field| json!({ "name": field.name, "offset": field.offset }));
-        json!({
-            "name": layout.name,
-            "size": layout.size,
-            "align": layout.align,
-            "fields": fields.collect::<Vec<_>>(),
-        })
-    });
-    Value::Array(structures.collect())
+fn document(layouts: &[Layout]) -> Vec<Structure> {
+    let structure = |layout: &Layout| Structure {
+        name: layout.name,
+        size: layout.size,
+        align: layout.align,
+        fields: layout.fields.iter().map(|field| Member { name: field.name, offset: field.offset }).collect(),
+    };
+    layouts.iter().map(structure).collect()
 }
 
 fn table(layouts: &[Layout]) -> String {
@@ -59,16 +77,16 @@ mod tests {
 
     #[test]
     fn the_document_names_structures_and_members_as_the_headers_do() {
-        let document = document(&ks_abi::layouts());
-        let connect = document
+        let json = serde_json::to_value(document(&ks_abi::layouts())).unwrap();
+        let connect = json
             .as_array()
-            .expect("a list")
+            .unwrap()
             .iter()
             .find(|structure| structure["name"] == "KSPIN_CONNECT")
             .expect("KSPIN_CONNECT is listed");
         assert_eq!(connect["size"], 72);
         assert_eq!(connect["align"], 8);
-        assert_eq!(connect["fields"][3], json!({ "name": "PinToHandle", "offset": 56 }));
+        assert_eq!(connect["fields"][3], serde_json::json!({ "name": "PinToHandle", "offset": 56 }));
     }
 
     #[test]
