@@ -11,12 +11,16 @@
 #![warn(missing_docs)]
 
 mod block;
+#[cfg(feature = "counting")]
+mod counting;
 mod frame;
 mod pool;
 mod region_table;
 mod sync;
 
 pub use block::Block;
+#[cfg(feature = "counting")]
+pub use counting::{Allocations, CountingAllocator};
 pub use frame::{Frame, FrameRead, FrameWrite, Region};
 pub use pool::{FramePool, PoolSpec};
 pub use region_table::RegionTable;
