@@ -280,19 +280,9 @@ enum Attempt {
 #[inline]
 fn current_thread() -> u64 {
     static LAST: IdCounter = IdCounter::new(NOBODY);
-    std::thread_local! {
+    thread_local! {
         static ID: Cell<u64> = const { Cell::new(NOBODY) };
     }
-    #[cfg(shuttle)]
-    {
-        // All threads of a model share one thread of the machine.
-        crate::sync::thread_local! {
-            static MODEL_ID: Cell<u64> = Cell::new(LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
-        }
-        let _ = &ID;
-        MODEL_ID.with(Cell::get)
-    }
-    #[cfg(not(shuttle))]
     ID.with(|id| {
         if id.get() == NOBODY {
             id.set(LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
@@ -304,9 +294,11 @@ fn current_thread() -> u64 {
 /// The ranked mutexes that the calling thread holds, for the checks of debug builds.
 mod held {
     use super::LockRank;
+    #[cfg(debug_assertions)]
+    use crate::sync::thread_local;
 
     #[cfg(debug_assertions)]
-    crate::sync::thread_local! {
+    thread_local! {
         static BY_RANK: std::cell::Cell<[Option<&'static str>; 3]> = const { std::cell::Cell::new([None; 3]) };
     }
 
