@@ -1,2 +1,64 @@
-//! The `ks` command.
-fn main() {}
+//! The `ks` command: list, inspect and run Kernel Streaming filters.
+#![forbid(unsafe_code)]
+#![expect(dead_code, reason = "the engine is a stub")]
+
+mod arguments;
+mod describe;
+mod document;
+mod engine;
+mod failure;
+mod inspect;
+mod interrupt;
+mod list;
+mod output;
+mod picture;
+mod png_file;
+mod progress;
+mod quantity;
+mod run;
+mod snapshot;
+mod suggest;
+mod table;
+mod welcome;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::{Arguments, Verb};
+use crate::failure::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nothing is left to tell anyone when the text cannot be written.
+            _ = error.print();
+            if error.get(clap::error::ContextKind::SuggestedSubcommand).is_none()
+                && let Some(hint) = arguments::closest_verb(&error)
+            {
+                output::complain(&format!("hint: {hint}"));
+            }
+            return exit.into();
+        }
+    };
+    match perform(&arguments) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::complain(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn perform(arguments: &Arguments) -> Result<Exit, Failure> {
+    match &arguments.verb {
+        None => welcome::perform(),
+        Some(Verb::Run(arguments)) => run::perform(arguments),
+        Some(Verb::List(arguments)) => list::perform(arguments),
+        Some(Verb::Inspect(arguments)) => inspect::perform(arguments),
+        Some(Verb::Snapshot(arguments)) => snapshot::perform(arguments),
+        Some(Verb::Completions { shell }) => arguments::print_completions(*shell),
+    }
+}

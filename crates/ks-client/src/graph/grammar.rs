@@ -122,10 +122,16 @@ impl GrammarError {
         self
     }
 
-    /// The message in one line, without the place in the text.
+    /// What is wrong, in one line, without the hint.
     #[must_use]
-    pub fn message(&self) -> String {
-        format!("{}: {}", self.kind.describe(&abbreviated(&self.word)), self.hint)
+    pub fn why(&self) -> String {
+        self.kind.describe(&abbreviated(&self.word))
+    }
+
+    /// The place in the text.
+    #[must_use]
+    pub fn excerpt(&self) -> &Excerpt {
+        &self.excerpt
     }
 }
 
@@ -157,7 +163,7 @@ impl GrammarErrorKind {
 
 impl fmt::Display for GrammarError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}", self.message(), self.excerpt)
+        write!(f, "{}: {}\n{}", self.why(), self.hint, self.excerpt)
     }
 }
 

@@ -1,0 +1,203 @@
+//! What the command line may say.
+
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::failure::{Exit, Failure};
+use crate::{output, suggest};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the job failed: a media file, a stream or a driver
+  2    the request is wrong: a verb, an option, the text of a graph,
+       an unknown filter, pin, property or value
+  130  interrupted by Ctrl-C, with all files complete up to then
+       (143 by SIGTERM, 129 by SIGHUP); a second one ends at once";
+
+const RUN_HELP: &str = "\
+A graph is filters with settings, linked by `!`; data flows from left to right:
+  ks run 'test-camera width=1280 height=720 frames=150 ! y4m-writer path=a.y4m'
+  ks run 'wav-reader path=in.wav ! wav-writer path=out.wav'
+  ks run test-camera --seconds 2     a source alone ends in null-renderer
+
+  name key=value ...   a filter and its settings; `ks inspect NAME` lists them
+  name=t               labels a filter: `t.` is any pin of it, `t.1` its pin 1
+  'a b' \"a b\"          quotes keep white space; a backslash inside makes the
+                       next character an ordinary one
+  ./my.sys             a word with `/` or ending in .sys is a driver file
+
+As settings, frames=N and seconds=S count at the pin of that filter; --frames
+and --seconds stop any graph. A table of all connections ends the run on
+standard output; progress shows on standard error when that is a terminal.
+
+With --json, one document instead of the table:
+  {status, connections: [{from, to, interface, medium, format, allocator,
+   frames, bytes, copies, dropped, latency_ns: {p50, p99}}], elapsed_ns, error}
+status is completed, interrupted or failed. Only when it failed there is error:
+{kind, doing, why, hint}, where kind is usage or job. A latency without frames
+is null.";
+
+/// Kernel Streaming in user space: list, inspect and run filters.
+#[derive(Debug, Parser)]
+#[command(name = "ks", version, after_help = EXIT_CODES, infer_long_args = false)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Run(RunArguments),
+    List(ListArguments),
+    Inspect(InspectArguments),
+    Snapshot(SnapshotArguments),
+    /// Print the completion script of a shell
+    #[command(after_help = "For bash: source <(ks completions bash)")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Build a graph of filters and stream through it
+#[derive(Debug, Args)]
+#[command(after_help = format!("{RUN_HELP}\n\n{EXIT_CODES}"))]
+pub(crate) struct RunArguments {
+    /// The graph, best in one pair of single quotes
+    #[arg(required = true, value_name = "GRAPH")]
+    pub(crate) graph: Vec<String>,
+
+    /// Stop when N frames have gone over the connection that carried the fewest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+
+    /// Stop after S seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: Option<f64>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// List the filters and their categories
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+With --json, one document:
+  {{filters: [{{name, friendly_name, categories, symbolic_link}}]}}\n\n{EXIT_CODES}"))]
+pub(crate) struct ListArguments {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show the pins, formats, topology and settings of a filter
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+With --json, one document:
+  {{name, friendly_name, symbolic_link, categories,
+   pins: [{{id, name, category, data_flow, communication, interfaces, mediums,
+           formats, instances: {{current, possible}}}}],
+   topology: {{categories, nodes,
+              connections: [{{from_node, from_pin, to_node, to_pin}}]}},
+   settings: [{{name, kind, default, value, help}}]}}\n\n{EXIT_CODES}"))]
+pub(crate) struct InspectArguments {
+    /// A name as `ks list` shows it, or a symbolic link
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: String,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Read one frame of a filter and write it as a PNG picture
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Example: ks snapshot test-camera width=640 height=480 -o frame.png
+The picture replaces FILE only when it is complete.\n\n{EXIT_CODES}"))]
+pub(crate) struct SnapshotArguments {
+    /// A filter, and settings for it if needed
+    #[arg(required = true, value_name = "FILTER [KEY=VALUE]")]
+    pub(crate) element: Vec<String>,
+
+    /// The picture to write
+    #[arg(short, long, value_name = "FILE.png")]
+    pub(crate) output: PathBuf,
+}
+
+/// The verb that a word may have meant.
+pub(crate) fn closest_verb(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let command = Arguments::command();
+    suggest::did_you_mean(word, command.get_subcommands().map(clap::Command::get_name))
+}
+
+pub(crate) fn print_completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "ks", &mut script);
+    output::print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}
+
+/// The words of a graph as one text. A shell took the quotes of `path='a b'` away when the graph came in several
+/// words, so that a value with white space gets them back.
+pub(crate) fn graph_text(words: &[String]) -> String {
+    if let [text] = words {
+        return text.clone();
+    }
+    let quoted = |word: &String| match word.split_once('=') {
+        Some((key, value))
+            if value.contains(char::is_whitespace)
+                && !value.starts_with(['"', '\''])
+                && !key.contains(|c: char| c.is_whitespace() || c == '/') =>
+        {
+            format!("{key}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+        }
+        _ => word.clone(),
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds > 0.0 => Ok(seconds),
+        _ => Err("expected a number of seconds above 0, such as 2 or 0.5".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(words: &[&str]) -> String {
+        graph_text(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn one_word_is_the_graph_as_it_is() {
+        assert_eq!(text(&["a b=c d ! e"]), "a b=c d ! e");
+    }
+
+    #[test]
+    fn several_words_make_one_graph_and_values_keep_their_white_space() {
+        assert_eq!(text(&["a", "path=x y \"z\"", "!", "b"]), r#"a path="x y \"z\"" ! b"#);
+        assert_eq!(text(&["a w=1", "! b", "path='x y'"]), "a w=1 ! b path='x y'");
+    }
+
+    #[test]
+    fn seconds_are_a_number_above_zero() {
+        assert_eq!(seconds("0.5"), Ok(0.5));
+        for text in ["0", "-1", "nan", "inf", "1s", ""] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

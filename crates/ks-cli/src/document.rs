@@ -1,0 +1,160 @@
+//! What `--json` prints. Field names and their meaning are stable; fields may be added.
+
+use serde::Serialize;
+
+use crate::failure::{Exit, Failure};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// The sources ended, or the frames or seconds that were asked for are done.
+    Completed,
+    /// A signal stopped it; files are complete up to then.
+    Interrupted,
+    /// It could not start, or broke.
+    Failed,
+}
+
+/// `ks run --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct RunDocument {
+    pub(crate) status: Status,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) elapsed_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Error>,
+}
+
+/// What went over one connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Connection {
+    /// The data source pin, as "test-camera.0".
+    pub(crate) from: String,
+    /// The data sink pin.
+    pub(crate) to: String,
+    pub(crate) interface: String,
+    pub(crate) medium: String,
+    pub(crate) format: String,
+    pub(crate) allocator: String,
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    /// Frames whose bytes were copied on the way.
+    pub(crate) copies: u64,
+    pub(crate) dropped: u64,
+    pub(crate) latency_ns: Latency,
+}
+
+/// Time from source to sink; null when no frame went over the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: Option<u64>,
+    pub(crate) p99: Option<u64>,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Error {
+    /// "usage" when the request is wrong, "job" when the work went wrong.
+    pub(crate) kind: &'static str,
+    pub(crate) doing: String,
+    pub(crate) why: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl From<&Failure> for Error {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            kind: if failure.exit == Exit::Usage { "usage" } else { "job" },
+            doing: failure.doing.clone(),
+            why: failure.why.clone(),
+            hint: failure.hint.clone(),
+        }
+    }
+}
+
+/// `ks list --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ListDocument {
+    pub(crate) filters: Vec<FilterEntry>,
+}
+
+/// One filter of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FilterEntry {
+    /// What a graph calls it.
+    pub(crate) name: String,
+    pub(crate) friendly_name: String,
+    pub(crate) categories: Vec<String>,
+    pub(crate) symbolic_link: String,
+}
+
+/// `ks inspect --json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct InspectDocument {
+    pub(crate) name: String,
+    pub(crate) friendly_name: String,
+    pub(crate) symbolic_link: String,
+    pub(crate) categories: Vec<String>,
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) topology: Topology,
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// One pin factory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Pin {
+    pub(crate) id: u32,
+    pub(crate) name: Option<String>,
+    pub(crate) category: Option<String>,
+    /// "in", "out" or a number.
+    pub(crate) data_flow: String,
+    /// "none", "sink", "source", "both", "bridge" or a number.
+    pub(crate) communication: String,
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) mediums: Vec<String>,
+    pub(crate) formats: Vec<String>,
+    pub(crate) instances: Instances,
+}
+
+/// Instances of a pin factory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Instances {
+    pub(crate) current: u32,
+    /// Null when there is no limit.
+    pub(crate) possible: Option<u32>,
+}
+
+/// What is inside a filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Topology {
+    pub(crate) categories: Vec<String>,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) connections: Vec<TopologyConnection>,
+}
+
+/// A connection inside a filter; a null node is the filter itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct TopologyConnection {
+    pub(crate) from_node: Option<u32>,
+    pub(crate) from_pin: u32,
+    pub(crate) to_node: Option<u32>,
+    pub(crate) to_pin: u32,
+}
+
+/// Something that `key=value` sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Setting {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) default: String,
+    pub(crate) value: String,
+    pub(crate) help: String,
+}
+
+impl RunDocument {
+    /// A run that failed before anything went over a connection.
+    pub(crate) fn failed(failure: &Failure) -> Self {
+        Self { status: Status::Failed, connections: Vec::new(), elapsed_ns: 0, error: Some(failure.into()) }
+    }
+}

@@ -1,0 +1,155 @@
+//! `ks inspect`: what a filter is made of.
+
+use std::fmt::Write as _;
+
+use crate::arguments::InspectArguments;
+use crate::describe;
+use crate::document::{InspectDocument, Pin};
+use crate::engine::Engine;
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::table::{Align, Table, printable};
+
+pub(crate) fn perform(arguments: &InspectArguments) -> Result<Exit, Failure> {
+    let document = Engine::boot()?.inspect(&arguments.filter)?;
+    if arguments.json {
+        output::print_json(&document)?;
+    } else {
+        output::print(&text(&document))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn text(filter: &InspectDocument) -> String {
+    let mut text = format!("{}: {}\n", printable(&filter.name), printable(&filter.friendly_name));
+    line(&mut text, "categories", &filter.categories.iter().map(|name| describe::short(name)).collect::<Vec<_>>());
+    line(&mut text, "symbolic link", &[printable(&filter.symbolic_link)]);
+    for pin in &filter.pins {
+        text.push('\n');
+        pin_text(&mut text, pin);
+    }
+    if !filter.settings.is_empty() {
+        text.push_str("\nSettings\n");
+        let mut table = Table::new(&[
+            ("  key", Align::Left),
+            ("kind", Align::Left),
+            ("default", Align::Left),
+            ("value", Align::Left),
+            ("meaning", Align::Left),
+        ]);
+        for setting in &filter.settings {
+            table.row([
+                format!("  {}", setting.name),
+                setting.kind.clone(),
+                setting.default.clone(),
+                setting.value.clone(),
+                setting.help.clone(),
+            ]);
+        }
+        text += &table.text();
+    }
+    topology_text(&mut text, filter);
+    text
+}
+
+fn pin_text(text: &mut String, pin: &Pin) {
+    let name = pin.name.as_deref().map_or(String::new(), |name| format!(" \"{}\"", printable(name)));
+    let flow = match pin.data_flow.as_str() {
+        "in" => "data flows in",
+        "out" => "data flows out",
+        other => other,
+    };
+    _ = writeln!(text, "Pin {}{name}: {flow}, communication {}", pin.id, pin.communication);
+    line(text, "category", &pin.category.iter().map(|name| describe::short(name)).collect::<Vec<_>>());
+    line(text, "interfaces", &pin.interfaces);
+    line(text, "mediums", &pin.mediums);
+    let possible = pin.instances.possible.map_or("no limit".into(), |possible| format!("at most {possible}"));
+    line(text, "instances", &[format!("{} now", pin.instances.current), possible]);
+    for format in &pin.formats {
+        line(text, "format", std::slice::from_ref(format));
+    }
+}
+
+fn topology_text(text: &mut String, filter: &InspectDocument) {
+    let topology = &filter.topology;
+    if topology.nodes.is_empty() && topology.connections.is_empty() {
+        return;
+    }
+    text.push_str("\nTopology\n");
+    for (id, node) in topology.nodes.iter().enumerate() {
+        _ = writeln!(text, "  node {id}: {}", describe::short(&printable(node)));
+    }
+    let end = |node: Option<u32>, pin: u32| match node {
+        Some(node) => format!("node {node} pin {pin}"),
+        None => format!("pin {pin}"),
+    };
+    for link in &topology.connections {
+        let (from, to) = (end(link.from_node, link.from_pin), end(link.to_node, link.to_pin));
+        _ = writeln!(text, "  {from} -> {to}");
+    }
+}
+
+fn line(text: &mut String, what: &str, values: &[String]) {
+    if values.iter().any(|value| !value.is_empty()) {
+        _ = writeln!(text, "  {what:<14} {}", values.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Instances, Setting, Topology, TopologyConnection};
+
+    #[test]
+    fn pins_settings_and_topology_are_shown() {
+        let filter = InspectDocument {
+            name: "test-camera".into(),
+            friendly_name: "Test Camera".into(),
+            symbolic_link: r"\\?\x".into(),
+            categories: vec!["KSCATEGORY_CAPTURE".into()],
+            pins: vec![Pin {
+                id: 0,
+                name: Some("Capture".into()),
+                category: Some("PINNAME_VIDEO_CAPTURE".into()),
+                data_flow: "out".into(),
+                communication: "both".into(),
+                interfaces: vec!["standard streaming".into()],
+                mediums: vec!["standard devio".into()],
+                formats: vec!["video NV12".into(), "video I420".into()],
+                instances: Instances { current: 0, possible: Some(1) },
+            }],
+            topology: Topology {
+                categories: vec![],
+                nodes: vec![],
+                connections: vec![TopologyConnection { from_node: None, from_pin: 1, to_node: Some(0), to_pin: 2 }],
+            },
+            settings: vec![Setting {
+                name: "width".into(),
+                kind: "number".into(),
+                default: "640".into(),
+                value: "1280".into(),
+                help: "pixels in a line".into(),
+            }],
+        };
+        let expected = r#"test-camera: Test Camera
+  categories     capture
+  symbolic link  \\?\x
+
+Pin 0 "Capture": data flows out, communication both
+  category       capture
+  interfaces     standard streaming
+  mediums        standard devio
+  instances      0 now, at most 1
+  format         video NV12
+  format         video I420
+
+Settings
+  key    kind    default  value  meaning
+  width  number  640      1280   pixels in a line
+
+Topology
+  pin 1 -> node 0 pin 2
+"#;
+        assert_eq!(text(&filter), expected);
+    }
+}

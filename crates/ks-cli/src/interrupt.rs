@@ -1,0 +1,96 @@
+//! Ctrl-C and its relatives stop a graph in order; a second one ends the process at once.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+type Stop = Arc<dyn Fn() + Send + Sync>;
+
+/// Listens for signals from [`Interrupt::install`] to the end of the process.
+#[derive(Clone)]
+pub(crate) struct Interrupt {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The first signal, or 0. Set before `stop` is looked at, and `stop` is set before this is looked at: whoever
+    /// comes second stops the graph.
+    signal: AtomicU8,
+    stop: Mutex<Option<Stop>>,
+}
+
+impl Interrupt {
+    /// Starts to listen.
+    pub(crate) fn install() -> io::Result<Self> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let interrupt = Self { shared: Arc::default() };
+        let listener = interrupt.clone();
+        thread::Builder::new().name("ks-signals".into()).spawn(move || {
+            for signal in signals.forever() {
+                listener.raise(u8::try_from(signal).unwrap_or(0));
+            }
+        })?;
+        Ok(interrupt)
+    }
+
+    /// The signal that came, if one did.
+    pub(crate) fn signal(&self) -> Option<u8> {
+        Some(self.shared.signal.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+    }
+
+    /// Calls `stop` when a signal comes, or now if one came.
+    pub(crate) fn on_signal(&self, stop: impl Fn() + Send + Sync + 'static) {
+        let stop: Stop = Arc::new(stop);
+        *self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&stop));
+        if self.signal().is_some() {
+            stop();
+        }
+    }
+
+    fn raise(&self, signal: u8) {
+        if self.shared.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            std::process::exit(i32::from(signal).saturating_add(128));
+        }
+        let stop = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(stop) = stop {
+            stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn stops_counted(interrupt: &Interrupt) -> Arc<AtomicUsize> {
+        let stops = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&stops);
+        interrupt.on_signal(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        stops
+    }
+
+    #[test]
+    fn a_signal_stops_what_runs() {
+        let interrupt = Interrupt { shared: Arc::default() };
+        let stops = stops_counted(&interrupt);
+        assert_eq!((interrupt.signal(), stops.load(Ordering::SeqCst)), (None, 0));
+        interrupt.raise(2);
+        assert_eq!((interrupt.signal(), stops.load(Ordering::SeqCst)), (Some(2), 1));
+    }
+
+    #[test]
+    fn a_signal_that_came_before_stops_what_starts() {
+        let interrupt = Interrupt { shared: Arc::default() };
+        interrupt.raise(15);
+        assert_eq!(stops_counted(&interrupt).load(Ordering::SeqCst), 1);
+    }
+}

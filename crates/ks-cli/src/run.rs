@@ -1,0 +1,187 @@
+//! `ks run`: builds a graph and streams through it.
+
+use ks_client::graph::grammar::{self, Graph};
+
+use crate::arguments::{RunArguments, graph_text};
+use crate::document::{Connection, RunDocument, Status};
+use crate::engine::{Engine, Limits};
+use crate::failure::{Exit, Failure};
+use crate::interrupt::Interrupt;
+use crate::progress::{Goal, ProgressLine};
+use crate::table::{Align, Table};
+use crate::{output, quantity};
+
+/// Where a source alone ends.
+const SINK: &str = "null-renderer";
+
+pub(crate) fn perform(arguments: &RunArguments) -> Result<Exit, Failure> {
+    match stream(arguments) {
+        Ok((document, failure, exit)) => {
+            if arguments.json {
+                output::print_json(&document)?;
+            } else if !document.connections.is_empty() {
+                output::print(&text(&document))?;
+            }
+            failure.map_or(Ok(exit), Err)
+        }
+        Err(failure) => {
+            if arguments.json {
+                output::print_json(&RunDocument::failed(&failure))?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn stream(arguments: &RunArguments) -> Result<(RunDocument, Option<Failure>, Exit), Failure> {
+    let text = graph_text(&arguments.graph);
+    let mut graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
+    let interrupt = Interrupt::install().map_err(|error| Failure::job("listen for Ctrl-C", error.to_string()))?;
+    let engine = Engine::boot()?;
+    if let [element] = graph.elements.as_slice()
+        && element.name != SINK
+        && engine.is_source(element, &text)?
+    {
+        graph.append(0, SINK);
+        output::complain(&format!("note: the graph ends in a source; running {graph}"));
+    }
+
+    let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
+    let line = if arguments.json { ProgressLine::silent() } else { ProgressLine::new(goal(&graph, limits)) };
+    let (document, failure) = engine.run(&graph, &text, limits, &interrupt, &mut |progress| line.show(progress));
+    line.clear();
+    let exit = match (document.status, interrupt.signal()) {
+        (Status::Interrupted, Some(signal)) => Exit::Signalled(signal),
+        _ => Exit::Done,
+    };
+    Ok((document, failure, exit))
+}
+
+/// What the run works towards, as far as the text says: the limit that is reached first is found out by running.
+fn goal(graph: &Graph, limits: Limits) -> Goal {
+    let settings = |key: &'static str| graph.elements.iter().filter_map(move |element| element.setting(key));
+    let frames = settings("frames").filter_map(|setting| setting.value.parse().ok());
+    let seconds = settings("seconds").filter_map(|setting| setting.value.parse().ok());
+    if let Some(frames) = frames.chain(limits.frames).filter(|frames| *frames > 0).min() {
+        return Goal::Frames(frames);
+    }
+    match seconds.chain(limits.seconds).filter(|seconds: &f64| *seconds > 0.0).min_by(f64::total_cmp) {
+        Some(seconds) => Goal::Nanoseconds((seconds * 1e9) as u64),
+        None => Goal::Unknown,
+    }
+}
+
+fn text(document: &RunDocument) -> String {
+    let mut table = Table::new(&[
+        ("connection", Align::Left),
+        ("interface", Align::Left),
+        ("medium", Align::Left),
+        ("format", Align::Left),
+        ("allocator", Align::Left),
+        ("frames", Align::Right),
+        ("bytes", Align::Right),
+        ("copies", Align::Right),
+        ("drops", Align::Right),
+        ("p50", Align::Right),
+        ("p99", Align::Right),
+    ]);
+    for connection in &document.connections {
+        table.row(row(connection));
+    }
+    let end = match document.status {
+        Status::Completed => "completed",
+        Status::Interrupted => "interrupted",
+        Status::Failed => "failed",
+    };
+    format!("{}\n{end} in {}\n", table.text(), quantity::duration(document.elapsed_ns))
+}
+
+fn row(connection: &Connection) -> [String; 11] {
+    let latency = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), quantity::duration);
+    [
+        format!("{} -> {}", connection.from, connection.to),
+        connection.interface.clone(),
+        connection.medium.clone(),
+        connection.format.clone(),
+        connection.allocator.clone(),
+        quantity::count(connection.frames),
+        quantity::bytes(connection.bytes),
+        quantity::count(connection.copies),
+        quantity::count(connection.dropped),
+        latency(connection.latency_ns.p50),
+        latency(connection.latency_ns.p99),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Latency;
+
+    fn document() -> RunDocument {
+        RunDocument {
+            status: Status::Completed,
+            connections: vec![Connection {
+                from: "test-camera.0".into(),
+                to: "y4m-writer.0".into(),
+                interface: "standard streaming".into(),
+                medium: "standard devio".into(),
+                format: "video I420 1280x720 @30".into(),
+                allocator: "4 x 1.3 MB".into(),
+                frames: 150,
+                bytes: 207_360_000,
+                copies: 0,
+                dropped: 0,
+                latency_ns: Latency { p50: Some(12_345), p99: None },
+            }],
+            elapsed_ns: 5_010_000_000,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn the_table_shows_what_went_over_each_connection() {
+        assert_eq!(
+            text(&document()),
+            "connection                     interface           medium          format                   allocator   \
+             frames   bytes  copies  drops      p50  p99\n\
+             test-camera.0 -> y4m-writer.0  standard streaming  standard devio  video I420 1280x720 @30  4 x 1.3 MB  \
+             \u{20}  150  207 MB       0      0  12.3 µs    -\n\ncompleted in 5.01 s\n"
+        );
+    }
+
+    #[test]
+    fn the_document_has_stable_names() {
+        let json = serde_json::to_value(document()).expect("a document");
+        assert_eq!(json["status"], "completed");
+        assert_eq!(json["elapsed_ns"], 5_010_000_000_u64);
+        assert!(json.get("error").is_none());
+        let connection = json["connections"][0].as_object().expect("an object");
+        let keys: Vec<&str> = connection.keys().map(String::as_str).collect();
+        for key in ["from", "to", "interface", "medium", "format", "allocator", "frames", "bytes", "copies", "dropped"]
+        {
+            assert!(keys.contains(&key), "{key}");
+        }
+        assert_eq!(connection["latency_ns"], serde_json::json!({"p50": 12_345, "p99": null}));
+    }
+
+    #[test]
+    fn a_failed_run_is_a_document_too() {
+        let failure = Failure::usage("open the filter `x`", "there is none").with_hint("try another");
+        let json = serde_json::to_value(RunDocument::failed(&failure)).expect("a document");
+        let error = serde_json::json!({
+            "kind": "usage", "doing": "open the filter `x`", "why": "there is none", "hint": "try another"
+        });
+        assert_eq!(json, serde_json::json!({"status": "failed", "connections": [], "elapsed_ns": 0, "error": error}));
+    }
+
+    #[test]
+    fn the_goal_is_the_limit_that_the_text_tells() {
+        let goal_of = |text: &str, limits| goal(&grammar::parse(text).expect("a graph"), limits);
+        let none = Limits::default();
+        assert_eq!(goal_of("test-camera frames=150", none), Goal::Frames(150));
+        assert_eq!(goal_of("test-camera frames=150", Limits { frames: Some(9), seconds: Some(1.0) }), Goal::Frames(9));
+        assert_eq!(goal_of("test-microphone seconds=2", none), Goal::Nanoseconds(2_000_000_000));
+        assert_eq!(goal_of("test-microphone seconds=x", none), Goal::Unknown);
+    }
+}
