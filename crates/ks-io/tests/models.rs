@@ -22,7 +22,7 @@ use ks_io::{
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
 /// Executions of each model under each scheduler.
-const EXECUTIONS: usize = 2_000;
+const EXECUTIONS: usize = 20_000;
 /// Preemptions that the second scheduler spends where they hurt.
 const DEPTH: usize = 3;
 

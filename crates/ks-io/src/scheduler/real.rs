@@ -36,7 +36,11 @@ struct Queue {
 struct QueueState {
     items: VecDeque<Arc<dyn Work>>,
     workers: Vec<JoinHandle<()>>,
+    /// Workers that sleep and were not told to wake.
     idle: usize,
+    /// Workers that were told to wake and have not yet. A worker that is awake looks for more before it sleeps, so one
+    /// wake serves a burst of items.
+    waking: usize,
     phase: Phase,
 }
 
@@ -166,6 +170,7 @@ impl Queue {
                 items: VecDeque::new(),
                 workers: Vec::new(),
                 idle: 0,
+                waking: 0,
                 phase: Phase::Running,
             }),
             arrived: Condvar::new(),
@@ -179,7 +184,11 @@ impl Queue {
             return Err(work);
         }
         state.items.push_back(work);
-        if state.items.len() > state.idle && state.workers.len() < self.most_workers {
+        let wake = state.idle > 0 && state.items.len() > state.waking;
+        if wake {
+            state.idle -= 1;
+            state.waking += 1;
+        } else if state.idle == 0 && state.items.len() > state.waking && state.workers.len() < self.most_workers {
             let for_thread = Arc::clone(core);
             let started = spawn_os_thread(which.thread_name(), move || {
                 if let super::Scheduler::Real(scheduler) = &for_thread.scheduler {
@@ -189,7 +198,6 @@ impl Queue {
             // Where the machine refuses a thread, those that run do the work, and the next item asks again.
             state.workers.extend(started.ok());
         }
-        let wake = state.idle > 0;
         drop(state);
         if wake {
             self.arrived.notify_one();
@@ -209,8 +217,14 @@ impl Queue {
                 return;
             } else {
                 state.idle += 1;
-                state = self.arrived.wait(state);
-                state.idle -= 1;
+                while state.waking == 0 && state.phase == Phase::Running {
+                    state = self.arrived.wait(state);
+                }
+                // Whoever wakes first takes the wake; who sleeps on stays counted as idle.
+                match state.waking.checked_sub(1) {
+                    Some(rest) => state.waking = rest,
+                    None => state.idle -= 1,
+                }
             }
         }
     }
