@@ -3,7 +3,7 @@
 use crate::kernel::*;
 use crate::*;
 
-/// Every constant of this crate that has a Windows ancestor, in header spelling. GUIDs are in [`known`](crate::known).
+/// Every constant of this crate that has a Windows ancestor, in header spelling. GUIDs are in [`known_guids`].
 #[must_use]
 pub fn constants() -> Vec<(&'static str, u64)> {
     let tables = [

@@ -121,12 +121,12 @@ impl Guid {
         if self.is_null() {
             return Some("GUID_NULL");
         }
-        known().find(|(_, guid)| *guid == self).map(|(name, _)| name)
+        known_guids().find(|(_, guid)| *guid == self).map(|(name, _)| name)
     }
 }
 
 /// Every named GUID of this crate with its header spelling; some values occur under several names.
-pub fn known() -> impl Iterator<Item = (&'static str, Guid)> {
+pub fn known_guids() -> impl Iterator<Item = (&'static str, Guid)> {
     [sets::TABLE, categories::TABLE, formats::TABLE, names::TABLE, nodes::TABLE].into_iter().flatten().copied()
 }
 

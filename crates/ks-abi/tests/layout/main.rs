@@ -76,7 +76,7 @@ fn ours() -> Facts {
     for (name, value) in ks_abi::constants() {
         facts.insert(Key::value(name), u128::from(value));
     }
-    for (name, guid) in ks_abi::known() {
+    for (name, guid) in ks_abi::known_guids() {
         facts.insert(Key::guid(name), guid.to_u128());
     }
     facts
