@@ -25,6 +25,7 @@ pub mod pointer;
 pub mod status;
 pub mod stream;
 pub mod topology;
+pub mod userks;
 pub mod video;
 
 pub use allocator::*;
@@ -48,4 +49,5 @@ pub use pointer::*;
 pub use status::*;
 pub use stream::*;
 pub use topology::*;
+pub use userks::*;
 pub use video::*;

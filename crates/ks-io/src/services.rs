@@ -94,6 +94,11 @@ impl Services {
         self.core().queue_work(queue, work);
     }
 
+    /// Whether an item waits for a worker of this queue: a worker with much to do lets it go first.
+    pub fn has_queued_work(&self, queue: WorkQueue) -> bool {
+        self.core().has_queued_work(queue)
+    }
+
     /// Starts a thread of its own, for a test or for a job that waits outside of the engine.
     ///
     /// # Errors

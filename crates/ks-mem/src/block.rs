@@ -92,36 +92,36 @@ impl Block {
         self.store_u64(offset, value.cast_unsigned());
     }
 
-    /// Adds to the `u32` at `offset` (acquire and release) and returns the value before; wraps.
+    /// Adds to the `u32` at `offset` (sequentially consistent) and returns the value before; wraps.
     #[inline]
     pub fn fetch_add_u32(&self, offset: usize, value: u32) -> u32 {
         let field = self.field_ptr::<AtomicU32>(offset);
         // SAFETY: `field_ptr` checked bounds and alignment; the memory lives as long as `self`.
-        unsafe { field.as_ref() }.fetch_add(value, Ordering::AcqRel)
+        unsafe { field.as_ref() }.fetch_add(value, Ordering::SeqCst)
     }
 
-    /// Subtracts from the `u32` at `offset` (acquire and release) and returns the value before; wraps.
+    /// Subtracts from the `u32` at `offset` (sequentially consistent) and returns the value before; wraps.
     #[inline]
     pub fn fetch_sub_u32(&self, offset: usize, value: u32) -> u32 {
         let field = self.field_ptr::<AtomicU32>(offset);
         // SAFETY: `field_ptr` checked bounds and alignment; the memory lives as long as `self`.
-        unsafe { field.as_ref() }.fetch_sub(value, Ordering::AcqRel)
+        unsafe { field.as_ref() }.fetch_sub(value, Ordering::SeqCst)
     }
 
-    /// Replaces the `u32` at `offset` by `new` if it is `current` (acquire and release). True when it was.
+    /// Replaces the `u32` at `offset` by `new` if it is `current` (sequentially consistent). True when it was.
     #[inline]
     pub fn replace_u32(&self, offset: usize, current: u32, new: u32) -> Result<u32, u32> {
         let field = self.field_ptr::<AtomicU32>(offset);
         // SAFETY: `field_ptr` checked bounds and alignment; the memory lives as long as `self`.
-        unsafe { field.as_ref() }.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+        unsafe { field.as_ref() }.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
     }
 
-    /// Reads the `u32` at `offset` with acquire ordering; its partner is [`Block::fetch_add_u32`] and its kin.
+    /// Reads the `u32` at `offset` sequentially consistent; its partners are [`Block::fetch_add_u32`] and its kin.
     #[inline]
-    pub fn load_acquire_u32(&self, offset: usize) -> u32 {
+    pub fn load_ordered_u32(&self, offset: usize) -> u32 {
         let field = self.field_ptr::<AtomicU32>(offset);
         // SAFETY: `field_ptr` checked bounds and alignment; the memory lives as long as `self`.
-        unsafe { field.as_ref() }.load(Ordering::Acquire)
+        unsafe { field.as_ref() }.load(Ordering::SeqCst)
     }
 
     /// Copies `into.len()` bytes out, starting at `offset`.

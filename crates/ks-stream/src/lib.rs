@@ -1,2 +1,49 @@
 //! The Kernel Streaming class driver: the low-level routines, and AVStream over them.
+//!
+//! A minidriver describes itself ([`FilterDescriptor`], [`PinDescriptor`]) and implements [`FilterDispatch`],
+//! [`FilterInstance`] and [`PinInstance`]; [`Device::start`] registers it. The class driver answers the built-in
+//! property sets, validates connections, runs the state machine, queues frames and calls the process callback.
+//!
+//! A request enters at [`Filter`] or [`Pin`] (`filter.rs`, `pin.rs`), goes through `property.rs` and `automation.rs` to a
+//! handler in `sets/` or in the minidriver. A frame enters a `queue.rs`, is worked on through `stream_pointer.rs` when
+//! `process.rs` calls the minidriver, and goes on by `pipe.rs`.
 #![forbid(unsafe_code)]
+
+mod automation;
+mod clock;
+mod clock_object;
+pub mod describe;
+mod descriptor;
+mod device;
+mod event;
+mod filter;
+mod foreign;
+pub mod format;
+mod gate;
+mod minidriver;
+mod pin;
+mod pipe;
+mod process;
+mod property;
+mod queue;
+mod sets;
+pub mod sized_list;
+mod statistics;
+mod stream_io;
+mod stream_pointer;
+pub mod validate;
+
+pub use automation::{AutomationTable, Handler, PropertyItem, PropertyMembers, PropertySet, PropertyValues};
+pub use clock::DefaultClock;
+pub use clock_object::ClockObject;
+pub use descriptor::{DescribeFilter, DescribePin, FilterDescriptor, Framing, PinDescriptor, PinFlags, PinId};
+pub use device::Device;
+pub use filter::Filter;
+pub use format::{DataFormat, DataRange};
+pub use gate::Gate;
+pub use ks_abi::{USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN};
+pub use minidriver::{FilterDispatch, FilterInstance, PinInstance};
+pub use pin::Pin;
+pub use pipe::AllocatorReport;
+pub use property::PropertyCall;
+pub use stream_pointer::{CloneId, ClonePointer, Locked};

@@ -121,6 +121,13 @@ impl Core {
         }
     }
 
+    pub(crate) fn has_queued_work(&self, queue: WorkQueue) -> bool {
+        match &self.scheduler {
+            Scheduler::Real(scheduler) => scheduler.has_queued_work(queue),
+            Scheduler::Virtual(scheduler) => scheduler.has_queued_work(queue),
+        }
+    }
+
     pub(crate) fn timer_insert(self: &Arc<Self>, dpc: Arc<dyn Dpc>) -> TimerId {
         match &self.scheduler {
             Scheduler::Real(scheduler) => scheduler.timer_insert(self, dpc),

@@ -97,6 +97,10 @@ impl Real {
         self.queues[queue.index()].push(core, queue, work)
     }
 
+    pub(super) fn has_queued_work(&self, queue: WorkQueue) -> bool {
+        !self.queues[queue.index()].state.lock().items.is_empty()
+    }
+
     pub(super) fn timer_insert(&self, core: &Arc<Core>, dpc: Arc<dyn Dpc>) -> TimerId {
         let mut state = self.timers.state.lock();
         if state.thread.is_none() && state.phase == Phase::Running {

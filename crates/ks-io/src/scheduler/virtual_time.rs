@@ -223,6 +223,10 @@ impl Virtual {
         self.start(core, name, Role::Spawned, move |_, _| body())
     }
 
+    pub(super) fn has_queued_work(&self, queue: WorkQueue) -> bool {
+        !self.state.lock().work[queue.index()].is_empty()
+    }
+
     pub(super) fn queue_work(
         &self,
         core: &Arc<Core>,

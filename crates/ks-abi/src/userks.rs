@@ -1,0 +1,62 @@
+//! What userks adds to the vocabulary: a property and an event set of its own for pins, and one for settings of filters.
+
+use crate::define::abi_struct;
+use crate::guid::Guid;
+
+/// Property set of every pin: counters, limits, failures.
+pub const USERKS_PROPSET_PIN: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e02);
+/// GET: [`UserksPinStatistics`].
+pub const USERKS_PIN_STATISTICS: u32 = 0;
+/// SET: [`UserksPinLimit`].
+pub const USERKS_PIN_LIMIT: u32 = 1;
+/// SET, a ULONG of 1: measure the latency of frames from here on.
+pub const USERKS_PIN_LATENCY: u32 = 2;
+/// GET: the status (a ULONG) and the reason (UTF-8) with which streaming failed; STATUS_NOT_FOUND when it did not.
+pub const USERKS_PIN_FAILURE: u32 = 3;
+
+/// Event set of every pin.
+pub const USERKS_EVENTSET_PIN: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e03);
+/// Streaming failed, or the device is gone.
+pub const USERKS_EVENT_PIN_FAILED: u32 = 0;
+
+/// Property set of a filter's settings. Item 0 is the list of settings; item n is the n-th setting, GET and SET as UTF-8
+/// text.
+pub const USERKS_PROPSET_SETTINGS: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e04);
+/// GET: the settings, one a line: name, kind, default and help, separated by tabs, UTF-8.
+pub const USERKS_SETTINGS_LIST: u32 = 0;
+
+abi_struct! {
+    /// What has passed a pin.
+    pub struct UserksPinStatistics = "USERKS_PIN_STATISTICS", "none: userks' own" {
+        /// Frames with data.
+        frames: u64 = "Frames",
+        /// Bytes of data.
+        bytes: u64 = "Bytes",
+        /// Frames that the driver could not deliver in time.
+        dropped: u64 = "Dropped",
+        /// Frames whose bytes the engine copied.
+        copies: u64 = "Copies",
+        /// Median latency from data source to data sink, in nanoseconds; 0: not measured.
+        latency_p50_ns: u64 = "LatencyP50",
+        /// Latency that 99 of 100 frames stay below, in nanoseconds.
+        latency_p99_ns: u64 = "LatencyP99",
+        /// Frames of the section's allocator.
+        allocator_frames: u32 = "AllocatorFrames",
+        /// Bytes of one of them.
+        allocator_frame_bytes: u32 = "AllocatorFrameBytes",
+        /// 1 when the end of the stream has passed.
+        ended: u32 = "Ended",
+        /// 1 when streaming failed.
+        failed: u32 = "Failed",
+    }
+}
+
+abi_struct! {
+    /// Where a stream ends although its source would go on. Zero: no limit.
+    pub struct UserksPinLimit = "USERKS_PIN_LIMIT", "none: userks' own" {
+        /// The stream ends with this many frames.
+        frames: u64 = "Frames",
+        /// The stream ends when this much presentation time has passed, in 100-ns units.
+        time_100ns: i64 = "Time",
+    }
+}

@@ -1,0 +1,85 @@
+//! Deferral without a thread hop: deliveries that a thread made inside the engine wait on that thread's own list.
+//!
+//! A delivery is a client's notification, the next hop of a frame, or the close of an object whose last reference went
+//! away. Made while the thread is inside the engine, it runs when the outermost engine call unwinds, with no lock held,
+//! and also before the thread waits. Made outside, it runs at once.
+
+use crate::dispatch::Dispatch;
+use crate::file_object::FileObject;
+use crate::irp::Body;
+use crate::request::PendingRequest;
+use crate::sync::{Arc, thread_local};
+use crate::work::Work;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+pub(crate) enum Delivery {
+    Client(Arc<PendingRequest>, Box<Body>),
+    Work(Arc<dyn Work>),
+    Close { object: Arc<dyn Dispatch>, parent: Option<Arc<FileObject>> },
+}
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static LIST: RefCell<VecDeque<Delivery>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Marks that the thread is inside the engine; the outermost one drains the list when it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Inside(());
+
+/// Enters the engine on this thread.
+#[inline]
+pub fn enter() -> Inside {
+    DEPTH.with(|depth| depth.set(depth.get() + 1));
+    Inside(())
+}
+
+impl Drop for Inside {
+    #[inline]
+    fn drop(&mut self) {
+        // Deliveries made while draining join the list, because the depth is still 1.
+        if DEPTH.with(Cell::get) == 1 {
+            drain();
+        }
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// Runs `work` when the thread leaves the engine, or now if it is outside.
+pub fn run_later(work: Arc<dyn Work>) {
+    push(Delivery::Work(work));
+}
+
+pub(crate) fn push(delivery: Delivery) {
+    let inside = DEPTH.try_with(Cell::get).unwrap_or(0) > 0;
+    if inside {
+        LIST.with(|list| list.borrow_mut().push_back(delivery));
+    } else {
+        deliver(delivery);
+    }
+}
+
+/// Empties the list; called by every wait, contended mutex and synchronous request of this thread.
+pub(crate) fn drain_before_wait() {
+    drain();
+}
+
+fn drain() {
+    while let Some(delivery) = LIST.with(|list| list.borrow_mut().pop_front()) {
+        deliver(delivery);
+    }
+}
+
+fn deliver(delivery: Delivery) {
+    match delivery {
+        Delivery::Client(pending, body) => pending.finish(body),
+        Delivery::Work(work) => work.run(),
+        Delivery::Close { object, parent } => {
+            object.close();
+            // The parent may be closed only after its child: drop it now, not before.
+            drop(parent);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! An open instance of an object: what handles, requests and connected pins refer to.
+
+use crate::access::AccessMask;
+use crate::cancel::CancelCell;
+use crate::completion::Dispatched;
+use crate::deferred;
+use crate::dispatch::Dispatch;
+use crate::handle_table::{Handle, HandleTable};
+use crate::irp::Irp;
+use crate::origin::Origin;
+use crate::sync::{Arc, Mutex, Weak, atomic::AtomicBool, atomic::Ordering};
+use crate::wait::Event;
+use ks_abi::STATUS_FILE_CLOSED;
+use std::sync::OnceLock;
+
+/// A file object. Every reference is an `Arc`: the handle's, a request's in flight, a connected source pin's, a
+/// child's. When the last one goes, the object's close routine runs, deferred and with no lock held; the parent is
+/// let go only after that.
+#[doc(alias = "FILE_OBJECT")]
+pub struct FileObject {
+    object: OnceLock<Arc<dyn Dispatch>>,
+    related: Option<Arc<FileObject>>,
+    granted: OnceLock<AccessMask>,
+    origin: Origin,
+    /// The handles of the client that opened it, for requests that name an object by handle.
+    handles: Weak<HandleTable>,
+    /// Set when the last handle is closed; pairs with the load in `dispatch`. Queues re-check under their own lock.
+    cleaned_up: AtomicBool,
+    /// Overlapped requests that may still be running, for a cancel of all of them.
+    running: Mutex<Vec<Weak<CancelCell>>>,
+}
+
+impl FileObject {
+    /// A file object without object yet; see [`FileObject::attach`].
+    pub(crate) fn new(related: Option<Arc<FileObject>>, origin: Origin, handles: Weak<HandleTable>) -> FileObject {
+        FileObject {
+            object: OnceLock::new(),
+            related,
+            granted: OnceLock::new(),
+            origin,
+            handles,
+            cleaned_up: AtomicBool::new(false),
+            running: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Gives the file object its object, when the create succeeded.
+    pub(crate) fn attach(&self, object: Arc<dyn Dispatch>, granted: AccessMask) {
+        let _ = self.granted.set(granted);
+        let _ = self.object.set(object);
+    }
+
+    /// The object; `None` until its create succeeded.
+    #[inline]
+    pub fn object(&self) -> Option<&Arc<dyn Dispatch>> {
+        self.object.get()
+    }
+
+    /// The object as the class driver's own type, if it is one.
+    pub fn object_as<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.object.get()?.clone().as_any().downcast().ok()
+    }
+
+    /// The parent.
+    pub fn related(&self) -> Option<&Arc<FileObject>> {
+        self.related.as_ref()
+    }
+
+    /// The access of the first opener.
+    #[doc(alias = "KsQueryObjectAccessMask")]
+    pub fn granted(&self) -> AccessMask {
+        self.granted.get().copied().unwrap_or_default()
+    }
+
+    /// Who opened it.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The file object that a request on this one names by handle: one of the same client's, or nothing.
+    #[doc(alias = "ObReferenceObjectByHandle")]
+    pub fn file_by_handle(&self, handle: u64) -> Option<Arc<FileObject>> {
+        self.handles.upgrade()?.file(Handle(handle), AccessMask::NONE).ok()
+    }
+
+    /// The event that a request on this file object names by handle.
+    pub fn event_by_handle(&self, handle: u64) -> Option<Event> {
+        self.handles.upgrade()?.event(Handle(handle))
+    }
+
+    /// True once the last handle is closed.
+    pub fn is_cleaned_up(&self) -> bool {
+        self.cleaned_up.load(Ordering::Acquire)
+    }
+
+    /// Sends a request to the object.
+    #[inline]
+    #[doc(alias = "IoCallDriver")]
+    pub fn dispatch(&self, irp: Irp) -> Dispatched {
+        match self.object.get() {
+            Some(object) if !self.is_cleaned_up() => object.device_io_control(irp),
+            _ => irp.done(STATUS_FILE_CLOSED),
+        }
+    }
+
+    pub(crate) fn remember(&self, cancel: &Arc<CancelCell>) {
+        let mut running = self.running.lock();
+        if running.len() == running.capacity() {
+            running.retain(|cell| cell.strong_count() > 1);
+        }
+        running.push(Arc::downgrade(cancel));
+    }
+
+    /// Cancels every overlapped request that still runs.
+    #[doc(alias = "CancelIo")]
+    pub fn cancel_all(&self) {
+        let running = std::mem::take(&mut *self.running.lock());
+        for cell in running.iter().filter_map(Weak::upgrade) {
+            cell.cancel();
+        }
+    }
+
+    /// The last handle is closed: no new request, the pending ones end.
+    pub(crate) fn cleanup(&self) {
+        if self.cleaned_up.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(object) = self.object.get() {
+            object.cleanup();
+        }
+        self.cancel_all();
+    }
+}
+
+impl Drop for FileObject {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            deferred::push(deferred::Delivery::Close { object, parent: self.related.take() });
+        }
+    }
+}
+
+impl std::fmt::Debug for FileObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileObject").field("granted", &self.granted()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,423 @@
+//! The I/O request packet: a pinned block at the x64 layout, owned by one linear token.
+//!
+//! An [`Irp`] is the right to complete a request. Passing it on gives that right away, completing consumes it, and a
+//! token that is dropped completes its request with STATUS_CANCELLED and is counted: so there is exactly one completion
+//! a request. The status, the Information, the major function, the control code and the buffer lengths live in the
+//! block at the offsets that a driver reads.
+
+use crate::buffers::{Capture, Output};
+use crate::cancel::{AlreadyCancelled, CancelCell, CancelTarget};
+use crate::completion::{Completed, Dispatched, Reply};
+use crate::file_object::FileObject;
+use crate::origin::Origin;
+use crate::refusal::Refusal;
+use crate::stream_frame::StreamFrames;
+use crate::sync::{Arc, Weak, thread_local};
+use ks_abi::{IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES};
+use ks_mem::Block;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const IRP_BYTES: usize = 208;
+const STACK_LOCATION_BYTES: usize = 72;
+/// Stack locations of an IRP: its target's, and two for targets that forward.
+const STACK_LOCATIONS: usize = 3;
+
+mod offset {
+    pub(super) const IO_STATUS: usize = 48;
+    pub(super) const INFORMATION: usize = 56;
+    pub(super) const REQUESTOR_MODE: usize = 64;
+    pub(super) const STACK_COUNT: usize = 66;
+    pub(super) const CURRENT_LOCATION: usize = 67;
+    pub(super) const CANCEL: usize = 68;
+    pub(super) const USER_BUFFER: usize = 112;
+    pub(super) const DRIVER_CONTEXT: usize = 120;
+    pub(super) const CURRENT_STACK_LOCATION: usize = 184;
+    // Inside a stack location.
+    pub(super) const MAJOR_FUNCTION: usize = 0;
+    pub(super) const OUTPUT_LENGTH: usize = 8;
+    pub(super) const INPUT_LENGTH: usize = 16;
+    pub(super) const IO_CONTROL_CODE: usize = 24;
+    pub(super) const TYPE3_INPUT_BUFFER: usize = 32;
+}
+
+/// Where the current stack location starts: the last of the array, as for an IRP that its creator just sent.
+const CURRENT: usize = IRP_BYTES + (STACK_LOCATIONS - 1) * STACK_LOCATION_BYTES;
+
+/// What kind of request an IRP carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MajorFunction(pub u8);
+
+impl MajorFunction {
+    /// `IRP_MJ_CREATE`
+    pub const CREATE: MajorFunction = MajorFunction(0x00);
+    /// `IRP_MJ_READ`
+    pub const READ: MajorFunction = MajorFunction(0x03);
+    /// `IRP_MJ_WRITE`
+    pub const WRITE: MajorFunction = MajorFunction(0x04);
+    /// `IRP_MJ_DEVICE_CONTROL`
+    pub const DEVICE_CONTROL: MajorFunction = MajorFunction(0x0E);
+}
+
+/// What a request is made of, apart from its file object.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestParts<'a> {
+    /// The control code.
+    pub code: IoControlCode,
+    /// The input buffer.
+    pub input: &'a [u8],
+    /// What the output buffer holds now; read only where the request says that it is data.
+    pub output: &'a [u8],
+    /// Length of the output buffer.
+    pub output_bytes: usize,
+    /// The caller's address of the input buffer, a token that is never followed.
+    pub input_token: u64,
+    /// The caller's address of the output buffer, a token that is never followed.
+    pub output_token: u64,
+}
+
+/// What a handler sees of a request, borrowed side by side.
+#[derive(Debug)]
+pub struct IrpParts<'a> {
+    /// The captured input.
+    pub input: &'a [u8],
+    /// The output buffer.
+    pub output: &'a mut Output,
+    /// Who asks.
+    pub origin: &'a Origin,
+    /// The file object that the request was sent to.
+    pub file: Option<&'a Arc<FileObject>>,
+}
+
+/// The right to complete one request. See the module documentation.
+#[must_use = "a dropped IRP completes with STATUS_CANCELLED"]
+pub struct Irp(Option<Box<Body>>);
+
+/// All of a request; handed back whole when it completes.
+pub(crate) struct Body {
+    block: Block,
+    pub(crate) origin: Origin,
+    pub(crate) file: Option<Arc<FileObject>>,
+    pub(crate) input: Capture,
+    pub(crate) output: Output,
+    pub(crate) stream: Option<StreamFrames>,
+    pub(crate) refusal: Option<Box<Refusal>>,
+    pub(crate) reply: Reply,
+    pub(crate) cancel: Arc<CancelCell>,
+}
+
+/// Tokens that were dropped instead of completed; each one is a bug of whoever held it.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How many IRPs were dropped instead of completed since the process started.
+pub fn dropped_irps() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+impl Irp {
+    /// A device-control request on `file`. Captures what the request needs, once.
+    pub fn device_control(
+        file: &Arc<FileObject>,
+        origin: &Origin,
+        parts: RequestParts<'_>,
+        reply: Reply,
+    ) -> Result<Irp, NtStatus> {
+        let mut body = Body::take(origin)?;
+        body.file = Some(file.clone());
+        body.input.fill(parts.input)?;
+        body.output.reset(parts.output_bytes);
+        if crate::capture::output_is_data(parts.code, parts.input) {
+            body.output.data.fill(parts.output)?;
+        }
+        body.reply = reply;
+        let block = &body.block;
+        block.store_u8(CURRENT + offset::MAJOR_FUNCTION, MajorFunction::DEVICE_CONTROL.0);
+        block.store_u32(CURRENT + offset::OUTPUT_LENGTH, u32::try_from(parts.output_bytes).unwrap_or(u32::MAX));
+        block.store_u32(CURRENT + offset::INPUT_LENGTH, u32::try_from(parts.input.len()).unwrap_or(u32::MAX));
+        block.store_u32(CURRENT + offset::IO_CONTROL_CODE, parts.code.0);
+        block.store_u64(CURRENT + offset::TYPE3_INPUT_BUFFER, parts.input_token);
+        block.store_u64(offset::USER_BUFFER, parts.output_token);
+        Ok(Irp(Some(body)))
+    }
+
+    /// A stream request that a driver sends to another's pin: its frames are probed already, because they are the
+    /// engine's own.
+    #[doc(alias = "KsStreamIo")]
+    pub fn stream_request(
+        file: &Arc<FileObject>,
+        origin: &Origin,
+        code: IoControlCode,
+        frames: StreamFrames,
+        reply: Reply,
+    ) -> Result<Irp, NtStatus> {
+        let header_bytes = frames.stride() * frames.len();
+        let parts =
+            RequestParts { code, input: &[], output: &[], output_bytes: header_bytes, input_token: 0, output_token: 0 };
+        let mut irp = Irp::device_control(file, origin, parts, reply)?;
+        irp.set_stream(frames);
+        Ok(irp)
+    }
+
+    /// A request of a circuit: frames that travel between queues and never have a caller. It is retired by dropping
+    /// its frames, see [`Irp::retire`].
+    pub fn circuit(origin: &Origin, frames: StreamFrames) -> Result<Irp, NtStatus> {
+        let mut body = Body::take(origin)?;
+        body.output.reset(0);
+        body.stream = Some(frames);
+        body.reply = Reply::None;
+        Ok(Irp(Some(body)))
+    }
+
+    fn body(&self) -> &Body {
+        self.0.as_ref().expect("invariant: only completing takes the body out, and it consumes the token")
+    }
+
+    fn body_mut(&mut self) -> &mut Body {
+        self.0.as_mut().expect("invariant: only completing takes the body out, and it consumes the token")
+    }
+
+    /// Address of the IRP, as a driver is lent it.
+    pub fn address(&self) -> u64 {
+        self.body().block.address()
+    }
+
+    /// The kind of request.
+    pub fn major_function(&self) -> MajorFunction {
+        MajorFunction(self.body().block.load_u8(CURRENT + offset::MAJOR_FUNCTION))
+    }
+
+    /// The control code of a device-control request.
+    #[inline]
+    pub fn io_control_code(&self) -> IoControlCode {
+        IoControlCode(self.body().block.load_u32(CURRENT + offset::IO_CONTROL_CODE))
+    }
+
+    /// Who asks.
+    #[inline]
+    pub fn origin(&self) -> &Origin {
+        &self.body().origin
+    }
+
+    /// The file object that the request was sent to; `None` for a circuit's IRP.
+    #[inline]
+    pub fn file_object(&self) -> Option<&Arc<FileObject>> {
+        self.body().file.as_ref()
+    }
+
+    /// The captured input.
+    #[inline]
+    pub fn input(&self) -> &[u8] {
+        self.body().input.bytes()
+    }
+
+    /// The caller's address of the input buffer; identifies an event, is never followed.
+    pub fn input_token(&self) -> u64 {
+        self.body().block.load_u64(CURRENT + offset::TYPE3_INPUT_BUFFER)
+    }
+
+    /// The caller's address of the output buffer; identifies an event, is never followed.
+    pub fn output_token(&self) -> u64 {
+        self.body().block.load_u64(offset::USER_BUFFER)
+    }
+
+    /// The output buffer.
+    #[inline]
+    pub fn output(&self) -> &Output {
+        &self.body().output
+    }
+
+    /// The parts that a handler reads beside the output that it fills.
+    #[inline]
+    pub fn parts(&mut self) -> IrpParts<'_> {
+        let body = self.body_mut();
+        IrpParts { input: body.input.bytes(), output: &mut body.output, origin: &body.origin, file: body.file.as_ref() }
+    }
+
+    /// The frames of a stream request, once it was probed.
+    #[inline]
+    pub fn stream(&self) -> Option<&StreamFrames> {
+        self.body().stream.as_ref()
+    }
+
+    /// Makes this a probed stream request.
+    pub fn set_stream(&mut self, frames: StreamFrames) {
+        self.body_mut().stream = Some(frames);
+    }
+
+    /// Takes the frames out.
+    pub fn take_stream(&mut self) -> Option<StreamFrames> {
+        self.body_mut().stream.take()
+    }
+
+    /// One of the four words that the current owner of the IRP may use.
+    pub fn driver_context(&self, index: usize) -> u64 {
+        self.body().block.load_u64(offset::DRIVER_CONTEXT + 8 * (index & 3))
+    }
+
+    /// Sets one of the four words.
+    pub fn set_driver_context(&self, index: usize, value: u64) {
+        self.body().block.store_u64(offset::DRIVER_CONTEXT + 8 * (index & 3), value);
+    }
+
+    /// The status that the IRP carries so far.
+    #[doc(alias = "IoStatus")]
+    pub fn status(&self) -> NtStatus {
+        NtStatus(self.body().block.load_u32(offset::IO_STATUS))
+    }
+
+    /// Sets the status that the IRP carries, for the frames' owner to complete with.
+    pub fn set_status(&self, status: NtStatus) {
+        self.body().block.store_u32(offset::IO_STATUS, status.0);
+    }
+
+    /// True when somebody may wait for this request and so may cancel it; a circuit's IRP has nobody.
+    #[inline]
+    pub fn has_caller(&self) -> bool {
+        !matches!(self.body().reply, Reply::None)
+    }
+
+    /// True once a cancel was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.body().cancel.is_cancelled()
+    }
+
+    /// Makes `target` the queue where a cancel finds this IRP under `key`; see [`CancelTarget`]. A queue calls this
+    /// with its lock held, right before it keeps the IRP, and must not keep it when refused.
+    pub fn arm(&self, target: Weak<dyn CancelTarget>, key: u64) -> Result<(), AlreadyCancelled> {
+        self.body().cancel.arm(target, key)
+    }
+
+    /// The queue has let go of the IRP.
+    pub fn disarm(&self) {
+        self.body().cancel.disarm();
+    }
+
+    /// The cancel state, to be kept by whoever may cancel the request.
+    pub fn cancel_cell(&self) -> Arc<CancelCell> {
+        self.body().cancel.clone()
+    }
+
+    /// Completes the request with a status.
+    pub fn complete(mut self, status: NtStatus) -> Completed {
+        let body = self.0.take().expect("invariant: only completing takes the body out, and it consumes the token");
+        body.block.store_u32(offset::IO_STATUS, status.0);
+        body.block.store_u64(offset::INFORMATION, body.output.information as u64);
+        Completed::new(body)
+    }
+
+    /// Completes the request with a refusal and its reason.
+    pub fn refuse(mut self, refusal: Refusal) -> Completed {
+        let status = refusal.status;
+        self.body_mut().refusal = Some(Box::new(refusal));
+        self.complete(status)
+    }
+
+    /// Notes why the request is being refused; the completion carries it to the caller.
+    pub fn explain(&mut self, refusal: Refusal) {
+        self.body_mut().refusal = Some(Box::new(refusal));
+    }
+
+    /// [`Irp::complete`], as the answer of a dispatch routine.
+    pub fn done(self, status: NtStatus) -> Dispatched {
+        Dispatched::Completed(self.complete(status))
+    }
+
+    /// Takes a circuit's IRP apart: nobody is told. An IRP with a caller completes with STATUS_CANCELLED instead.
+    pub fn retire(mut self) {
+        if self.has_caller() {
+            drop(self.complete(STATUS_CANCELLED));
+        } else if let Some(body) = self.0.take() {
+            body.recycle();
+        }
+    }
+}
+
+impl Drop for Irp {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            body.block.store_u32(offset::IO_STATUS, STATUS_CANCELLED.0);
+            body.block.store_u64(offset::INFORMATION, 0);
+            drop(Completed::new(body));
+        }
+    }
+}
+
+impl std::fmt::Debug for Irp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Irp").field("code", &self.io_control_code()).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// IRPs that completed on this thread, kept for the next requests. Bounded, so a burst goes back.
+    static POOL: RefCell<Vec<Box<Body>>> = const { RefCell::new(Vec::new()) };
+}
+
+const POOL_LIMIT: usize = 32;
+
+impl Body {
+    fn take(origin: &Origin) -> Result<Box<Body>, NtStatus> {
+        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+        let mut body = match pooled {
+            Some(body) => body,
+            None => Box::new(Body::allocate()?),
+        };
+        body.origin.clone_from(origin);
+        body.block.store_u32(offset::IO_STATUS, 0);
+        body.block.store_u64(offset::INFORMATION, 0);
+        body.block.store_u8(offset::REQUESTOR_MODE, u8::from(origin.mode() == crate::RequestorMode::User));
+        body.block.store_u8(offset::CANCEL, 0);
+        for word in 0..4 {
+            body.block.store_u64(offset::DRIVER_CONTEXT + 8 * word, 0);
+        }
+        Ok(body)
+    }
+
+    fn allocate() -> Result<Body, NtStatus> {
+        let bytes = IRP_BYTES + STACK_LOCATIONS * STACK_LOCATION_BYTES;
+        let block = Block::zeroed(bytes, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        block.store_u16(0, 6); // IO_TYPE_IRP
+        block.store_u16(2, bytes as u16);
+        block.store_u8(offset::STACK_COUNT, STACK_LOCATIONS as u8);
+        block.store_u8(offset::CURRENT_LOCATION, STACK_LOCATIONS as u8);
+        block.store_u64(offset::CURRENT_STACK_LOCATION, block.address() + CURRENT as u64);
+        Ok(Body {
+            block,
+            origin: Origin::class_driver(),
+            file: None,
+            input: Capture::default(),
+            output: Output::default(),
+            stream: None,
+            refusal: None,
+            reply: Reply::None,
+            cancel: Arc::new(CancelCell::default()),
+        })
+    }
+
+    pub(crate) fn status(&self) -> NtStatus {
+        NtStatus(self.block.load_u32(offset::IO_STATUS))
+    }
+
+    pub(crate) fn information(&self) -> usize {
+        self.block.load_u64(offset::INFORMATION) as usize
+    }
+
+    /// Keeps the memory for the next request, unless somebody still holds the cancel state.
+    pub(crate) fn recycle(mut self: Box<Body>) {
+        self.file = None;
+        self.stream = None;
+        self.refusal = None;
+        self.reply = Reply::None;
+        self.input.clear();
+        let Some(cancel) = Arc::get_mut(&mut self.cancel) else { return };
+        cancel.reset();
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.len() < POOL_LIMIT
+            {
+                pool.push(self);
+            }
+        });
+    }
+}

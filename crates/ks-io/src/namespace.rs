@@ -1,0 +1,83 @@
+//! Device interfaces: which devices there are, under which categories, and by which names they open.
+
+use crate::dispatch::DeviceObject;
+use crate::sync::{Arc, RwLock};
+use ks_abi::Guid;
+
+/// A device interface as a client lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceInfo {
+    /// The name that opens it: `\\?\` device, category and reference string. Compared without regard to case.
+    pub symbolic_link: String,
+    /// The category that it is registered under.
+    pub category: Guid,
+    /// Name for a person.
+    pub friendly_name: String,
+    /// Name of the device, the same under every category.
+    pub device: String,
+    /// The reference string: which filter of the device.
+    pub reference: String,
+}
+
+/// What registering an interface needs: the record that an INF writes too.
+#[derive(Clone)]
+pub struct InterfaceRecord {
+    /// Category.
+    pub category: Guid,
+    /// Reference string; equals the filter descriptor's ReferenceGuid text.
+    pub reference: String,
+    /// Name for a person.
+    pub friendly_name: String,
+    /// The device that answers creates.
+    pub device: Arc<dyn DeviceObject>,
+}
+
+#[derive(Default)]
+pub(crate) struct Namespace {
+    interfaces: RwLock<Vec<Entry>>,
+}
+
+struct Entry {
+    info: InterfaceInfo,
+    device: Arc<dyn DeviceObject>,
+}
+
+impl Namespace {
+    /// Adds an interface; a name that is taken is kept as it is and `false` comes back.
+    pub(crate) fn register(&self, record: InterfaceRecord) -> bool {
+        let device = record.device.name().to_string();
+        let symbolic_link = format!(r"\\?\userks#{device}#{{{}}}\{}", record.category, record.reference);
+        let mut interfaces = self.interfaces.write();
+        if interfaces.iter().any(|entry| entry.info.symbolic_link.eq_ignore_ascii_case(&symbolic_link)) {
+            return false;
+        }
+        let info = InterfaceInfo {
+            symbolic_link,
+            category: record.category,
+            friendly_name: record.friendly_name,
+            device,
+            reference: record.reference,
+        };
+        interfaces.push(Entry { info, device: record.device });
+        true
+    }
+
+    /// Removes every interface of a device.
+    pub(crate) fn unregister(&self, device: &Arc<dyn DeviceObject>) {
+        self.interfaces.write().retain(|entry| !Arc::ptr_eq(&entry.device, device));
+    }
+
+    /// The interfaces of one category, or all.
+    pub(crate) fn list(&self, category: Option<Guid>) -> Vec<InterfaceInfo> {
+        let interfaces = self.interfaces.read();
+        let wanted = interfaces.iter().filter(|entry| category.is_none_or(|wanted| entry.info.category == wanted));
+        wanted.map(|entry| entry.info.clone()).collect()
+    }
+
+    /// The device and reference string behind a symbolic link.
+    pub(crate) fn resolve(&self, name: &str) -> Option<(Arc<dyn DeviceObject>, String)> {
+        let interfaces = self.interfaces.read();
+        let entry = interfaces.iter().find(|entry| entry.info.symbolic_link.eq_ignore_ascii_case(name))?;
+        Some((entry.device.clone(), entry.info.reference.clone()))
+    }
+}

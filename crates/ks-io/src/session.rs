@@ -1,0 +1,240 @@
+//! A client in this process: its handle table, and the entry of every request.
+
+use crate::access::AccessMask;
+use crate::completion::{Dispatched, Reply};
+use crate::deferred;
+use crate::dispatch::{CreateRequest, Created};
+use crate::file_object::FileObject;
+use crate::handle_table::{Handle, HandleTable, Object};
+use crate::io_manager::IoManager;
+use crate::irp::{Irp, RequestParts};
+use crate::namespace::InterfaceInfo;
+use crate::origin::Origin;
+use crate::refusal::{Aspect, Refusal};
+use crate::request::{Outcome, PendingRequest, Request, deliver};
+use crate::services::Services;
+use crate::sync::{Arc, thread_local};
+use crate::transport::Transport;
+use crate::wait::{Event, EventKind, Signal};
+use ks_abi::{
+    Guid, IoControlCode, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
+    STATUS_TIMEOUT,
+};
+use ks_mem::{Frame, MemoryError};
+use std::cell::RefCell;
+
+/// The most bytes that a create's parameter block may have.
+const PARAMETERS_LIMIT: usize = 1 << 20;
+
+/// A client of an engine in the same process. Dropping it closes its handles, newest first.
+pub struct Session {
+    io: Arc<IoManager>,
+    origin: Origin,
+    handles: Arc<HandleTable>,
+}
+
+impl Session {
+    pub(crate) fn new(io: Arc<IoManager>) -> Arc<Session> {
+        Arc::new(Session { io, origin: Origin::new_client(), handles: Arc::new(HandleTable::default()) })
+    }
+
+    /// The engine.
+    pub fn io_manager(&self) -> &Arc<IoManager> {
+        &self.io
+    }
+
+    /// How many handles are open.
+    pub fn open_handles(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// The file object of one of this client's handles.
+    pub fn file_object(&self, handle: Handle) -> Option<Arc<FileObject>> {
+        self.handles.file(handle, AccessMask::NONE).ok()
+    }
+
+    fn create_file(
+        &self,
+        related: Option<&Arc<FileObject>>,
+        name: &str,
+        parameters: &[u8],
+        access: AccessMask,
+        create: impl FnOnce(&CreateRequest<'_>) -> Result<Created, Refusal>,
+    ) -> Result<Handle, Outcome> {
+        let _inside = deferred::enter();
+        let handles = Arc::downgrade(&self.handles);
+        let file = Arc::new(FileObject::new(related.cloned(), self.origin.clone(), handles));
+        let request = CreateRequest { name, parameters, access, origin: &self.origin, file: &file, related };
+        let created = create(&request).map_err(Outcome::refused)?;
+        file.attach(created.object, created.granted);
+        self.handles.insert(Object::File(file.clone())).map_err(|status| {
+            file.cleanup();
+            Outcome::status(status)
+        })
+    }
+}
+
+impl Transport for Session {
+    fn interfaces(&self, category: Option<Guid>) -> Vec<InterfaceInfo> {
+        self.io.interfaces(category)
+    }
+
+    fn open(&self, symbolic_link: &str, access: AccessMask) -> Result<Handle, Outcome> {
+        let Some((device, reference)) = self.io.resolve(symbolic_link) else {
+            let reason = format!("no device interface has the name {symbolic_link}");
+            return Err(Outcome::refused(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason)));
+        };
+        self.create_file(None, &reference, &[], access, |request| device.create(request))
+    }
+
+    fn create(&self, parent: Handle, class: &str, parameters: &[u8], access: AccessMask) -> Result<Handle, Outcome> {
+        let related = self.handles.file(parent, AccessMask::NONE).map_err(Outcome::status)?;
+        if parameters.len() > PARAMETERS_LIMIT {
+            let reason =
+                format!("a parameter block of {} bytes; at most {PARAMETERS_LIMIT} are taken", parameters.len());
+            return Err(Outcome::refused(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)));
+        }
+        let Some(object) = related.object().cloned() else { return Err(Outcome::status(STATUS_INVALID_HANDLE)) };
+        self.create_file(Some(&related), class, parameters, access, |request| object.create_child(request))
+    }
+
+    fn device_io_control(&self, handle: Handle, code: IoControlCode, input: &[u8], output: &mut [u8]) -> Outcome {
+        let file = match self.handles.file(handle, AccessMask::demanded_by(code)) {
+            Ok(file) => file,
+            Err(status) => return Outcome::status(status),
+        };
+        let pending = waiting_place(&self.io);
+        let parts = RequestParts {
+            code,
+            input,
+            output,
+            output_bytes: output.len(),
+            input_token: input.as_ptr() as u64,
+            output_token: output.as_ptr() as u64,
+        };
+        let irp = match Irp::device_control(&file, &self.origin, parts, Reply::Client(pending.clone())) {
+            Ok(irp) => irp,
+            Err(status) => return Outcome::status(status),
+        };
+        let dispatched = {
+            let _inside = deferred::enter();
+            file.dispatch(irp)
+        };
+        let body = match dispatched {
+            Dispatched::Completed(completed) => Some(completed.into_body()),
+            Dispatched::Pending => pending.wait(),
+        };
+        // The file object is let go inside the engine: this may have been its last reference.
+        {
+            let _inside = deferred::enter();
+            drop(file);
+        }
+        let outcome = match body {
+            Some(body) => deliver(body, output),
+            None => Outcome::status(STATUS_TIMEOUT),
+        };
+        give_back(&self.io, pending);
+        outcome
+    }
+
+    fn submit(&self, handle: Handle, code: IoControlCode, input: &[u8], output: Vec<u8>) -> Request {
+        let file = match self.handles.file(handle, AccessMask::demanded_by(code)) {
+            Ok(file) => file,
+            Err(status) => return Request::finished(Outcome::status(status), output),
+        };
+        let _inside = deferred::enter();
+        let pending = PendingRequest::new(self.io.services());
+        let parts = RequestParts {
+            code,
+            input,
+            output: &output,
+            output_bytes: output.len(),
+            input_token: input.as_ptr() as u64,
+            output_token: output.as_ptr() as u64,
+        };
+        let irp = match Irp::device_control(&file, &self.origin, parts, Reply::Client(pending.clone())) {
+            Ok(irp) => irp,
+            Err(status) => return Request::finished(Outcome::status(status), output),
+        };
+        let cancel = irp.cancel_cell();
+        file.remember(&cancel);
+        // A completion that comes back on this call stack is delivered like any other: the client sees one way only.
+        drop(file.dispatch(irp));
+        Request::running(pending, cancel, output)
+    }
+
+    fn cancel_all(&self, handle: Handle) -> Outcome {
+        let _inside = deferred::enter();
+        match self.handles.file(handle, AccessMask::NONE) {
+            Ok(file) => {
+                file.cancel_all();
+                Outcome::status(STATUS_SUCCESS)
+            }
+            Err(status) => Outcome::status(status),
+        }
+    }
+
+    fn close(&self, handle: Handle) -> Outcome {
+        let _inside = deferred::enter();
+        match self.handles.remove(handle) {
+            Ok(Object::File(file)) => {
+                file.cleanup();
+                Outcome::status(STATUS_SUCCESS)
+            }
+            Ok(Object::Event(_)) => Outcome::status(STATUS_SUCCESS),
+            Err(status) => Outcome::status(status),
+        }
+    }
+
+    fn allocate(&self, bytes: usize, alignment: usize) -> Result<Frame, MemoryError> {
+        self.io.regions().allocate(bytes, alignment)
+    }
+
+    fn create_event(&self) -> Result<(Handle, Event), Outcome> {
+        let event = self.io.services().event(EventKind::Notification, Signal::Clear);
+        let handle = self.handles.insert(Object::Event(event.clone())).map_err(Outcome::status)?;
+        Ok((handle, event))
+    }
+
+    fn services(&self) -> &Services {
+        self.io.services()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _inside = deferred::enter();
+        for object in self.handles.drain() {
+            if let Object::File(file) = object {
+                file.cleanup();
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("client", &self.origin.client()).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// The place where this thread's synchronous request waits, kept for the next one on the same engine.
+    static WAITING_PLACE: RefCell<Option<(u64, Arc<PendingRequest>)>> = const { RefCell::new(None) };
+}
+
+/// Takes the thread's waiting place; a request made inside another one gets a new place.
+fn waiting_place(io: &IoManager) -> Arc<PendingRequest> {
+    match WAITING_PLACE.with(|place| place.borrow_mut().take()) {
+        Some((engine, pending)) if engine == io.number() => pending,
+        _ => PendingRequest::new(io.services()),
+    }
+}
+
+/// Keeps the place for the next request, unless a late completion may still reach it.
+fn give_back(io: &IoManager, pending: Arc<PendingRequest>) {
+    if Arc::strong_count(&pending) == 1 {
+        pending.reset();
+        WAITING_PLACE.with(|place| *place.borrow_mut() = Some((io.number(), pending)));
+    }
+}

@@ -1,0 +1,221 @@
+//! One frame of a stream request: its header in pinned memory, and the buffer that belongs to it.
+
+use crate::sync::Arc;
+use crate::time::{Ticks, Time};
+use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
+use ks_mem::{Block, Frame};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+const SIZE: usize = 0;
+const TIME: usize = 8;
+const NUMERATOR: usize = 16;
+const DENOMINATOR: usize = 20;
+const DURATION: usize = 24;
+const FRAME_EXTENT: usize = 32;
+const DATA_USED: usize = 36;
+const DATA: usize = 40;
+const OPTIONS_FLAGS: usize = 48;
+
+/// Bytes of a stream header without extension.
+pub const STREAM_HEADER_BYTES: usize = 56;
+
+/// A header and its buffer, one struct, so that they cannot be paired wrongly.
+///
+/// The header is the only truth: sizes, times and flags are read from it and written to it, because a driver does so
+/// too. The buffer bounds what the header may claim.
+#[derive(Debug)]
+#[doc(alias = "KSSTREAM_HEADER")]
+pub struct StreamFrame {
+    headers: Arc<Block>,
+    offset: usize,
+    buffer: Option<Frame>,
+    /// When the frame left its data source, for a latency that is measured; 0: nobody measures.
+    stamp: AtomicI64,
+}
+
+impl StreamFrame {
+    /// Notes when the frame left its source.
+    pub fn set_stamp(&self, time: Time) {
+        self.stamp.store(time.0, Ordering::Relaxed);
+    }
+
+    /// When the frame left its source, if somebody measures; asking forgets it.
+    pub fn take_stamp(&self) -> Option<Time> {
+        let stamp = self.stamp.load(Ordering::Relaxed);
+        if stamp == 0 {
+            return None;
+        }
+        self.stamp.store(0, Ordering::Relaxed);
+        Some(Time(stamp))
+    }
+
+    /// Address of the header.
+    pub fn header_address(&self) -> u64 {
+        self.headers.address() + self.offset as u64
+    }
+
+    /// The buffer; `None` for a frame without data.
+    #[inline]
+    pub fn buffer(&self) -> Option<&Frame> {
+        self.buffer.as_ref()
+    }
+
+    /// Size of the header with its extension, in bytes, as the header says.
+    pub fn header_bytes(&self) -> u32 {
+        self.headers.load_u32(self.offset + SIZE)
+    }
+
+    /// Bytes that the buffer can hold: what the header says, never more than the buffer has.
+    #[inline]
+    pub fn frame_extent(&self) -> u32 {
+        let room = self.buffer.as_ref().map_or(0, |buffer| u32::try_from(buffer.len()).unwrap_or(u32::MAX));
+        self.headers.load_u32(self.offset + FRAME_EXTENT).min(room)
+    }
+
+    /// Valid bytes, never more than [`StreamFrame::frame_extent`].
+    #[inline]
+    pub fn data_used(&self) -> u32 {
+        self.headers.load_u32(self.offset + DATA_USED).min(self.frame_extent())
+    }
+
+    /// Sets the number of valid bytes; more than the extent is cut to it.
+    #[inline]
+    pub fn set_data_used(&self, bytes: u32) {
+        self.headers.store_u32(self.offset + DATA_USED, bytes.min(self.frame_extent()));
+    }
+
+    /// `KSSTREAM_HEADER_OPTIONSF_*` bits.
+    #[inline]
+    pub fn options_flags(&self) -> u32 {
+        self.headers.load_u32(self.offset + OPTIONS_FLAGS)
+    }
+
+    /// Replaces the option bits.
+    #[inline]
+    pub fn set_options_flags(&self, flags: u32) {
+        self.headers.store_u32(self.offset + OPTIONS_FLAGS, flags);
+    }
+
+    /// Presentation time in 100-ns units, scaled by numerator and denominator (numerator first).
+    pub fn presentation_time(&self) -> Time {
+        let time = i128::from(self.headers.load_i64(self.offset + TIME));
+        let numerator = i128::from(self.headers.load_u32(self.offset + NUMERATOR).max(1));
+        let denominator = i128::from(self.headers.load_u32(self.offset + DENOMINATOR).max(1));
+        Time((time * numerator / denominator).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
+    }
+
+    /// Stamps the frame: presentation time and duration in 100-ns units, scale 1/1. The caller sets the flags.
+    #[inline]
+    pub fn set_presentation(&self, time: Time, duration: Ticks) {
+        self.headers.store_i64(self.offset + TIME, time.0);
+        self.headers.store_u64(self.offset + NUMERATOR, 1 | 1 << 32);
+        self.headers.store_i64(self.offset + DURATION, duration.0);
+    }
+
+    /// Duration in 100-ns units.
+    pub fn duration(&self) -> Ticks {
+        Ticks(self.headers.load_i64(self.offset + DURATION))
+    }
+
+    /// Bytes of header extension behind the plain header.
+    pub fn extension_bytes(&self) -> usize {
+        (self.header_bytes() as usize).saturating_sub(STREAM_HEADER_BYTES)
+    }
+
+    /// Writes into the extension (a `KS_FRAME_INFO`, say) as many of `bytes` as it holds.
+    pub fn write_extension(&self, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(self.extension_bytes())];
+        self.headers.write_bytes(self.offset + STREAM_HEADER_BYTES, bytes);
+    }
+
+    /// Reads as much of the extension as there is and as `into` holds; returns the count.
+    pub fn read_extension(&self, into: &mut [u8]) -> usize {
+        let count = into.len().min(self.extension_bytes());
+        self.headers.read_bytes(self.offset + STREAM_HEADER_BYTES, &mut into[..count]);
+        count
+    }
+
+    /// A snapshot of the whole plain header.
+    pub fn header(&self) -> KsStreamHeader {
+        self.headers.read(self.offset)
+    }
+
+    /// An empty frame again: no data, no flags, no times; size, extent and buffer stay.
+    #[inline]
+    pub fn rewind(&self) {
+        self.headers.store_u32(self.offset + DATA_USED, 0);
+        self.headers.store_u64(self.offset + OPTIONS_FLAGS, 0);
+    }
+}
+
+/// The frames of one stream request: an array of headers with one stride, each with its buffer.
+#[derive(Debug)]
+pub struct StreamFrames {
+    block: Arc<Block>,
+    stride: usize,
+    frames: Vec<Arc<StreamFrame>>,
+}
+
+impl StreamFrames {
+    /// Frames over an array of headers captured from a client. Each header's size, extent and address were checked by
+    /// the caller; `buffers` has one entry a header.
+    pub fn captured(headers: &[u8], stride: usize, buffers: Vec<Option<Frame>>) -> Result<StreamFrames, NtStatus> {
+        let block = Block::zeroed(headers.len().max(stride), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        block.write_bytes(0, headers);
+        Ok(StreamFrames::over(block, stride, buffers))
+    }
+
+    /// One empty frame with a header of `stride` bytes over `buffer`: what a circuit's IRP carries.
+    pub fn empty(stride: usize, buffer: Frame) -> Result<StreamFrames, NtStatus> {
+        let block = Block::zeroed(stride, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        block.store_u32(SIZE, u32::try_from(stride).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?);
+        block.store_u32(FRAME_EXTENT, u32::try_from(buffer.len()).unwrap_or(u32::MAX));
+        block.store_u64(DATA, buffer.address());
+        block.store_u64(NUMERATOR, 1 | 1 << 32);
+        Ok(StreamFrames::over(block, stride, vec![Some(buffer)]))
+    }
+
+    fn over(block: Block, stride: usize, buffers: Vec<Option<Frame>>) -> StreamFrames {
+        let block = Arc::new(block);
+        let frame = |(index, buffer)| {
+            let offset = index * stride;
+            Arc::new(StreamFrame { headers: block.clone(), offset, buffer, stamp: AtomicI64::new(0) })
+        };
+        let frames = buffers.into_iter().enumerate().map(frame).collect();
+        StreamFrames { block, stride, frames }
+    }
+
+    /// Number of frames.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// True for a request without frames.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Bytes from one header to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The frame at `index`.
+    #[inline]
+    pub fn frame(&self, index: usize) -> Option<&Arc<StreamFrame>> {
+        self.frames.get(index)
+    }
+
+    /// All frames in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<StreamFrame>> {
+        self.frames.iter()
+    }
+
+    /// Copies the header array out, for the client that gets it back.
+    pub fn headers(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.stride * self.frames.len()];
+        self.block.read_bytes(0, &mut bytes);
+        bytes
+    }
+}

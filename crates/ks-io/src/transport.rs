@@ -1,0 +1,48 @@
+//! How a client reaches an engine: the same verbs in this process and across processes.
+
+use crate::access::AccessMask;
+use crate::handle_table::Handle;
+use crate::namespace::InterfaceInfo;
+use crate::request::{Outcome, Request};
+use crate::services::Services;
+use crate::wait::Event;
+use ks_abi::{Guid, IoControlCode};
+use ks_mem::{Frame, MemoryError};
+
+/// The verbs of a client. Handles belong to the transport that made them; another's are invalid.
+pub trait Transport: Send + Sync {
+    /// The registered device interfaces of one category, or all.
+    fn interfaces(&self, category: Option<Guid>) -> Vec<InterfaceInfo>;
+
+    /// Opens a device interface by its symbolic link.
+    #[doc(alias = "CreateFile")]
+    fn open(&self, symbolic_link: &str, access: AccessMask) -> Result<Handle, Outcome>;
+
+    /// Opens an object below `parent`: class string, and the parameter block of that class.
+    fn create(&self, parent: Handle, class: &str, parameters: &[u8], access: AccessMask) -> Result<Handle, Outcome>;
+
+    /// Sends a request and waits for its end. `output` holds data going in where the request says so, and the answer
+    /// coming out. Its address is a token that identifies an event.
+    #[doc(alias = "DeviceIoControl")]
+    fn device_io_control(&self, handle: Handle, code: IoControlCode, input: &[u8], output: &mut [u8]) -> Outcome;
+
+    /// Sends a request and does not wait. The output buffer comes back with the result.
+    fn submit(&self, handle: Handle, code: IoControlCode, input: &[u8], output: Vec<u8>) -> Request;
+
+    /// Cancels every overlapped request that was sent to this handle's object and still runs.
+    #[doc(alias = "CancelIo")]
+    fn cancel_all(&self, handle: Handle) -> Outcome;
+
+    /// Closes a handle. Pending requests on it end; the object goes when nobody refers to it.
+    #[doc(alias = "CloseHandle")]
+    fn close(&self, handle: Handle) -> Outcome;
+
+    /// Memory that stream headers of this client may point to.
+    fn allocate(&self, bytes: usize, alignment: usize) -> Result<Frame, MemoryError>;
+
+    /// An event that the engine can signal, with the handle that names it in a KSEVENTDATA.
+    fn create_event(&self) -> Result<(Handle, Event), Outcome>;
+
+    /// Time and waiting of the engine behind this transport.
+    fn services(&self) -> &Services;
+}

@@ -1,0 +1,149 @@
+//! A device of the class driver: its filter factories, its mutex, its life.
+
+use crate::descriptor::DescribeFilter;
+use crate::filter::Filter;
+use ks_abi::{NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_OBJECT_NAME_NOT_FOUND};
+use ks_io::sync::{Arc, Mutex, Weak, atomic::AtomicBool, atomic::Ordering};
+use ks_io::{
+    Aspect, CreateRequest, Created, DeviceObject, InterfaceRecord, IoManager, LockRank, RankedMutex, Refusal, deferred,
+};
+use ks_mem::Block;
+
+/// A device with its filter factories. It is started when it is made and ends by surprise removal or with its engine.
+#[doc(alias = "KSDEVICE")]
+pub struct Device {
+    block: Block,
+    me: Weak<Device>,
+    name: String,
+    io: Arc<IoManager>,
+    factories: Vec<Arc<dyn DescribeFilter>>,
+    /// Rank device: taken before a filter's control mutex.
+    mutex: RankedMutex,
+    filters: Mutex<Vec<Weak<Filter>>>,
+    /// Set once; queues are closed after it, so a request that misses it is caught there.
+    removed: AtomicBool,
+}
+
+const DEVICE_BYTES: usize = 64;
+const STARTED: usize = 48;
+
+impl Device {
+    /// Makes a device and registers an interface for each category of each of its filters, as an INF does.
+    #[doc(alias = "KsInitializeDriver")]
+    #[doc(alias = "KsCreateDevice")]
+    pub fn start(
+        io: &Arc<IoManager>,
+        name: &str,
+        factories: Vec<Arc<dyn DescribeFilter>>,
+    ) -> Result<Arc<Device>, NtStatus> {
+        let block = Block::zeroed(DEVICE_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        block.store_u8(STARTED, 1);
+        let device = Arc::new_cyclic(|me| Device {
+            block,
+            me: me.clone(),
+            name: name.to_string(),
+            io: io.clone(),
+            factories,
+            mutex: io.services().mutex(LockRank::Device, "device"),
+            filters: Mutex::new(Vec::new()),
+            removed: AtomicBool::new(false),
+        });
+        for factory in &device.factories {
+            for &category in factory.categories().iter() {
+                io.register_interface(InterfaceRecord {
+                    category,
+                    reference: factory.reference().into_owned(),
+                    friendly_name: factory.friendly_name().into_owned(),
+                    device: device.clone(),
+                });
+            }
+        }
+        Ok(device)
+    }
+
+    /// Name of the device.
+    pub fn device_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The engine that the device belongs to.
+    pub fn io(&self) -> &Arc<IoManager> {
+        &self.io
+    }
+
+    /// Is it started and not removed?
+    #[doc(alias = "Started")]
+    pub fn is_started(&self) -> bool {
+        self.block.load_u8(STARTED) != 0
+    }
+
+    /// The device mutex.
+    #[doc(alias = "KsAcquireDevice")]
+    pub fn mutex(&self) -> &RankedMutex {
+        &self.mutex
+    }
+
+    /// The device is gone: no new open, pending requests complete with STATUS_DEVICE_REMOVED, handles stay until they
+    /// are closed and answer nothing more.
+    #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
+    pub fn surprise_remove(&self) {
+        let _inside = deferred::enter();
+        if self.removed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.block.store_u8(STARTED, 0);
+        if let Some(me) = self.me.upgrade() {
+            let object: Arc<dyn DeviceObject> = me;
+            self.io.unregister_device(&object);
+        }
+        let filters: Vec<_> = self.filters.lock().iter().filter_map(Weak::upgrade).collect();
+        for filter in filters {
+            filter.device_removed();
+        }
+    }
+
+    /// True after a surprise removal.
+    #[inline]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::SeqCst)
+    }
+
+    /// How many filters are open.
+    pub fn open_filters(&self) -> usize {
+        self.filters.lock().iter().filter(|filter| filter.strong_count() > 0).count()
+    }
+}
+
+impl DeviceObject for Device {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn create(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+        let me = self.me.upgrade().filter(|_| !self.is_removed());
+        let Some(me) = me else {
+            let reason = format!("the device {} was removed", self.name);
+            return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, reason));
+        };
+        let factory = self.factories.iter().find(|factory| factory.reference().eq_ignore_ascii_case(request.name));
+        let Some(factory) = factory else {
+            let reason = format!("the device {} has no filter named {}", self.name, request.name);
+            return Err(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason));
+        };
+        let _device = self.mutex.hold();
+        let filter = Filter::create(&me, factory.clone(), request)?;
+        let mut filters = self.filters.lock();
+        filters.retain(|known| known.strong_count() > 0);
+        filters.push(Arc::downgrade(&filter));
+        drop(filters);
+        // A removal that came in between has closed no queue of this filter: it has no pin yet.
+        let granted = request.access;
+        Ok(Created { object: filter, granted })
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device").field("name", &self.name).field("removed", &self.is_removed()).finish()
+    }
+}

@@ -1,0 +1,245 @@
+//! A filter: one open instance of a filter factory, and the parent of its pins.
+
+use crate::descriptor::{DescribeFilter, DescribePin, PinId};
+use crate::device::Device;
+use crate::event::{self, EventList};
+use crate::format::DataRange;
+use crate::minidriver::FilterInstance;
+use crate::pin::Pin;
+use crate::{property, sets};
+use ks_abi::{
+    IoControlCode, KSNAME_Allocator, KSNAME_Clock, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_NAME_NOT_FOUND,
+};
+use ks_io::sync::{Arc, Mutex, Weak};
+use ks_io::{
+    Aspect, CreateRequest, Created, Dispatch, Dispatched, IoManager, Irp, LockRank, RankedMutex, Refusal, Services,
+};
+use ks_mem::Block;
+use std::sync::OnceLock;
+
+/// One open filter.
+#[doc(alias = "KSFILTER")]
+pub struct Filter {
+    block: Block,
+    me: Weak<Filter>,
+    device: Arc<Device>,
+    descriptor: Arc<dyn DescribeFilter>,
+    /// Rank filter control: taken after the device mutex, before a processing mutex. Pins share it.
+    control: RankedMutex,
+    instance: OnceLock<Arc<dyn FilterInstance>>,
+    /// The pins of each factory; a pin leaves when its close has run.
+    pins: Mutex<Vec<Vec<Weak<Pin>>>>,
+    events: EventList,
+}
+
+const FILTER_BYTES: usize = 24;
+const CONTEXT: usize = 16;
+
+impl Filter {
+    /// Device mutex held by the caller.
+    pub(crate) fn create(
+        device: &Arc<Device>,
+        descriptor: Arc<dyn DescribeFilter>,
+        request: &CreateRequest<'_>,
+    ) -> Result<Arc<Filter>, Refusal> {
+        let _ = request;
+        let no_memory = |_| Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "no memory for a filter");
+        let block = Block::zeroed(FILTER_BYTES, 16).map_err(no_memory)?;
+        let pin_count = descriptor.pin_count() as usize;
+        let filter = Arc::new_cyclic(|me| Filter {
+            block,
+            me: me.clone(),
+            device: device.clone(),
+            descriptor: descriptor.clone(),
+            control: device.io().services().mutex(LockRank::FilterControl, "filter control"),
+            instance: OnceLock::new(),
+            pins: Mutex::new(vec![Vec::new(); pin_count]),
+            events: EventList::default(),
+        });
+        let instance = {
+            let _control = filter.control.hold();
+            descriptor.dispatch().create(&filter)?
+        };
+        let _ = filter.instance.set(instance);
+        Ok(filter)
+    }
+
+    /// The device.
+    #[doc(alias = "KsFilterGetDevice")]
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// The engine.
+    pub fn io(&self) -> &Arc<IoManager> {
+        self.device.io()
+    }
+
+    /// Time, work and waiting.
+    pub fn services(&self) -> &Services {
+        self.device.io().services()
+    }
+
+    /// What the filter says of itself.
+    pub fn descriptor(&self) -> &dyn DescribeFilter {
+        &*self.descriptor
+    }
+
+    /// The filter control mutex; its pins share it.
+    #[doc(alias = "KsFilterAcquireControl")]
+    pub fn control(&self) -> &RankedMutex {
+        &self.control
+    }
+
+    /// The word that a driver keeps in `KSFILTER.Context`.
+    pub fn context(&self) -> u64 {
+        self.block.load_u64(CONTEXT)
+    }
+
+    /// Name for messages: the reference string.
+    pub fn name(&self) -> String {
+        self.descriptor.reference().into_owned()
+    }
+
+    pub(crate) fn instance(&self) -> Option<&Arc<dyn FilterInstance>> {
+        self.instance.get()
+    }
+
+    /// The pin factory with this number.
+    pub fn pin_descriptor(&self, id: PinId) -> Option<&dyn DescribePin> {
+        self.descriptor.pin(id)
+    }
+
+    /// The data ranges of a pin factory, now.
+    pub fn data_ranges(&self, id: PinId) -> Vec<DataRange> {
+        let own = self.instance.get().and_then(|instance| instance.data_ranges(id));
+        own.unwrap_or_else(|| self.descriptor.pin(id).map_or_else(Vec::new, |pin| pin.data_ranges().into_owned()))
+    }
+
+    /// The living pins of one factory.
+    #[doc(alias = "KsFilterGetFirstChildPin")]
+    pub fn pins(&self, id: PinId) -> Vec<Arc<Pin>> {
+        let pins = self.pins.lock();
+        pins.get(id as usize).map_or_else(Vec::new, |pins| pins.iter().filter_map(Weak::upgrade).collect())
+    }
+
+    /// How many pins of one factory there are.
+    #[doc(alias = "KsFilterGetChildPinCount")]
+    pub fn pin_count(&self, id: PinId) -> u32 {
+        self.pins.lock().get(id as usize).map_or(0, |pins| pins.len() as u32)
+    }
+
+    pub(crate) fn all_pins(&self) -> Vec<Arc<Pin>> {
+        self.pins.lock().iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn add_pin(&self, id: PinId, pin: &Arc<Pin>) {
+        if let Some(pins) = self.pins.lock().get_mut(id as usize) {
+            pins.push(Arc::downgrade(pin));
+        }
+    }
+
+    pub(crate) fn remove_pin(&self, id: PinId, pin: *const Pin) {
+        if let Some(pins) = self.pins.lock().get_mut(id as usize) {
+            pins.retain(|known| !std::ptr::eq(known.as_ptr(), pin));
+        }
+    }
+
+    pub(crate) fn device_removed(&self) {
+        for pin in self.all_pins() {
+            pin.device_removed();
+        }
+    }
+}
+
+impl Dispatch for Filter {
+    fn device_io_control(&self, irp: Irp) -> Dispatched {
+        if self.device.is_removed() {
+            return irp.done(STATUS_DEVICE_REMOVED);
+        }
+        let code = irp.io_control_code();
+        match code {
+            IoControlCode::KS_PROPERTY => {
+                let Some(me) = self.me.upgrade() else { return irp.done(STATUS_DEVICE_REMOVED) };
+                let own = self.instance.get().and_then(|instance| instance.automation());
+                let built_in = sets::filter_table();
+                match own {
+                    Some(own) => property::handle(&me, irp, &[own, built_in]),
+                    None => property::handle(&me, irp, &[built_in]),
+                }
+            }
+            IoControlCode::KS_ENABLE_EVENT => self.events.enable(irp, &[]),
+            _ if event::is_event_code(code) => self.events.disable(irp),
+            _ => irp.done(default_completion(code)),
+        }
+    }
+
+    fn create_child(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+        if self.device.is_removed() {
+            let reason = format!("the device {} was removed", self.device.device_name());
+            return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, reason));
+        }
+        let Some(me) = self.me.upgrade() else {
+            return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter is closing"));
+        };
+        if is_class(request.name, KSNAME_Pin) {
+            return crate::pin::connect::create(&me, request);
+        }
+        Err(unknown_class(request.name, "a filter"))
+    }
+
+    fn cleanup(&self) {
+        self.events.free();
+    }
+
+    fn close(&self) {
+        if let Some(instance) = self.instance.get() {
+            let _device = self.device.mutex().hold();
+            let _control = self.control.hold();
+            instance.close(self);
+        }
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
+        self
+    }
+}
+
+/// Is `name` the class string of this object class, with or without a trailing backslash?
+pub(crate) fn is_class(name: &str, class: ks_abi::Guid) -> bool {
+    name.trim_end_matches('\\').eq_ignore_ascii_case(&format!("{{{class}}}"))
+}
+
+/// The refusal of a class string; classes that exist but are not built yet say so.
+pub(crate) fn unknown_class(name: &str, parent: &str) -> Refusal {
+    for (class, word) in
+        [(KSNAME_Allocator, "allocator"), (KSNAME_TopologyNode, "topology node"), (KSNAME_Clock, "clock")]
+    {
+        if is_class(name, class) {
+            let reason = format!("{parent} creates no {word} object yet");
+            return Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Name, reason);
+        }
+    }
+    Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, format!("{parent} has no sub-object of class {name}"))
+}
+
+/// The status of a control code that an object does not answer.
+///
+/// Decision: property, method and event requests fail with STATUS_PROPSET_NOT_FOUND, so that an unknown set does not
+/// look like an invalid request; every other code is an invalid device request.
+#[doc(alias = "KsDefaultDeviceIoCompletion")]
+pub(crate) fn default_completion(code: IoControlCode) -> NtStatus {
+    match code {
+        IoControlCode::KS_PROPERTY | IoControlCode::KS_METHOD | IoControlCode::KS_ENABLE_EVENT => {
+            ks_abi::STATUS_PROPSET_NOT_FOUND
+        }
+        _ => STATUS_INVALID_DEVICE_REQUEST,
+    }
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! A connected pin that is none of AVStream's: it gets requests through the I/O manager.
+//!
+//! Source: "AVStream pipes and circuits" (mixed connections), nf-ks-ksstreamio, nf-ks-kssynchronousiocontroldevice.
+
+use crate::pin::Pin;
+use crate::pipe::GENERATION;
+use ks_abi::{IoControlCode, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_UNSUCCESSFUL};
+use ks_io::sync::{Arc, Mutex, Weak};
+use ks_io::{CompletedRequest, CompletionRoutine, Dispatched, FileObject, Irp, Origin, Reply, RequestParts};
+
+/// The foreign end of a connection whose IRP source is ours: filled frames go to it as write requests, empty ones as
+/// read requests, and each comes back by its completion.
+pub(crate) struct ForeignPeer {
+    pin: Weak<Pin>,
+    file: Arc<FileObject>,
+}
+
+impl ForeignPeer {
+    pub(crate) fn new(pin: &Arc<Pin>, file: Arc<FileObject>) -> Arc<ForeignPeer> {
+        Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file })
+    }
+
+    /// Sends the frames of a circuit; `batch` is empty afterwards.
+    pub(crate) fn send(&self, batch: &mut Vec<Irp>) {
+        let Some(pin) = self.pin.upgrade() else {
+            batch.drain(..).for_each(Irp::retire);
+            return;
+        };
+        let code = match pin.data_flow() {
+            KsPinDataFlow::OUT => IoControlCode::KS_WRITE_STREAM,
+            _ => IoControlCode::KS_READ_STREAM,
+        };
+        for mut irp in batch.drain(..) {
+            let context = irp.driver_context(GENERATION);
+            let Some(frames) = irp.take_stream() else { continue };
+            irp.retire();
+            let routine: Arc<dyn CompletionRoutine> = Arc::new(Travelling { pin: self.pin.clone(), context });
+            // Without memory the frames are lost to the circuit and freed; the rest goes on.
+            if let Ok(request) = Irp::stream_request(&self.file, pin.origin(), code, frames, Reply::Routine(routine)) {
+                drop(self.file.dispatch(request));
+            }
+        }
+    }
+}
+
+/// Frames that a foreign pin has.
+struct Travelling {
+    pin: Weak<Pin>,
+    context: u64,
+}
+
+impl CompletionRoutine for Travelling {
+    fn completed(self: Arc<Self>, mut request: CompletedRequest) {
+        let (Some(pin), Some(frames)) = (self.pin.upgrade(), request.take_stream()) else { return };
+        let Ok(irp) = Irp::circuit(pin.origin(), frames) else { return };
+        irp.set_driver_context(GENERATION, self.context);
+        if !request.status().is_success() || pin.is_gone() {
+            // The foreign pin is stopped or gone: the frame waits for the next start.
+            pin.pipe().park([irp]);
+            return;
+        }
+        match pin.data_flow() {
+            KsPinDataFlow::OUT => pin.recirculate_own(irp),
+            _ => pin.receive(&mut vec![irp]),
+        }
+    }
+}
+
+/// Sends one control request and waits for its answer.
+#[doc(alias = "KsSynchronousIoControlDevice")]
+pub(crate) fn synchronous_control(
+    file: &Arc<FileObject>,
+    origin: &Origin,
+    code: IoControlCode,
+    input: &[u8],
+    output_bytes: usize,
+) -> Result<Vec<u8>, NtStatus> {
+    let answer: Arc<Answer> = Arc::new(Answer(Mutex::new(None)));
+    let parts = RequestParts { code, input, output: &[], output_bytes, input_token: 0, output_token: 0 };
+    let irp = Irp::device_control(file, origin, parts, Reply::Routine(answer.clone()))?;
+    match file.dispatch(irp) {
+        Dispatched::Completed(completed) => drop(completed),
+        Dispatched::Pending => return Err(STATUS_UNSUCCESSFUL),
+    }
+    let taken = answer.0.lock().take();
+    taken.unwrap_or(Err(STATUS_CANCELLED))
+}
+
+struct Answer(Mutex<Option<Result<Vec<u8>, NtStatus>>>);
+
+impl CompletionRoutine for Answer {
+    fn completed(self: Arc<Self>, request: CompletedRequest) {
+        let result = match request.status() {
+            status if status.is_success() => Ok(request.answer().to_vec()),
+            status => Err(status),
+        };
+        *self.0.lock() = Some(result);
+    }
+}

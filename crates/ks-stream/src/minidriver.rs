@@ -1,0 +1,157 @@
+//! What a Rust minidriver implements: the dispatch tables of AVStream as traits.
+//!
+//! A filter's [`FilterDispatch::create`] makes its [`FilterInstance`]; that makes the [`PinInstance`] of each of its
+//! pins, so state is reached by types and never by a cast. Every method but the creates has a default that does
+//! nothing. Which mutex is held in which callback is said at each; mutexes are taken in the order device, filter
+//! control, processing, and none twice.
+
+use crate::automation::AutomationTable;
+use crate::descriptor::{Framing, PinId};
+use crate::filter::Filter;
+use crate::format::{DataFormat, DataRange};
+use crate::pin::Pin;
+use crate::stream_pointer::CloneId;
+use ks_abi::{KsState, NtStatus, STATUS_PENDING};
+use ks_io::Refusal;
+use std::sync::Arc;
+
+/// The routines of a kind of filter.
+#[doc(alias = "KSFILTER_DISPATCH")]
+pub trait FilterDispatch: Send + Sync {
+    /// A client opens the filter (`IRP_MJ_CREATE`). Called with the device and the filter control mutex held.
+    ///
+    /// Source: nc-ks-pfnksfilterirp.
+    fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal>;
+}
+
+/// One open filter of a minidriver.
+pub trait FilterInstance: Send + Sync {
+    /// A pin is created, after its format was accepted (`IRP_MJ_CREATE`). Filter control mutex held.
+    ///
+    /// The pin has its format, interface and medium; a driver that wants extended stream headers calls
+    /// [`Pin::set_stream_header_bytes`] here. Source: nc-ks-pfnkspinirp.
+    #[doc(alias = "KSPIN_DISPATCH.Create")]
+    fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal>;
+
+    /// Would a new pin take `format`, which falls into `range`? Asked before the pin is created. STATUS_NO_MATCH makes
+    /// the class driver try the next range. Filter control mutex held.
+    ///
+    /// Source: nc-ks-pfnkspinsetdataformat, with no old format.
+    #[doc(alias = "KSPIN_DISPATCH.SetDataFormat")]
+    fn accept_format(&self, pin: PinId, format: &DataFormat, range: &DataRange) -> Result<(), Refusal> {
+        let _ = (pin, format, range);
+        Ok(())
+    }
+
+    /// The data ranges of a pin factory on this filter; `None`: those of the descriptor. Asked at each use.
+    fn data_ranges(&self, pin: PinId) -> Option<Vec<DataRange>> {
+        let _ = pin;
+        None
+    }
+
+    /// The best complete format that lies in the client's `range` and in the factory's `matching` range. STATUS_NO_MATCH
+    /// makes the class driver try the next pair.
+    ///
+    /// Default: a range whose specifier is NONE gives a bare format; another gives STATUS_NO_MATCH.
+    /// Source: nc-ks-pfnksintersecthandlerex.
+    #[doc(alias = "KSPIN_DESCRIPTOR_EX.IntersectHandler")]
+    fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
+        let _ = pin;
+        crate::pin::intersect::default_handler(range, matching)
+    }
+
+    /// The filter's own automation table; its items win over the class driver's.
+    fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        None
+    }
+
+    /// The last reference to the filter's file object went away. Filter control mutex held.
+    #[doc(alias = "KSFILTER_DISPATCH.Close")]
+    fn close(&self, filter: &Filter) {
+        let _ = filter;
+    }
+}
+
+/// One pin of a minidriver.
+#[doc(alias = "KSPIN_DISPATCH")]
+pub trait PinInstance: Send + Sync {
+    /// Frames are there to be processed. Processing mutex held; no other lock.
+    ///
+    /// Return STATUS_SUCCESS to be called again while frames are left (something must have been consumed), or
+    /// STATUS_PENDING to wait for the next trigger: a frame that arrives in the empty queue, the pin reaching its least
+    /// processing state, or [`Pin::attempt_processing`]. Any other error counts as STATUS_PENDING.
+    /// Source: nc-ks-pfnkspin, "Restarting processing in AVStream".
+    #[doc(alias = "KSPIN_DISPATCH.Process")]
+    fn process(&self, pin: &Arc<Pin>) -> NtStatus {
+        let _ = pin;
+        STATUS_PENDING
+    }
+
+    /// The pin goes from one state to the next, in single steps, up or down; no STOP on a fresh pin. Filter control
+    /// mutex held. An error leaves the pin where it was and takes the steps before it back.
+    ///
+    /// Source: nc-ks-pfnkspinsetdevicestate.
+    #[doc(alias = "KSPIN_DISPATCH.SetDeviceState")]
+    fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
+        let _ = (pin, to, from);
+        Ok(())
+    }
+
+    /// The format of the living pin is to change. Filter control mutex held. Default: refused.
+    ///
+    /// Source: nc-ks-pfnkspinsetdataformat.
+    #[doc(alias = "KSPIN_DISPATCH.SetDataFormat")]
+    fn set_data_format(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
+        let _ = (pin, old, new);
+        Err(Refusal::new(
+            ks_abi::STATUS_INVALID_DEVICE_REQUEST,
+            ks_io::Aspect::Driver,
+            "the pin does not change its format",
+        ))
+    }
+
+    /// What the pin asks of the allocator, now that its format is known; `None`: what the descriptor says.
+    fn framing(&self, pin: &Pin) -> Option<Framing> {
+        let _ = pin;
+        None
+    }
+
+    /// The queue was flushed or a reset began or ended; clones must be deleted.
+    #[doc(alias = "KSPIN_DISPATCH.Reset")]
+    fn reset(&self, pin: &Arc<Pin>) {
+        let _ = pin;
+    }
+
+    /// An AVStream source connected to this sink pin. Filter control mutex held.
+    #[doc(alias = "KSPIN_DISPATCH.Connect")]
+    fn connect(&self, pin: &Arc<Pin>) -> Result<(), Refusal> {
+        let _ = pin;
+        Ok(())
+    }
+
+    /// The AVStream source let go of this sink pin.
+    #[doc(alias = "KSPIN_DISPATCH.Disconnect")]
+    fn disconnect(&self, pin: &Pin) {
+        let _ = pin;
+    }
+
+    /// The last reference to the pin's file object went away; its events are freed already. Filter control mutex held.
+    #[doc(alias = "KSPIN_DISPATCH.Close")]
+    fn close(&self, pin: &Pin) {
+        let _ = pin;
+    }
+
+    /// The request under an unlocked clone was cancelled. The driver drops its [`crate::ClonePointer`] of this number,
+    /// here or soon; the request completes when the last one is gone.
+    ///
+    /// Decision: called without the queue lock, so the driver may take its own locks. Source: nc-ks-pfnksstreampointer.
+    #[doc(alias = "PFNKSSTREAMPOINTER")]
+    fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
+        let _ = (pin, clone);
+    }
+
+    /// The pin's own automation table; its items win over the class driver's.
+    fn automation(&self) -> Option<&AutomationTable<Pin>> {
+        None
+    }
+}

@@ -1,0 +1,556 @@
+//! A pin: one end of a connection, with its queue, its place in a pipe, and its state.
+
+pub(crate) mod connect;
+pub(crate) mod intersect;
+pub(crate) mod state;
+
+use crate::clock::DefaultClock;
+use crate::descriptor::{Framing, PinFlags, PinId};
+use crate::event::{self, EventList};
+use crate::filter::{Filter, default_completion};
+use crate::foreign::ForeignPeer;
+use crate::format::DataFormat;
+use crate::gate::Gate;
+use crate::minidriver::PinInstance;
+use crate::pipe::{AllocatorReport, PipeSection};
+use crate::process::WorkerItem;
+use crate::queue::Queue;
+use crate::stream_io::{self, Direction};
+use crate::stream_pointer::{CloneId, Locked};
+use crate::{property, sets};
+use ks_abi::{
+    IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsHandshake, KsPinCommunication,
+    KsPinDataFlow, KsPriority, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+use ks_io::sync::{
+    Arc, Mutex, RwLock, Weak,
+    atomic::{AtomicBool, Ordering},
+};
+use ks_io::{
+    CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, Origin, RankedMutex, Refusal,
+    RequestorMode, Services, Work,
+};
+use ks_mem::Block;
+use std::sync::OnceLock;
+use zerocopy::FromBytes;
+
+/// Offsets of `KSPIN`.
+pub(crate) mod offset {
+    pub(crate) const ID: usize = 24;
+    pub(crate) const COMMUNICATION: usize = 28;
+    pub(crate) const CONNECTION_IS_EXTERNAL: usize = 32;
+    pub(crate) const CONNECTION_INTERFACE: usize = 40;
+    pub(crate) const CONNECTION_MEDIUM: usize = 64;
+    pub(crate) const CONNECTION_PRIORITY: usize = 88;
+    pub(crate) const STREAM_HEADER_SIZE: usize = 112;
+    pub(crate) const DATA_FLOW: usize = 116;
+    pub(crate) const DEVICE_STATE: usize = 120;
+    pub(crate) const RESET_STATE: usize = 124;
+    pub(crate) const CLIENT_STATE: usize = 128;
+    pub(crate) const BYTES: usize = 136;
+}
+
+/// One pin. What `KSPIN` shows stands in a block at its offsets and nowhere else.
+#[doc(alias = "KSPIN")]
+pub struct Pin {
+    block: Block,
+    me: Weak<Pin>,
+    filter: Arc<Filter>,
+    origin: Origin,
+    file: Weak<FileObject>,
+    instance: OnceLock<Arc<dyn PinInstance>>,
+    format: RwLock<DataFormat>,
+    queue: Option<Arc<Queue>>,
+    and_gate: Arc<Gate>,
+    /// Rank processing: taken after the filter control mutex.
+    pub(crate) processing: RankedMutex,
+    /// An attempt was made that no process call has honoured yet; see `process.rs`.
+    pub(crate) again: AtomicBool,
+    pub(crate) worker_queued: AtomicBool,
+    worker: OnceLock<Arc<WorkerItem>>,
+    pipe: PipeSection,
+    connection: Mutex<Connection>,
+    clock: DefaultClock,
+    events: EventList,
+    failure: Mutex<Option<Refusal>>,
+    master_clock: Mutex<Option<Arc<FileObject>>>,
+    /// The pin was told to leave STOP at least once; a gate input is off below the least processing state.
+    gate_held: AtomicBool,
+    gone: AtomicBool,
+}
+
+/// What a pin is connected to.
+#[derive(Default)]
+enum Connection {
+    /// The client is the other end.
+    #[default]
+    Client,
+    /// This pin was created with the other's handle: it keeps the other's file object.
+    To { file: Arc<FileObject>, pin: Option<Arc<Pin>> },
+    /// The other pin was created with this one's handle.
+    From { pin: Weak<Pin> },
+}
+
+/// The protocol by which two AVStream pins of userks recognise each other. The one of Windows is not documented.
+pub(crate) const PEER_PROTOCOL: ks_abi::Guid = ks_abi::Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e01);
+
+impl Pin {
+    /// Number of the pin factory.
+    #[doc(alias = "Id")]
+    pub fn id(&self) -> PinId {
+        self.block.load_u32(offset::ID)
+    }
+
+    /// The role that the pin took: IRP sink or IRP source.
+    pub fn communication(&self) -> KsPinCommunication {
+        KsPinCommunication(self.block.load_u32(offset::COMMUNICATION))
+    }
+
+    /// TRUE when the other end is no AVStream pin.
+    pub fn connection_is_external(&self) -> bool {
+        self.block.load_u8(offset::CONNECTION_IS_EXTERNAL) != 0
+    }
+
+    /// Direction of the data.
+    pub fn data_flow(&self) -> KsPinDataFlow {
+        KsPinDataFlow(self.block.load_u32(offset::DATA_FLOW))
+    }
+
+    /// Interface of the connection.
+    pub fn interface(&self) -> ks_abi::KsPinInterface {
+        self.block.read(offset::CONNECTION_INTERFACE)
+    }
+
+    /// Medium of the connection.
+    pub fn medium(&self) -> ks_abi::KsPinMedium {
+        self.block.read(offset::CONNECTION_MEDIUM)
+    }
+
+    /// Importance of the connection.
+    pub fn priority(&self) -> KsPriority {
+        self.block.read(offset::CONNECTION_PRIORITY)
+    }
+
+    /// The state that the pin was told to be in.
+    #[doc(alias = "DeviceState")]
+    pub fn device_state(&self) -> KsState {
+        KsState(self.block.load_u32(offset::DEVICE_STATE))
+    }
+
+    /// The state of the last step that was reported to the minidriver.
+    #[doc(alias = "ClientState")]
+    pub fn state(&self) -> KsState {
+        KsState(self.block.load_u32(offset::CLIENT_STATE))
+    }
+
+    /// Whether a reset is going on.
+    pub fn reset_state(&self) -> KsReset {
+        KsReset(self.block.load_u32(offset::RESET_STATE))
+    }
+
+    /// The format of the connection.
+    #[doc(alias = "ConnectionFormat")]
+    pub fn format(&self) -> DataFormat {
+        self.format.read().clone()
+    }
+
+    /// Bytes of each stream header of this pin, extension included.
+    pub fn stream_header_bytes(&self) -> u32 {
+        self.block.load_u32(offset::STREAM_HEADER_SIZE)
+    }
+
+    /// Asks for extended stream headers; to be called in [`crate::FilterInstance::create_pin`]. Rounded up to eight.
+    pub fn set_stream_header_bytes(&self, bytes: u32) {
+        let bytes = bytes.clamp(ks_io::STREAM_HEADER_BYTES as u32, 4096).next_multiple_of(8);
+        self.block.store_u32(offset::STREAM_HEADER_SIZE, bytes);
+    }
+
+    /// The filter.
+    #[doc(alias = "KsPinGetParentFilter")]
+    pub fn filter(&self) -> &Arc<Filter> {
+        &self.filter
+    }
+
+    /// The engine.
+    pub fn io(&self) -> &Arc<IoManager> {
+        self.filter.io()
+    }
+
+    /// Time, work and waiting.
+    #[inline]
+    pub fn services(&self) -> &Services {
+        self.filter.services()
+    }
+
+    /// Who created the pin; requests that it issues inherit this.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The pin's file object, while somebody refers to it.
+    pub fn file_object(&self) -> Option<Arc<FileObject>> {
+        self.file.upgrade()
+    }
+
+    /// The pin's clock: stream time that follows the pin's state.
+    #[doc(alias = "KsPinGetReferenceClockInterface")]
+    pub fn clock(&self) -> &DefaultClock {
+        &self.clock
+    }
+
+    /// The pin's AND gate.
+    #[doc(alias = "KsPinGetAndGate")]
+    pub fn and_gate(&self) -> &Arc<Gate> {
+        &self.and_gate
+    }
+
+    /// The mutex that is held while the pin processes.
+    #[doc(alias = "KsPinAcquireProcessingMutex")]
+    pub fn processing_mutex(&self) -> &RankedMutex {
+        &self.processing
+    }
+
+    /// `name.0`, for messages.
+    pub fn describe(&self) -> String {
+        format!("{}.{}", self.filter.name(), self.id())
+    }
+
+    /// The leading edge of the queue, locked on its frame; `None` when there is no frame.
+    #[doc(alias = "KsPinGetLeadingEdgeStreamPointer")]
+    #[inline]
+    pub fn leading_edge(self: &Arc<Pin>) -> Option<Locked<'_>> {
+        Locked::lead(self)
+    }
+
+    /// How many clones live on this pin.
+    pub fn clone_count(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.clone_count())
+    }
+
+    /// Requests that wait in the queue.
+    pub fn queued_requests(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.request_count())
+    }
+
+    /// The driver could not deliver that many frames in time.
+    pub fn count_drops(&self, frames: u64) {
+        if let Some(queue) = &self.queue {
+            queue.with_counters(|counters| counters.dropped += frames);
+        }
+    }
+
+    /// Streaming failed for good: a file that cannot be written, say. The reason is kept for the client, requests of
+    /// clients end with its status, and the stream stops here. Legal in every callback.
+    pub fn fail(self: &Arc<Pin>, refusal: Refusal) {
+        let status = refusal.status;
+        self.failure.lock().get_or_insert(refusal);
+        if let Some(queue) = &self.queue {
+            let orphans = queue.close(status);
+            self.orphaned(orphans);
+        }
+        self.events.generate(crate::USERKS_EVENTSET_PIN, crate::USERKS_EVENT_PIN_FAILED);
+    }
+
+    /// Why streaming failed.
+    pub fn failure(&self) -> Option<Refusal> {
+        self.failure.lock().clone()
+    }
+
+    /// The other end, when it is an AVStream pin.
+    #[doc(alias = "KsPinGetConnectedPinInterface")]
+    pub fn peer(&self) -> Option<Arc<Pin>> {
+        match &*self.connection.lock() {
+            Connection::To { pin, .. } => pin.clone(),
+            Connection::From { pin } => pin.upgrade(),
+            Connection::Client => None,
+        }
+    }
+
+    /// True while the pin is connected to another pin.
+    pub fn is_connected(&self) -> bool {
+        match &*self.connection.lock() {
+            Connection::To { .. } => true,
+            Connection::From { pin } => pin.strong_count() > 0,
+            Connection::Client => false,
+        }
+    }
+
+    /// The file object of the connected sink; IRP source pins only.
+    #[doc(alias = "KsPinGetConnectedPinFileObject")]
+    pub fn connected_file(&self) -> Option<Arc<FileObject>> {
+        match &*self.connection.lock() {
+            Connection::To { file, .. } => Some(file.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn foreign_peer(self: &Arc<Pin>) -> Option<Arc<ForeignPeer>> {
+        match &*self.connection.lock() {
+            Connection::To { file, pin: None } => Some(ForeignPeer::new(self, file.clone())),
+            _ => None,
+        }
+    }
+
+    /// The pin on the other side of a filter that works in place.
+    pub(crate) fn in_place_counterpart(&self) -> Option<Arc<Pin>> {
+        let (input, output) = self.filter.descriptor().in_place()?;
+        let other = match self.id() {
+            id if id == input => output,
+            id if id == output => input,
+            _ => return None,
+        };
+        self.filter.pins(other).into_iter().next()
+    }
+
+    /// What the pin asks of its allocator: its own framing, else its descriptor's, else one sample of its format.
+    pub(crate) fn framing(&self) -> Framing {
+        let own = self.instance.get().and_then(|instance| instance.framing(self));
+        let declared = own.or_else(|| self.filter.pin_descriptor(self.id()).and_then(|pin| pin.framing()));
+        let mut framing = declared.unwrap_or_default();
+        if framing.frame_bytes == 0 {
+            framing.frame_bytes = self.format.read().head().sample_size;
+        }
+        framing
+    }
+
+    /// What the allocator of this pin's section made.
+    pub fn allocator_report(&self) -> AllocatorReport {
+        match self.pipe.route().head.upgrade() {
+            Some(head) => head.pipe.report(),
+            None => self.pipe.report(),
+        }
+    }
+
+    pub(crate) fn flags(&self) -> PinFlags {
+        self.filter.pin_descriptor(self.id()).map_or_else(PinFlags::empty, |pin| pin.flags())
+    }
+
+    #[inline]
+    pub(crate) fn queue(&self) -> Option<&Arc<Queue>> {
+        self.queue.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn instance(&self) -> Option<&Arc<dyn PinInstance>> {
+        self.instance.get()
+    }
+
+    /// Changes the format of the living pin, if the minidriver agrees.
+    pub(crate) fn change_format(self: &Arc<Pin>, new: DataFormat) -> Result<(), Refusal> {
+        let _control = self.filter.control().hold();
+        let old = self.format();
+        if let Some(instance) = self.instance.get() {
+            instance.set_data_format(self, &old, &new)?;
+        }
+        *self.format.write() = new;
+        Ok(())
+    }
+
+    pub(crate) fn me(&self) -> Option<Arc<Pin>> {
+        self.me.upgrade()
+    }
+
+    pub(crate) fn pipe(&self) -> &PipeSection {
+        &self.pipe
+    }
+
+    pub(crate) fn master_clock(&self) -> &Mutex<Option<Arc<FileObject>>> {
+        &self.master_clock
+    }
+
+    pub(crate) fn in_circuit(&self) -> bool {
+        self.pipe.in_circuit()
+    }
+
+    pub(crate) fn worker_item(self: &Arc<Pin>) -> Arc<dyn Work> {
+        self.worker.get_or_init(|| Arc::new(WorkerItem(Arc::downgrade(self)))).clone()
+    }
+
+    /// Does an arrival start processing by itself?
+    pub(crate) fn triggers(&self, into_empty: bool) -> bool {
+        let flags = self.flags();
+        if flags.contains(PinFlags::DO_NOT_INITIATE_PROCESSING) {
+            return false;
+        }
+        into_empty || flags.contains(PinFlags::INITIATE_PROCESSING_ON_EVERY_ARRIVAL)
+    }
+
+    /// The last frame of the stream has left this pin.
+    pub(crate) fn end_of_stream(&self) {
+        if self.flags().contains(PinFlags::GENERATE_EOS_EVENTS) {
+            self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
+        }
+    }
+
+    /// Clones whose frames were cancelled: the driver is told, outside of every lock.
+    pub(crate) fn orphaned(&self, clones: Vec<CloneId>) {
+        if let Some(instance) = self.instance.get() {
+            clones.into_iter().for_each(|clone| instance.clone_cancelled(self, clone));
+        }
+    }
+
+    /// True once the last handle is closed or the device is removed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn device_removed(self: &Arc<Pin>) {
+        self.stop_streaming(STATUS_DEVICE_REMOVED);
+        self.events.generate(crate::USERKS_EVENTSET_PIN, crate::USERKS_EVENT_PIN_FAILED);
+    }
+
+    /// Requests end and none is taken any more.
+    fn stop_streaming(self: &Arc<Pin>, status: ks_abi::NtStatus) {
+        self.gone.store(true, Ordering::SeqCst);
+        if let Some(queue) = &self.queue {
+            let orphans = queue.close(status);
+            self.orphaned(orphans);
+            self.send_outgoing();
+        }
+    }
+
+    fn stream_request(self: &Arc<Pin>, mut irp: Irp, direction: Direction) -> Dispatched {
+        let Some(queue) = &self.queue else { return irp.done(STATUS_INVALID_DEVICE_REQUEST) };
+        let right_way = match direction {
+            Direction::Read => self.data_flow() == KsPinDataFlow::OUT,
+            Direction::Write => self.data_flow() == KsPinDataFlow::IN,
+        };
+        if !right_way || self.communication() != KsPinCommunication::SINK {
+            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
+        }
+        if irp.stream().is_none()
+            && let Err(refusal) = stream_io::probe(&mut irp, direction, self.stream_header_bytes(), self.io().regions())
+        {
+            return Dispatched::Completed(irp.refuse(refusal));
+        }
+        let mut batch = vec![irp];
+        let arrival = queue.add(&mut batch);
+        let mut refused = arrival.refused.into_iter();
+        if let Some((irp, status)) = refused.next() {
+            return irp.done(if status == STATUS_SUCCESS { STATUS_CANCELLED } else { status });
+        }
+        if self.triggers(arrival.into_empty) {
+            self.attempt_processing();
+        }
+        Dispatched::Pending
+    }
+
+    fn reset_request(self: &Arc<Pin>, irp: Irp) -> Dispatched {
+        let reset = match KsReset::read_from_prefix(irp.input()) {
+            Ok((reset @ (KsReset::BEGIN | KsReset::END), _)) => reset,
+            Ok(_) => return irp.done(STATUS_INVALID_PARAMETER),
+            Err(_) => return irp.done(STATUS_INVALID_BUFFER_SIZE),
+        };
+        self.set_reset(reset);
+        irp.done(STATUS_SUCCESS)
+    }
+
+    fn set_reset(self: &Arc<Pin>, reset: KsReset) {
+        let _control = self.filter.control().hold();
+        if self.reset_state() == reset {
+            return;
+        }
+        self.block.store_u32(offset::RESET_STATE, reset.0);
+        if let Some(queue) = &self.queue {
+            match reset {
+                KsReset::BEGIN => {
+                    let orphans = queue.close(STATUS_DEVICE_NOT_READY);
+                    self.orphaned(orphans);
+                    self.send_outgoing();
+                }
+                _ if self.state() >= KsState::ACQUIRE => {
+                    queue.open();
+                    self.start_circuit();
+                }
+                _ => {}
+            }
+        }
+        if let Some(instance) = self.instance.get() {
+            instance.reset(self);
+        }
+    }
+
+    /// The handshake of an unconnected pin: only from the class driver or another driver, exact sizes.
+    fn handshake_request(&self, mut irp: Irp) -> Dispatched {
+        if irp.origin().mode() == RequestorMode::User {
+            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
+        }
+        let bytes = size_of::<KsHandshake>();
+        let parts = irp.parts();
+        if parts.input.len() != bytes || parts.output.limit() != bytes {
+            return irp.done(STATUS_INVALID_BUFFER_SIZE);
+        }
+        let Ok(offer) = KsHandshake::read_from_bytes(parts.input) else {
+            return irp.done(STATUS_INVALID_BUFFER_SIZE);
+        };
+        if offer.protocol_id != PEER_PROTOCOL || self.is_connected() || self.is_gone() {
+            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
+        }
+        let status = parts.output.answer_value(&offer);
+        irp.done(status)
+    }
+}
+
+impl Dispatch for Pin {
+    fn device_io_control(&self, irp: Irp) -> Dispatched {
+        let Some(me) = self.me.upgrade() else { return irp.done(STATUS_DEVICE_REMOVED) };
+        if self.filter.device().is_removed() {
+            return irp.done(STATUS_DEVICE_REMOVED);
+        }
+        let code = irp.io_control_code();
+        match code {
+            IoControlCode::KS_PROPERTY => {
+                let built_in = sets::pin_table();
+                match self.instance.get().and_then(|instance| instance.automation()) {
+                    Some(own) => property::handle(&me, irp, &[own, built_in]),
+                    None => property::handle(&me, irp, &[built_in]),
+                }
+            }
+            IoControlCode::KS_READ_STREAM => me.stream_request(irp, Direction::Read),
+            IoControlCode::KS_WRITE_STREAM => me.stream_request(irp, Direction::Write),
+            IoControlCode::KS_RESET_STATE => me.reset_request(irp),
+            IoControlCode::KS_HANDSHAKE => self.handshake_request(irp),
+            IoControlCode::KS_ENABLE_EVENT => self.events.enable(irp, sets::pin_events(self.flags())),
+            _ if event::is_event_code(code) => self.events.disable(irp),
+            _ => irp.done(default_completion(code)),
+        }
+    }
+
+    fn create_child(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+        if crate::filter::is_class(request.name, ks_abi::KSNAME_Clock) {
+            return crate::clock_object::create(self, request);
+        }
+        Err(crate::filter::unknown_class(request.name, "a pin"))
+    }
+
+    fn cleanup(&self) {
+        let Some(me) = self.me.upgrade() else { return };
+        me.stop_streaming(STATUS_CANCELLED);
+        me.let_go_of_circuit();
+        me.disconnect_as_source();
+        me.notify_source();
+        self.events.free();
+    }
+
+    fn close(&self) {
+        if let Some(me) = self.me.upgrade() {
+            me.force_stop();
+        }
+        let _control = self.filter.control().hold();
+        if let Some(instance) = self.instance.get() {
+            instance.close(self);
+        }
+        self.filter.remove_pin(self.id(), self);
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
+        self
+    }
+}
+
+impl std::fmt::Debug for Pin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pin").field("name", &self.describe()).field("state", &self.state()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,269 @@
+//! Creating a pin: validation, format, minidriver, and the handshake with the pin that it connects to.
+
+use super::{Connection, PEER_PROTOCOL, Pin, offset};
+use crate::clock::DefaultClock;
+use crate::descriptor::PinFlags;
+use crate::event::EventList;
+use crate::filter::Filter;
+use crate::gate::Gate;
+use crate::pipe::{PipeSection, Route};
+use crate::queue::Queue;
+use crate::validate::{self, ValidConnect};
+use ks_abi::{
+    IoControlCode, KSINTERFACESETID_Standard, KSMEDIUMSETID_Standard, KsHandshake, KsPinCommunication, KsPinDataFlow,
+    KsReset, KsState, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_HANDLE, STATUS_NO_MATCH,
+};
+use ks_io::sync::{Arc, Mutex, RwLock, atomic::AtomicBool};
+use ks_io::{Aspect, CreateRequest, Created, FileObject, LockRank, Origin, Refusal};
+use ks_mem::Block;
+use std::sync::OnceLock;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// `IRP_MJ_CREATE` of class `KSSTRING_Pin` below a filter.
+pub(crate) fn create(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+    let pin = {
+        let _control = filter.control().hold();
+        let valid = validate::connect_request(filter, request)?;
+        let other = connected_file(&valid, request)?;
+        accept_format(filter, &valid)?;
+        make(filter, &valid, request, other)?
+    };
+    // The handshake reaches into another filter, so it runs with no lock of this one held.
+    if let Err(refusal) = pin.join_other() {
+        filter.remove_pin(pin.id(), &*pin);
+        return Err(refusal);
+    }
+    if filter.device().is_removed() {
+        // Removed while the pin was made: its queue was not seen by the removal.
+        pin.device_removed();
+        filter.remove_pin(pin.id(), &*pin);
+        let reason = format!("{} was created on a device that was removed", pin.describe());
+        return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, reason));
+    }
+    Ok(Created { object: pin, granted: request.access })
+}
+
+/// The file object of the pin that an IRP source connects to: one of the same client's handles.
+fn connected_file(valid: &ValidConnect, request: &CreateRequest<'_>) -> Result<Option<Arc<FileObject>>, Refusal> {
+    if valid.connect.pin_to_handle == 0 {
+        return Ok(None);
+    }
+    match request.file.file_by_handle(valid.connect.pin_to_handle) {
+        Some(file) if file.object().is_some() && !file.is_cleaned_up() => Ok(Some(file)),
+        _ => {
+            let reason = format!("PinToHandle {:#x} is no open pin of this client", valid.connect.pin_to_handle);
+            Err(Refusal::new(STATUS_INVALID_HANDLE, Aspect::Name, reason))
+        }
+    }
+}
+
+/// Offers the format to the minidriver, range by range, until it takes it or refuses for good.
+fn accept_format(filter: &Arc<Filter>, valid: &ValidConnect) -> Result<(), Refusal> {
+    let Some(instance) = filter.instance() else {
+        return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter is not open yet"));
+    };
+    let mut last = None;
+    for range in &valid.ranges {
+        match instance.accept_format(valid.connect.pin_id, &valid.format, range) {
+            Ok(()) => return Ok(()),
+            Err(refusal) if refusal.status == STATUS_NO_MATCH => last = Some(refusal),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Err(last.unwrap_or_else(|| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, "no data range takes the format")))
+}
+
+fn make(
+    filter: &Arc<Filter>,
+    valid: &ValidConnect,
+    request: &CreateRequest<'_>,
+    other: Option<Arc<FileObject>>,
+) -> Result<Arc<Pin>, Refusal> {
+    let no_memory = |_: NtStatus| Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "no memory for a pin");
+    let connect = &valid.connect;
+    let Some(descriptor) = filter.pin_descriptor(connect.pin_id) else {
+        return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::PinId, "the pin factory is gone"));
+    };
+    let data_sink = descriptor.data_flow() == KsPinDataFlow::IN;
+    let block = Block::zeroed(offset::BYTES, 16).map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
+    block.store_u32(offset::ID, connect.pin_id);
+    block.store_u32(offset::COMMUNICATION, valid.communication.0);
+    block.store_u8(offset::CONNECTION_IS_EXTERNAL, 1);
+    block.write_bytes(offset::CONNECTION_INTERFACE, connect.interface.as_bytes());
+    block.write_bytes(offset::CONNECTION_MEDIUM, connect.medium.as_bytes());
+    block.write_bytes(offset::CONNECTION_PRIORITY, connect.priority.as_bytes());
+    block.store_u32(offset::STREAM_HEADER_SIZE, ks_io::STREAM_HEADER_BYTES as u32);
+    block.store_u32(offset::DATA_FLOW, descriptor.data_flow().0);
+    block.store_u32(offset::DEVICE_STATE, KsState::STOP.0);
+    block.store_u32(offset::RESET_STATE, KsReset::END.0);
+    block.store_u32(offset::CLIENT_STATE, KsState::STOP.0);
+    let flags = descriptor.flags();
+    let standard = connect.interface.set == KSINTERFACESETID_Standard && connect.medium.set == KSMEDIUMSETID_Standard;
+    let has_queue = standard && !flags.contains(PinFlags::DO_NOT_USE_STANDARD_TRANSPORT);
+    let and_gate = Gate::and().map_err(no_memory)?;
+    // The first input of the gate is the state: off until the pin reaches its least processing state.
+    and_gate.turn_input_off();
+    let mut queue_made = Ok(());
+    let pin = Arc::new_cyclic(|me| {
+        let queue = has_queue.then(|| Queue::new(me.clone(), data_sink, flags.contains(PinFlags::ENFORCE_FIFO)));
+        let queue = match queue.transpose() {
+            Ok(queue) => queue,
+            Err(status) => {
+                queue_made = Err(status);
+                None
+            }
+        };
+        Pin {
+            block,
+            me: me.clone(),
+            filter: filter.clone(),
+            origin: request.origin.clone(),
+            file: Arc::downgrade(request.file),
+            instance: OnceLock::new(),
+            format: RwLock::new(valid.format.clone()),
+            queue,
+            and_gate,
+            processing: filter.services().mutex(LockRank::Processing, "pin processing"),
+            again: AtomicBool::new(false),
+            worker_queued: AtomicBool::new(false),
+            worker: OnceLock::new(),
+            pipe: PipeSection::default(),
+            connection: Mutex::new(match other {
+                Some(file) => Connection::To { file, pin: None },
+                None => Connection::Client,
+            }),
+            clock: DefaultClock::new(filter.services().clone()),
+            events: EventList::default(),
+            failure: Mutex::new(None),
+            master_clock: Mutex::new(None),
+            gate_held: AtomicBool::new(true),
+            gone: AtomicBool::new(false),
+        }
+    });
+    queue_made.map_err(no_memory)?;
+    let Some(instance) = filter.instance() else {
+        return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter is not open yet"));
+    };
+    let instance = instance.create_pin(&pin)?;
+    let _ = pin.instance.set(instance);
+    filter.add_pin(connect.pin_id, &pin);
+    Ok(pin)
+}
+
+impl Pin {
+    /// The handshake with the pin that this one was created for, and the connection that follows from it.
+    fn join_other(self: &Arc<Pin>) -> Result<(), Refusal> {
+        if self.communication() != KsPinCommunication::SOURCE {
+            return Ok(());
+        }
+        let Some(file) = self.connected_file() else { return Ok(()) };
+        if !self.offers_peer_protocol() || !handshake(&file) {
+            // The other end is none of AVStream's: it gets requests.
+            return Ok(());
+        }
+        let Some(peer) = file.object_as::<Pin>() else { return Ok(()) };
+        if Arc::ptr_eq(&peer, self) || peer.data_flow() == self.data_flow() {
+            let reason =
+                format!("{} and {} both have data flow {}", self.describe(), peer.describe(), self.data_flow());
+            return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::DataFlow, reason));
+        }
+        peer.attach_source(self)?;
+        *self.connection.lock() = Connection::To { file, pin: Some(peer.clone()) };
+        self.block.store_u8(offset::CONNECTION_IS_EXTERNAL, 0);
+        if let Err(refusal) = peer.told_of_connection() {
+            peer.detach_source();
+            return Err(refusal);
+        }
+        Ok(())
+    }
+
+    /// A pin can be told to treat every peer as foreign, for tests of that path.
+    fn offers_peer_protocol(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    fn attach_source(self: &Arc<Pin>, source: &Arc<Pin>) -> Result<(), Refusal> {
+        let mut connection = self.connection.lock();
+        if !matches!(*connection, Connection::Client) {
+            let reason = format!("{} is connected already", self.describe());
+            return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::State, reason));
+        }
+        *connection = Connection::From { pin: Arc::downgrade(source) };
+        self.block.store_u8(offset::CONNECTION_IS_EXTERNAL, 0);
+        Ok(())
+    }
+
+    fn told_of_connection(self: &Arc<Pin>) -> Result<(), Refusal> {
+        let _control = self.filter.control().hold();
+        self.instance().map_or(Ok(()), |instance| instance.connect(self))
+    }
+
+    /// The source that was created with this pin's handle lets go: Disconnect runs now.
+    fn detach_source(self: &Arc<Pin>) {
+        let was = std::mem::take(&mut *self.connection.lock());
+        self.block.store_u8(offset::CONNECTION_IS_EXTERNAL, 1);
+        if matches!(was, Connection::From { .. }) {
+            let _control = self.filter.control().hold();
+            if let Some(instance) = self.instance() {
+                instance.disconnect(self);
+            }
+        }
+    }
+
+    /// This pin, created with another's handle, lets go of it; the other may close only now.
+    pub(super) fn disconnect_as_source(self: &Arc<Pin>) {
+        let was = {
+            let mut connection = self.connection.lock();
+            match &*connection {
+                Connection::To { .. } => std::mem::take(&mut *connection),
+                _ => return,
+            }
+        };
+        if let Connection::To { file, pin } = was {
+            if let Some(peer) = pin {
+                peer.let_go_of_circuit();
+                peer.detach_source();
+            }
+            drop(file);
+        }
+    }
+
+    /// The handle of this pin, which another was connected to, is closed: that one stops sending.
+    pub(super) fn notify_source(&self) {
+        let source = match &*self.connection.lock() {
+            Connection::From { pin } => pin.upgrade(),
+            _ => None,
+        };
+        if let Some(source) = source {
+            source.let_go_of_circuit();
+        }
+    }
+
+    /// Takes this pin out of its circuit; the frames stay with the head until it binds again or closes.
+    pub(super) fn let_go_of_circuit(&self) {
+        let route = self.pipe.route();
+        self.pipe.set_route(Route::default());
+        if let Some(head) = route.head.upgrade() {
+            let own = std::ptr::eq(&*head, self);
+            head.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: std::sync::Arc::downgrade(&head) });
+            if own && self.is_gone() {
+                head.pipe.free();
+            }
+        }
+    }
+}
+
+/// Offers the peer protocol to an unconnected pin, as the class driver itself.
+fn handshake(file: &Arc<FileObject>) -> bool {
+    let offer = KsHandshake { protocol_id: PEER_PROTOCOL, ..Default::default() };
+    let answer = crate::foreign::synchronous_control(
+        file,
+        &Origin::class_driver(),
+        IoControlCode::KS_HANDSHAKE,
+        offer.as_bytes(),
+        size_of::<KsHandshake>(),
+    );
+    let accepted = answer.ok().and_then(|answer| KsHandshake::read_from_bytes(&answer).ok());
+    accepted.is_some_and(|accepted| accepted.protocol_id == PEER_PROTOCOL)
+}

@@ -1,0 +1,101 @@
+//! Data intersection: the first pair of a client's and a factory's range that gives a format.
+//!
+//! Source: nf-ks-kspindataintersection, nc-ks-pfnksintersecthandlerex.
+
+use crate::describe;
+use crate::descriptor::PinId;
+use crate::filter::Filter;
+use crate::format::{DataFormat, DataRange, attributes_agree, falls_into};
+use ks_abi::{
+    KSDATAFORMAT_SPECIFIER_NONE, KsDataFormat, KsMultipleItem, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
+    STATUS_NO_MATCH,
+};
+use ks_io::{Aspect, Refusal};
+use std::sync::Arc;
+use zerocopy::FromBytes;
+
+/// The most ranges that a client may send.
+const MOST_RANGES: u32 = 1024;
+
+/// Parses the `KSMULTIPLE_ITEM` list of ranges behind a `KSP_PIN`.
+pub(crate) fn parse_ranges(list: &[u8]) -> Result<Vec<DataRange>, Refusal> {
+    let bad = |status, reason: &str| Err(Refusal::new(status, Aspect::Request, reason));
+    let Ok((head, _)) = KsMultipleItem::read_from_prefix(list) else {
+        return bad(STATUS_INVALID_BUFFER_SIZE, "the list of data ranges is cut off");
+    };
+    let Some(mut rest) = list.get(size_of::<KsMultipleItem>()..head.size as usize) else {
+        return bad(STATUS_INVALID_BUFFER_SIZE, "the size of the list of data ranges does not fit");
+    };
+    if head.count > MOST_RANGES {
+        return bad(STATUS_INVALID_PARAMETER, "the list of data ranges is too long");
+    }
+    let mut ranges = Vec::new();
+    for _ in 0..head.count {
+        match DataFormat::parse(rest) {
+            Ok((range, next)) => {
+                ranges.push(range);
+                rest = rest.get(next..).unwrap_or(&[]);
+            }
+            Err(status) => return bad(status, "a data range of the list does not fit"),
+        }
+    }
+    Ok(ranges)
+}
+
+/// Runs the client's ranges (outer loop) over the factory's (inner loop); the first pair whose handler gives a format
+/// wins, a hard error ends the search.
+#[doc(alias = "KsPinDataIntersectionEx")]
+pub(crate) fn intersect(filter: &Arc<Filter>, pin: PinId, ranges: &[DataRange]) -> Result<DataFormat, Refusal> {
+    let offered = filter.data_ranges(pin);
+    let Some(instance) = filter.instance() else {
+        return Err(Refusal::new(STATUS_NO_MATCH, Aspect::Driver, "the filter is not open yet"));
+    };
+    let mut nearest = Aspect::MajorFormat;
+    let mut last = None;
+    for range in ranges {
+        for matching in &offered {
+            match falls_into(range.head(), matching.head()).and_then(|()| attributes_agree(range, matching)) {
+                Err(aspect) => {
+                    if aspect != Aspect::MajorFormat {
+                        nearest = aspect;
+                    }
+                }
+                Ok(()) => match instance.intersect(pin, range, matching) {
+                    Ok(format) => return Ok(format),
+                    Err(refusal) if refusal.status == STATUS_NO_MATCH => last = Some(refusal),
+                    Err(refusal) => return Err(refusal),
+                },
+            }
+        }
+    }
+    let aspect = last.as_ref().map_or(nearest, |refusal| refusal.aspect);
+    let reason = format!(
+        "{}.{pin} has {}; the other side has {}; refused: {aspect}",
+        filter.name(),
+        describe::ranges(&offered),
+        describe::ranges(ranges)
+    );
+    Err(Refusal::new(STATUS_NO_MATCH, aspect, reason))
+}
+
+/// What the class driver intersects without the minidriver: ranges without a format block.
+///
+/// Decision: the result has the non-wildcard members of both ranges.
+pub(crate) fn default_handler(range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
+    let (client, factory) = (range.head(), matching.head());
+    if factory.specifier != KSDATAFORMAT_SPECIFIER_NONE {
+        let reason = "the minidriver has no intersect handler for a range with a format block";
+        return Err(Refusal::new(STATUS_NO_MATCH, Aspect::Specifier, reason));
+    }
+    let either = |one: ks_abi::Guid, other| if one.is_null() { other } else { one };
+    let head = KsDataFormat {
+        sample_size: factory.sample_size.max(client.sample_size),
+        ..KsDataFormat::new(
+            either(factory.major_format, client.major_format),
+            either(factory.sub_format, client.sub_format),
+            KSDATAFORMAT_SPECIFIER_NONE,
+            0,
+        )
+    };
+    Ok(DataFormat::new(head, &[]))
+}

@@ -1,0 +1,179 @@
+//! Pin-centric processing: when a pin's process callback runs, on which thread, and for how long.
+//!
+//! Processing runs where the frame arrives, except that no client's thread pumps a circuit: there the attempt is queued
+//! to a worker, which runs the circuit by trampoline (each hop is a delivery on its own list) for a budget, and then
+//! lets other work go first.
+//!
+//! Source: "Pin-centric processing", "Restarting processing in AVStream", nf-ks-kspinattemptprocessing.
+
+use crate::descriptor::PinFlags;
+use crate::pin::Pin;
+use ks_abi::STATUS_SUCCESS;
+use ks_io::sync::{Arc, Weak, atomic::Ordering};
+use ks_io::{Irp, Level, Services, Ticks, Time, Work, WorkQueue, deferred};
+use std::cell::{Cell, RefCell};
+
+/// How many frames a worker moves, and for how long, before other work may go first.
+const BUDGET_FRAMES: u32 = 64;
+const BUDGET_TIME: Ticks = Ticks::MILLISECOND;
+
+thread_local! {
+    /// The budget of the worker that runs on this thread; `None` on every other thread.
+    static BUDGET: Cell<Option<Budget>> = const { Cell::new(None) };
+    /// Room for the requests of one hop, kept between hops.
+    static BATCH: RefCell<Vec<Irp>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Clone, Copy)]
+struct Budget {
+    frames: u32,
+    since: Time,
+}
+
+/// The entry of a pin in a work queue.
+pub(crate) struct WorkerItem(pub(crate) Weak<Pin>);
+
+impl Work for WorkerItem {
+    fn run(self: Arc<Self>) {
+        let Some(pin) = self.0.upgrade() else { return };
+        pin.worker_queued.store(false, Ordering::SeqCst);
+        BUDGET.set(Some(Budget { frames: BUDGET_FRAMES, since: pin.services().now() }));
+        {
+            // Attempts of the next pins join this thread's list and run when this one has let go of its mutex.
+            let _inside = deferred::enter();
+            pin.process_here();
+        }
+        BUDGET.set(None);
+    }
+}
+
+/// A deferred attempt: the next hop of a circuit, or one that had to wait for a lock to be released.
+impl Work for Pin {
+    fn run(self: Arc<Self>) {
+        if self.runs_here() { self.process_here() } else { self.queue_attempt() }
+    }
+}
+
+impl Pin {
+    /// Tries to start processing; never a promise that it will.
+    ///
+    /// It runs on this thread when that is allowed (PASSIVE level, and for the pins of a circuit only on a worker),
+    /// else a worker is asked. An attempt made while the pin is processing is honoured when the callback returns.
+    #[doc(alias = "KsPinAttemptProcessing")]
+    pub fn attempt_processing(self: &Arc<Pin>) {
+        self.again.store(true, Ordering::SeqCst);
+        deferred::run_later(self.clone());
+    }
+
+    /// [`Pin::attempt_processing`], always on a worker.
+    #[doc(alias = "KsPinAttemptProcessing")]
+    pub fn attempt_processing_later(self: &Arc<Pin>) {
+        self.again.store(true, Ordering::SeqCst);
+        self.queue_attempt();
+    }
+
+    fn runs_here(&self) -> bool {
+        if let Some(budget) = BUDGET.get() {
+            return budget.frames > 0;
+        }
+        let queued_always = self.flags().contains(PinFlags::ASYNCHRONOUS_PROCESSING);
+        !queued_always && !self.in_circuit() && Level::current() == Level::Passive
+    }
+
+    pub(crate) fn queue_attempt(self: &Arc<Pin>) {
+        if !self.worker_queued.swap(true, Ordering::SeqCst) {
+            self.services().queue_work(WorkQueue::Delayed, self.worker_item());
+        }
+    }
+
+    /// Processes until the driver pends, the frames are gone, or the budget is.
+    ///
+    /// `again` is set before the gate is tried and read after it is given back, so an attempt that finds the gate taken
+    /// is seen by whoever holds it.
+    fn process_here(self: &Arc<Pin>) {
+        while self.again.load(Ordering::SeqCst) && self.and_gate().capture_threshold() {
+            self.again.store(false, Ordering::SeqCst);
+            let left = self.process_until_pending();
+            self.and_gate().turn_input_on();
+            if left == Left::BudgetSpent {
+                self.again.store(true, Ordering::SeqCst);
+                self.queue_attempt();
+                return;
+            }
+        }
+    }
+
+    fn process_until_pending(self: &Arc<Pin>) -> Left {
+        let (Some(queue), Some(instance)) = (self.queue(), self.instance()) else { return Left::Nothing };
+        let mut batch = BATCH.take();
+        let left = loop {
+            let status;
+            let more;
+            {
+                let _processing = self.processing.hold();
+                if !queue.begin_processing() {
+                    break Left::Nothing;
+                }
+                status = instance.process(self);
+                more = queue.end_processing(&mut batch);
+            }
+            // The hop comes after the processing mutex is released.
+            let frames = batch.len() as u32;
+            self.forward(&mut batch);
+            if more.end_of_stream {
+                self.end_of_stream();
+            }
+            let spent = spend(frames, self.services());
+            if status != STATUS_SUCCESS || !more.frames {
+                break Left::Nothing;
+            }
+            if spent {
+                break Left::BudgetSpent;
+            }
+        };
+        batch.clear();
+        BATCH.set(batch);
+        left
+    }
+
+    /// Sends on what has gone out of the queue outside of a process callback.
+    pub(crate) fn send_outgoing(self: &Arc<Pin>) {
+        let Some(queue) = self.queue() else { return };
+        let (mut batch, more) = queue.take_outgoing();
+        if !batch.is_empty() {
+            self.forward(&mut batch);
+        }
+        if more.end_of_stream {
+            self.end_of_stream();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn send_outgoing_if(self: &Arc<Pin>, flush: bool) {
+        if flush {
+            self.send_outgoing();
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Left {
+    Nothing,
+    BudgetSpent,
+}
+
+/// Takes frames off this worker's budget. True when it is spent; then it is set anew if nobody else waits for the
+/// worker.
+fn spend(frames: u32, services: &Services) -> bool {
+    let Some(mut budget) = BUDGET.get() else { return false };
+    budget.frames = budget.frames.saturating_sub(frames.max(1));
+    if budget.frames == 0 || services.now().since(budget.since) >= BUDGET_TIME {
+        if services.has_queued_work(WorkQueue::Delayed) {
+            budget.frames = 0;
+        } else {
+            budget = Budget { frames: BUDGET_FRAMES, since: services.now() };
+        }
+    }
+    BUDGET.set(Some(budget));
+    budget.frames == 0
+}

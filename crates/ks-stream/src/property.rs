@@ -1,0 +1,234 @@
+//! The property engine: the whole IOCTL_KS_PROPERTY protocol over automation tables.
+//!
+//! Source: nf-ks-kspropertyhandler, ns-ks-ksidentifier, and "Basic support queries for audio properties".
+
+use crate::automation::{AutomationTable, PropertyItem, PropertySet};
+use ks_abi::{
+    Guid, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_DEFAULTVALUES, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_RELATIONS,
+    KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_SETSUPPORT, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsProperty,
+    KsPropertyDescription, KsPropertyMembersHeader, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_NOT_IMPLEMENTED, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
+};
+use ks_io::sync::Arc;
+use ks_io::{Aspect, Dispatched, FileObject, Irp, IrpParts, Origin, Output, Refusal};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// One property request as its handler sees it: sizes are checked against the item's minimums, the request and the data
+/// are captures that nobody changes.
+#[derive(Debug)]
+pub struct PropertyCall<'a> {
+    property: KsProperty,
+    request: &'a [u8],
+    output: &'a mut Output,
+    origin: &'a Origin,
+    file: Option<&'a Arc<FileObject>>,
+    refusal: Option<Refusal>,
+}
+
+impl PropertyCall<'_> {
+    /// Set, item and flags of the request.
+    pub fn property(&self) -> KsProperty {
+        self.property
+    }
+
+    /// The request bytes, `KSPROPERTY` included.
+    pub fn request(&self) -> &[u8] {
+        self.request
+    }
+
+    /// The request as its structure (`KSP_PIN`, say).
+    pub fn request_as<T: FromBytes>(&self) -> Result<T, NtStatus> {
+        T::read_from_prefix(self.request).map(|(value, _)| value).map_err(|_| STATUS_INVALID_BUFFER_SIZE)
+    }
+
+    /// The data of a SET.
+    pub fn data(&self) -> &[u8] {
+        self.output.data()
+    }
+
+    /// The data of a SET as its structure.
+    pub fn data_as<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<T, NtStatus> {
+        T::read_from_prefix(self.output.data()).map(|(value, _)| value).map_err(|_| STATUS_BUFFER_TOO_SMALL)
+    }
+
+    /// Answers a GET; see [`Output::answer`] for the two-call protocol.
+    pub fn answer(&mut self, bytes: &[u8]) -> NtStatus {
+        self.output.answer(bytes)
+    }
+
+    /// Answers a GET with a structure.
+    pub fn answer_value<T: IntoBytes + Immutable>(&mut self, value: &T) -> NtStatus {
+        self.output.answer_value(value)
+    }
+
+    /// Answers a GET with a list, see [`crate::sized_list::answer`].
+    pub fn answer_list<'i>(&mut self, items: impl Iterator<Item = &'i [u8]> + Clone) -> NtStatus {
+        crate::sized_list::answer(self.output, items)
+    }
+
+    /// Room that the caller offers for the answer.
+    pub fn answer_limit(&self) -> usize {
+        self.output.limit()
+    }
+
+    /// Who asks.
+    pub fn origin(&self) -> &Origin {
+        self.origin
+    }
+
+    /// The file object that the request was sent to; it also finds the objects that the data names by handle.
+    pub fn file_object(&self) -> Option<&Arc<FileObject>> {
+        self.file
+    }
+
+    /// Refuses with a reason; returns its status for the handler to return.
+    pub fn refuse(&mut self, refusal: Refusal) -> NtStatus {
+        let status = refusal.status;
+        self.refusal = Some(refusal);
+        status
+    }
+}
+
+/// Answers a property request from `tables`, the driver's before the class driver's.
+#[doc(alias = "KsPropertyHandler")]
+pub(crate) fn handle<T>(object: &Arc<T>, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
+    let status = match dispatch(object, &mut irp, tables) {
+        Ok(status) => status,
+        Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
+    };
+    irp.done(status)
+}
+
+fn dispatch<T>(object: &Arc<T>, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
+    let IrpParts { input: request, output, origin, file } = irp.parts();
+    let Ok((property, _)) = KsProperty::read_from_prefix(request) else {
+        return Ok(STATUS_INVALID_BUFFER_SIZE);
+    };
+    let verb = property.flags & !KSPROPERTY_TYPE_TOPOLOGY;
+    if property.flags & KSPROPERTY_TYPE_TOPOLOGY != 0 {
+        // Node requests need a node's own automation table; no built-in filter has one yet.
+        return Ok(STATUS_NOT_IMPLEMENTED);
+    }
+    if verb == KSPROPERTY_TYPE_SETSUPPORT {
+        return Ok(set_support(property.set, output, tables));
+    }
+    let Some(item) = find(property, tables)? else { return Ok(STATUS_NOT_FOUND) };
+    match verb {
+        KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_SET => {
+            let handler = if verb == KSPROPERTY_TYPE_GET { &item.get } else { &item.set };
+            let Some(handler) = handler else { return Ok(STATUS_NOT_FOUND) };
+            if request.len() < item.min_property_bytes {
+                return Ok(STATUS_INVALID_BUFFER_SIZE);
+            }
+            if output.limit() < item.min_data_bytes {
+                return Ok(output.too_small(item.min_data_bytes));
+            }
+            let mut call = PropertyCall { property, request, output, origin, file, refusal: None };
+            let status = handler(object, &mut call);
+            match call.refusal.take() {
+                Some(refusal) => Err(refusal),
+                None => Ok(status),
+            }
+        }
+        KSPROPERTY_TYPE_BASICSUPPORT => Ok(basic_support(item, output, Members::All)),
+        KSPROPERTY_TYPE_DEFAULTVALUES => Ok(basic_support(item, output, Members::Defaults)),
+        KSPROPERTY_TYPE_RELATIONS => {
+            Ok(crate::sized_list::answer(output, item.relations.iter().map(|relation| relation.as_bytes())))
+        }
+        _ if verb.count_ones() == 1 => Ok(STATUS_NOT_IMPLEMENTED),
+        _ => {
+            let reason = format!("property flags {:#x} ask for more or less than one thing", property.flags);
+            Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason))
+        }
+    }
+}
+
+fn find<'t, T>(
+    property: KsProperty,
+    tables: &[&'t AutomationTable<T>],
+) -> Result<Option<&'t PropertyItem<T>>, Refusal> {
+    let mut set_found = false;
+    for table in tables {
+        for set in table.properties.iter().filter(|set| set.set == property.set) {
+            set_found = true;
+            if let Some(item) = set.items.iter().find(|item| item.id == property.id) {
+                return Ok(Some(item));
+            }
+        }
+    }
+    if set_found {
+        return Ok(None);
+    }
+    let name = property.set.name().map_or_else(|| format!("{{{}}}", property.set), str::to_string);
+    let reason = format!("the object does not support the property set {name}");
+    Err(Refusal::new(STATUS_PROPSET_NOT_FOUND, Aspect::Request, reason))
+}
+
+/// SETSUPPORT: with a null set, the list of all sets; else whether the set exists.
+fn set_support<T>(set: Guid, output: &mut Output, tables: &[&AutomationTable<T>]) -> NtStatus {
+    let mut sets: Vec<Guid> = Vec::new();
+    for known in tables.iter().flat_map(|table| &table.properties).map(|set: &PropertySet<T>| set.set) {
+        if !sets.contains(&known) {
+            sets.push(known);
+        }
+    }
+    if set.is_null() {
+        let bytes: Vec<u8> = sets.iter().flat_map(|set| set.as_bytes().to_vec()).collect();
+        return output.answer(&bytes);
+    }
+    if sets.contains(&set) { STATUS_SUCCESS } else { STATUS_PROPSET_NOT_FOUND }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Members {
+    All,
+    Defaults,
+}
+
+/// BASICSUPPORT in its three sizes: a ULONG of access flags, a `KSPROPERTY_DESCRIPTION`, or that with its members.
+fn basic_support<T>(item: &PropertyItem<T>, output: &mut Output, which: Members) -> NtStatus {
+    let mut access_flags = 0;
+    if item.get.is_some() {
+        access_flags |= KSPROPERTY_TYPE_GET;
+    }
+    if item.set.is_some() {
+        access_flags |= KSPROPERTY_TYPE_SET;
+    }
+    access_flags |= KSPROPERTY_TYPE_BASICSUPPORT;
+    let mut lists = Vec::new();
+    let mut count = 0u32;
+    for members in item.values.iter().flat_map(|values| &values.members) {
+        if which == Members::Defaults && members.flags & ks_abi::KSPROPERTY_MEMBER_FLAG_DEFAULT == 0 {
+            continue;
+        }
+        let members_count = (members.members.len() as u32).checked_div(members.member_bytes).unwrap_or(0);
+        let header = KsPropertyMembersHeader {
+            members_flags: members.kind,
+            members_size: members.member_bytes,
+            members_count,
+            flags: members.flags,
+        };
+        lists.extend_from_slice(header.as_bytes());
+        lists.extend_from_slice(&members.members);
+        count += 1;
+    }
+    let description = KsPropertyDescription {
+        access_flags,
+        description_size: (size_of::<KsPropertyDescription>() + lists.len()) as u32,
+        prop_type_set: item.values.as_ref().map_or_else(KsIdentifier::default, |values| values.value_type),
+        members_list_count: count,
+        reserved: 0,
+    };
+    let whole = description.description_size as usize;
+    match output.limit() {
+        0 => output.too_small(whole),
+        4 => output.answer_value(&access_flags),
+        limit if limit == size_of::<KsPropertyDescription>() && limit < whole => output.answer_value(&description),
+        limit if limit >= whole => {
+            let mut bytes = description.as_bytes().to_vec();
+            bytes.extend_from_slice(&lists);
+            output.answer(&bytes)
+        }
+        _ => STATUS_BUFFER_TOO_SMALL,
+    }
+}

@@ -1,0 +1,124 @@
+//! KSPROPSETID_Connection: state, format and framing of a pin.
+
+use crate::automation::{PropertyItem, PropertySet};
+use crate::descriptor::PinFlags;
+use crate::format::{DataFormat, attributes_agree, falls_into};
+use crate::pin::Pin;
+use crate::property::PropertyCall;
+use ks_abi::{
+    Guid, KSALLOCATOR_REQUIREMENTF_SYSTEM_MEMORY, KSPROPERTY_CONNECTION_ALLOCATORFRAMING,
+    KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX, KSPROPERTY_CONNECTION_DATAFORMAT, KSPROPERTY_CONNECTION_PRIORITY,
+    KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT, KSPROPERTY_CONNECTION_STATE, KSPROPSETID_Connection, KsAllocatorFraming,
+    KsAllocatorFramingEx, KsPriority, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH,
+    STATUS_NOT_FOUND, STATUS_SUCCESS,
+};
+use std::sync::Arc;
+
+// ks-coverage: KSPROPERTY_CONNECTION_STATE done test=a_pin_steps_through_its_states_and_back
+// ks-coverage: KSPROPERTY_CONNECTION_PRIORITY partial
+// ks-coverage: KSPROPERTY_CONNECTION_DATAFORMAT done test=a_fixed_format_is_read_and_cannot_be_set
+// ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING done test=framing_is_told_in_both_forms
+// ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX done test=framing_is_told_in_both_forms
+// ks-coverage: KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT partial
+
+pub(super) fn set() -> PropertySet<Pin> {
+    PropertySet {
+        set: KSPROPSETID_Connection,
+        items: vec![
+            PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
+                .data_bytes(size_of::<KsState>())
+                .get(|pin: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer_value(&pin.state()))
+                .set(set_state),
+            PropertyItem::new(KSPROPERTY_CONNECTION_PRIORITY)
+                .data_bytes(size_of::<KsPriority>())
+                .get(|pin: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer_value(&pin.priority())),
+            PropertyItem::new(KSPROPERTY_CONNECTION_DATAFORMAT)
+                .get(|pin: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer(pin.format().bytes()))
+                .set(set_format),
+            PropertyItem::new(KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT)
+                .data_bytes(crate::format::HEAD_BYTES)
+                .set(propose_format),
+            PropertyItem::new(KSPROPERTY_CONNECTION_ALLOCATORFRAMING)
+                .data_bytes(size_of::<KsAllocatorFraming>())
+                .get(framing),
+            PropertyItem::new(KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX).get(framing_ex),
+        ],
+    }
+}
+
+fn set_state(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    let to: KsState = match call.data_as() {
+        Ok(to) => to,
+        Err(status) => return status,
+    };
+    match pin.set_state(to) {
+        Ok(()) => STATUS_SUCCESS,
+        Err(refusal) => call.refuse(refusal),
+    }
+}
+
+fn accepted(pin: &Arc<Pin>, format: &DataFormat) -> bool {
+    let ranges = pin.filter().data_ranges(pin.id());
+    ranges
+        .iter()
+        .any(|range| falls_into(format.head(), range.head()).is_ok() && attributes_agree(format, range).is_ok())
+}
+
+fn set_format(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    if pin.flags().contains(PinFlags::FIXED_FORMAT) {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    }
+    let format = match DataFormat::parse(call.data()) {
+        Ok((format, _)) => format,
+        Err(status) => return status,
+    };
+    if !accepted(pin, &format) {
+        return STATUS_NO_MATCH;
+    }
+    match pin.change_format(format) {
+        Ok(()) => STATUS_SUCCESS,
+        Err(refusal) => call.refuse(refusal),
+    }
+}
+
+fn propose_format(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    match DataFormat::parse(call.data()) {
+        Ok((format, _)) if accepted(pin, &format) => STATUS_SUCCESS,
+        Ok(_) => STATUS_NO_MATCH,
+        Err(status) => status,
+    }
+}
+
+fn has_framing(pin: &Pin) -> bool {
+    let declared = pin.filter().pin_descriptor(pin.id()).and_then(|descriptor| descriptor.framing());
+    declared.is_some() || pin.instance().is_some_and(|instance| instance.framing(pin).is_some())
+}
+
+fn framing(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    if !has_framing(pin) {
+        return STATUS_NOT_FOUND;
+    }
+    let framing = pin.framing();
+    call.answer_value(&KsAllocatorFraming {
+        flags: KSALLOCATOR_REQUIREMENTF_SYSTEM_MEMORY,
+        frames: framing.frames,
+        frame_size: framing.frame_bytes,
+        file_alignment: framing.alignment.max(1) - 1,
+        ..Default::default()
+    })
+}
+
+fn framing_ex(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    if !has_framing(pin) {
+        return STATUS_NOT_FOUND;
+    }
+    let framing = pin.framing();
+    call.answer_value(&KsAllocatorFramingEx::simple(
+        Guid::NULL,
+        KSALLOCATOR_REQUIREMENTF_SYSTEM_MEMORY,
+        framing.frames,
+        framing.alignment.max(1) - 1,
+        framing.frame_bytes,
+        framing.frame_bytes,
+    ))
+}

@@ -1,0 +1,89 @@
+//! KSPROPSETID_Topology and KSPROPSETID_General, asked on the filter.
+
+use crate::automation::{PropertyItem, PropertySet};
+use crate::filter::Filter;
+use crate::property::PropertyCall;
+use ks_abi::{
+    KSFILTER_NODE, KSPROPERTY_GENERAL_COMPONENTID, KSPROPERTY_TOPOLOGY_CATEGORIES, KSPROPERTY_TOPOLOGY_CONNECTIONS,
+    KSPROPERTY_TOPOLOGY_NAME, KSPROPERTY_TOPOLOGY_NODES, KSPROPSETID_General, KSPROPSETID_Topology, KsComponentId,
+    KsPinDataFlow, KsTopologyConnection, KspNode, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+};
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+// ks-coverage: KSPROPERTY_TOPOLOGY_CATEGORIES done test=topology_lists_categories_nodes_and_connections
+// ks-coverage: KSPROPERTY_TOPOLOGY_NODES done test=topology_lists_categories_nodes_and_connections
+// ks-coverage: KSPROPERTY_TOPOLOGY_CONNECTIONS done test=topology_lists_categories_nodes_and_connections
+// ks-coverage: KSPROPERTY_TOPOLOGY_NAME done test=topology_lists_categories_nodes_and_connections
+// ks-coverage: KSPROPERTY_GENERAL_COMPONENTID done test=a_filter_tells_its_component_id
+
+pub(super) fn topology_set() -> PropertySet<Filter> {
+    PropertySet {
+        set: KSPROPSETID_Topology,
+        items: vec![
+            PropertyItem::new(KSPROPERTY_TOPOLOGY_CATEGORIES).get(
+                |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+                    call.answer_list(filter.descriptor().categories().iter().map(|one| one.as_bytes()))
+                },
+            ),
+            PropertyItem::new(KSPROPERTY_TOPOLOGY_NODES).get(|filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+                call.answer_list(filter.descriptor().nodes().iter().map(|one| one.as_bytes()))
+            }),
+            PropertyItem::new(KSPROPERTY_TOPOLOGY_CONNECTIONS).get(
+                |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+                    let connections = connections(filter);
+                    call.answer_list(connections.iter().map(|one| one.as_bytes()))
+                },
+            ),
+            PropertyItem::new(KSPROPERTY_TOPOLOGY_NAME).request_bytes(size_of::<KspNode>()).get(
+                |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+                    let node: KspNode = match call.request_as() {
+                        Ok(node) => node,
+                        Err(status) => return status,
+                    };
+                    match filter.descriptor().nodes().get(node.node_id as usize) {
+                        // Names of nodes live in the registry, which there is none of yet: the type's name stands in.
+                        Some(kind) => match kind.name() {
+                            Some(name) => call.answer(&super::pin_factory::utf16(name)),
+                            None => STATUS_NOT_FOUND,
+                        },
+                        None => STATUS_INVALID_PARAMETER,
+                    }
+                },
+            ),
+        ],
+    }
+}
+
+pub(super) fn general_set() -> PropertySet<Filter> {
+    PropertySet {
+        set: KSPROPSETID_General,
+        items: vec![PropertyItem::new(KSPROPERTY_GENERAL_COMPONENTID).data_bytes(size_of::<KsComponentId>()).get(
+            |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| match filter.descriptor().component_id() {
+                Some(component) => call.answer_value(&component),
+                None => STATUS_NOT_FOUND,
+            },
+        )],
+    }
+}
+
+/// The declared connections; without any, one node joined to every pin, from and to by its data flow.
+///
+/// Decision: a filter without nodes has its pins joined to the filter's node 0 all the same, as the descriptor page says.
+fn connections(filter: &Arc<Filter>) -> Vec<KsTopologyConnection> {
+    let declared = filter.descriptor().connections();
+    if !declared.is_empty() {
+        return declared.into_owned();
+    }
+    let pins = 0..filter.descriptor().pin_count();
+    pins.filter_map(|id| {
+        let pin = filter.pin_descriptor(id)?;
+        Some(match pin.data_flow() {
+            KsPinDataFlow::IN => {
+                KsTopologyConnection { from_node: KSFILTER_NODE, from_node_pin: id, to_node: 0, to_node_pin: id }
+            }
+            _ => KsTopologyConnection { from_node: 0, from_node_pin: id, to_node: KSFILTER_NODE, to_node_pin: id },
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,145 @@
+//! KSPROPSETID_Pin: what a filter's pin factories are, asked on the filter.
+
+use crate::automation::{PropertyItem, PropertySet};
+use crate::descriptor::{DescribePin, PinId};
+use crate::filter::Filter;
+use crate::pin::intersect;
+use crate::property::PropertyCall;
+use ks_abi::{
+    Guid, KSPROPERTY_PIN_CATEGORY, KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_COMMUNICATION,
+    KSPROPERTY_PIN_CONSTRAINEDDATARANGES, KSPROPERTY_PIN_CTYPES, KSPROPERTY_PIN_DATAFLOW,
+    KSPROPERTY_PIN_DATAINTERSECTION, KSPROPERTY_PIN_DATARANGES, KSPROPERTY_PIN_INTERFACES, KSPROPERTY_PIN_MEDIUMS,
+    KSPROPERTY_PIN_NAME, KSPROPERTY_PIN_NECESSARYINSTANCES, KSPROPERTY_PIN_PROPOSEDATAFORMAT, KSPROPSETID_Pin,
+    KsMultipleItem, KsPinCInstances, KspPin, NtStatus, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_NOT_FOUND,
+    STATUS_SUCCESS,
+};
+use ks_io::{Aspect, Refusal};
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+// ks-coverage: KSPROPERTY_PIN_CTYPES done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_CINSTANCES done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_DATAFLOW done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_DATARANGES done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_DATAINTERSECTION done test=data_intersection_takes_the_first_pair_that_gives_a_format
+// ks-coverage: KSPROPERTY_PIN_INTERFACES done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_MEDIUMS done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_COMMUNICATION done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_NECESSARYINSTANCES done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_CATEGORY done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_NAME done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_CONSTRAINEDDATARANGES done test=a_client_discovers_pins_by_property_requests
+// ks-coverage: KSPROPERTY_PIN_PROPOSEDATAFORMAT done test=a_proposed_format_is_tested_and_changes_nothing
+
+const KSP_PIN_BYTES: usize = size_of::<KspPin>();
+
+pub(super) fn set() -> PropertySet<Filter> {
+    let by_pin =
+        |id: u32,
+         data_bytes: usize,
+         answer: fn(&Arc<Filter>, &mut PropertyCall<'_>, PinId, &dyn DescribePin) -> NtStatus| {
+            PropertyItem::new(id).request_bytes(KSP_PIN_BYTES).data_bytes(data_bytes).get(
+                move |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| match pin_of(filter, call) {
+                    Ok(id) => match filter.pin_descriptor(id) {
+                        Some(pin) => answer(filter, call, id, pin),
+                        None => STATUS_INVALID_PARAMETER,
+                    },
+                    Err(status) => status,
+                },
+            )
+        };
+    PropertySet {
+        set: KSPROPSETID_Pin,
+        items: vec![
+            PropertyItem::new(KSPROPERTY_PIN_CTYPES)
+                .data_bytes(4)
+                .get(|filter: &Arc<Filter>, call| call.answer_value(&filter.descriptor().pin_count())),
+            by_pin(KSPROPERTY_PIN_CINSTANCES, 8, |filter, call, id, pin| {
+                let current_count = filter.pin_count(id);
+                call.answer_value(&KsPinCInstances { possible_count: pin.instances_possible(), current_count })
+            }),
+            by_pin(KSPROPERTY_PIN_DATAFLOW, 4, |_, call, _, pin| call.answer_value(&pin.data_flow())),
+            by_pin(KSPROPERTY_PIN_COMMUNICATION, 4, |_, call, _, pin| call.answer_value(&pin.communication())),
+            by_pin(KSPROPERTY_PIN_NECESSARYINSTANCES, 4, |_, call, _, pin| {
+                call.answer_value(&pin.instances_necessary())
+            }),
+            by_pin(KSPROPERTY_PIN_DATARANGES, 0, ranges),
+            by_pin(KSPROPERTY_PIN_CONSTRAINEDDATARANGES, 0, ranges),
+            by_pin(KSPROPERTY_PIN_INTERFACES, 0, |_, call, _, pin| {
+                call.answer_list(pin.interfaces().iter().map(|one| one.as_bytes()))
+            }),
+            by_pin(KSPROPERTY_PIN_MEDIUMS, 0, |_, call, _, pin| {
+                call.answer_list(pin.mediums().iter().map(|one| one.as_bytes()))
+            }),
+            by_pin(KSPROPERTY_PIN_CATEGORY, size_of::<Guid>(), |_, call, _, pin| match pin.category() {
+                Some(category) => call.answer_value(&category),
+                None => STATUS_NOT_FOUND,
+            }),
+            by_pin(KSPROPERTY_PIN_NAME, 0, |_, call, _, pin| match pin.name() {
+                Some(name) => call.answer(&utf16(&name)),
+                None => STATUS_NOT_FOUND,
+            }),
+            PropertyItem::new(KSPROPERTY_PIN_DATAINTERSECTION)
+                .request_bytes(KSP_PIN_BYTES + size_of::<KsMultipleItem>())
+                .get(data_intersection),
+            PropertyItem::new(KSPROPERTY_PIN_PROPOSEDATAFORMAT)
+                .request_bytes(KSP_PIN_BYTES)
+                .data_bytes(crate::format::HEAD_BYTES)
+                .set(propose_data_format),
+        ],
+    }
+}
+
+fn pin_of(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> Result<PinId, NtStatus> {
+    let request: KspPin = call.request_as()?;
+    let count = filter.descriptor().pin_count();
+    if request.pin_id >= count {
+        let reason = format!("{} has {count} pins; there is no pin {}", filter.name(), request.pin_id);
+        return Err(call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::PinId, reason)));
+    }
+    Ok(request.pin_id)
+}
+
+fn ranges(filter: &Arc<Filter>, call: &mut PropertyCall<'_>, id: PinId, _: &dyn DescribePin) -> NtStatus {
+    let ranges = filter.data_ranges(id);
+    call.answer_list(ranges.iter().map(|range| range.bytes()))
+}
+
+fn data_intersection(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtStatus {
+    let id = match pin_of(filter, call) {
+        Ok(id) => id,
+        Err(status) => return status,
+    };
+    let found = intersect::parse_ranges(&call.request()[KSP_PIN_BYTES..])
+        .and_then(|ranges| intersect::intersect(filter, id, &ranges));
+    match found {
+        Ok(format) => call.answer(format.bytes()),
+        Err(refusal) => call.refuse(refusal),
+    }
+}
+
+/// SET tests a format and changes nothing.
+fn propose_data_format(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtStatus {
+    let id = match pin_of(filter, call) {
+        Ok(id) => id,
+        Err(status) => return status,
+    };
+    let format = match crate::format::DataFormat::parse(call.data()) {
+        Ok((format, _)) => format,
+        Err(status) => return status,
+    };
+    let Some(instance) = filter.instance() else { return STATUS_NO_MATCH };
+    for range in filter.data_ranges(id) {
+        if crate::format::falls_into(format.head(), range.head()).is_ok()
+            && instance.accept_format(id, &format, &range).is_ok()
+        {
+            return STATUS_SUCCESS;
+        }
+    }
+    STATUS_NO_MATCH
+}
+
+/// A zero-terminated UTF-16 string, as the header's Unicode answers are.
+pub(super) fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}

@@ -1,0 +1,82 @@
+//! USERKS_PROPSET_PIN, a set of our own: counters, limits and failures of a pin.
+
+use crate::automation::{PropertyItem, PropertySet};
+use crate::pin::Pin;
+use crate::property::PropertyCall;
+use crate::statistics::Limit;
+use ks_abi::{
+    NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
+    USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN,
+    UserksPinLimit, UserksPinStatistics,
+};
+use ks_io::{Aspect, Refusal};
+use std::sync::Arc;
+
+pub(super) fn set() -> PropertySet<Pin> {
+    PropertySet {
+        set: USERKS_PROPSET_PIN,
+        items: vec![
+            PropertyItem::new(USERKS_PIN_STATISTICS).data_bytes(size_of::<UserksPinStatistics>()).get(statistics),
+            PropertyItem::new(USERKS_PIN_LIMIT).data_bytes(size_of::<UserksPinLimit>()).set(limit),
+            PropertyItem::new(USERKS_PIN_LATENCY).data_bytes(4).set(measure_latency),
+            PropertyItem::new(USERKS_PIN_FAILURE).get(failure),
+        ],
+    }
+}
+
+fn statistics(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
+    let allocator = pin.allocator_report();
+    let statistics = queue.with_counters(|counters| UserksPinStatistics {
+        frames: counters.frames,
+        bytes: counters.bytes,
+        dropped: counters.dropped,
+        copies: counters.copies,
+        latency_p50_ns: counters.latency_ns(50),
+        latency_p99_ns: counters.latency_ns(99),
+        allocator_frames: allocator.frames,
+        allocator_frame_bytes: allocator.frame_bytes,
+        ended: u32::from(counters.ended),
+        failed: u32::from(pin.failure().is_some()),
+    });
+    call.answer_value(&statistics)
+}
+
+fn limit(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
+    let limit: UserksPinLimit = match call.data_as() {
+        Ok(limit) => limit,
+        Err(status) => return status,
+    };
+    if limit.time_100ns < 0 {
+        let reason = format!("a limit of {} in 100-ns units is negative", limit.time_100ns);
+        return call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason));
+    }
+    let limit = Limit { frames: limit.frames, time_100ns: limit.time_100ns };
+    queue.with_counters(|counters| counters.set_limit(limit));
+    STATUS_SUCCESS
+}
+
+fn measure_latency(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
+    let data_sink = pin.data_flow() == ks_abi::KsPinDataFlow::IN;
+    let on = call.data_as::<u32>().is_ok_and(|on| on != 0);
+    if !on {
+        return STATUS_INVALID_PARAMETER;
+    }
+    let services = pin.services().clone();
+    queue.with_counters(|counters| counters.measure(services, data_sink));
+    STATUS_SUCCESS
+}
+
+/// The reason of the failure as UTF-8 behind its status.
+fn failure(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+    match pin.failure() {
+        None => STATUS_NOT_FOUND,
+        Some(refusal) => {
+            let mut bytes = refusal.status.0.to_le_bytes().to_vec();
+            bytes.extend_from_slice(refusal.reason.as_bytes());
+            call.answer(&bytes)
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The size, count and content protocol of answers that are a `KSMULTIPLE_ITEM` list.
+//!
+//! Source: nf-ks-kshandlesizedlistquery.
+
+use ks_abi::{KsMultipleItem, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES};
+use ks_io::Output;
+use zerocopy::IntoBytes;
+
+/// Answers with a list: no room gives STATUS_BUFFER_OVERFLOW and the size; room for the head alone gives size and
+/// count; room for less than all gives STATUS_BUFFER_TOO_SMALL; else everything, each item at a multiple of eight.
+#[doc(alias = "KsHandleSizedListQuery")]
+pub fn answer<'i>(output: &mut Output, items: impl Iterator<Item = &'i [u8]> + Clone) -> NtStatus {
+    let head_bytes = size_of::<KsMultipleItem>();
+    let mut size = head_bytes;
+    let mut count = 0u32;
+    for item in items.clone() {
+        size = size.next_multiple_of(8) + item.len();
+        count += 1;
+    }
+    let Ok(size_word) = u32::try_from(size) else { return STATUS_INSUFFICIENT_RESOURCES };
+    let head = KsMultipleItem { size: size_word, count };
+    match output.limit() {
+        0 => output.too_small(size),
+        limit if limit >= size => {
+            let mut bytes = Vec::with_capacity(size);
+            bytes.extend_from_slice(head.as_bytes());
+            for item in items {
+                bytes.resize(bytes.len().next_multiple_of(8), 0);
+                bytes.extend_from_slice(item);
+            }
+            output.answer(&bytes)
+        }
+        limit if limit == head_bytes => output.answer_value(&head),
+        _ => STATUS_BUFFER_TOO_SMALL,
+    }
+}

@@ -1,0 +1,171 @@
+//! What has passed a pin, and where the client wants it to end.
+
+use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID};
+use ks_io::{Services, StreamFrame, Time};
+
+/// Counters of one pin. A data source counts frames as they leave it, a data sink as they reach it.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    pub(crate) dropped: u64,
+    /// Frame bytes that the engine had to copy on the way here.
+    pub(crate) copies: u64,
+    /// The stream has ended here: the frame with ENDOFSTREAM has passed.
+    pub(crate) ended: bool,
+    /// The frame with ENDOFSTREAM has left this data sink; taken by whoever raises the event.
+    pub(crate) end_of_stream_left: bool,
+    limit: Limit,
+    first_time: Option<Time>,
+    latency: Option<Box<Latency>>,
+}
+
+/// Where a stream ends although its source would go on. Zero: no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) frames: u64,
+    pub(crate) time_100ns: i64,
+}
+
+struct Latency {
+    services: Services,
+    histogram: Histogram,
+    stamps: bool,
+}
+
+impl Counters {
+    /// A frame passes.
+    #[inline]
+    pub(crate) fn pass(&mut self, frame: &StreamFrame) {
+        let used = frame.data_used();
+        if used > 0 {
+            self.frames += 1;
+            self.bytes += u64::from(used);
+        }
+        let flags = frame.options_flags();
+        if flags & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
+            self.ended = true;
+        } else if self.limit != Limit::default() && self.reaches_limit(frame, flags) {
+            frame.set_options_flags(flags | KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM);
+            self.ended = true;
+        }
+        if let Some(latency) = &mut self.latency {
+            latency.pass(frame);
+        }
+    }
+
+    fn reaches_limit(&mut self, frame: &StreamFrame, flags: u32) -> bool {
+        if self.limit.frames > 0 && self.frames >= self.limit.frames {
+            return true;
+        }
+        if self.limit.time_100ns > 0 && flags & KSSTREAM_HEADER_OPTIONSF_TIMEVALID != 0 {
+            let first = *self.first_time.get_or_insert(frame.presentation_time());
+            let end = frame.presentation_time() + frame.duration();
+            return end.since(first).0 >= self.limit.time_100ns;
+        }
+        false
+    }
+
+    pub(crate) fn set_limit(&mut self, limit: Limit) {
+        self.limit = limit;
+    }
+
+    /// A new stream: the counters of the last one start again.
+    pub(crate) fn restart(&mut self) {
+        let latency = self.latency.take().map(|kept| {
+            Box::new(Latency { services: kept.services, stamps: kept.stamps, histogram: Histogram::default() })
+        });
+        *self = Counters { limit: self.limit, latency, ..Counters::default() };
+    }
+
+    /// Measures the latency from the data source (which stamps) to the data sink (which reads the stamps).
+    pub(crate) fn measure(&mut self, services: Services, data_sink: bool) {
+        self.latency = Some(Box::new(Latency { services, histogram: Histogram::default(), stamps: !data_sink }));
+    }
+
+    /// The latency below which this share of the frames stayed, in nanoseconds; 0 when nothing was measured.
+    pub(crate) fn latency_ns(&self, per_hundred: u64) -> u64 {
+        self.latency.as_ref().map_or(0, |latency| latency.histogram.percentile(per_hundred))
+    }
+}
+
+impl Latency {
+    fn pass(&mut self, frame: &StreamFrame) {
+        let now = self.services.now();
+        if self.stamps {
+            frame.set_stamp(now);
+        } else if let Some(stamp) = frame.take_stamp() {
+            self.histogram.add(now.since(stamp).as_nanos().max(0).cast_unsigned());
+        }
+    }
+}
+
+/// A histogram with sixteen steps an octave: every value within 1/16 of the truth.
+struct Histogram {
+    buckets: Box<[u64; 64 * 16]>,
+    count: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { buckets: Box::new([0; 1024]), count: 0 }
+    }
+}
+
+impl Histogram {
+    fn index(value: u64) -> usize {
+        if value < 16 {
+            return value as usize;
+        }
+        let octave = 63 - value.leading_zeros() as usize;
+        let step = (value >> (octave - 4)) as usize & 15;
+        (octave - 3) * 16 + step
+    }
+
+    fn value(index: usize) -> u64 {
+        if index < 16 {
+            return index as u64;
+        }
+        let (octave, step) = (index / 16 + 3, index as u64 % 16);
+        (16 + step) << (octave - 4)
+    }
+
+    fn add(&mut self, value: u64) {
+        self.buckets[Histogram::index(value)] += 1;
+        self.count += 1;
+    }
+
+    fn percentile(&self, per_hundred: u64) -> u64 {
+        let wanted = (self.count * per_hundred).div_ceil(100);
+        let mut seen = 0;
+        for (index, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= wanted && seen > 0 {
+                return Histogram::value(index);
+            }
+        }
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_within_a_sixteenth_of_the_truth() {
+        let mut histogram = Histogram::default();
+        for value in 1..=100_000u64 {
+            histogram.add(value * 7);
+        }
+        for per_hundred in [1, 50, 99, 100] {
+            let truth = 7 * 1000 * per_hundred;
+            let found = histogram.percentile(per_hundred);
+            assert!(found <= truth && truth - found <= truth / 16 + 1, "{per_hundred}: {found} for {truth}");
+        }
+        assert_eq!(Histogram::default().percentile(99), 0);
+        let mut largest = Histogram::default();
+        largest.add(u64::MAX);
+        assert!(largest.percentile(50) >= u64::MAX / 16 * 15);
+    }
+}

@@ -1,0 +1,114 @@
+//! Stream requests: from a client's list of headers to frames, and back.
+//!
+//! Source: nf-ks-ksprobestreamirp, ns-ks-ksstream_header, ni-ks-ioctl_ks_read_stream, ni-ks-ioctl_ks_write_stream.
+
+use ks_abi::{
+    KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsPinDataFlow, KsStreamHeader, NtStatus, STATUS_ACCESS_VIOLATION,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_IMPLEMENTED,
+    STATUS_SUCCESS,
+};
+use ks_io::{Aspect, Irp, Refusal, StreamFrames};
+use ks_mem::{Frame, RegionTable};
+use zerocopy::FromBytes;
+
+/// Direction of a stream request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// The most headers of one request.
+const MOST_HEADERS: usize = 4096;
+/// Option bits that the documentation defines; others are refused.
+const KNOWN_OPTIONS: u32 = 0x8007_FFDF;
+
+/// Checks the header list of a stream request and gives each header its buffer.
+///
+/// The list is what the caller's output buffer held: an array of headers of `header_bytes` each. Every header's Size,
+/// extent, used count, flags and time scale are checked, and its Data must point into memory that the client has
+/// registered.
+#[doc(alias = "KsProbeStreamIrp")]
+pub(crate) fn probe(
+    irp: &mut Irp,
+    direction: Direction,
+    header_bytes: u32,
+    regions: &RegionTable,
+) -> Result<(), Refusal> {
+    let list = irp.output().data();
+    let stride = header_bytes as usize;
+    let bad = |status: NtStatus, reason: String| Err(Refusal::new(status, Aspect::Request, reason));
+    if list.is_empty() || !list.len().is_multiple_of(stride) {
+        let reason = format!("a header list of {} bytes is no multiple of the pin's {stride}", list.len());
+        return bad(STATUS_INVALID_BUFFER_SIZE, reason);
+    }
+    let count = list.len() / stride;
+    if count > MOST_HEADERS {
+        return bad(STATUS_INSUFFICIENT_RESOURCES, format!("{count} headers in one request; at most {MOST_HEADERS}"));
+    }
+    let mut buffers = Vec::with_capacity(count);
+    for (index, bytes) in list.chunks_exact(stride).enumerate() {
+        let Ok((header, _)) = KsStreamHeader::read_from_prefix(bytes) else {
+            return bad(STATUS_INVALID_BUFFER_SIZE, format!("header {index} is cut off"));
+        };
+        buffers.push(probe_header(index, &header, direction, header_bytes, regions)?);
+    }
+    let frames = StreamFrames::captured(list, stride, buffers)
+        .map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for the header list"))?;
+    irp.set_stream(frames);
+    Ok(())
+}
+
+fn probe_header(
+    index: usize,
+    header: &KsStreamHeader,
+    direction: Direction,
+    header_bytes: u32,
+    regions: &RegionTable,
+) -> Result<Option<Frame>, Refusal> {
+    let bad = |status: NtStatus, reason: String| {
+        Err(Refusal::new(status, Aspect::Request, format!("stream header {index}: {reason}")))
+    };
+    if header.size != header_bytes {
+        return bad(STATUS_INVALID_BUFFER_SIZE, format!("Size is {}, the pin's is {header_bytes}", header.size));
+    }
+    if header.options_flags & !KNOWN_OPTIONS != 0 {
+        return bad(STATUS_INVALID_PARAMETER, format!("OptionsFlags {:#x} has unknown bits", header.options_flags));
+    }
+    if header.options_flags & KSSTREAM_HEADER_OPTIONSF_TYPECHANGED != 0 {
+        return bad(STATUS_NOT_IMPLEMENTED, "a format change in the stream is not implemented".into());
+    }
+    if header.presentation_time.numerator == 0 || header.presentation_time.denominator == 0 {
+        return bad(STATUS_INVALID_PARAMETER, "the time scale has a zero".into());
+    }
+    if header.data_used > header.frame_extent {
+        let (used, extent) = (header.data_used, header.frame_extent);
+        return bad(STATUS_INVALID_PARAMETER, format!("DataUsed {used} is above FrameExtent {extent}"));
+    }
+    if direction == Direction::Read && header.data_used != 0 {
+        return bad(STATUS_INVALID_PARAMETER, format!("DataUsed of a read is {}, not 0", header.data_used));
+    }
+    if header.frame_extent == 0 {
+        return Ok(None);
+    }
+    match regions.resolve(header.data.0, header.frame_extent as usize) {
+        Some(frame) => Ok(Some(frame)),
+        None => {
+            let reason = format!("Data and {} bytes are not memory of this client", header.frame_extent);
+            bad(STATUS_ACCESS_VIOLATION, reason)
+        }
+    }
+}
+
+/// Completes a client's stream request whose frames have all left: for a write Information is the data consumed, for a
+/// read the bytes of the header list.
+pub(crate) fn complete(mut irp: Irp, data_flow: KsPinDataFlow) {
+    let status = irp.status();
+    let information = irp.stream().map_or(0, |stream| match data_flow {
+        KsPinDataFlow::IN => stream.iter().map(|frame| frame.data_used() as usize).sum(),
+        _ => stream.stride() * stream.len(),
+    });
+    let information = if status == STATUS_SUCCESS { information } else { 0 };
+    irp.parts().output.set_information(information);
+    drop(irp.complete(status));
+}

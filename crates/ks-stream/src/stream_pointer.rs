@@ -1,0 +1,263 @@
+//! Stream pointers: a driver's place in a queue.
+//!
+//! A [`Locked`] pointer is the leading edge on a frame that cannot go away; it gives access to the frame's header and
+//! bytes. A [`ClonePointer`] stays on its frame while the leading edge moves on, and keeps the frame's request from
+//! completing until it is dropped.
+
+use crate::pin::Pin;
+use crate::queue::{Eject, Moved};
+use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
+use ks_io::StreamFrame;
+use ks_io::sync::Arc;
+use ks_mem::Block;
+use std::ops::Deref;
+
+/// The public part of a stream pointer, at the offsets of `KSSTREAM_POINTER`.
+pub(crate) struct PointerBlock {
+    block: Block,
+    /// The frame that the offsets belong to; `u64::MAX`: none yet.
+    sequence: u64,
+}
+
+mod offset {
+    pub(super) const STREAM_HEADER: usize = 16;
+    pub(super) const OFFSET_IN: usize = 32;
+    pub(super) const OFFSET_OUT: usize = 48;
+    // Inside KSSTREAM_POINTER_OFFSET.
+    pub(super) const COUNT: usize = 8;
+    pub(super) const REMAINING: usize = 12;
+}
+
+const STREAM_POINTER_BYTES: usize = 64;
+
+impl PointerBlock {
+    pub(crate) fn new() -> Result<PointerBlock, NtStatus> {
+        let block = Block::zeroed(STREAM_POINTER_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        Ok(PointerBlock { block, sequence: u64::MAX })
+    }
+
+    /// A clone's block: the same frame and offsets, as they are now.
+    pub(crate) fn copy_of(other: &PointerBlock) -> Result<PointerBlock, NtStatus> {
+        let copy = PointerBlock { sequence: other.sequence, ..PointerBlock::new()? };
+        let mut bytes = [0; STREAM_POINTER_BYTES];
+        other.block.read_bytes(0, &mut bytes);
+        copy.block.write_bytes(0, &bytes);
+        Ok(copy)
+    }
+
+    /// Stands on a frame: offsets start anew, unless it is the frame that it stood on before.
+    #[inline]
+    pub(crate) fn stand_on(&mut self, frame: &StreamFrame, sequence: u64) {
+        if self.sequence == sequence {
+            return;
+        }
+        self.sequence = sequence;
+        let data = frame.buffer().map_or(0, |buffer| buffer.address());
+        let used = frame.data_used();
+        let extent = frame.frame_extent();
+        self.block.store_u64(offset::STREAM_HEADER, frame.header_address());
+        self.block.store_u64(offset::OFFSET_IN, data);
+        self.block.store_u64(offset::OFFSET_IN + offset::COUNT, u64::from(used) << 32 | u64::from(used));
+        self.block.store_u64(offset::OFFSET_OUT, data);
+        self.block.store_u64(offset::OFFSET_OUT + offset::COUNT, u64::from(extent) << 32 | u64::from(extent));
+    }
+
+    /// Moves the offsets by bytes, never past the end of the frame. On an output pin the bytes become used: DataUsed
+    /// rises, as drivers rely on. Returns what remains in the pin's own direction.
+    pub(crate) fn advance(&mut self, frame: &StreamFrame, in_bytes: u32, out_bytes: u32, data_sink: bool) -> u32 {
+        self.step(offset::OFFSET_IN, in_bytes);
+        let stepped = self.step(offset::OFFSET_OUT, out_bytes);
+        if !data_sink {
+            frame.set_data_used(frame.data_used().saturating_add(stepped));
+        }
+        self.remaining(data_sink)
+    }
+
+    fn step(&mut self, at: usize, bytes: u32) -> u32 {
+        let remaining = self.block.load_u32(at + offset::REMAINING);
+        let bytes = bytes.min(remaining);
+        self.block.store_u64(at, self.block.load_u64(at) + u64::from(bytes));
+        self.block.store_u32(at + offset::REMAINING, remaining - bytes);
+        bytes
+    }
+
+    pub(crate) fn remaining(&self, data_sink: bool) -> u32 {
+        let at = if data_sink { offset::OFFSET_IN } else { offset::OFFSET_OUT };
+        self.block.load_u32(at + offset::REMAINING)
+    }
+}
+
+/// The leading edge of a pin's queue, locked on a frame: the frame cannot be cancelled and its header can be read and
+/// written through [`StreamFrame`]. Dropping it unlocks the edge where it is.
+#[doc(alias = "KSSTREAM_POINTER")]
+pub struct Locked<'p> {
+    pin: &'p Arc<Pin>,
+    /// `None` only while it is being given up.
+    frame: Option<Arc<StreamFrame>>,
+}
+
+impl<'p> Locked<'p> {
+    pub(crate) fn lead(pin: &'p Arc<Pin>) -> Option<Locked<'p>> {
+        let frame = pin.queue()?.lock_leading()?;
+        Some(Locked { pin, frame: Some(frame) })
+    }
+
+    fn moved(pin: &'p Arc<Pin>, moved: Moved) -> Option<Locked<'p>> {
+        pin.send_outgoing_if(moved.flush);
+        let frame = moved.locked?;
+        Some(Locked { pin, frame: Some(frame) })
+    }
+
+    /// Lets the frame go and locks the next one; `None` at the end of the queue.
+    #[doc(alias = "KsStreamPointerAdvance")]
+    #[inline]
+    pub fn advance(self) -> Option<Locked<'p>> {
+        let pin = self.pin;
+        self.forget();
+        Locked::moved(pin, pin.queue()?.advance_leading())
+    }
+
+    /// Lets the frame go and unlocks the edge.
+    #[doc(alias = "KsStreamPointerUnlock")]
+    pub fn eject(self) {
+        let pin = self.pin;
+        self.forget();
+        if let Some(queue) = pin.queue() {
+            let flush = queue.unlock_leading(Eject::Next);
+            pin.send_outgoing_if(flush);
+        }
+    }
+
+    /// Moves on by bytes: `in_bytes` consumed of an input frame, `out_bytes` produced in an output frame, whose DataUsed
+    /// rises by as much. When nothing remains of the frame the edge goes to the next one, at most one. `None`: there is
+    /// no next frame, and the edge is unlocked.
+    #[doc(alias = "KsStreamPointerAdvanceOffsets")]
+    pub fn advance_offsets(self, in_bytes: u32, out_bytes: u32) -> Option<Locked<'p>> {
+        let pin = self.pin;
+        let queue = pin.queue()?;
+        match queue.advance_leading_offsets(in_bytes, out_bytes, Eject::Stay) {
+            None => Some(self),
+            Some(moved) => {
+                self.forget();
+                Locked::moved(pin, moved)
+            }
+        }
+    }
+
+    /// Bytes of the frame that the offset has not passed, in the direction of the pin.
+    pub fn remaining(&self) -> u32 {
+        self.pin.queue().map_or(0, |queue| queue.leading_remaining())
+    }
+
+    /// A second pointer on the same frame, locked like this one.
+    #[doc(alias = "KsStreamPointerClone")]
+    pub fn clone_pointer(&self) -> Option<ClonePointer> {
+        let (id, frame) = self.pin.queue()?.clone_leading()?;
+        Some(ClonePointer { pin: self.pin.clone(), id, locked: Some(frame) })
+    }
+
+    /// The status with which the frame's request will complete.
+    #[doc(alias = "KsStreamPointerSetStatusCode")]
+    pub fn set_status_code(&self, status: NtStatus) {
+        if let Some(queue) = self.pin.queue() {
+            queue.set_status_code(status);
+        }
+    }
+
+    /// Ends this pointer without unlocking.
+    #[inline]
+    fn forget(mut self) {
+        self.frame = None;
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = StreamFrame;
+
+    #[inline]
+    fn deref(&self) -> &StreamFrame {
+        self.frame.as_ref().expect("invariant: only giving the pointer up takes its frame")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if self.frame.take().is_some()
+            && let Some(queue) = self.pin.queue()
+        {
+            let flush = queue.unlock_leading(Eject::Stay);
+            self.pin.send_outgoing_if(flush);
+        }
+    }
+}
+
+/// Number of a clone on its pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CloneId(pub(crate) u64);
+
+/// A pointer that stays on one frame. Dropping it deletes it; the frame leaves when nothing else holds it.
+///
+/// It is made locked. Unlocked, its frame may be cancelled: then [`crate::PinInstance::clone_cancelled`] names it.
+pub struct ClonePointer {
+    pin: Arc<Pin>,
+    id: CloneId,
+    locked: Option<Arc<StreamFrame>>,
+}
+
+impl ClonePointer {
+    /// Its number, as [`crate::PinInstance::clone_cancelled`] names it.
+    pub fn id(&self) -> CloneId {
+        self.id
+    }
+
+    /// The frame, while locked.
+    pub fn frame(&self) -> Option<&StreamFrame> {
+        self.locked.as_deref()
+    }
+
+    /// Locks the pointer. `None` when the frame's request was cancelled: the clone is to be dropped.
+    #[doc(alias = "KsStreamPointerLock")]
+    pub fn lock(&mut self) -> Option<&StreamFrame> {
+        if self.locked.is_none() {
+            self.locked = self.pin.queue().and_then(|queue| queue.lock_clone(self.id));
+        }
+        self.locked.as_deref()
+    }
+
+    /// Unlocks the pointer.
+    #[doc(alias = "KsStreamPointerUnlock")]
+    pub fn unlock(&mut self) {
+        if self.locked.take().is_some()
+            && let Some(queue) = self.pin.queue()
+        {
+            let flush = queue.unlock_clone(self.id);
+            self.pin.send_outgoing_if(flush);
+        }
+    }
+
+    /// Moves the clone's own offsets; on an output pin DataUsed of the frame rises. Returns what remains; 0 when it is
+    /// not locked.
+    #[doc(alias = "KsStreamPointerAdvanceOffsets")]
+    pub fn advance_offsets(&mut self, in_bytes: u32, out_bytes: u32) -> u32 {
+        match (&self.locked, self.pin.queue()) {
+            (Some(_), Some(queue)) => queue.advance_clone_offsets(self.id, in_bytes, out_bytes),
+            _ => 0,
+        }
+    }
+}
+
+impl Drop for ClonePointer {
+    fn drop(&mut self) {
+        self.locked = None;
+        if let Some(queue) = self.pin.queue() {
+            let flush = queue.delete_clone(self.id);
+            self.pin.send_outgoing_if(flush);
+        }
+    }
+}
+
+impl std::fmt::Debug for ClonePointer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClonePointer").field("id", &self.id.0).field("locked", &self.locked.is_some()).finish()
+    }
+}
