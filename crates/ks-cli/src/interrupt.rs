@@ -1,14 +1,20 @@
 //! Ctrl-C and its relatives stop a graph in order; a second one ends the process at once.
 
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 type Stop = Arc<dyn Fn() + Send + Sync>;
+
+/// Makes a write beyond the limit on file sizes (RLIMIT_FSIZE) fail, instead of the process ending at once.
+pub(crate) fn survive_file_size_limit() {
+    // Without the handler a write at the limit ends the process as it would have without this call.
+    _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
 
 /// Listens for signals from [`Interrupt::install`] to the end of the process.
 #[derive(Clone)]

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
+    interrupt::survive_file_size_limit();
     match perform(&arguments) {
         Ok(exit) => exit.into(),
         Err(failure) => {
