@@ -46,7 +46,7 @@ impl Namespace {
     /// Adds an interface; a name that is taken is kept as it is and `false` comes back.
     pub(crate) fn register(&self, record: InterfaceRecord) -> bool {
         let device = record.device.name().to_string();
-        let symbolic_link = format!(r"\\?\userks#{device}#{{{}}}\{}", record.category, record.reference);
+        let symbolic_link = format!(r"\\?\userks#{device}#{}\{}", record.category, record.reference);
         let mut interfaces = self.interfaces.write();
         if interfaces.iter().any(|entry| entry.info.symbolic_link.eq_ignore_ascii_case(&symbolic_link)) {
             return false;

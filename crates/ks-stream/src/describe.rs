@@ -13,7 +13,7 @@ pub fn guid(guid: Guid) -> String {
     }
     match guid.name() {
         Some(name) => name.rsplit('_').next().unwrap_or(name).to_string(),
-        None => format!("{{{guid}}}"),
+        None => guid.to_string(),
     }
 }
 

@@ -159,7 +159,7 @@ fn find<'t, T>(
     if set_found {
         return Ok(None);
     }
-    let name = property.set.name().map_or_else(|| format!("{{{}}}", property.set), str::to_string);
+    let name = property.set.name().map_or_else(|| property.set.to_string(), str::to_string);
     let reason = format!("the object does not support the property set {name}");
     Err(Refusal::new(STATUS_PROPSET_NOT_FOUND, Aspect::Request, reason))
 }
