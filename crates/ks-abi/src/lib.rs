@@ -12,6 +12,7 @@ pub mod allocator;
 pub mod audio;
 pub mod clock;
 pub mod constants;
+pub mod describe;
 pub mod event;
 pub mod format;
 pub mod guid;

@@ -1,4 +1,23 @@
 //! The Kernel Streaming client library: filters, pins, typed properties, streams and the graph builder.
+//!
+//! A [`Client`] speaks over any [`ks_io::Transport`]. It lists device interfaces and opens a [`Filter`]; a filter tells of
+//! its pin factories and creates a [`Pin`]; a pin takes states, frames and events. What has no words here can be said
+//! raw, through [`Object::control`].
 #![forbid(unsafe_code)]
 
+mod client;
+mod error;
+mod filter;
+mod format;
 pub mod graph;
+mod object;
+mod pin;
+mod stream;
+
+pub use client::Client;
+pub use error::ClientError;
+pub use filter::{Connect, Filter, PinFactory, SettingInfo, Topology};
+pub use format::{Format, Range};
+pub use object::Object;
+pub use pin::{Pin, PinEvent, SharedEvent};
+pub use stream::{StreamFrame, StreamRequest};

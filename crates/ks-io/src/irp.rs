@@ -349,9 +349,15 @@ impl std::fmt::Debug for Irp {
     }
 }
 
+#[expect(clippy::vec_box, reason = "a body keeps its box between requests; unboxing it would move 400 bytes twice")]
+mod pool_type {
+    pub(super) type Pool = Vec<Box<super::Body>>;
+}
+
 thread_local! {
-    /// IRPs that completed on this thread, kept for the next requests. Bounded, so a burst goes back.
-    static POOL: RefCell<Vec<Box<Body>>> = const { RefCell::new(Vec::new()) };
+    /// IRPs that completed on this thread, kept for the next requests. Bounded, so a burst goes back. Boxed, because a
+    /// request keeps its box all its life.
+    static POOL: RefCell<pool_type::Pool> = const { RefCell::new(Vec::new()) };
 }
 
 const POOL_LIMIT: usize = 32;

@@ -1,0 +1,87 @@
+//! Data formats and data ranges in words, for refusals and tables. Bytes that are too short say less.
+
+use crate::{
+    Guid, KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KSDATAFORMAT_TYPE_AUDIO,
+    KSDATAFORMAT_TYPE_VIDEO, KsDataFormat, KsDataFormatVideoInfoHeader, KsDataFormatWaveFormatEx, KsDataRangeAudio,
+    KsDataRangeVideo,
+};
+use zerocopy::FromBytes;
+
+/// A short name of a format GUID: its KS name without prefix, or the GUID itself.
+#[must_use]
+pub fn guid(guid: Guid) -> String {
+    if guid.is_null() {
+        return "any".into();
+    }
+    match guid.name() {
+        Some(name) => name.rsplit('_').next().unwrap_or(name).to_string(),
+        None => guid.to_string(),
+    }
+}
+
+/// One format in words: `video NV12 1280x720 @30`, `audio PCM 48000 Hz 2 ch 16 bit`.
+#[must_use]
+pub fn format(bytes: &[u8]) -> String {
+    let Some(head) = read::<KsDataFormat>(bytes) else { return "nothing".into() };
+    let mut words = format!("{} {}", guid(head.major_format).to_lowercase(), guid(head.sub_format));
+    if head.major_format == KSDATAFORMAT_TYPE_VIDEO && head.specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO {
+        if let Some(video) = read::<KsDataFormatVideoInfoHeader>(bytes) {
+            let picture = video.video_info;
+            let bitmap = picture.bitmap;
+            words += &format!(" {}x{}", bitmap.width, bitmap.height.unsigned_abs());
+            words += &rate(picture.avg_time_per_frame);
+        }
+    } else if head.specifier == KSDATAFORMAT_SPECIFIER_WAVEFORMATEX
+        && let Some(wave) = read::<KsDataFormatWaveFormatEx>(bytes)
+    {
+        let wave = wave.wave_format;
+        let (rate, channels, bits) = (wave.samples_per_sec, wave.channels, wave.bits_per_sample);
+        words += &format!(" {rate} Hz {channels} ch {bits} bit");
+    }
+    words
+}
+
+/// One range in words, with its bounds.
+#[must_use]
+pub fn range(bytes: &[u8]) -> String {
+    let Some(head) = read::<KsDataFormat>(bytes) else { return "nothing".into() };
+    let mut words = format!("{} {}", guid(head.major_format).to_lowercase(), guid(head.sub_format));
+    if head.major_format == KSDATAFORMAT_TYPE_VIDEO && head.specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO {
+        if let Some(video) = read::<KsDataRangeVideo>(bytes) {
+            let caps = video.config_caps;
+            let (small, large) = (caps.min_output_size, caps.max_output_size);
+            if small == large {
+                words += &format!(" {}x{}", large.width, large.height);
+            } else {
+                words += &format!(" {}x{}..{}x{}", small.width, small.height, large.width, large.height);
+            }
+            if caps.min_frame_interval == caps.max_frame_interval {
+                words += &rate(caps.min_frame_interval);
+            }
+        }
+    } else if head.major_format == KSDATAFORMAT_TYPE_AUDIO
+        && let Some(audio) = read::<KsDataRangeAudio>(bytes)
+    {
+        let span = |low: u32, high: u32| if low == high { high.to_string() } else { format!("{low}..{high}") };
+        words += &format!(
+            " {} Hz up to {} ch {} bit",
+            span(audio.minimum_sample_frequency, audio.maximum_sample_frequency),
+            audio.maximum_channels,
+            span(audio.minimum_bits_per_sample, audio.maximum_bits_per_sample)
+        );
+    }
+    words
+}
+
+fn read<T: FromBytes>(bytes: &[u8]) -> Option<T> {
+    T::read_from_prefix(bytes).ok().map(|(value, _)| value)
+}
+
+fn rate(interval_100ns: i64) -> String {
+    if interval_100ns <= 0 {
+        return String::new();
+    }
+    let rate = 10_000_000.0 / interval_100ns as f64;
+    let rounded = (rate * 100.0).round() / 100.0;
+    format!(" @{rounded}")
+}

@@ -1,0 +1,70 @@
+//! A client of an engine: lists device interfaces and opens filters.
+
+use crate::error::ClientError;
+use crate::filter::Filter;
+use ks_abi::{Guid, STATUS_OBJECT_NAME_NOT_FOUND};
+use ks_io::{AccessMask, Aspect, InterfaceInfo, Transport};
+use std::sync::Arc;
+
+/// A client over any transport. A clone is the same client.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+}
+
+impl Client {
+    /// A client that speaks over `transport`.
+    pub fn new(transport: Arc<dyn Transport>) -> Client {
+        Client { transport }
+    }
+
+    /// The raw verbs, for requests that this library has no words for.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// The device interfaces of one category, or all.
+    #[doc(alias = "SetupDiEnumDeviceInterfaces")]
+    pub fn interfaces(&self, category: Option<Guid>) -> Vec<InterfaceInfo> {
+        self.transport.interfaces(category)
+    }
+
+    /// Opens a filter by the symbolic link of one of its interfaces, for reading and writing.
+    #[doc(alias = "CreateFile")]
+    pub fn open(&self, symbolic_link: &str) -> Result<Filter, ClientError> {
+        let interfaces = self.interfaces(None);
+        let known = interfaces.iter().find(|one| one.symbolic_link.eq_ignore_ascii_case(symbolic_link));
+        let name = known.map_or_else(|| symbolic_link.to_string(), |one| one.reference.clone());
+        let access = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
+        match self.transport.open(symbolic_link, access) {
+            Ok(handle) => Ok(Filter::new(self.transport.clone(), handle, name)),
+            Err(outcome) => Err(ClientError::new("open the filter", symbolic_link, outcome)),
+        }
+    }
+
+    /// Opens a filter by its name: the reference string or friendly name of an interface, in any case.
+    pub fn open_by_name(&self, name: &str) -> Result<Filter, ClientError> {
+        match self.find(name) {
+            Some(interface) => self.open(&interface.symbolic_link),
+            None => {
+                let reason = format!("there is no filter named {name}");
+                let status = STATUS_OBJECT_NAME_NOT_FOUND;
+                Err(ClientError::own("open the filter", name, status, Aspect::Name, reason))
+            }
+        }
+    }
+
+    /// The first interface with this reference string or friendly name.
+    pub fn find(&self, name: &str) -> Option<InterfaceInfo> {
+        let named = |one: &InterfaceInfo| {
+            one.reference.eq_ignore_ascii_case(name) || one.friendly_name.eq_ignore_ascii_case(name)
+        };
+        self.interfaces(None).into_iter().find(named)
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! Connecting two pin factories: what they have in common, in the order in which the sides prefer it.
+
+use super::run::GraphError;
+use crate::error::ClientError;
+use crate::filter::{Connect, Filter, PinFactory};
+use crate::format::{Format, Range};
+use crate::pin::Pin;
+use ks_abi::{KsIdentifier, KsPinCommunication, KsPinDataFlow, STATUS_NO_MATCH};
+use ks_io::Aspect;
+
+/// Two connected pins and what they agreed on.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) source: Pin,
+    pub(crate) sink: Pin,
+    pub(crate) interface: KsIdentifier,
+    pub(crate) medium: KsIdentifier,
+    pub(crate) format: Format,
+}
+
+/// Connects an output pin factory to an input pin factory.
+///
+/// The IRP-sink pin is created first, the IRP-source pin with its handle. Which end is which follows from what the
+/// factories communicate as; where both could be either, the data sink is the IRP sink.
+pub(crate) fn connect(
+    from: &Filter,
+    source: &PinFactory,
+    to: &Filter,
+    sink: &PinFactory,
+) -> Result<Connected, GraphError> {
+    let names = (format!("{}.{}", from.name(), source.id), format!("{}.{}", to.name(), sink.id));
+    let interface = common(&source.interfaces, &sink.interfaces, Aspect::Interface, &names)?;
+    let medium = common(&source.mediums, &sink.mediums, Aspect::Medium, &names)?;
+    let format = agree_on_format(from, source, to, sink, &names)?;
+    let source_at = |pin_to| Connect { pin_id: source.id, interface, medium, pin_to, format: &format };
+    let sink_at = |pin_to| Connect { pin_id: sink.id, interface, medium, pin_to, format: &format };
+    let can = |one: &PinFactory, role| one.communication == role || one.communication == KsPinCommunication::BOTH;
+    let both = |error| GraphError::Connect { from: names.0.clone(), to: names.1.clone(), error };
+    if can(sink, KsPinCommunication::SINK) && can(source, KsPinCommunication::SOURCE) {
+        let sink_pin = to.create_pin(sink_at(None), KsPinDataFlow::IN).map_err(both)?;
+        let source_pin = from.create_pin(source_at(Some(&sink_pin)), KsPinDataFlow::OUT).map_err(both)?;
+        return Ok(Connected { source: source_pin, sink: sink_pin, interface, medium, format });
+    }
+    if can(source, KsPinCommunication::SINK) && can(sink, KsPinCommunication::SOURCE) {
+        let source_pin = from.create_pin(source_at(None), KsPinDataFlow::OUT).map_err(both)?;
+        let sink_pin = to.create_pin(sink_at(Some(&source_pin)), KsPinDataFlow::IN).map_err(both)?;
+        return Ok(Connected { source: source_pin, sink: sink_pin, interface, medium, format });
+    }
+    let reason = format!(
+        "{} communicates as {}, {} as {}; one end must be able to send requests and the other to take them",
+        names.0, source.communication, names.1, sink.communication
+    );
+    Err(refused(&names, Aspect::Communication, reason))
+}
+
+/// The first of the source's list that the sink lists too.
+fn common(
+    source: &[KsIdentifier],
+    sink: &[KsIdentifier],
+    aspect: Aspect,
+    names: &(String, String),
+) -> Result<KsIdentifier, GraphError> {
+    let same = |one: &KsIdentifier, other: &KsIdentifier| one.set == other.set && one.id == other.id;
+    match source.iter().find(|one| sink.iter().any(|other| same(one, other))) {
+        Some(found) => Ok(*found),
+        None => {
+            let words = |list: &[KsIdentifier]| {
+                let words: Vec<_> =
+                    list.iter().map(|one| format!("{} {}", ks_abi::describe::guid(one.set), one.id)).collect();
+                words.join(", ")
+            };
+            let reason =
+                format!("{} offers {}; {} takes {}; refused: {aspect}", names.0, words(source), names.1, words(sink));
+            Err(refused(names, aspect, reason))
+        }
+    }
+}
+
+/// Asks the source's filter to intersect with the sink's ranges, and the other way round when that gives nothing.
+fn agree_on_format(
+    from: &Filter,
+    source: &PinFactory,
+    to: &Filter,
+    sink: &PinFactory,
+    names: &(String, String),
+) -> Result<Format, GraphError> {
+    let first = match from.intersect(source.id, &sink.data_ranges) {
+        Ok(format) => return Ok(format),
+        Err(error) => error,
+    };
+    if first.status != STATUS_NO_MATCH {
+        return Err(GraphError::Connect { from: names.0.clone(), to: names.1.clone(), error: first });
+    }
+    if let Ok(format) = to.intersect(sink.id, &source.data_ranges) {
+        return Ok(format);
+    }
+    let aspect = first.aspect().unwrap_or(Aspect::Driver);
+    let reason = format!(
+        "{} offers {}; {} takes {}; refused: {aspect}",
+        names.0,
+        words(&source.data_ranges),
+        names.1,
+        words(&sink.data_ranges)
+    );
+    Err(refused(names, aspect, reason))
+}
+
+fn words(ranges: &[Range]) -> String {
+    if ranges.is_empty() {
+        return "nothing".into();
+    }
+    let mut words: Vec<String> = ranges.iter().map(Range::describe_range).collect();
+    words.dedup();
+    words.join(", ")
+}
+
+fn refused(names: &(String, String), aspect: Aspect, reason: String) -> GraphError {
+    let error = ClientError::own("connect", &names.0, STATUS_NO_MATCH, aspect, reason);
+    GraphError::Connect { from: names.0.clone(), to: names.1.clone(), error }
+}

@@ -1,0 +1,591 @@
+//! Building a graph from its text's parts, and taking it through its states.
+
+use super::negotiate::{self, Connected};
+use super::spec::{Element, Graph, PinRef};
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::filter::{Filter, PinFactory};
+use crate::pin::{PinEvent, SharedEvent};
+use ks_abi::{
+    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinDataFlow, KsState, NtStatus, STATUS_DEVICE_REMOVED,
+    USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN, describe,
+};
+use ks_io::{Event, Ticks, Time};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why a graph could not be built or run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GraphError {
+    /// There is no filter of this name. `at`: byte offset of the word in the text.
+    UnknownFilter {
+        /// The word.
+        name: String,
+        /// Where it stands.
+        at: usize,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// A driver file was named; loading one is not there yet.
+    DriverFile {
+        /// The word.
+        name: String,
+        /// Where it stands.
+        at: usize,
+    },
+    /// The filter has no setting of this name, or does not take this value.
+    Setting {
+        /// The filter.
+        filter: String,
+        /// The setting.
+        key: String,
+        /// The value.
+        value: String,
+        /// Where it stands.
+        at: usize,
+        /// The settings there are.
+        known: Vec<String>,
+        /// What the filter said.
+        error: ClientError,
+    },
+    /// An element has no pin of this number or direction, or it is taken.
+    Pin {
+        /// The filter.
+        filter: String,
+        /// Where it stands.
+        at: usize,
+        /// What is wrong, and which pins there are.
+        reason: String,
+    },
+    /// Two pins do not connect.
+    Connect {
+        /// The data source.
+        from: String,
+        /// The data sink.
+        to: String,
+        /// Why.
+        error: ClientError,
+    },
+    /// An element is in no connection.
+    Unconnected {
+        /// The filter.
+        filter: String,
+        /// Where it stands.
+        at: usize,
+    },
+    /// Streaming failed in a filter.
+    Stream {
+        /// The pin.
+        pin: String,
+        /// Status of the failure.
+        status: NtStatus,
+        /// Why.
+        reason: String,
+    },
+    /// A request failed.
+    Request(ClientError),
+}
+
+impl GraphError {
+    /// True when the text of the graph is at fault, not the work.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            GraphError::UnknownFilter { .. }
+            | GraphError::DriverFile { .. }
+            | GraphError::Pin { .. }
+            | GraphError::Unconnected { .. } => true,
+            GraphError::Setting { error, .. } => error.status == ks_abi::STATUS_INVALID_PARAMETER,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GraphError::UnknownFilter { name, known, .. } => {
+                write!(f, "there is no filter named {name}; there are: {}", known.join(", "))
+            }
+            GraphError::DriverFile { name, .. } => {
+                write!(f, "{name} names a driver file; loading drivers from files is not implemented yet")
+            }
+            GraphError::Setting { error, .. } => write!(f, "{}", error.reason()),
+            GraphError::Pin { reason, .. } => f.write_str(reason),
+            GraphError::Connect { error, .. } => write!(f, "{}", error.reason()),
+            GraphError::Unconnected { filter, .. } => {
+                write!(f, "{filter} is connected to nothing; link it with `!`")
+            }
+            GraphError::Stream { pin, reason, .. } => write!(f, "{pin}: {reason}"),
+            GraphError::Request(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for GraphError {}
+
+impl From<ClientError> for GraphError {
+    fn from(error: ClientError) -> GraphError {
+        GraphError::Request(error)
+    }
+}
+
+/// Where a run ends although its sources would go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Options {
+    /// At so many frames at each last pin.
+    pub frames: Option<u64>,
+    /// At so much presentation time at each last pin, in seconds.
+    pub seconds: Option<f64>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Frames that have reached the last pins (the most of them).
+    pub frames: u64,
+    /// Frames dropped so far, over all pins.
+    pub drops: u64,
+    /// Time since the run started.
+    pub elapsed: Ticks,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunStatus {
+    /// The stream came to its end at every last pin.
+    Completed,
+    /// [`StopHandle::stop`] ended it; what was written is whole.
+    Stopped,
+    /// Streaming failed.
+    Failed,
+}
+
+/// What went over the connections.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How it ended.
+    pub status: RunStatus,
+    /// Why it failed.
+    pub error: Option<GraphError>,
+    /// The connections in the order of the text.
+    pub connections: Vec<ConnectionReport>,
+    /// Time in RUN.
+    pub elapsed_ns: u64,
+}
+
+/// What went over one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionReport {
+    /// The data source, `filter.pin`.
+    pub from: String,
+    /// The data sink.
+    pub to: String,
+    /// Interface.
+    pub interface: String,
+    /// Medium.
+    pub medium: String,
+    /// Format.
+    pub format: String,
+    /// Frames and bytes of the allocator, `8 x 1382400`.
+    pub allocator: String,
+    /// Frames with data that reached the sink.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames whose bytes the engine copied.
+    pub copies: u64,
+    /// Frames that the source could not deliver in time.
+    pub dropped: u64,
+    /// Median latency from source to sink.
+    pub latency_p50_ns: u64,
+    /// Latency that 99 of 100 frames stay below.
+    pub latency_p99_ns: u64,
+}
+
+/// Stops a run from another thread. A clone stops the same run.
+#[derive(Debug, Clone)]
+pub struct StopHandle {
+    asked: Arc<AtomicBool>,
+    wake: Event,
+}
+
+impl StopHandle {
+    /// Asks the run to end now. It still finishes its files.
+    pub fn stop(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.wake.set();
+    }
+}
+
+/// A graph whose filters are open and connected.
+///
+/// Fields are dropped in order: source pins before sink pins, pins before their filters.
+#[derive(Debug)]
+pub struct GraphRunner {
+    connections: Vec<Connected>,
+    /// Ends of the stream at the last pins, by index of the connection.
+    ends: Vec<(usize, PinEvent)>,
+    filters: Vec<Filter>,
+    wake: SharedEvent,
+    asked: Arc<AtomicBool>,
+    client: Client,
+}
+
+/// How often progress is told, in 100-ns units.
+const PROGRESS_INTERVAL: Ticks = Ticks::from_millis(100);
+
+impl GraphRunner {
+    /// Opens the filters, sets what the text sets, and connects pin to pin.
+    pub fn build(client: &Client, graph: &Graph, options: Options) -> Result<GraphRunner, GraphError> {
+        let filters = open_filters(client, graph)?;
+        let order = connect_order(graph);
+        let mut taken: Vec<Vec<u32>> = vec![Vec::new(); filters.len()];
+        let mut made: Vec<Option<Connected>> = graph.links.iter().map(|_| None).collect();
+        for index in order {
+            let link = &graph.links[index];
+            let (from, to) = (&filters[link.from.element], &filters[link.to.element]);
+            let source = choose(from, &link.from, KsPinDataFlow::OUT, &taken[link.from.element])?;
+            let sink = choose(to, &link.to, KsPinDataFlow::IN, &taken[link.to.element])?;
+            taken[link.from.element].push(source.id);
+            taken[link.to.element].push(sink.id);
+            made[index] = Some(negotiate::connect(from, &source, to, &sink)?);
+        }
+        let connections: Vec<Connected> = made.into_iter().flatten().collect();
+        if let Some((index, element)) = graph.elements.iter().enumerate().find(|(index, _)| taken[*index].is_empty()) {
+            return Err(GraphError::Unconnected { filter: filters[index].name().to_string(), at: element.at });
+        }
+        let wake = SharedEvent::new(client.transport())?;
+        let mut runner = GraphRunner {
+            connections,
+            ends: Vec::new(),
+            filters,
+            wake,
+            asked: Arc::new(AtomicBool::new(false)),
+            client: client.clone(),
+        };
+        runner.set_limits(graph, options)?;
+        runner.watch(graph)?;
+        Ok(runner)
+    }
+
+    /// Stops this run from elsewhere.
+    pub fn stop_handle(&self) -> StopHandle {
+        StopHandle { asked: self.asked.clone(), wake: self.wake.event.clone() }
+    }
+
+    /// The pin names and formats that were agreed on, before anything runs.
+    pub fn describe(&self) -> Vec<String> {
+        let words = |one: &Connected| format!("{} ! {}: {}", one.source.name(), one.sink.name(), one.format.describe());
+        self.connections.iter().map(words).collect()
+    }
+
+    /// Takes the graph through STOP, ACQUIRE, PAUSE, RUN and back, and tells progress on the way.
+    pub fn run(&self, progress: &mut dyn FnMut(&Progress)) -> Report {
+        let services = self.client.transport().services().clone();
+        let mut started = services.now();
+        let mut failure = None;
+        for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
+            if state == KsState::RUN {
+                started = services.now();
+            }
+            if let Err(error) = self.set_state(state) {
+                failure = Some(GraphError::Request(error));
+                break;
+            }
+        }
+        let mut status = RunStatus::Failed;
+        if failure.is_none() {
+            (status, failure) = self.stream(started, progress);
+        }
+        let elapsed = services.now().since(started);
+        for state in [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP] {
+            // On the way down every pin is asked, whatever the others say.
+            if let Err(error) = self.set_state_down(state)
+                && failure.is_none()
+                && status != RunStatus::Failed
+            {
+                status = RunStatus::Failed;
+                failure = Some(GraphError::Request(error));
+            }
+        }
+        if failure.is_none()
+            && let Some(late) = self.failure()
+        {
+            // A file that could not be finished shows only now.
+            status = RunStatus::Failed;
+            failure = Some(late);
+        }
+        progress(&self.progress(elapsed));
+        let connections = self.connections.iter().map(report).collect();
+        Report { status, error: failure, connections, elapsed_ns: elapsed.as_nanos().max(0).cast_unsigned() }
+    }
+
+    fn stream(&self, started: Time, progress: &mut dyn FnMut(&Progress)) -> (RunStatus, Option<GraphError>) {
+        let services = self.client.transport().services();
+        loop {
+            if let Some(failure) = self.failure() {
+                return (RunStatus::Failed, Some(failure));
+            }
+            if self.asked.load(Ordering::SeqCst) {
+                return (RunStatus::Stopped, None);
+            }
+            if self.has_ended() {
+                return (RunStatus::Completed, None);
+            }
+            let now = services.now();
+            progress(&self.progress(now.since(started)));
+            let _ = self.wake.event.wait_until(now + PROGRESS_INTERVAL);
+            self.wake.event.clear();
+        }
+    }
+
+    /// Sinks first on the way up: a source that streams finds its sink ready.
+    fn set_state(&self, state: KsState) -> Result<(), ClientError> {
+        for one in self.connections.iter().rev() {
+            one.sink.set_state(state)?;
+            one.source.set_state(state)?;
+        }
+        Ok(())
+    }
+
+    /// Sources first on the way down: nothing is sent to a sink that is down already.
+    fn set_state_down(&self, state: KsState) -> Result<(), ClientError> {
+        let mut first = Ok(());
+        for one in &self.connections {
+            for pin in [&one.source, &one.sink] {
+                let outcome = pin.set_state(state);
+                if first.is_ok() {
+                    first = outcome;
+                }
+            }
+        }
+        first
+    }
+
+    fn has_ended(&self) -> bool {
+        !self.ends.is_empty() && self.ends.iter().all(|(_, end)| end.event().is_set())
+    }
+
+    fn failure(&self) -> Option<GraphError> {
+        for one in &self.connections {
+            for pin in [&one.source, &one.sink] {
+                if let Some((status, reason)) = pin.failure() {
+                    return Some(GraphError::Stream { pin: pin.name().to_string(), status, reason });
+                }
+                if let Err(error) = pin.statistics()
+                    && error.status == STATUS_DEVICE_REMOVED
+                {
+                    let reason = "the device was removed".to_string();
+                    return Some(GraphError::Stream { pin: pin.name().to_string(), status: error.status, reason });
+                }
+            }
+        }
+        None
+    }
+
+    fn progress(&self, elapsed: Ticks) -> Progress {
+        let mut progress = Progress { elapsed, ..Progress::default() };
+        for one in &self.connections {
+            if let Ok(counters) = one.sink.statistics() {
+                progress.frames = progress.frames.max(counters.frames);
+            }
+            if let Ok(counters) = one.source.statistics() {
+                progress.drops += counters.dropped;
+            }
+        }
+        progress
+    }
+
+    /// `frames` and `seconds` of an element count at its pins; the run's own count at each last pin.
+    fn set_limits(&self, graph: &Graph, options: Options) -> Result<(), GraphError> {
+        for (link, one) in graph.links.iter().zip(&self.connections) {
+            for (element, pin) in [(link.from.element, &one.source), (link.to.element, &one.sink)] {
+                let element = &graph.elements[element];
+                let mut limit = element_limit(element, pin.name())?;
+                let last = std::ptr::eq(pin, &one.sink) && self.is_last(graph, link.to.element);
+                if last {
+                    limit.frames = tighter(limit.frames, options.frames);
+                    limit.seconds = tighter(limit.seconds, options.seconds);
+                }
+                if limit != Options::default() {
+                    let time_100ns = limit.seconds.map_or(0, |seconds| (seconds * 1e7).round() as i64);
+                    pin.set_limit(limit.frames.unwrap_or(0), time_100ns)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_last(&self, graph: &Graph, element: usize) -> bool {
+        !graph.links.iter().any(|link| link.from.element == element)
+    }
+
+    /// Enables the events of failures, and of the end at each last pin.
+    fn watch(&mut self, graph: &Graph) -> Result<(), GraphError> {
+        for (index, (link, one)) in graph.links.iter().zip(&self.connections).enumerate() {
+            for pin in [&one.source, &one.sink] {
+                pin.enable_event_on(&self.wake, USERKS_EVENTSET_PIN, USERKS_EVENT_PIN_FAILED)?;
+                pin.measure_latency()?;
+            }
+            if !graph.links.iter().any(|other| other.from.element == link.to.element) {
+                let (set, id) = (KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
+                one.sink.enable_event_on(&self.wake, set, id)?;
+                self.ends.push((index, one.sink.enable_event(set, id)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The open filters, in the order of the text.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+}
+
+fn tighter<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other < one { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+fn open_filters(client: &Client, graph: &Graph) -> Result<Vec<Filter>, GraphError> {
+    let mut filters = Vec::new();
+    for element in &graph.elements {
+        if element.is_driver_file() {
+            return Err(GraphError::DriverFile { name: element.name.clone(), at: element.at });
+        }
+        let Some(interface) = client.find(&element.name) else {
+            let mut known: Vec<String> = client.interfaces(None).into_iter().map(|one| one.reference).collect();
+            known.sort();
+            known.dedup();
+            return Err(GraphError::UnknownFilter { name: element.name.clone(), at: element.at, known });
+        };
+        let filter = client.open(&interface.symbolic_link)?;
+        for setting in element.settings.iter().filter(|setting| !is_limit(&setting.key)) {
+            if let Err(error) = filter.set_setting(&setting.key, &setting.value) {
+                let known =
+                    filter.settings().map_or_else(|_| Vec::new(), |all| all.into_iter().map(|s| s.name).collect());
+                return Err(GraphError::Setting {
+                    filter: filter.name().to_string(),
+                    key: setting.key.clone(),
+                    value: setting.value.clone(),
+                    at: setting.at,
+                    known,
+                    error,
+                });
+            }
+        }
+        filters.push(filter);
+    }
+    Ok(filters)
+}
+
+fn is_limit(key: &str) -> bool {
+    matches!(key, "frames" | "seconds")
+}
+
+fn element_limit(element: &Element, pin: &str) -> Result<Options, GraphError> {
+    let mut limit = Options::default();
+    for setting in &element.settings {
+        let bad = |what: &str| GraphError::Setting {
+            filter: element.name.clone(),
+            key: setting.key.clone(),
+            value: setting.value.clone(),
+            at: setting.at,
+            known: Vec::new(),
+            error: ClientError::own(
+                "limit the stream",
+                pin,
+                ks_abi::STATUS_INVALID_PARAMETER,
+                ks_io::Aspect::Setting,
+                format!("{}={} of {} is no {what}", setting.key, setting.value, element.name),
+            ),
+        };
+        match setting.key.as_str() {
+            "frames" => match setting.value.parse::<u64>() {
+                Ok(frames) if frames > 0 => limit.frames = Some(frames),
+                _ => return Err(bad("number of frames; give 1 or more")),
+            },
+            "seconds" => match setting.value.parse::<f64>() {
+                Ok(seconds) if seconds > 0.0 && seconds < 1e9 => limit.seconds = Some(seconds),
+                _ => return Err(bad("number of seconds; give more than 0")),
+            },
+            _ => {}
+        }
+    }
+    Ok(limit)
+}
+
+/// Links in an order in which each element's inputs are connected before its outputs.
+fn connect_order(graph: &Graph) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::new();
+    let mut done = vec![false; graph.links.len()];
+    while order.len() < graph.links.len() {
+        let before = order.len();
+        for (index, link) in graph.links.iter().enumerate() {
+            let waits =
+                graph.links.iter().zip(&done).any(|(other, done)| !done && other.to.element == link.from.element);
+            if !done[index] && !waits {
+                done[index] = true;
+                order.push(index);
+            }
+        }
+        if order.len() == before {
+            // The grammar refuses loops; a graph made by hand may have one, and then any order is as good.
+            order.extend(done.iter().enumerate().filter(|(_, done)| !**done).map(|(index, _)| index));
+            break;
+        }
+    }
+    order
+}
+
+fn choose(filter: &Filter, wanted: &PinRef, data_flow: KsPinDataFlow, taken: &[u32]) -> Result<PinFactory, GraphError> {
+    let pins = filter.pins()?;
+    let direction = if data_flow == KsPinDataFlow::OUT { "output" } else { "input" };
+    let error = |reason: String| GraphError::Pin { filter: filter.name().to_string(), at: wanted.at, reason };
+    let listed = || {
+        let words = |pin: &PinFactory| {
+            format!("{}.{} ({})", filter.name(), pin.id, if pin.data_flow == KsPinDataFlow::OUT { "out" } else { "in" })
+        };
+        pins.iter().map(words).collect::<Vec<_>>().join(", ")
+    };
+    if let Some(id) = wanted.pin {
+        return match pins.iter().find(|pin| pin.id == id) {
+            None => Err(error(format!("{} has no pin {id}; it has: {}", filter.name(), listed()))),
+            Some(pin) if pin.data_flow != data_flow => {
+                Err(error(format!("{}.{id} is no {direction}; the pins are: {}", filter.name(), listed())))
+            }
+            Some(pin) => Ok(pin.clone()),
+        };
+    }
+    let free = |pin: &&PinFactory| {
+        let full = pin.instances.current_count >= pin.instances.possible_count;
+        pin.data_flow == data_flow && !full && (!taken.contains(&pin.id) || pin.instances.possible_count > 1)
+    };
+    match pins.iter().find(free) {
+        Some(pin) => Ok(pin.clone()),
+        None => Err(error(format!("{} has no free {direction}; its pins are: {}", filter.name(), listed()))),
+    }
+}
+
+fn report(one: &Connected) -> ConnectionReport {
+    let sink = one.sink.statistics().unwrap_or_default();
+    let source = one.source.statistics().unwrap_or_default();
+    let identity = |id: ks_abi::KsIdentifier| format!("{} {}", describe::guid(id.set), id.id);
+    ConnectionReport {
+        from: one.source.name().to_string(),
+        to: one.sink.name().to_string(),
+        interface: identity(one.interface),
+        medium: identity(one.medium),
+        format: one.format.describe(),
+        allocator: format!("{} x {}", source.allocator_frames, source.allocator_frame_bytes),
+        frames: sink.frames,
+        bytes: sink.bytes,
+        copies: sink.copies + source.copies,
+        dropped: source.dropped,
+        latency_p50_ns: sink.latency_p50_ns,
+        latency_p99_ns: sink.latency_p99_ns,
+    }
+}
