@@ -242,7 +242,7 @@ impl Filter {
         let mut parameters = head.as_bytes().to_vec();
         parameters.extend_from_slice(connect.format.bytes());
         let transport = self.object.transport();
-        let class = format!("{{{KSNAME_Pin}}}");
+        let class = KSNAME_Pin.to_string();
         let name = format!("{}.{}", self.name(), connect.pin_id);
         match transport.create(self.object.handle(), &class, &parameters, access) {
             Ok(handle) => Ok(Pin::new(Object::new(transport.clone(), handle, name), data_flow)),

@@ -112,7 +112,7 @@ impl Object {
         if outcome.status.is_success() {
             return Ok(());
         }
-        let property = property_name(set, id).map_or_else(|| format!("property {id} of {{{set}}}"), str::to_string);
+        let property = property_name(set, id).map_or_else(|| format!("property {id} of {set}"), str::to_string);
         Err(ClientError::new(format!("{verb} {property}"), self.name.clone(), outcome))
     }
 

@@ -349,7 +349,7 @@ impl std::fmt::Debug for Irp {
     }
 }
 
-#[expect(clippy::vec_box, reason = "a body keeps its box between requests; unboxing it would move 400 bytes twice")]
+#[allow(clippy::vec_box, reason = "a body keeps its box between requests; unboxing it would move 400 bytes twice")]
 mod pool_type {
     pub(super) type Pool = Vec<Box<super::Body>>;
 }

@@ -90,7 +90,7 @@ mod tests {
         let services = Services::virtual_time(1);
         let clock = DefaultClock::new(services.clone());
         let pass = |millis| {
-            services.delay_until(services.now() + Ticks::from_millis(millis));
+            let _ = services.delay_until(services.now() + Ticks::from_millis(millis));
         };
         pass(5);
         assert_eq!(clock.time(), Ticks::ZERO);
