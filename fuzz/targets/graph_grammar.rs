@@ -1,4 +1,7 @@
 //! A graph text, as a user types it after `ks run`.
 #![no_main]
 
+#[global_allocator]
+static COUNTING: ks_mem::CountingAllocator = ks_mem::CountingAllocator;
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| ks_testkit::fuzz::graph_grammar(data));

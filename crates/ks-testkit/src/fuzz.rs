@@ -3,9 +3,17 @@
 //! They are functions here, not programs, so that the tests run the kept corpus through them on every platform. The
 //! programs around them are in `fuzz/targets`. Under `--cfg planted_bug` each has one bug that its target must find.
 
+mod allowance;
+mod bytes;
 mod graph_grammar;
+mod ioctl_property;
+mod kspin_connect;
+mod stream_headers;
 
 pub use graph_grammar::graph_grammar;
+pub use ioctl_property::ioctl_property;
+pub use kspin_connect::kspin_connect;
+pub use stream_headers::stream_headers;
 
 #[cfg(test)]
 mod tests {
@@ -29,5 +37,20 @@ mod tests {
     #[test]
     fn the_corpus_of_graph_grammar_and_its_truncations_pass() {
         replay("graph_grammar", super::graph_grammar);
+    }
+
+    #[test]
+    fn the_corpus_of_ioctl_property_and_its_truncations_pass() {
+        replay("ioctl_property", super::ioctl_property);
+    }
+
+    #[test]
+    fn the_corpus_of_kspin_connect_and_its_truncations_pass() {
+        replay("kspin_connect", super::kspin_connect);
+    }
+
+    #[test]
+    fn the_corpus_of_stream_headers_and_its_truncations_pass() {
+        replay("stream_headers", super::stream_headers);
     }
 }

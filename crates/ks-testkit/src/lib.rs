@@ -3,3 +3,9 @@
 
 pub mod bench;
 pub mod fuzz;
+pub mod probe;
+pub mod scene;
+
+#[cfg(test)]
+#[global_allocator]
+static COUNTING: ks_mem::CountingAllocator = ks_mem::CountingAllocator;

@@ -1,0 +1,7 @@
+//! Property, method and event requests to a filter and its pins.
+#![no_main]
+
+#[global_allocator]
+static COUNTING: ks_mem::CountingAllocator = ks_mem::CountingAllocator;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ks_testkit::fuzz::ioctl_property(data));
