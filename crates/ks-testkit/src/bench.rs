@@ -1,9 +1,15 @@
 //! The cases of `ks-bench`: each sets its scene, then works under the meter.
 
+mod filters;
+mod streams;
+
 use std::fmt;
 use std::time::Duration;
 
+use ks_abi::{IoControlCode, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsIdentifier};
+
 use rustix::time::{ClockId, clock_gettime};
+use zerocopy::IntoBytes;
 
 /// What a case did, and what it cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,27 +69,29 @@ pub fn run(words: &[String]) -> Result<Reading, BenchError> {
     let (case, rest) = words.split_first().ok_or(BenchError::Usage)?;
     let numbers: Option<Vec<u64>> = rest.iter().map(|word| word.parse().ok().filter(|number| *number > 0)).collect();
     match (case.as_str(), numbers.as_deref()) {
-        ("graph", Some(&[filters, frame_bytes, buffers])) => graph(filters, frame_bytes, buffers),
+        ("graph", Some(&[filters, frame_bytes, buffers])) => streams::graph(filters, frame_bytes, buffers),
         ("property_get", Some(&[count])) => property_get(count),
-        ("setup", Some(&[count])) => setup(count),
+        ("setup", Some(&[count])) => streams::setup(count),
         _ => Err(BenchError::Usage),
     }
 }
 
-/// Moves `buffers` buffers of `frame_bytes` bytes through a source, `filters` - 2 in-place transforms and a sink that
-/// reads one byte a page; the meter covers the streaming alone.
-fn graph(_filters: u64, _frame_bytes: u64, _buffers: u64) -> Result<Reading, BenchError> {
-    Err(BenchError::NotYet)
-}
-
 /// Reads a property of four bytes `count` times through the whole request path.
-fn property_get(_count: u64) -> Result<Reading, BenchError> {
-    Err(BenchError::NotYet)
-}
-
-/// Opens three filters, connects them, takes them to RUN for one buffer and back, and closes them, `count` times.
-fn setup(_count: u64) -> Result<Reading, BenchError> {
-    Err(BenchError::NotYet)
+fn property_get(count: u64) -> Result<Reading, BenchError> {
+    let bench = streams::Bench::new(&filters::Plan::new(4096, 1))?;
+    let filter = bench.open("source")?;
+    let object = filter.object();
+    let request = KsIdentifier::new(KSPROPSETID_Pin, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET);
+    let get = || {
+        let mut answer = [0; 4];
+        let outcome = object.control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+        match (outcome.status.is_success(), u32::from_le_bytes(answer)) {
+            (true, 1) => Ok(()),
+            _ => Err(streams::failed(outcome.status)),
+        }
+    };
+    (0..1000).try_for_each(|_| get())?;
+    meter("property_get", count, || (0..count).try_for_each(|_| get()))
 }
 
 /// Does `work` and reads both clocks around it.

@@ -1,0 +1,162 @@
+//! The filters of the benchmarks: a source that fills nothing, a filter in place, and a sink that touches every page.
+
+use ks_abi::{
+    KSCATEGORY_DATATRANSFORM, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_STREAM,
+    KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsDataFormat, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING,
+};
+use ks_io::sync::Arc;
+use ks_io::{IoManager, Refusal};
+use ks_stream::{
+    DataFormat, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin, PinDescriptor,
+    PinFlags, PinInstance,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const PAGE: usize = 4096;
+
+/// What the filters of one engine share.
+pub(crate) struct Plan {
+    pub(crate) frame_bytes: u32,
+    /// Frames after which the source ends its stream.
+    pub(crate) frames: AtomicU64,
+    made: AtomicU64,
+    /// What the sink read, so that reading is not optimised away.
+    pub(crate) sum: AtomicU64,
+}
+
+impl Plan {
+    pub(crate) fn new(frame_bytes: u32, frames: u64) -> Arc<Self> {
+        let (made, sum) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { frame_bytes, frames: AtomicU64::new(frames), made, sum })
+    }
+}
+
+/// Starts the three devices: `source`, `pass`, `sink`.
+pub(crate) fn start(io: &Arc<IoManager>, plan: &Arc<Plan>) -> Result<Vec<Arc<Device>>, NtStatus> {
+    let kinds = [("source", Kind::Source), ("pass", Kind::Pass), ("sink", Kind::Sink)];
+    kinds.into_iter().map(|(name, kind)| Device::start(io, name, vec![Arc::new(describe(name, kind, plan))])).collect()
+}
+
+/// The format of all pins: bytes of one size.
+pub(crate) fn format(frame_bytes: u32) -> DataFormat {
+    let plain =
+        KsDataFormat::new(KSDATAFORMAT_TYPE_STREAM, ks_abi::KSDATAFORMAT_SUBTYPE_NONE, KSDATAFORMAT_SPECIFIER_NONE, 0);
+    DataFormat::new(KsDataFormat { sample_size: frame_bytes, ..plain }, &[])
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Source,
+    Pass,
+    Sink,
+}
+
+fn describe(name: &'static str, kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
+    let pin = |flow| PinDescriptor::new(flow, vec![format(plan.frame_bytes)]);
+    let pins = match kind {
+        Kind::Source => vec![pin(KsPinDataFlow::OUT)],
+        Kind::Pass => vec![pin(KsPinDataFlow::IN), pin(KsPinDataFlow::OUT)],
+        Kind::Sink => vec![PinDescriptor { flags: PinFlags::GENERATE_EOS_EVENTS, ..pin(KsPinDataFlow::IN) }],
+    };
+    let dispatch = Arc::new(BenchFilter { kind, plan: plan.clone() });
+    let mut descriptor = FilterDescriptor::new(name, name, &[KSCATEGORY_DATATRANSFORM], pins, dispatch);
+    if kind == Kind::Pass {
+        descriptor.in_place = Some((0, 1));
+    }
+    descriptor
+}
+
+struct BenchFilter {
+    kind: Kind,
+    plan: Arc<Plan>,
+}
+
+impl FilterDispatch for BenchFilter {
+    fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        Ok(Arc::new(BenchFilter { kind: self.kind, plan: self.plan.clone() }))
+    }
+}
+
+impl FilterInstance for BenchFilter {
+    fn create_pin(&self, _pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        Ok(match self.kind {
+            Kind::Source => Arc::new(Source(self.plan.clone())),
+            Kind::Pass => Arc::new(Pass(self.plan.clone())),
+            Kind::Sink => Arc::new(Sink(self.plan.clone())),
+        })
+    }
+}
+
+fn framing(plan: &Plan) -> Option<Framing> {
+    Some(Framing { frames: 8, frame_bytes: plan.frame_bytes, alignment: 64 })
+}
+
+struct Source(Arc<Plan>);
+
+impl PinInstance for Source {
+    fn process(&self, pin: &Arc<Pin>) -> NtStatus {
+        let last = self.0.frames.load(Ordering::Relaxed);
+        let mut made = self.0.made.load(Ordering::Relaxed);
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            made += 1;
+            frame.set_data_used(self.0.frame_bytes);
+            if made == last {
+                frame.set_options_flags(KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM);
+            }
+            edge = frame.advance();
+        }
+        self.0.made.store(made, Ordering::Relaxed);
+        STATUS_PENDING
+    }
+
+    fn set_device_state(&self, _pin: &Arc<Pin>, to: KsState, _from: KsState) -> Result<(), Refusal> {
+        if to == KsState::ACQUIRE {
+            self.0.made.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn framing(&self, _pin: &Pin) -> Option<Framing> {
+        framing(&self.0)
+    }
+}
+
+struct Pass(Arc<Plan>);
+
+impl PinInstance for Pass {
+    fn process(&self, pin: &Arc<Pin>) -> NtStatus {
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            edge = frame.advance();
+        }
+        STATUS_PENDING
+    }
+
+    fn framing(&self, _pin: &Pin) -> Option<Framing> {
+        framing(&self.0)
+    }
+}
+
+struct Sink(Arc<Plan>);
+
+impl PinInstance for Sink {
+    fn process(&self, pin: &Arc<Pin>) -> NtStatus {
+        let mut sum = 0;
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            if let Some(bytes) = frame.buffer().and_then(|buffer| buffer.read()) {
+                sum += bytes.iter().step_by(PAGE).map(|byte| u64::from(*byte)).sum::<u64>();
+            }
+            edge = frame.advance();
+        }
+        if sum > 0 {
+            self.0.sum.fetch_add(sum, Ordering::Relaxed);
+        }
+        STATUS_PENDING
+    }
+
+    fn framing(&self, _pin: &Pin) -> Option<Framing> {
+        framing(&self.0)
+    }
+}

@@ -1,0 +1,128 @@
+//! The cases that open, connect and stream.
+
+use super::filters::{self, Plan};
+use super::{BenchError, Reading, meter};
+use ks_abi::{KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsIdentifier, KsPinDataFlow, KsState};
+use ks_client::{Client, Connect, Filter, Format, Pin};
+use ks_io::sync::Arc;
+use ks_io::{IoManager, Services, WaitOutcome};
+use ks_stream::Device;
+
+pub(super) fn failed(why: impl std::fmt::Display) -> BenchError {
+    BenchError::Failed(why.to_string())
+}
+
+/// An engine with the bench filters and a client of it.
+pub(super) struct Bench {
+    devices: Vec<Arc<Device>>,
+    client: Client,
+    format: Format,
+}
+
+impl Bench {
+    pub(super) fn new(plan: &Arc<Plan>) -> Result<Bench, BenchError> {
+        let io = IoManager::new(Services::real());
+        let devices = filters::start(&io, plan).map_err(failed)?;
+        let format = Format::from_bytes(filters::format(plan.frame_bytes).bytes());
+        let format = format.ok_or_else(|| failed("the bench format is not whole"))?;
+        Ok(Bench { devices, client: Client::new(io.session()), format })
+    }
+
+    pub(super) fn open(&self, name: &str) -> Result<Filter, BenchError> {
+        let link = self.client.find(name).ok_or_else(|| failed("no bench filter"))?.symbolic_link;
+        self.client.open(&link).map_err(failed)
+    }
+
+    fn pin(&self, filter: &Filter, id: u32, flow: KsPinDataFlow, to: Option<&Pin>) -> Result<Pin, BenchError> {
+        let connect = Connect {
+            pin_id: id,
+            interface: KsIdentifier::STANDARD_STREAMING,
+            medium: KsIdentifier::STANDARD_DEVIO,
+            pin_to: to,
+            format: &self.format,
+        };
+        filter.create_pin(connect, flow).map_err(failed)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.devices.iter().for_each(|device| device.surprise_remove());
+    }
+}
+
+/// A chain of filters, connected; pins in the order of the data, closed before the filters.
+struct Chain {
+    pins: Vec<Pin>,
+    _filters: Vec<Filter>,
+}
+
+impl Chain {
+    fn new(bench: &Bench, filters: u64) -> Result<Chain, BenchError> {
+        let mut opened = vec![bench.open("source")?];
+        let mut pins = Vec::new();
+        for index in 1..filters {
+            let next = bench.open(if index + 1 == filters { "sink" } else { "pass" })?;
+            let sink = bench.pin(&next, 0, KsPinDataFlow::IN, None)?;
+            let last = opened.last().ok_or_else(|| failed("a chain has a source"))?;
+            let out = u32::from(index > 1);
+            pins.push(bench.pin(last, out, KsPinDataFlow::OUT, Some(&sink))?);
+            pins.push(sink);
+            opened.push(next);
+        }
+        Ok(Chain { pins, _filters: opened })
+    }
+
+    fn set_state(&self, state: KsState) -> Result<(), BenchError> {
+        // The data sinks first on the way up.
+        self.pins.iter().rev().try_for_each(|pin| pin.set_state(state)).map_err(failed)
+    }
+
+    fn sink(&self) -> Result<&Pin, BenchError> {
+        self.pins.last().ok_or_else(|| failed("a chain has a sink"))
+    }
+
+    fn run_to_end(&self) -> Result<(), BenchError> {
+        let end = self.sink()?.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).map_err(failed)?;
+        self.set_state(KsState::RUN)?;
+        match end.event().wait() {
+            WaitOutcome::Signalled => Ok(()),
+            other => Err(failed(format!("the stream did not end: {other:?}"))),
+        }
+    }
+}
+
+/// See [`super::run`]: `graph`.
+pub(super) fn graph(filters: u64, frame_bytes: u64, buffers: u64) -> Result<Reading, BenchError> {
+    if filters < 2 {
+        return Err(BenchError::Usage);
+    }
+    let frame_bytes = u32::try_from(frame_bytes).map_err(|_| BenchError::Usage)?;
+    let plan = Plan::new(frame_bytes, 1000.min(buffers));
+    let bench = Bench::new(&plan)?;
+    let chain = Chain::new(&bench, filters)?;
+    // A short stream first, so that memory and threads are there.
+    chain.run_to_end()?;
+    chain.set_state(KsState::STOP)?;
+    plan.frames.store(buffers, std::sync::atomic::Ordering::SeqCst);
+    let reading = meter("graph", buffers, || chain.run_to_end())?;
+    let counters = chain.sink()?.statistics().map_err(failed)?;
+    if counters.frames != buffers {
+        return Err(failed(format!("{} of {buffers} frames reached the sink", counters.frames)));
+    }
+    chain.set_state(KsState::STOP)?;
+    Ok(Reading { copies: Some(counters.copies), ..reading })
+}
+
+/// See [`super::run`]: `setup`.
+pub(super) fn setup(count: u64) -> Result<Reading, BenchError> {
+    let plan = Plan::new(4096, 1);
+    let bench = Bench::new(&plan)?;
+    let once = || {
+        let chain = Chain::new(&bench, 3)?;
+        chain.run_to_end()?;
+        chain.set_state(KsState::STOP)
+    };
+    once()?;
+    meter("setup", count, || (0..count).try_for_each(|_| once()))
+}
