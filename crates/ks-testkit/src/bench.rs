@@ -53,7 +53,9 @@ impl fmt::Display for BenchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotYet => f.write_str("not yet"),
-            Self::Usage => f.write_str("graph FILTERS BYTES BUFFERS | property_get COUNT | setup COUNT"),
+            Self::Usage => {
+                f.write_str("graph FILTERS BYTES BUFFERS | touch BYTES BUFFERS | property_get COUNT | setup COUNT")
+            }
             Self::Failed(why) => f.write_str(why),
         }
     }
@@ -70,6 +72,7 @@ pub fn run(words: &[String]) -> Result<Reading, BenchError> {
     let numbers: Option<Vec<u64>> = rest.iter().map(|word| word.parse().ok().filter(|number| *number > 0)).collect();
     match (case.as_str(), numbers.as_deref()) {
         ("graph", Some(&[filters, frame_bytes, buffers])) => streams::graph(filters, frame_bytes, buffers),
+        ("touch", Some(&[frame_bytes, buffers])) => streams::touch(frame_bytes, buffers),
         ("property_get", Some(&[count])) => property_get(count),
         ("setup", Some(&[count])) => streams::setup(count),
         _ => Err(BenchError::Usage),

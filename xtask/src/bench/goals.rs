@@ -31,6 +31,8 @@ pub struct Side {
 pub enum Reduce {
     /// The one reading, as it is.
     Each,
+    /// All readings together.
+    Sum,
     /// What each of this many extra filters adds: the second reading less the first.
     PerExtra(u32),
 }
@@ -41,6 +43,7 @@ impl Side {
         let each = |index: usize| readings.get(index).map_or(f64::NAN, Reading::cpu_ns_each);
         match self.reduce {
             Reduce::Each => each(0),
+            Reduce::Sum => readings.iter().map(Reading::cpu_ns_each).sum(),
             Reduce::PerExtra(filters) => (each(1) - each(0)) / f64::from(filters),
         }
     }
@@ -48,6 +51,10 @@ impl Side {
 
 const fn each(commands: &'static [&'static str]) -> Side {
     Side { commands, reduce: Reduce::Each }
+}
+
+const fn sum(commands: &'static [&'static str]) -> Side {
+    Side { commands, reduce: Reduce::Sum }
 }
 
 const fn per_extra(filters: u32, commands: &'static [&'static str]) -> Side {
@@ -77,11 +84,11 @@ pub const GOALS: &[Goal] = &[
     Goal {
         number: "3",
         id: "3",
-        what: "CPU a 3.1 MB buffer / a 4 KB buffer, both ours, the sink reads one byte a page of 4 KB",
-        ours: each(&["ks-bench graph 3 3110400 300000"]),
-        peer: each(&["ks-bench graph 3 4096 300000"]),
+        what: "CPU a 3.1 MB buffer whose every page the sink reads / a 4 KB buffer, and reading those pages",
+        ours: each(&["ks-bench graph 3 3110400 100000"]),
+        peer: sum(&["ks-bench graph 3 4096 100000", "ks-bench touch 3110400 100000"]),
         gate: 1.05,
-        note: "fails also when a frame's bytes were copied",
+        note: "both sides are ours; missed also when a frame's bytes were copied",
     },
     Goal {
         number: "7",
@@ -124,6 +131,11 @@ mod tests {
     fn an_extra_filter_costs_the_difference_shared_among_the_extra_ones() {
         let side = per_extra(8, &[]);
         assert_eq!(side.value(&[reading(10, 1000), reading(10, 9000)]), 100.0);
+    }
+
+    #[test]
+    fn the_parts_of_a_sum_are_added_each_by_its_own_work() {
+        assert_eq!(sum(&[]).value(&[reading(10, 1000), reading(2, 9000)]), 4600.0);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const PAGE: usize = 4096;
 
+/// Frames in a circuit.
+pub(crate) const FRAMES: u32 = 8;
+
 /// What the filters of one engine share.
 pub(crate) struct Plan {
     pub(crate) frame_bytes: u32,
@@ -88,7 +91,7 @@ impl FilterInstance for BenchFilter {
 }
 
 fn framing(plan: &Plan) -> Option<Framing> {
-    Some(Framing { frames: 8, frame_bytes: plan.frame_bytes, alignment: 64 })
+    Some(Framing { frames: FRAMES, frame_bytes: plan.frame_bytes, alignment: 64 })
 }
 
 struct Source(Arc<Plan>);
@@ -146,7 +149,7 @@ impl PinInstance for Sink {
         let mut edge = pin.leading_edge();
         while let Some(frame) = edge {
             if let Some(bytes) = frame.buffer().and_then(|buffer| buffer.read()) {
-                sum += bytes.iter().step_by(PAGE).map(|byte| u64::from(*byte)).sum::<u64>();
+                sum += byte_of_every_page(&bytes);
             }
             edge = frame.advance();
         }
@@ -159,4 +162,9 @@ impl PinInstance for Sink {
     fn framing(&self, _pin: &Pin) -> Option<Framing> {
         framing(&self.0)
     }
+}
+
+/// The sum of one byte of every page.
+pub(crate) fn byte_of_every_page(bytes: &[u8]) -> u64 {
+    bytes.iter().step_by(PAGE).map(|byte| u64::from(*byte)).sum()
 }

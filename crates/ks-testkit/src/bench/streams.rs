@@ -6,6 +6,7 @@ use ks_abi::{KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsIdentifi
 use ks_client::{Client, Connect, Filter, Format, Pin};
 use ks_io::sync::Arc;
 use ks_io::{IoManager, Services, WaitOutcome};
+use ks_mem::{Frame, FramePool, PoolSpec, RegionTable};
 use ks_stream::Device;
 
 pub(super) fn failed(why: impl std::fmt::Display) -> BenchError {
@@ -112,6 +113,23 @@ pub(super) fn graph(filters: u64, frame_bytes: u64, buffers: u64) -> Result<Read
     }
     chain.set_state(KsState::STOP)?;
     Ok(Reading { copies: Some(counters.copies), ..reading })
+}
+
+/// See [`super::run`]: `touch`. The frames of a circuit in turn, read as the sink of [`graph`] reads them, without an
+/// engine.
+pub(super) fn touch(frame_bytes: u64, buffers: u64) -> Result<Reading, BenchError> {
+    let frame_bytes = usize::try_from(frame_bytes).map_err(|_| BenchError::Usage)?;
+    let spec = PoolSpec { frames: filters::FRAMES as usize, frame_bytes, alignment: 64 };
+    let pool = FramePool::new(spec, &RegionTable::new()).map_err(failed)?;
+    let circuit: Vec<Frame> = std::iter::from_fn(|| pool.take()).collect();
+    meter("touch", buffers, || {
+        let mut frames = circuit.iter().cycle();
+        for _ in 0..buffers {
+            let sum = frames.next().and_then(Frame::read).map_or(0, |bytes| filters::byte_of_every_page(&bytes));
+            std::hint::black_box(sum);
+        }
+        Ok(())
+    })
 }
 
 /// See [`super::run`]: `setup`.
