@@ -68,20 +68,24 @@ impl StreamFrame {
     /// Bytes that the buffer can hold: what the header says, never more than the buffer has.
     #[inline]
     pub fn frame_extent(&self) -> u32 {
-        let room = self.buffer.as_ref().map_or(0, |buffer| u32::try_from(buffer.len()).unwrap_or(u32::MAX));
-        self.headers.load_u32(self.offset + FRAME_EXTENT).min(room)
+        self.headers.load_u32(self.offset + FRAME_EXTENT).min(self.room())
     }
 
-    /// Valid bytes, never more than [`StreamFrame::frame_extent`].
+    /// Valid bytes, never more than the buffer has.
     #[inline]
     pub fn data_used(&self) -> u32 {
-        self.headers.load_u32(self.offset + DATA_USED).min(self.frame_extent())
+        self.headers.load_u32(self.offset + DATA_USED).min(self.room())
     }
 
-    /// Sets the number of valid bytes; more than the extent is cut to it.
+    /// Sets the number of valid bytes; more than the buffer has is cut to it.
     #[inline]
     pub fn set_data_used(&self, bytes: u32) {
-        self.headers.store_u32(self.offset + DATA_USED, bytes.min(self.frame_extent()));
+        self.headers.store_u32(self.offset + DATA_USED, bytes.min(self.room()));
+    }
+
+    #[inline]
+    fn room(&self) -> u32 {
+        self.buffer.as_ref().map_or(0, |buffer| u32::try_from(buffer.len()).unwrap_or(u32::MAX))
     }
 
     /// `KSSTREAM_HEADER_OPTIONSF_*` bits.

@@ -6,6 +6,7 @@
 
 use crate::descriptor::Framing;
 use crate::pin::Pin;
+use crate::queue::Outgoing;
 use ks_abi::{KsPinDataFlow, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 use ks_io::sync::{Arc, Mutex, RwLock, Weak};
 use ks_io::{Aspect, Irp, Refusal, StreamFrames, deferred};
@@ -257,33 +258,31 @@ impl Pin {
         }
     }
 
-    /// Requests that left this pin's queue: to their callers, or to the next hop. `batch` is empty afterwards.
-    pub(crate) fn forward(self: &Arc<Pin>, batch: &mut Vec<Irp>) {
-        if batch.is_empty() {
+    /// Requests that left this pin's queue: to their callers, to the next hop, or back to the head to wait. `outgoing` is
+    /// empty afterwards.
+    pub(crate) fn forward(self: &Arc<Pin>, outgoing: &mut Outgoing) {
+        // Attempts of the next pin run when this guard goes, after the route below is released.
+        let _inside = deferred::enter();
+        for irp in outgoing.callers.drain(..) {
+            crate::stream_io::complete(irp, self.data_flow());
+        }
+        if !outgoing.parked.is_empty() {
+            self.park_at(&self.pipe().route(), outgoing.parked.drain(..));
+        }
+        if outgoing.onward.is_empty() {
             return;
         }
-        if batch.iter().any(Irp::has_caller) {
-            let (callers, circuit): (Vec<_>, Vec<_>) = batch.drain(..).partition(Irp::has_caller);
-            batch.extend(circuit);
-            for irp in callers {
-                crate::stream_io::complete(irp, self.data_flow());
+        let foreign = {
+            // Held while the frames go into the next queue, which calls nobody: no reference is counted a hop.
+            let route = self.pipe().route.read();
+            match &route.hop {
+                Hop::Peer(peer) => return peer.receive(&mut outgoing.onward),
+                Hop::Return => return self.recirculate(&route, &mut outgoing.onward),
+                Hop::Foreign(peer) => peer.clone(),
+                Hop::None => return self.park_at(&route, outgoing.onward.drain(..)),
             }
-        }
-        if batch.is_empty() {
-            return;
-        }
-        let route = self.pipe().route();
-        if batch.iter().any(|irp| irp.status().is_error()) {
-            let (cancelled, on): (Vec<_>, Vec<_>) = batch.drain(..).partition(|irp| irp.status().is_error());
-            batch.extend(on);
-            self.park_at(&route, cancelled);
-        }
-        match &route.hop {
-            Hop::Peer(peer) => peer.receive(batch),
-            Hop::Return => self.recirculate(&route, batch),
-            Hop::Foreign(peer) => peer.send(batch),
-            Hop::None => self.park_at(&route, batch.drain(..)),
-        }
+        };
+        foreign.send(&mut outgoing.onward);
     }
 
     fn park_at(&self, route: &Route, batch: impl IntoIterator<Item = Irp>) {

@@ -8,9 +8,10 @@
 
 use crate::descriptor::PinFlags;
 use crate::pin::Pin;
+use crate::queue::Outgoing;
 use ks_abi::STATUS_SUCCESS;
 use ks_io::sync::{Arc, Weak, atomic::Ordering};
-use ks_io::{Irp, Level, Services, Ticks, Time, Work, WorkQueue, deferred};
+use ks_io::{Level, Services, Ticks, Time, Work, WorkQueue, deferred};
 use std::cell::{Cell, RefCell};
 
 /// How many frames a worker moves, and for how long, before other work may go first.
@@ -21,7 +22,7 @@ thread_local! {
     /// The budget of the worker that runs on this thread; `None` on every other thread.
     static BUDGET: Cell<Option<Budget>> = const { Cell::new(None) };
     /// Room for the requests of one hop, kept between hops.
-    static BATCH: RefCell<Vec<Irp>> = const { RefCell::new(Vec::new()) };
+    static OUTGOING: RefCell<Outgoing> = const { RefCell::new(Outgoing::none()) };
 }
 
 #[derive(Clone, Copy)]
@@ -105,7 +106,7 @@ impl Pin {
 
     fn process_until_pending(self: &Arc<Pin>) -> Left {
         let (Some(queue), Some(instance)) = (self.queue(), self.instance()) else { return Left::Nothing };
-        let mut batch = BATCH.take();
+        let mut outgoing = OUTGOING.take();
         let left = loop {
             let status;
             let more;
@@ -115,11 +116,11 @@ impl Pin {
                     break Left::Nothing;
                 }
                 status = instance.process(self);
-                more = queue.end_processing(&mut batch);
+                more = queue.end_processing(&mut outgoing);
             }
             // The hop comes after the processing mutex is released.
-            let frames = batch.len() as u32;
-            self.forward(&mut batch);
+            let frames = outgoing.onward.len() as u32;
+            self.forward(&mut outgoing);
             if more.end_of_stream {
                 self.end_of_stream();
             }
@@ -131,17 +132,16 @@ impl Pin {
                 break Left::BudgetSpent;
             }
         };
-        batch.clear();
-        BATCH.set(batch);
+        OUTGOING.set(outgoing);
         left
     }
 
     /// Sends on what has gone out of the queue outside of a process callback.
     pub(crate) fn send_outgoing(self: &Arc<Pin>) {
         let Some(queue) = self.queue() else { return };
-        let (mut batch, more) = queue.take_outgoing();
-        if !batch.is_empty() {
-            self.forward(&mut batch);
+        let (mut outgoing, more) = queue.take_outgoing();
+        if !outgoing.is_empty() {
+            self.forward(&mut outgoing);
         }
         if more.end_of_stream {
             self.end_of_stream();
@@ -167,12 +167,13 @@ enum Left {
 fn spend(frames: u32, services: &Services) -> bool {
     let Some(mut budget) = BUDGET.get() else { return false };
     budget.frames = budget.frames.saturating_sub(frames.max(1));
-    if budget.frames == 0 || services.now().since(budget.since) >= BUDGET_TIME {
-        if services.has_queued_work(WorkQueue::Delayed) {
+    // The clock is read only while somebody waits: reading it costs as much as a hop.
+    if services.has_queued_work(WorkQueue::Delayed) {
+        if services.now().since(budget.since) >= BUDGET_TIME {
             budget.frames = 0;
-        } else {
-            budget = Budget { frames: BUDGET_FRAMES, since: services.now() };
         }
+    } else if budget.frames == 0 {
+        budget = Budget { frames: BUDGET_FRAMES, since: services.now() };
     }
     BUDGET.set(Some(budget));
     budget.frames == 0

@@ -5,13 +5,16 @@
 //! request has left, the request goes out: completed if it has a caller, to the next hop if it belongs to a circuit.
 //! A frame that a pointer has locked cannot be cancelled.
 //!
+//! The request of a circuit has one frame and no caller. It is kept in its entry, and handed to the leading edge while
+//! that is locked on it, so the common path counts no references.
+//!
 //! Source: "Leading and trailing edge stream pointers", "Locking and unlocking stream pointers".
 
 use crate::pin::Pin;
 use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock};
-use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, NtStatus, STATUS_CANCELLED};
-use ks_io::sync::{Arc, Mutex, MutexGuard, Weak};
+use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, NtStatus, STATUS_CANCELLED, STATUS_SUCCESS};
+use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{CancelTarget, Irp, StreamFrame};
 use std::collections::VecDeque;
 
@@ -21,6 +24,7 @@ pub(crate) struct Queue {
     me: Weak<Queue>,
     data_sink: bool,
     fifo: bool,
+    /// Innermost lock of the class driver: nothing is called under it but the cancel state of an IRP.
     state: Mutex<State>,
 }
 
@@ -37,13 +41,13 @@ struct State {
     leading_block: PointerBlock,
     clones: Vec<CloneState>,
     next_clone: u64,
+    /// Requests of callers, and those of several frames.
     requests: Vec<Option<Queued>>,
     free: Vec<u32>,
     /// Keys in order of arrival; kept only for a pin that enforces it.
     order: VecDeque<u32>,
     next_generation: u32,
-    /// Requests whose frames have all left, waiting to go out.
-    outgoing: Vec<Irp>,
+    outgoing: Outgoing,
     /// A process callback runs: what goes out waits for its return.
     processing: bool,
     /// The running process callback has consumed something.
@@ -52,11 +56,23 @@ struct State {
 }
 
 struct Entry {
-    key: u32,
-    frame: Arc<StreamFrame>,
+    held: Held,
     /// The window's hold and one a clone; 0: the frame has left.
     holds: u32,
     locks: u32,
+    /// The request was cancelled, or its pin stopped; STATUS_SUCCESS: it was not.
+    cancelled: NtStatus,
+}
+
+enum Held {
+    /// The only frame of a circuit's request.
+    Own(Irp),
+    /// As above, with the locked leading edge right now.
+    Out,
+    /// A frame of a request in the table.
+    Shared { key: u32, frame: Arc<StreamFrame> },
+    /// The frame has left.
+    Left,
 }
 
 struct Queued {
@@ -71,6 +87,37 @@ struct CloneState {
     sequence: u64,
     locked: bool,
     block: PointerBlock,
+    frame: Arc<StreamFrame>,
+}
+
+/// A frame as the locked leading edge holds it.
+pub(crate) enum LockedFrame {
+    /// The only frame of a circuit's request, with its request.
+    Own(Irp),
+    /// A frame of a request that stays in the queue.
+    Shared(Arc<StreamFrame>),
+}
+
+impl LockedFrame {
+    #[inline]
+    pub(crate) fn frame(&self) -> &StreamFrame {
+        match self {
+            LockedFrame::Own(irp) => only_frame(irp),
+            LockedFrame::Shared(frame) => frame,
+        }
+    }
+
+    fn shared(&self) -> Arc<StreamFrame> {
+        match self {
+            LockedFrame::Own(irp) => only_frame(irp).clone(),
+            LockedFrame::Shared(frame) => frame.clone(),
+        }
+    }
+}
+
+#[inline]
+fn only_frame(irp: &Irp) -> &Arc<StreamFrame> {
+    irp.stream().and_then(|stream| stream.frame(0)).expect("invariant: a request of a circuit has one frame")
 }
 
 /// What an arrival means for the pin.
@@ -81,12 +128,50 @@ pub(crate) struct Arrival {
     pub(crate) refused: Vec<(Irp, NtStatus)>,
 }
 
+/// Requests on their way out of a queue.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    /// Of the circuit, to the next hop.
+    pub(crate) onward: Vec<Irp>,
+    /// With a caller, to be completed with the status that they carry.
+    pub(crate) callers: Vec<Irp>,
+    /// Of the circuit, cancelled: back to the head of the section.
+    pub(crate) parked: Vec<Irp>,
+}
+
+impl Outgoing {
+    pub(crate) const fn none() -> Outgoing {
+        Outgoing { onward: Vec::new(), callers: Vec::new(), parked: Vec::new() }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.onward.is_empty() && self.callers.is_empty() && self.parked.is_empty()
+    }
+}
+
 /// How a pointer moved.
 pub(crate) struct Moved {
     /// The frame that it is now locked on; `None` at the end of the queue.
-    pub(crate) locked: Option<Arc<StreamFrame>>,
+    pub(crate) locked: Option<LockedFrame>,
     /// Something is to go out and no process callback runs that would take it along.
     pub(crate) flush: bool,
+}
+
+/// What is left after processing.
+#[derive(Default)]
+pub(crate) struct More {
+    /// Frames are left to process, and the last callback consumed something: without that it would be called for ever.
+    pub(crate) frames: bool,
+    /// The last frame of the stream has left this data sink.
+    pub(crate) end_of_stream: bool,
+}
+
+/// Whether unlocking also moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eject {
+    Stay,
+    Next,
 }
 
 impl Queue {
@@ -104,7 +189,7 @@ impl Queue {
             free: Vec::new(),
             order: VecDeque::new(),
             next_generation: 0,
-            outgoing: Vec::new(),
+            outgoing: Outgoing::default(),
             processing: false,
             progress: false,
             counters: Counters::default(),
@@ -115,25 +200,30 @@ impl Queue {
     /// Adds requests in order and leaves `batch` empty. Those with a caller can be cancelled from here on.
     pub(crate) fn add(&self, batch: &mut Vec<Irp>) -> Arrival {
         let mut state = self.state.lock();
-        let into_empty = state.leading == state.end();
+        let was_empty = state.leading == state.end();
         let mut refused = Vec::new();
         for irp in batch.drain(..) {
             if let Some(status) = state.closed {
                 refused.push((irp, status));
-                continue;
-            }
-            if self.data_sink && state.counters.ended {
-                refused.push((irp, ks_abi::STATUS_SUCCESS));
-                continue;
-            }
-            if let Err(irp) = self.take_in(&mut state, irp) {
-                refused.push((irp, STATUS_CANCELLED));
+            } else if self.data_sink && state.counters.ended {
+                // The stream has ended here; what comes after it waits for the next one.
+                refused.push((irp, STATUS_SUCCESS));
+            } else if irp.has_caller() || self.fifo || irp.stream().is_none_or(|stream| stream.len() != 1) {
+                if let Err(irp) = self.take_in(&mut state, irp) {
+                    refused.push((irp, STATUS_CANCELLED));
+                }
+            } else {
+                if self.data_sink {
+                    state.counters.pass(only_frame(&irp));
+                }
+                state.entries.push_back(Entry { held: Held::Own(irp), holds: 1, locks: 0, cancelled: STATUS_SUCCESS });
             }
         }
-        let into_empty = into_empty && state.leading != state.end();
+        let into_empty = was_empty && state.leading != state.end();
         Arrival { into_empty, refused }
     }
 
+    /// A request of a caller, or of several frames.
     fn take_in(&self, state: &mut State, irp: Irp) -> Result<(), Irp> {
         let key = state.free.pop().unwrap_or_else(|| {
             state.requests.push(None);
@@ -148,20 +238,20 @@ impl Queue {
             }
         }
         state.next_generation = generation.wrapping_add(1);
-        let frames = irp.stream().map_or(0, |stream| stream.len());
-        for index in 0..frames {
-            let Some(frame) = irp.stream().and_then(|stream| stream.frame(index)).cloned() else { continue };
+        let mut frames_left = 0;
+        for frame in irp.stream().into_iter().flat_map(|stream| stream.iter()) {
             if self.data_sink {
-                state.counters.pass(&frame);
+                state.counters.pass(frame);
             }
-            state.entries.push_back(Entry { key, frame, holds: 1, locks: 0 });
+            let held = Held::Shared { key, frame: frame.clone() };
+            state.entries.push_back(Entry { held, holds: 1, locks: 0, cancelled: STATUS_SUCCESS });
+            frames_left += 1;
         }
         if self.fifo {
             state.order.push_back(key);
         }
-        let queued = Queued { irp, generation, frames_left: frames as u32, cancelled: false };
-        state.requests[key as usize] = Some(queued);
-        if frames == 0 {
+        state.requests[key as usize] = Some(Queued { irp, generation, frames_left, cancelled: false });
+        if frames_left == 0 {
             self.finish(state, key);
         }
         Ok(())
@@ -169,8 +259,7 @@ impl Queue {
 
     /// Opens the queue for requests.
     pub(crate) fn open(&self) {
-        let mut state = self.state.lock();
-        state.closed = None;
+        self.state.lock().closed = None;
     }
 
     /// Closes the queue and lets go of every frame that is not locked; `status` is what callers get, now and later.
@@ -178,7 +267,11 @@ impl Queue {
     pub(crate) fn close(&self, status: NtStatus) -> Vec<CloneId> {
         let mut state = self.state.lock();
         state.closed = Some(status);
-        self.let_go(&mut state, |_| true, status)
+        for queued in state.requests.iter_mut().flatten() {
+            queued.cancelled = true;
+            queued.irp.set_status(status);
+        }
+        self.let_go(&mut state, status, |_| true)
     }
 
     /// A closed queue refuses with this status from now on.
@@ -189,34 +282,34 @@ impl Queue {
         }
     }
 
-    /// Drops the window's hold on the frames of the chosen requests, from the leading edge on.
-    fn let_go(&self, state: &mut State, chosen: impl Fn(&Queued) -> bool, status: NtStatus) -> Vec<CloneId> {
-        for queued in state.requests.iter_mut().flatten().filter(|queued| chosen(queued)) {
-            queued.cancelled = true;
-            queued.irp.set_status(status);
-        }
-        let leading_locked = state.leading_locked.then_some(state.leading);
+    /// Drops the window's hold on the chosen frames from the leading edge on; a locked one goes when it is unlocked.
+    fn let_go(&self, state: &mut State, status: NtStatus, chosen: impl Fn(&Held) -> bool) -> Vec<CloneId> {
         let mut orphans = Vec::new();
         for index in 0..state.entries.len() {
             let sequence = state.base + index as u64;
-            let entry = &state.entries[index];
-            let cancelled = state.requests[entry.key as usize].as_ref().is_some_and(|queued| queued.cancelled);
-            if entry.holds == 0 || !cancelled {
+            let entry = &mut state.entries[index];
+            if entry.holds == 0 || !chosen(&entry.held) {
                 continue;
             }
+            entry.cancelled = status;
             orphans.extend(state.clones.iter().filter(|c| c.sequence == sequence && !c.locked).map(|c| c.id));
-            if sequence >= state.leading && leading_locked != Some(sequence) && entry.locks == 0 {
-                if sequence > state.leading {
-                    // Ahead of the edge: only the window holds it; mark it so that the edge skips it.
-                    self.drop_hold(state, index);
-                } else {
-                    state.leading += 1;
-                    self.drop_hold(state, index);
-                }
-            }
+            self.settle(state, sequence);
         }
         state.skip_left();
         orphans
+    }
+
+    /// A cancelled frame that nobody has locked leaves the window.
+    fn settle(&self, state: &mut State, sequence: u64) {
+        let Some(index) = state.index(sequence) else { return };
+        let entry = &state.entries[index];
+        let windowed = sequence >= state.leading && !(state.leading_locked && sequence == state.leading);
+        if entry.cancelled != STATUS_SUCCESS && windowed && entry.locks == 0 && entry.holds > 0 {
+            if sequence == state.leading {
+                state.leading += 1;
+            }
+            self.drop_hold(state, index);
+        }
     }
 
     fn drop_hold(&self, state: &mut State, index: usize) {
@@ -225,20 +318,40 @@ impl Queue {
         if entry.holds > 0 {
             return;
         }
-        let key = entry.key;
-        if !self.data_sink {
-            let cancelled = state.requests[key as usize].as_ref().is_some_and(|queued| queued.cancelled);
-            if !cancelled {
-                state.counters.pass(&state.entries[index].frame);
+        let cancelled = entry.cancelled;
+        match std::mem::replace(&mut entry.held, Held::Left) {
+            Held::Own(irp) => {
+                if cancelled == STATUS_SUCCESS {
+                    self.leave(&mut state.counters, only_frame(&irp));
+                    state.outgoing.onward.push(irp);
+                } else {
+                    state.outgoing.parked.push(irp);
+                }
             }
-        } else if state.entries[index].frame.options_flags() & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
-            state.counters.end_of_stream_left = true;
+            Held::Shared { key, frame } => {
+                let queued = state.requests[key as usize].as_mut();
+                let (cancelled, done) = queued.map_or((true, false), |queued| {
+                    queued.frames_left -= 1;
+                    (queued.cancelled, queued.frames_left == 0)
+                });
+                if !cancelled {
+                    self.leave(&mut state.counters, &frame);
+                }
+                if done {
+                    self.finish(state, key);
+                }
+            }
+            Held::Out | Held::Left => {}
         }
-        if let Some(queued) = state.requests[key as usize].as_mut() {
-            queued.frames_left -= 1;
-            if queued.frames_left == 0 {
-                self.finish(state, key);
-            }
+    }
+
+    /// A frame leaves in good order.
+    #[inline]
+    fn leave(&self, counters: &mut Counters, frame: &StreamFrame) {
+        if !self.data_sink {
+            counters.pass(frame);
+        } else if frame.options_flags() & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
+            counters.end_of_stream_left = true;
         }
     }
 
@@ -259,149 +372,148 @@ impl Queue {
 
     /// Locks the leading edge onto its frame; `None` without a frame or when it is locked already.
     #[inline]
-    pub(crate) fn lock_leading(&self) -> Option<Arc<StreamFrame>> {
+    pub(crate) fn lock_leading(&self) -> Option<LockedFrame> {
         let mut state = self.state.lock();
         if state.leading_locked { None } else { state.lock_leading() }
     }
 
     /// Moves the locked leading edge to the next frame and locks it there; without a frame it stays unlocked.
-    pub(crate) fn advance_leading(&self) -> Moved {
+    #[inline]
+    pub(crate) fn advance_leading(&self, locked: LockedFrame) -> Moved {
         let mut state = self.state.lock();
-        self.pass_leading(&mut state);
+        self.pass_leading(&mut state, locked);
         let locked = state.lock_leading();
         Moved { locked, flush: state.must_flush() }
     }
 
     /// Unlocks the leading edge, where it is or one frame on. True when something is to go out.
-    pub(crate) fn unlock_leading(&self, eject: Eject) -> bool {
+    pub(crate) fn unlock_leading(&self, locked: LockedFrame, eject: Eject) -> bool {
         let mut state = self.state.lock();
-        match eject {
-            Eject::Stay => {
-                state.unlock_leading();
-                self.let_go_if_cancelled(&mut state);
-            }
-            Eject::Next => self.pass_leading(&mut state),
+        if eject == Eject::Next {
+            self.pass_leading(&mut state, locked);
+        } else if let Some(index) = state.leading_index() {
+            let entry = &mut state.entries[index];
+            entry.give_back(locked);
+            entry.locks -= 1;
+            state.leading_locked = false;
+            let leading = state.leading;
+            self.settle(&mut state, leading);
+            state.skip_left();
         }
         state.must_flush()
     }
 
-    fn pass_leading(&self, state: &mut State) {
-        state.unlock_leading();
-        if state.leading < state.end() {
-            let index = (state.leading - state.base) as usize;
-            state.leading += 1;
-            state.progress = true;
-            self.drop_hold(state, index);
-            state.skip_left();
-        }
-    }
-
-    /// A frame whose request was cancelled while it was locked goes now.
-    fn let_go_if_cancelled(&self, state: &mut State) {
-        let index = (state.leading - state.base) as usize;
-        let key = state.entries.get(index).map(|entry| entry.key);
-        let cancelled =
-            key.and_then(|key| state.requests[key as usize].as_ref()).is_some_and(|queued| queued.cancelled);
-        if cancelled {
-            self.pass_leading(state);
-        }
-    }
-
-    /// Moves the locked leading edge by bytes; see [`crate::Locked::advance_offsets`]. `None`: it stays on its frame.
-    pub(crate) fn advance_leading_offsets(&self, in_bytes: u32, out_bytes: u32, eject: Eject) -> Option<Moved> {
-        let mut state = self.state.lock();
-        let index = (state.leading - state.base) as usize;
-        let frame = state.entries.get(index)?.frame.clone();
-        let remaining = state.leading_block.advance(&frame, in_bytes, out_bytes, self.data_sink);
+    #[inline]
+    fn pass_leading(&self, state: &mut State, locked: LockedFrame) {
+        let Some(index) = state.leading_index() else { return };
+        state.leading_locked = false;
         state.progress = true;
-        if remaining > 0 && eject == Eject::Stay {
-            return None;
+        let entry = &mut state.entries[index];
+        entry.locks -= 1;
+        state.leading += 1;
+        if let LockedFrame::Own(irp) = locked {
+            if index == 0 && entry.holds == 1 && entry.cancelled == STATUS_SUCCESS {
+                // The common path: only the window holds the frame, and nothing before it is left.
+                self.leave(&mut state.counters, only_frame(&irp));
+                state.outgoing.onward.push(irp);
+                state.entries.pop_front();
+                state.base += 1;
+                if state.entries.front().is_some_and(|next| next.holds == 0) {
+                    state.skip_left();
+                }
+                return;
+            }
+            entry.held = Held::Own(irp);
         }
-        self.pass_leading(&mut state);
+        self.drop_hold(state, index);
+        state.skip_left();
+    }
+
+    /// Moves the locked leading edge by bytes; see [`crate::Locked::advance_offsets`]. Gives `locked` back when the edge
+    /// stays on its frame.
+    pub(crate) fn advance_leading_offsets(
+        &self,
+        locked: LockedFrame,
+        in_bytes: u32,
+        out_bytes: u32,
+    ) -> Result<Moved, LockedFrame> {
+        let mut state = self.state.lock();
+        let sequence = state.leading;
+        let block = &mut state.leading_block;
+        block.stand_on(locked.frame(), sequence);
+        let remaining = block.advance(locked.frame(), in_bytes, out_bytes, self.data_sink);
+        state.progress = true;
+        if remaining > 0 {
+            return Err(locked);
+        }
+        self.pass_leading(&mut state, locked);
         let locked = state.lock_leading();
-        Some(Moved { locked, flush: state.must_flush() })
+        Ok(Moved { locked, flush: state.must_flush() })
     }
 
     /// Bytes of the leading edge's frame that its offset has not passed.
-    pub(crate) fn leading_remaining(&self) -> u32 {
-        self.state.lock().leading_block.remaining(self.data_sink)
+    pub(crate) fn leading_remaining(&self, locked: &LockedFrame) -> u32 {
+        let mut state = self.state.lock();
+        let sequence = state.leading;
+        state.leading_block.stand_on(locked.frame(), sequence);
+        state.leading_block.remaining(self.data_sink)
     }
 
     /// A clone on the locked leading edge's frame, locked like it.
-    pub(crate) fn clone_leading(&self) -> Option<(CloneId, Arc<StreamFrame>)> {
+    pub(crate) fn clone_leading(&self, locked: &LockedFrame) -> Option<(CloneId, Arc<StreamFrame>)> {
         let mut state = self.state.lock();
-        let index = (state.leading - state.base) as usize;
+        let (index, sequence) = (state.leading_index()?, state.leading);
         if !state.leading_locked {
             return None;
         }
+        state.leading_block.stand_on(locked.frame(), sequence);
         let block = PointerBlock::copy_of(&state.leading_block).ok()?;
-        let entry = state.entries.get_mut(index)?;
+        let entry = &mut state.entries[index];
         entry.holds += 1;
         entry.locks += 1;
-        let frame = entry.frame.clone();
+        let frame = locked.shared();
         let id = CloneId(state.next_clone);
         state.next_clone += 1;
-        let sequence = state.leading;
-        state.clones.push(CloneState { id, sequence, locked: true, block });
+        state.clones.push(CloneState { id, sequence, locked: true, block, frame: frame.clone() });
         Some((id, frame))
     }
 
     /// Locks a clone; `None` when its frame was cancelled.
     pub(crate) fn lock_clone(&self, id: CloneId) -> Option<Arc<StreamFrame>> {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        let clone = state.clones.iter_mut().find(|clone| clone.id == id && !clone.locked)?;
-        let entry = state.entries.get_mut((clone.sequence - state.base) as usize)?;
-        let cancelled = state.requests[entry.key as usize].as_ref().is_none_or(|queued| queued.cancelled);
-        if cancelled {
+        let at = state.clones.iter().position(|clone| clone.id == id && !clone.locked)?;
+        let index = state.index(state.clones[at].sequence)?;
+        if state.entries[index].cancelled != STATUS_SUCCESS {
             return None;
         }
-        clone.locked = true;
-        entry.locks += 1;
-        Some(entry.frame.clone())
+        state.entries[index].locks += 1;
+        state.clones[at].locked = true;
+        Some(state.clones[at].frame.clone())
     }
 
-    /// Unlocks a clone.
+    /// Unlocks a clone. True when something is to go out.
     pub(crate) fn unlock_clone(&self, id: CloneId) -> bool {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        let Some(clone) = state.clones.iter_mut().find(|clone| clone.id == id && clone.locked) else { return false };
-        clone.locked = false;
-        let sequence = clone.sequence;
-        if let Some(entry) = state.entries.get_mut((sequence - state.base) as usize) {
-            entry.locks -= 1;
+        let Some(at) = state.clones.iter().position(|clone| clone.id == id && clone.locked) else { return false };
+        state.clones[at].locked = false;
+        let sequence = state.clones[at].sequence;
+        if let Some(index) = state.index(sequence) {
+            state.entries[index].locks -= 1;
         }
-        self.settle(state, sequence);
+        self.settle(&mut state, sequence);
+        state.skip_left();
         state.must_flush()
     }
 
-    /// A frame whose request was cancelled while a clone had it locked leaves the window when the lock goes.
-    fn settle(&self, state: &mut State, sequence: u64) {
-        let index = (sequence - state.base) as usize;
-        let Some(entry) = state.entries.get(index) else { return };
-        let cancelled = state.requests[entry.key as usize].as_ref().is_some_and(|queued| queued.cancelled);
-        let windowed = sequence >= state.leading && !(state.leading_locked && sequence == state.leading);
-        if cancelled && windowed && entry.locks == 0 && entry.holds > 0 {
-            if sequence == state.leading {
-                state.leading += 1;
-            }
-            self.drop_hold(state, index);
-            state.skip_left();
-        }
-    }
-
-    /// Deletes a clone, locked or not.
+    /// Deletes a clone, locked or not. True when something is to go out.
     pub(crate) fn delete_clone(&self, id: CloneId) -> bool {
         let mut state = self.state.lock();
         let Some(at) = state.clones.iter().position(|clone| clone.id == id) else { return false };
         let clone = state.clones.swap_remove(at);
-        let index = (clone.sequence - state.base) as usize;
-        if clone.locked
-            && let Some(entry) = state.entries.get_mut(index)
-        {
-            entry.locks -= 1;
-        }
-        if index < state.entries.len() {
+        if let Some(index) = state.index(clone.sequence) {
+            if clone.locked {
+                state.entries[index].locks -= 1;
+            }
             self.drop_hold(&mut state, index);
             self.settle(&mut state, clone.sequence);
             state.skip_left();
@@ -412,12 +524,8 @@ impl Queue {
     /// Adds to the used bytes of a clone's frame; see [`crate::ClonePointer::advance_offsets`]. Returns what remains.
     pub(crate) fn advance_clone_offsets(&self, id: CloneId, in_bytes: u32, out_bytes: u32) -> u32 {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        let Some(clone) = state.clones.iter_mut().find(|clone| clone.id == id && clone.locked) else { return 0 };
-        match state.entries.get((clone.sequence - state.base) as usize) {
-            Some(entry) => clone.block.advance(&entry.frame, in_bytes, out_bytes, self.data_sink),
-            None => 0,
-        }
+        let found = state.clones.iter_mut().find(|clone| clone.id == id && clone.locked);
+        found.map_or(0, |clone| clone.block.advance(&clone.frame, in_bytes, out_bytes, self.data_sink))
     }
 
     /// Clones that live.
@@ -425,11 +533,15 @@ impl Queue {
         self.state.lock().clones.len()
     }
 
-    /// Sets the status with which the request of the leading edge's frame will complete.
+    /// Sets the status with which the request of the locked leading edge's frame will complete. A circuit's request has
+    /// nobody to complete to.
     pub(crate) fn set_status_code(&self, status: NtStatus) {
         let state = self.state.lock();
-        let key = state.entries.get((state.leading - state.base) as usize).map(|entry| entry.key);
-        if let Some(queued) = key.and_then(|key| state.requests[key as usize].as_ref()) {
+        let Some(index) = state.leading_index() else { return };
+        if let Held::Shared { key, .. } = state.entries[index].held
+            && let Some(queued) = &state.requests[key as usize]
+            && !queued.cancelled
+        {
             queued.irp.set_status(status);
         }
     }
@@ -437,30 +549,30 @@ impl Queue {
     /// A process callback starts, if there is a frame for it. Until [`Queue::end_processing`] nothing goes out.
     pub(crate) fn begin_processing(&self) -> bool {
         let mut state = self.state.lock();
-        let ready = state.leading < state.end() && state.closed.is_none() && (self.data_sink || !state.counters.ended);
+        let ready = state.is_ready(self.data_sink);
         state.processing = ready;
         state.progress = false;
         ready
     }
 
-    /// The process callback has returned: what goes out, and whether there is more to process.
-    pub(crate) fn end_processing(&self, batch: &mut Vec<Irp>) -> More {
+    /// The process callback has returned: what goes out, and whether there is more to process. `outgoing` is empty and
+    /// gives its room to the queue.
+    pub(crate) fn end_processing(&self, outgoing: &mut Outgoing) -> More {
         let mut state = self.state.lock();
         state.processing = false;
-        let more = state.leading < state.end() && state.closed.is_none() && (self.data_sink || !state.counters.ended);
-        let ended = std::mem::take(&mut state.counters.end_of_stream_left);
-        std::mem::swap(&mut state.outgoing, batch);
-        More { frames: more && state.progress, end_of_stream: ended }
+        std::mem::swap(&mut state.outgoing, outgoing);
+        let frames = state.progress && state.is_ready(self.data_sink);
+        More { frames, end_of_stream: std::mem::take(&mut state.counters.end_of_stream_left) }
     }
 
     /// What goes out now, unless a process callback is running (its end takes it along).
-    pub(crate) fn take_outgoing(&self) -> (Vec<Irp>, More) {
+    pub(crate) fn take_outgoing(&self) -> (Outgoing, More) {
         let mut state = self.state.lock();
         if state.processing {
-            return (Vec::new(), More { frames: false, end_of_stream: false });
+            return (Outgoing::default(), More::default());
         }
-        let ended = std::mem::take(&mut state.counters.end_of_stream_left);
-        let more = More { frames: state.leading < state.end(), end_of_stream: ended };
+        let end_of_stream = std::mem::take(&mut state.counters.end_of_stream_left);
+        let more = More { frames: state.is_ready(self.data_sink), end_of_stream };
         (std::mem::take(&mut state.outgoing), more)
     }
 
@@ -471,56 +583,74 @@ impl Queue {
 
     /// Requests that are in the queue.
     pub(crate) fn request_count(&self) -> usize {
-        self.state.lock().requests.iter().flatten().count()
+        let state = self.state.lock();
+        let own = state.entries.iter().filter(|entry| matches!(entry.held, Held::Own(_) | Held::Out)).count();
+        own + state.requests.iter().flatten().count()
     }
 }
 
-/// What is left after processing.
-pub(crate) struct More {
-    /// Frames are left to process, and the last callback consumed something: without that it would be called for ever.
-    pub(crate) frames: bool,
-    /// The last frame of the stream has left this data sink.
-    pub(crate) end_of_stream: bool,
-}
-
-/// Whether unlocking also moves on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Eject {
-    Stay,
-    Next,
+impl Entry {
+    /// The locked leading edge gives its frame back.
+    fn give_back(&mut self, locked: LockedFrame) {
+        if let LockedFrame::Own(irp) = locked {
+            self.held = Held::Own(irp);
+        }
+    }
 }
 
 impl State {
+    #[inline]
     fn end(&self) -> u64 {
         self.base + self.entries.len() as u64
     }
 
     #[inline]
-    fn lock_leading(&mut self) -> Option<Arc<StreamFrame>> {
-        let entry = self.entries.get_mut((self.leading - self.base) as usize)?;
+    fn index(&self, sequence: u64) -> Option<usize> {
+        let index = sequence.checked_sub(self.base)? as usize;
+        (index < self.entries.len()).then_some(index)
+    }
+
+    #[inline]
+    fn leading_index(&self) -> Option<usize> {
+        self.index(self.leading)
+    }
+
+    fn is_ready(&self, data_sink: bool) -> bool {
+        self.leading < self.end() && self.closed.is_none() && (data_sink || !self.counters.ended)
+    }
+
+    #[inline]
+    fn lock_leading(&mut self) -> Option<LockedFrame> {
+        let index = self.leading_index()?;
+        let entry = &mut self.entries[index];
         entry.locks += 1;
         self.leading_locked = true;
-        self.leading_block.stand_on(&entry.frame, self.leading);
-        Some(entry.frame.clone())
+        Some(match std::mem::replace(&mut entry.held, Held::Out) {
+            Held::Own(irp) => LockedFrame::Own(irp),
+            Held::Shared { key, frame } => {
+                let shared = frame.clone();
+                entry.held = Held::Shared { key, frame };
+                LockedFrame::Shared(shared)
+            }
+            // The edge never stands on a frame that has left or is out: `skip_left` moved it on.
+            other @ (Held::Out | Held::Left) => {
+                entry.held = other;
+                entry.locks -= 1;
+                self.leading_locked = false;
+                return None;
+            }
+        })
     }
 
     fn must_flush(&self) -> bool {
         !self.processing && !self.outgoing.is_empty()
     }
 
-    fn unlock_leading(&mut self) {
-        if std::mem::take(&mut self.leading_locked)
-            && let Some(entry) = self.entries.get_mut((self.leading - self.base) as usize)
-        {
-            entry.locks -= 1;
-        }
-    }
-
     /// Moves the leading edge over frames that have left, and forgets those at the front.
     fn skip_left(&mut self) {
         while !self.leading_locked
-            && let Some(entry) = self.entries.get((self.leading - self.base) as usize)
-            && entry.holds == 0
+            && let Some(index) = self.leading_index()
+            && self.entries[index].holds == 0
         {
             self.leading += 1;
         }
@@ -535,8 +665,12 @@ impl State {
         self.free.push(key);
         if queued.irp.has_caller() {
             queued.irp.disarm();
+            self.outgoing.callers.push(queued.irp);
+        } else if queued.cancelled {
+            self.outgoing.parked.push(queued.irp);
+        } else {
+            self.outgoing.onward.push(queued.irp);
         }
-        self.outgoing.push(queued.irp);
     }
 }
 
@@ -544,12 +678,16 @@ impl CancelTarget for Queue {
     fn cancel(&self, key: u64) {
         let (index, generation) = (key as u32, (key >> 32) as u32);
         let orphans = {
-            let mut state: MutexGuard<'_, State> = self.state.lock();
-            let found = state.requests.get(index as usize).and_then(Option::as_ref);
-            if found.is_none_or(|queued| queued.generation != generation) {
-                return;
+            let mut state = self.state.lock();
+            match state.requests.get_mut(index as usize).and_then(Option::as_mut) {
+                Some(queued) if queued.generation == generation => {
+                    queued.cancelled = true;
+                    queued.irp.set_status(STATUS_CANCELLED);
+                }
+                _ => return,
             }
-            self.let_go(&mut state, |queued| queued.generation == generation, STATUS_CANCELLED)
+            let own = |held: &Held| matches!(held, Held::Shared { key, .. } if *key == index);
+            self.let_go(&mut state, STATUS_CANCELLED, own)
         };
         if let Some(pin) = self.pin.upgrade() {
             pin.orphaned(orphans);

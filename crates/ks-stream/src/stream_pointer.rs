@@ -5,7 +5,7 @@
 //! completing until it is dropped.
 
 use crate::pin::Pin;
-use crate::queue::{Eject, Moved};
+use crate::queue::{Eject, LockedFrame, Moved, Queue};
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::StreamFrame;
 use ks_io::sync::Arc;
@@ -92,39 +92,41 @@ impl PointerBlock {
 #[doc(alias = "KSSTREAM_POINTER")]
 pub struct Locked<'p> {
     pin: &'p Arc<Pin>,
+    queue: &'p Queue,
     /// `None` only while it is being given up.
-    frame: Option<Arc<StreamFrame>>,
+    held: Option<LockedFrame>,
 }
 
 impl<'p> Locked<'p> {
+    #[inline]
     pub(crate) fn lead(pin: &'p Arc<Pin>) -> Option<Locked<'p>> {
-        let frame = pin.queue()?.lock_leading()?;
-        Some(Locked { pin, frame: Some(frame) })
+        let queue = pin.queue()?;
+        let held = queue.lock_leading()?;
+        Some(Locked { pin, queue, held: Some(held) })
     }
 
-    fn moved(pin: &'p Arc<Pin>, moved: Moved) -> Option<Locked<'p>> {
+    #[inline]
+    fn moved(pin: &'p Arc<Pin>, queue: &'p Queue, moved: Moved) -> Option<Locked<'p>> {
         pin.send_outgoing_if(moved.flush);
-        let frame = moved.locked?;
-        Some(Locked { pin, frame: Some(frame) })
+        let held = moved.locked?;
+        Some(Locked { pin, queue, held: Some(held) })
     }
 
     /// Lets the frame go and locks the next one; `None` at the end of the queue.
     #[doc(alias = "KsStreamPointerAdvance")]
     #[inline]
-    pub fn advance(self) -> Option<Locked<'p>> {
-        let pin = self.pin;
-        self.forget();
-        Locked::moved(pin, pin.queue()?.advance_leading())
+    pub fn advance(mut self) -> Option<Locked<'p>> {
+        let (pin, queue) = (self.pin, self.queue);
+        let held = self.held.take()?;
+        Locked::moved(pin, queue, queue.advance_leading(held))
     }
 
     /// Lets the frame go and unlocks the edge.
     #[doc(alias = "KsStreamPointerUnlock")]
-    pub fn eject(self) {
-        let pin = self.pin;
-        self.forget();
-        if let Some(queue) = pin.queue() {
-            let flush = queue.unlock_leading(Eject::Next);
-            pin.send_outgoing_if(flush);
+    pub fn eject(mut self) {
+        if let Some(held) = self.held.take() {
+            let flush = self.queue.unlock_leading(held, Eject::Next);
+            self.pin.send_outgoing_if(flush);
         }
     }
 
@@ -132,42 +134,34 @@ impl<'p> Locked<'p> {
     /// rises by as much. When nothing remains of the frame the edge goes to the next one, at most one. `None`: there is
     /// no next frame, and the edge is unlocked.
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
-    pub fn advance_offsets(self, in_bytes: u32, out_bytes: u32) -> Option<Locked<'p>> {
-        let pin = self.pin;
-        let queue = pin.queue()?;
-        match queue.advance_leading_offsets(in_bytes, out_bytes, Eject::Stay) {
-            None => Some(self),
-            Some(moved) => {
-                self.forget();
-                Locked::moved(pin, moved)
+    pub fn advance_offsets(mut self, in_bytes: u32, out_bytes: u32) -> Option<Locked<'p>> {
+        let (pin, queue) = (self.pin, self.queue);
+        let held = self.held.take()?;
+        match queue.advance_leading_offsets(held, in_bytes, out_bytes) {
+            Ok(moved) => Locked::moved(pin, queue, moved),
+            Err(held) => {
+                self.held = Some(held);
+                Some(self)
             }
         }
     }
 
     /// Bytes of the frame that the offset has not passed, in the direction of the pin.
     pub fn remaining(&self) -> u32 {
-        self.pin.queue().map_or(0, |queue| queue.leading_remaining())
+        self.held.as_ref().map_or(0, |held| self.queue.leading_remaining(held))
     }
 
     /// A second pointer on the same frame, locked like this one.
     #[doc(alias = "KsStreamPointerClone")]
     pub fn clone_pointer(&self) -> Option<ClonePointer> {
-        let (id, frame) = self.pin.queue()?.clone_leading()?;
+        let (id, frame) = self.queue.clone_leading(self.held.as_ref()?)?;
         Some(ClonePointer { pin: self.pin.clone(), id, locked: Some(frame) })
     }
 
     /// The status with which the frame's request will complete.
     #[doc(alias = "KsStreamPointerSetStatusCode")]
     pub fn set_status_code(&self, status: NtStatus) {
-        if let Some(queue) = self.pin.queue() {
-            queue.set_status_code(status);
-        }
-    }
-
-    /// Ends this pointer without unlocking.
-    #[inline]
-    fn forget(mut self) {
-        self.frame = None;
+        self.queue.set_status_code(status);
     }
 }
 
@@ -176,16 +170,15 @@ impl Deref for Locked<'_> {
 
     #[inline]
     fn deref(&self) -> &StreamFrame {
-        self.frame.as_ref().expect("invariant: only giving the pointer up takes its frame")
+        self.held.as_ref().expect("invariant: only giving the pointer up takes its frame").frame()
     }
 }
 
 impl Drop for Locked<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if self.frame.take().is_some()
-            && let Some(queue) = self.pin.queue()
-        {
-            let flush = queue.unlock_leading(Eject::Stay);
+        if let Some(held) = self.held.take() {
+            let flush = self.queue.unlock_leading(held, Eject::Stay);
             self.pin.send_outgoing_if(flush);
         }
     }
