@@ -3,7 +3,7 @@
 use crate::{
     Guid, KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KSDATAFORMAT_TYPE_AUDIO,
     KSDATAFORMAT_TYPE_VIDEO, KsDataFormat, KsDataFormatVideoInfoHeader, KsDataFormatWaveFormatEx, KsDataRangeAudio,
-    KsDataRangeVideo,
+    KsDataRangeVideo, KsIdentifier,
 };
 use zerocopy::FromBytes;
 
@@ -16,6 +16,30 @@ pub fn guid(guid: Guid) -> String {
     match guid.name() {
         Some(name) => name.rsplit('_').next().unwrap_or(name).to_string(),
         None => guid.to_string(),
+    }
+}
+
+/// The name of an interface: `standard streaming`; the set and the number of one that is not known.
+#[must_use]
+pub fn interface(interface: KsIdentifier) -> String {
+    identifier(interface, "KSINTERFACESETID_", &["streaming", "looped streaming", "control"])
+}
+
+/// The name of a medium: `standard devio`; the set and the number of one that is not known.
+#[must_use]
+pub fn medium(medium: KsIdentifier) -> String {
+    identifier(medium, "KSMEDIUMSETID_", &["devio"])
+}
+
+fn identifier(identifier: KsIdentifier, prefix: &str, standard: &[&str]) -> String {
+    let id = identifier.id;
+    match identifier.set.name().map(|name| name.strip_prefix(prefix).unwrap_or(name)) {
+        Some("Standard") => match usize::try_from(id).ok().and_then(|id| standard.get(id)) {
+            Some(name) => format!("standard {name}"),
+            None => format!("standard {id}"),
+        },
+        Some(name) => format!("{} {id}", name.to_lowercase()),
+        None => format!("{} {id}", identifier.set),
     }
 }
 
@@ -84,4 +108,18 @@ fn rate(interval_100ns: i64) -> String {
     let rate = 10_000_000.0 / interval_100ns as f64;
     let rounded = (rate * 100.0).round() / 100.0;
     format!(" @{rounded}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_and_mediums_have_names() {
+        assert_eq!(interface(KsIdentifier::STANDARD_STREAMING), "standard streaming");
+        assert_eq!(medium(KsIdentifier::STANDARD_DEVIO), "standard devio");
+        assert_eq!(medium(KsIdentifier { id: 7, ..KsIdentifier::STANDARD_DEVIO }), "standard 7");
+        let unknown = KsIdentifier::new(Guid::from_u128(1), 7, 0);
+        assert_eq!(medium(unknown), "{00000000-0000-0000-0000-000000000001} 7");
+    }
 }

@@ -42,7 +42,7 @@ impl Client {
         }
     }
 
-    /// Opens a filter by its name: the reference string or friendly name of an interface, in any case.
+    /// Opens a filter by its name: the reference string, friendly name or symbolic link of an interface, in any case.
     pub fn open_by_name(&self, name: &str) -> Result<Filter, ClientError> {
         match self.find(name) {
             Some(interface) => self.open(&interface.symbolic_link),
@@ -54,10 +54,10 @@ impl Client {
         }
     }
 
-    /// The first interface with this reference string or friendly name.
+    /// The first interface with this reference string, friendly name or symbolic link.
     pub fn find(&self, name: &str) -> Option<InterfaceInfo> {
         let named = |one: &InterfaceInfo| {
-            one.reference.eq_ignore_ascii_case(name) || one.friendly_name.eq_ignore_ascii_case(name)
+            [&one.reference, &one.friendly_name, &one.symbolic_link].iter().any(|own| own.eq_ignore_ascii_case(name))
         };
         self.interfaces(None).into_iter().find(named)
     }

@@ -573,12 +573,11 @@ fn choose(filter: &Filter, wanted: &PinRef, data_flow: KsPinDataFlow, taken: &[u
 fn report(one: &Connected) -> ConnectionReport {
     let sink = one.sink.statistics().unwrap_or_default();
     let source = one.source.statistics().unwrap_or_default();
-    let identity = |id: ks_abi::KsIdentifier| format!("{} {}", describe::guid(id.set), id.id);
     ConnectionReport {
         from: one.source.name().to_string(),
         to: one.sink.name().to_string(),
-        interface: identity(one.interface),
-        medium: identity(one.medium),
+        interface: describe::interface(one.interface),
+        medium: describe::medium(one.medium),
         format: one.format.describe(),
         allocator: format!("{} x {}", source.allocator_frames, source.allocator_frame_bytes),
         frames: sink.frames,
