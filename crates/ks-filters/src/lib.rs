@@ -1,4 +1,23 @@
 //! Built-in minidrivers: cameras, microphones, file readers and writers, renderers.
+//!
+//! Each file is one filter, an ordinary minidriver over the traits of `ks-stream`; [`system`] starts an engine with all
+//! of them. What they do to media is in [`media`], which knows nothing of the engine.
 #![forbid(unsafe_code)]
 
+mod audio_format;
+mod file_writer;
+mod live;
 pub mod media;
+pub mod null_renderer;
+pub mod pass_through;
+mod settings;
+mod system;
+pub mod test_camera;
+pub mod test_microphone;
+mod video_format;
+pub mod wav_reader;
+pub mod wav_writer;
+pub mod y4m_reader;
+pub mod y4m_writer;
+
+pub use system::{System, descriptors, system};

@@ -86,6 +86,20 @@ impl<R: Read> Y4mReader<R> {
         self.end
     }
 
+    /// Looks ahead: is there nothing after the last frame read? A file that ends within a frame says no.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_at_end(&mut self) -> Result<bool> {
+        if self.end == FramesEnd::NotReached {
+            let ahead = self.input.fill_buf().map_err(|error| MediaError::io("read", &self.path, error))?;
+            if ahead.is_empty() {
+                self.end = FramesEnd::Complete;
+            }
+        }
+        Ok(self.end != FramesEnd::NotReached)
+    }
+
     /// Reads the next frame to the start of `frame`; returns its bytes, or 0 at the end of the file.
     ///
     /// At 0 the buffer may hold a part of a frame that is not whole.
@@ -375,8 +389,10 @@ mod tests {
         let mut frame = [0; 7];
         assert_eq!(reader.read_frame(&mut frame).unwrap(), 7);
         assert_eq!(&frame, b"abcUUVV");
+        assert!(!reader.is_at_end().unwrap());
         assert_eq!(reader.read_frame(&mut frame).unwrap(), 7);
         assert_eq!(&frame, b"defuuvv");
+        assert!(reader.is_at_end().unwrap());
         assert_eq!(reader.read_frame(&mut frame).unwrap(), 0);
         assert_eq!(reader.frames_end(), FramesEnd::Complete);
         assert_eq!(reader.frame_index(), 2);

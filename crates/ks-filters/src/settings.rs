@@ -1,0 +1,188 @@
+//! Settings of a filter: named values that a client reads and writes as text, by the property set
+//! USERKS_PROPSET_SETTINGS, until the filter has a pin.
+
+use std::sync::Arc;
+
+use ks_abi::{
+    NtStatus, STATUS_ACCESS_DENIED, STATUS_DATA_ERROR, STATUS_DISK_FULL, STATUS_FILE_IS_A_DIRECTORY,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_IO_DEVICE_ERROR, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_SHARING_VIOLATION, STATUS_SUCCESS, USERKS_PROPSET_SETTINGS, USERKS_SETTINGS_LIST,
+};
+use ks_io::sync::Mutex;
+use ks_io::{Aspect, Refusal};
+use ks_stream::{AutomationTable, Filter, PropertyCall, PropertyItem, PropertySet};
+
+use crate::media::MediaError;
+
+/// One setting of a filter whose values are a `V`.
+pub(crate) struct Setting<V> {
+    /// The key.
+    pub(crate) name: &'static str,
+    /// What it holds, for a person: `number`, `text`, or the choices with `|` between them.
+    pub(crate) kind: &'static str,
+    /// The value if it is not set, as text.
+    pub(crate) default: &'static str,
+    /// What it is for, in one line.
+    pub(crate) help: &'static str,
+    /// The value as text.
+    pub(crate) read: fn(&V) -> String,
+    /// Takes a value from text.
+    pub(crate) write: fn(&mut V, &str) -> Result<(), SettingError>,
+}
+
+/// Why a setting does not take a value.
+#[derive(Debug)]
+pub(crate) enum SettingError {
+    /// The text is not a value; what would be.
+    Expected(String),
+    /// The file that it names cannot be used.
+    File(MediaError),
+}
+
+/// The settings of one open filter.
+pub(crate) struct Settings<V: 'static> {
+    filter: &'static str,
+    table: &'static [Setting<V>],
+    values: Mutex<V>,
+}
+
+impl<V: Clone + Send + 'static> Settings<V> {
+    /// Settings of the filter with this name, all at their defaults.
+    pub(crate) fn new(filter: &'static str, table: &'static [Setting<V>], values: V) -> Arc<Self> {
+        Arc::new(Self { filter, table, values: Mutex::new(values) })
+    }
+
+    /// A copy of the values as they are now.
+    pub(crate) fn values(&self) -> V {
+        self.values.lock().clone()
+    }
+
+    /// The property set that reads and writes the settings.
+    pub(crate) fn automation(self: &Arc<Self>) -> AutomationTable<Filter> {
+        let settings = self.clone();
+        let mut items = vec![
+            PropertyItem::new(USERKS_SETTINGS_LIST)
+                .get(move |_: &Arc<Filter>, call: &mut PropertyCall<'_>| call.answer(settings.list().as_bytes())),
+        ];
+        for (id, setting) in (1..).zip(self.table) {
+            let (reader, writer) = (self.clone(), self.clone());
+            items.push(
+                PropertyItem::new(id)
+                    .get(move |_: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+                        let text = (setting.read)(&reader.values.lock());
+                        call.answer(text.as_bytes())
+                    })
+                    .set(move |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| writer.set(setting, filter, call)),
+            );
+        }
+        AutomationTable { properties: vec![PropertySet { set: USERKS_PROPSET_SETTINGS, items }] }
+    }
+
+    fn list(&self) -> String {
+        let line = |setting: &Setting<V>| [setting.name, setting.kind, setting.default, setting.help].join("\t") + "\n";
+        self.table.iter().map(line).collect()
+    }
+
+    fn set(&self, setting: &Setting<V>, filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtStatus {
+        // No pin can be made while its format is being set.
+        let _control = filter.control().hold();
+        let has_pins = (0..filter.descriptor().pin_count()).any(|pin| filter.pin_count(pin) > 0);
+        let (owner, name) = (self.filter, setting.name);
+        if has_pins {
+            let reason = format!("{owner}: {name} can be set only while the filter has no pin");
+            return call.refuse(Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::Setting, reason));
+        }
+        let Ok(text) = std::str::from_utf8(call.data()) else {
+            let reason = format!("{owner}: {name} is set to bytes that are no UTF-8");
+            return call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Setting, reason));
+        };
+        let text = text.trim_end_matches('\0');
+        // A setting may open a file: that is done to a copy, outside of the lock.
+        let mut values = self.values();
+        let refusal = match (setting.write)(&mut values, text) {
+            Ok(()) => {
+                *self.values.lock() = values;
+                return STATUS_SUCCESS;
+            }
+            Err(SettingError::Expected(expected)) => {
+                let reason = format!("{owner}: {name}={} is refused; give {expected}", shown(text));
+                Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Setting, reason)
+            }
+            Err(SettingError::File(error)) => file_refusal(owner, &error),
+        };
+        call.refuse(refusal)
+    }
+}
+
+/// A media error as the refusal of the filter `owner`.
+pub(crate) fn file_refusal(owner: &str, error: &MediaError) -> Refusal {
+    use std::io::ErrorKind;
+    let status = match (error.io_kind(), error) {
+        (Some(ErrorKind::NotFound), _) => STATUS_OBJECT_NAME_NOT_FOUND,
+        (Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem), _) => STATUS_ACCESS_DENIED,
+        (Some(ErrorKind::IsADirectory), _) => STATUS_FILE_IS_A_DIRECTORY,
+        (Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge), _) => STATUS_DISK_FULL,
+        (Some(_), _) => STATUS_IO_DEVICE_ERROR,
+        (None, MediaError::Busy { .. }) => STATUS_SHARING_VIOLATION,
+        (None, MediaError::Limit { .. }) => STATUS_DISK_FULL,
+        (None, _) => STATUS_DATA_ERROR,
+    };
+    Refusal::new(status, Aspect::File, format!("{owner}: {error}"))
+}
+
+/// The refusal of a filter whose `path` is not set.
+pub(crate) fn no_path(owner: &str) -> Refusal {
+    Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::Setting, format!("{owner}: path is not set; give path=FILE"))
+}
+
+/// A whole number within `range`.
+pub(crate) fn number(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, SettingError> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parsed = text.parse().ok().filter(|number| digits && range.contains(number));
+    parsed.ok_or_else(|| SettingError::Expected(format!("a whole number from {} to {}", range.start(), range.end())))
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(text: &str) -> Result<bool, SettingError> {
+    text.parse().map_err(|_| SettingError::Expected("true or false".into()))
+}
+
+/// One of the named choices, in any case.
+pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, SettingError> {
+    let found = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        SettingError::Expected(format!("one of {}", names.join(", ")))
+    })
+}
+
+/// A value as it stands in a message: printable and short.
+fn shown(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().count() > SHOWN {
+        shown += "...";
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_plain_and_in_range() {
+        assert!(matches!(number("640", 2..=16_384), Ok(640)));
+        for text in ["", "0", "1", "16385", "-1", "+5", "6 ", "0x10", "99999999999"] {
+            assert!(number(text, 2..=16_384).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refused_choice_lists_all() {
+        let choices = [("sine", 1), ("noise", 2)];
+        assert!(matches!(choice("SINE", &choices), Ok(1)));
+        let Err(SettingError::Expected(expected)) = choice("saw", &choices) else { panic!("refused") };
+        assert_eq!(expected, "one of sine, noise");
+    }
+}

@@ -1,0 +1,53 @@
+//! An engine with all built-in filters, each on a device of its own.
+
+use std::sync::Arc;
+
+use ks_abi::NtStatus;
+use ks_io::{DeviceObject, IoManager, Services, Session};
+use ks_stream::{Device, FilterDescriptor};
+
+/// An engine with the built-in filters, and what keeps it alive.
+#[derive(Debug)]
+pub struct System {
+    /// The engine.
+    pub io: Arc<IoManager>,
+    /// The devices, one a filter, of the same names.
+    pub devices: Vec<Arc<Device>>,
+}
+
+/// Starts an engine with all built-in filters on the given time, work and waiting.
+///
+/// # Errors
+/// The status with which the class driver refused a device: there is no memory.
+pub fn system(services: Services) -> Result<System, NtStatus> {
+    let io = IoManager::new(services);
+    let start = |descriptor: FilterDescriptor| Device::start(&io, descriptor.reference, vec![Arc::new(descriptor)]);
+    let devices = descriptors().into_iter().map(start).collect::<Result<_, _>>()?;
+    Ok(System { io, devices })
+}
+
+/// What all built-in filters say of themselves.
+pub fn descriptors() -> Vec<FilterDescriptor> {
+    vec![
+        crate::test_camera::descriptor(),
+        crate::test_microphone::descriptor(),
+        crate::wav_reader::descriptor(),
+        crate::wav_writer::descriptor(),
+        crate::y4m_reader::descriptor(),
+        crate::y4m_writer::descriptor(),
+        crate::null_renderer::descriptor(),
+        crate::pass_through::descriptor(),
+    ]
+}
+
+impl System {
+    /// A new client of the engine.
+    pub fn session(&self) -> Arc<Session> {
+        self.io.session()
+    }
+
+    /// The device with this name.
+    pub fn device(&self, name: &str) -> Option<&Arc<Device>> {
+        self.devices.iter().find(|device| device.name() == name)
+    }
+}
