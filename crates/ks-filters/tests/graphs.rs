@@ -146,7 +146,7 @@ fn wav_files_of_every_format_are_copied_bit_for_bit() {
         formats.push(AudioFormat::float(64, channels, 8000).unwrap().with_channel_mask(0x3F));
         for format in formats {
             let mut writer = WavWriter::create(&input, &format).unwrap();
-            let samples: Vec<u8> = (0..format.block_bytes() as u32 * 20_011).map(|i| (i * 7 >> 3) as u8).collect();
+            let samples: Vec<u8> = (0..format.block_bytes() as u32 * 20_011).map(|i| ((i * 7) >> 3) as u8).collect();
             writer.write(&samples).unwrap();
             writer.finish().unwrap();
             let world = World::new(11);

@@ -1,7 +1,5 @@
 //! The settings of the built-in filters, and what their pins accept and refuse.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod support;
 
 use ks_abi::{
