@@ -170,6 +170,10 @@ impl Tally {
         let Some(rest) = line.strip_prefix("test result: ") else {
             return;
         };
+        if !rest.contains("; 0 filtered out") {
+            // A test program that a test started for one of its own tests; that test is counted already.
+            return;
+        }
         let counts = rest.split_once(". ").map_or(rest, |(_, counts)| counts);
         for part in counts.split("; ") {
             let (count, what) = part.split_once(' ').unwrap_or((part, ""));
@@ -250,6 +254,7 @@ mod tests {
             "test third ... FAILED",
             "test result: FAILED. 2 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.00s",
             "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 0.00s",
         ] {
             tally.add(line);
         }
