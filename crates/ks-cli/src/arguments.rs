@@ -70,11 +70,11 @@ pub(crate) struct RunArguments {
     #[arg(required = true, value_name = "GRAPH")]
     pub(crate) graph: Vec<String>,
 
-    /// Stop when N frames have gone over the connection that carried the fewest
+    /// Stop when N frames have reached each filter that data ends in
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
 
-    /// Stop after S seconds
+    /// Stop after S seconds of the stream
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub(crate) seconds: Option<f64>,
 

@@ -1,15 +1,34 @@
 //! The library as the commands use it: the only file that knows its types.
 
+use ks_abi::{
+    Guid, KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_YUY2,
+    KSFILTER_NODE, KSINSTANCE_INDETERMINATE, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin,
+    KsDataFormatVideoInfoHeader, KsPinCommunication, KsPinDataFlow, KsProperty, KsTopologyConnection, KspPin,
+};
+use ks_client::graph::capture::capture_one;
+use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::{Element, Graph};
+use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
+use ks_client::{Client, ClientError, Filter, PinFactory};
+use ks_io::Aspect;
+use zerocopy::IntoBytes as _;
 
-use crate::document::{FilterEntry, InspectDocument, RunDocument};
+use crate::document::{
+    Connection, FilterEntry, InspectDocument, Instances, Latency, Pin, RunDocument, Setting, Status, Topology,
+    TopologyConnection,
+};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::picture::Picture;
+use crate::picture::{Layout, Picture};
 use crate::progress::Progress;
+use crate::{describe, suggest};
 
 /// The engine in this process, with all built-in filters.
-pub(crate) struct Engine {}
+pub(crate) struct Engine {
+    client: Client,
+    /// Keeps the drivers loaded.
+    _system: ks_filters::System,
+}
 
 /// When a run ends at the latest.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,44 +40,288 @@ pub(crate) struct Limits {
 impl Engine {
     /// Starts the engine.
     pub(crate) fn boot() -> Result<Self, Failure> {
-        Ok(Self {})
+        let system = ks_filters::system(ks_io::Services::real())
+            .map_err(|error| Failure::job("start the engine", error.to_string()))?;
+        Ok(Self { client: Client::new(system.session()), _system: system })
     }
 
     /// All filters, in the order of their names.
-    pub(crate) fn filters(&self) -> Result<Vec<FilterEntry>, Failure> {
-        Err(not_yet("list the filters"))
+    pub(crate) fn filters(&self) -> Vec<FilterEntry> {
+        let mut filters: Vec<FilterEntry> = Vec::new();
+        for interface in self.client.interfaces(None) {
+            let category = describe::guid(interface.category);
+            match filters.iter_mut().find(|filter| filter.name == interface.reference) {
+                Some(filter) => filter.categories.push(category),
+                None => filters.push(FilterEntry {
+                    name: interface.reference,
+                    friendly_name: interface.friendly_name,
+                    categories: vec![category],
+                    symbolic_link: interface.symbolic_link,
+                }),
+            }
+        }
+        filters.sort_by(|a, b| a.name.cmp(&b.name));
+        filters.iter_mut().for_each(|filter| filter.categories.sort());
+        filters
     }
 
     /// All that can be said of a filter.
     pub(crate) fn inspect(&self, name: &str) -> Result<InspectDocument, Failure> {
-        Err(not_yet(&format!("inspect `{name}`")))
+        let filter = self.open(name)?;
+        let entry = self.filters().into_iter().find(|entry| entry.name == filter.name());
+        let failed = |error: ClientError| request_failure(&error);
+        let topology = filter.topology().map_err(failed)?;
+        let settings = filter.settings().map_err(failed)?.into_iter().map(|setting| Setting {
+            name: setting.name,
+            kind: setting.kind,
+            default: setting.default,
+            value: setting.value,
+            help: setting.help,
+        });
+        Ok(InspectDocument {
+            name: filter.name().to_owned(),
+            friendly_name: entry.as_ref().map(|entry| entry.friendly_name.clone()).unwrap_or_default(),
+            symbolic_link: entry.as_ref().map(|entry| entry.symbolic_link.clone()).unwrap_or_default(),
+            categories: entry.map(|entry| entry.categories).unwrap_or_default(),
+            pins: filter.pins().map_err(failed)?.iter().map(pin).collect(),
+            topology: Topology {
+                categories: topology.categories.iter().copied().map(describe::guid).collect(),
+                nodes: topology.nodes.iter().copied().map(describe::guid).collect(),
+                connections: topology.connections.iter().map(topology_connection).collect(),
+            },
+            settings: settings.collect(),
+        })
     }
 
-    /// Whether an element offers data to whoever takes it, and takes none.
-    pub(crate) fn is_source(&self, _element: &Element, _text: &str) -> Result<bool, Failure> {
-        Ok(false)
+    /// Whether an element offers data to whoever takes it, and takes none. One that cannot be opened is none.
+    pub(crate) fn is_source(&self, element: &Element) -> bool {
+        let Ok(filter) = self.client.open_by_name(&element.name) else { return false };
+        let Ok(count) = filter.pin_count() else { return false };
+        let flow = |pin_id| {
+            let property = KsProperty::new(KSPROPSETID_Pin, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET);
+            let request = KspPin { property, pin_id, flags: 0 };
+            filter.object().property_at(request.as_bytes(), KSPROPSETID_Pin, KSPROPERTY_PIN_DATAFLOW).ok()
+        };
+        count > 0 && (0..count).all(|pin_id| flow(pin_id) == Some(KsPinDataFlow::OUT))
     }
 
     /// Builds a graph, streams through it and takes it apart. What went over the connections up to a failure is in the
     /// document that comes with it.
     pub(crate) fn run(
         &self,
-        _graph: &Graph,
-        _text: &str,
-        _limits: Limits,
-        _interrupt: &Interrupt,
-        _progress: &mut dyn FnMut(Progress),
+        graph: &Graph,
+        text: &str,
+        limits: Limits,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(Progress),
     ) -> (RunDocument, Option<Failure>) {
-        let failure = not_yet("run the graph");
-        (RunDocument::failed(&failure), Some(failure))
+        let options = Options { frames: limits.frames, seconds: limits.seconds };
+        let runner = match GraphRunner::build(&self.client, graph, options) {
+            Ok(runner) => runner,
+            Err(error) => {
+                let failure = graph_failure(&error, text);
+                return (RunDocument::failed(&failure), Some(failure));
+            }
+        };
+        let stop = runner.stop_handle();
+        interrupt.on_signal(move || stop.stop());
+        let report = runner.run(&mut |now| {
+            progress(Progress {
+                frames: now.frames,
+                drops: now.drops,
+                elapsed_ns: now.elapsed.as_nanos().max(0).cast_unsigned(),
+            });
+        });
+        let failure = report.error.as_ref().map(|error| graph_failure(error, text));
+        let document = RunDocument {
+            status: match report.status {
+                RunStatus::Completed => Status::Completed,
+                RunStatus::Stopped => Status::Interrupted,
+                RunStatus::Failed => Status::Failed,
+            },
+            connections: report.connections.into_iter().map(connection).collect(),
+            elapsed_ns: report.elapsed_ns,
+            error: failure.as_ref().map(Into::into),
+        };
+        (document, failure)
     }
 
     /// One frame of a video source.
-    pub(crate) fn capture(&self, element: &Element, _text: &str) -> Result<Picture, Failure> {
-        Err(not_yet(&format!("take a picture of `{}`", element.name)))
+    pub(crate) fn capture(&self, element: &Element, text: &str) -> Result<Picture, Failure> {
+        let filter = self.open(&element.name)?;
+        for setting in &element.settings {
+            filter.set_setting(&setting.key, &setting.value).map_err(|error| {
+                let known =
+                    filter.settings().map_or_else(|_| Vec::new(), |all| all.into_iter().map(|s| s.name).collect());
+                let error = GraphError::Setting {
+                    filter: filter.name().to_owned(),
+                    key: setting.key.clone(),
+                    value: setting.value.clone(),
+                    at: setting.at,
+                    known,
+                    error,
+                };
+                graph_failure(&error, text)
+            })?;
+        }
+        let doing = format!("take a picture of `{}`", element.name);
+        let captured = capture_one(&filter).map_err(|error| match error {
+            GraphError::Request(error) => Failure { doing: doing.clone(), ..request_failure(&error) },
+            error => graph_failure(&error, text),
+        })?;
+        let layout = layout(captured.format.head().sub_format);
+        let Some((video, layout)) = captured.format.read::<KsDataFormatVideoInfoHeader>().zip(layout) else {
+            let why = format!("it gives {}, and pictures are made of I420, NV12 and YUY2", captured.format.describe());
+            return Err(Failure::job(doing, why));
+        };
+        let bitmap = video.video_info.bitmap;
+        Ok(Picture {
+            width: bitmap.width.unsigned_abs(),
+            height: bitmap.height.unsigned_abs(),
+            layout,
+            bytes: captured.bytes,
+        })
+    }
+
+    fn open(&self, name: &str) -> Result<Filter, Failure> {
+        if self.client.find(name).is_none() {
+            let known: Vec<String> = self.filters().into_iter().map(|filter| filter.name).collect();
+            return Err(unknown_filter(name, &known));
+        }
+        self.client.open_by_name(name).map_err(|error| request_failure(&error))
     }
 }
 
-fn not_yet(doing: &str) -> Failure {
-    Failure::job(doing, "not implemented yet")
+fn pin(pin: &PinFactory) -> Pin {
+    Pin {
+        id: pin.id,
+        name: pin.name.clone(),
+        category: pin.category.map(describe::guid),
+        data_flow: match pin.data_flow {
+            KsPinDataFlow::IN => "in".into(),
+            KsPinDataFlow::OUT => "out".into(),
+            KsPinDataFlow(other) => other.to_string(),
+        },
+        communication: match pin.communication {
+            KsPinCommunication::NONE => "none".into(),
+            KsPinCommunication::SINK => "sink".into(),
+            KsPinCommunication::SOURCE => "source".into(),
+            KsPinCommunication::BOTH => "both".into(),
+            KsPinCommunication::BRIDGE => "bridge".into(),
+            KsPinCommunication(other) => other.to_string(),
+        },
+        interfaces: pin.interfaces.iter().copied().map(ks_abi::describe::interface).collect(),
+        mediums: pin.mediums.iter().copied().map(ks_abi::describe::medium).collect(),
+        formats: pin.data_ranges.iter().map(|range| range.describe_range()).collect(),
+        instances: Instances {
+            current: pin.instances.current_count,
+            possible: Some(pin.instances.possible_count).filter(|count| *count != KSINSTANCE_INDETERMINATE),
+        },
+    }
+}
+
+fn topology_connection(connection: &KsTopologyConnection) -> TopologyConnection {
+    let node = |node: u32| Some(node).filter(|node| *node != KSFILTER_NODE);
+    TopologyConnection {
+        from_node: node(connection.from_node),
+        from_pin: connection.from_node_pin,
+        to_node: node(connection.to_node),
+        to_pin: connection.to_node_pin,
+    }
+}
+
+fn connection(report: ConnectionReport) -> Connection {
+    let latency = |ns: u64| Some(ns).filter(|_| report.frames > 0);
+    Connection {
+        latency_ns: Latency { p50: latency(report.latency_p50_ns), p99: latency(report.latency_p99_ns) },
+        from: report.from,
+        to: report.to,
+        interface: report.interface,
+        medium: report.medium,
+        format: report.format,
+        allocator: report.allocator,
+        frames: report.frames,
+        bytes: report.bytes,
+        copies: report.copies,
+        dropped: report.dropped,
+    }
+}
+
+fn layout(sub_format: Guid) -> Option<Layout> {
+    match sub_format {
+        KSDATAFORMAT_SUBTYPE_I420 | KSDATAFORMAT_SUBTYPE_IYUV => Some(Layout::I420),
+        KSDATAFORMAT_SUBTYPE_NV12 => Some(Layout::Nv12),
+        KSDATAFORMAT_SUBTYPE_YUY2 => Some(Layout::Yuy2),
+        _ => None,
+    }
+}
+
+fn graph_failure(error: &GraphError, text: &str) -> Failure {
+    let failure = |doing: String, why: String| match error.is_usage() {
+        true => Failure::usage(doing, why),
+        false => Failure::job(doing, why),
+    };
+    match error {
+        GraphError::UnknownFilter { name, at, known } => unknown_filter(name, known).at(place(text, *at)),
+        GraphError::DriverFile { name, at } => {
+            let why = "drivers are not loaded from files yet";
+            failure(format!("load the driver file `{name}`"), why.into())
+                .at(place(text, *at))
+                .with_hint("`ks list` shows the filters that are built in")
+        }
+        GraphError::Setting { filter, key, value, at, known, error } => {
+            let hint = match known.contains(key) {
+                true => None,
+                false => suggest::did_you_mean(key, known.iter().map(String::as_str)),
+            };
+            let failure = failure(format!("set `{key}={value}` of {filter}"), error.reason()).at(place(text, *at));
+            match hint {
+                Some(hint) => failure.with_hint(hint),
+                None if error.status == ks_abi::STATUS_INVALID_PARAMETER => {
+                    failure.with_hint(format!("`ks inspect {filter}` lists its settings and what they take"))
+                }
+                None => failure,
+            }
+        }
+        GraphError::Pin { filter, at, reason } => failure(format!("find the pin of {filter}"), reason.clone())
+            .at(place(text, *at))
+            .with_hint(format!("`ks inspect {filter}` shows its pins")),
+        GraphError::Connect { from, to, error } => Failure {
+            doing: format!("connect {from} to {to}"),
+            hint: match error.aspect() {
+                Some(Aspect::File | Aspect::Device) => None,
+                Some(Aspect::Setting) => Some("`ks inspect` lists the settings of a filter".into()),
+                _ => Some("`ks inspect` shows what the pins of a filter offer and take".into()),
+            },
+            ..request_failure(error)
+        },
+        GraphError::Unconnected { filter, at } => {
+            failure("build the graph".into(), format!("{filter} is connected to nothing"))
+                .at(place(text, *at))
+                .with_hint("link it to another filter with `!`")
+        }
+        GraphError::Stream { pin, reason, .. } => failure(format!("stream through {pin}"), reason.clone()),
+        GraphError::Request(error) => request_failure(error),
+    }
+}
+
+fn unknown_filter(name: &str, known: &[String]) -> Failure {
+    let hint = suggest::did_you_mean(name, known.iter().map(String::as_str));
+    Failure::usage(format!("open the filter `{name}`"), "there is none of this name")
+        .with_hint(hint.map_or("`ks list` shows the filters there are".into(), |hint| hint + " `ks list` shows all"))
+}
+
+/// A setting that is missing or does not fit is the fault of the request; the rest is that of the work.
+fn request_failure(error: &ClientError) -> Failure {
+    let doing = format!("{} of {}", error.doing, error.object);
+    match error.aspect() {
+        Some(Aspect::Setting) => Failure::usage(doing, error.reason()),
+        _ => Failure::job(doing, error.reason()),
+    }
+}
+
+/// The word of the text that starts at this byte.
+fn place(text: &str, at: usize) -> Excerpt {
+    let word = text.get(at..).and_then(|rest| rest.split_whitespace().next()).unwrap_or("");
+    Excerpt::new(text, at..at.saturating_add(word.len()))
 }

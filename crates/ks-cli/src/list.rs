@@ -9,7 +9,7 @@ use crate::output;
 use crate::table::{Align, Table};
 
 pub(crate) fn perform(arguments: &ListArguments) -> Result<Exit, Failure> {
-    let filters = Engine::boot()?.filters()?;
+    let filters = Engine::boot()?.filters();
     if arguments.json {
         output::print_json(&ListDocument { filters })?;
     } else {

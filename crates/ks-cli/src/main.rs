@@ -1,6 +1,5 @@
 //! The `ks` command: list, inspect and run Kernel Streaming filters.
 #![forbid(unsafe_code)]
-#![expect(dead_code, reason = "the engine is a stub")]
 
 mod arguments;
 mod describe;

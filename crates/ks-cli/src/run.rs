@@ -40,7 +40,7 @@ fn stream(arguments: &RunArguments) -> Result<(RunDocument, Option<Failure>, Exi
     let engine = Engine::boot()?;
     if let [element] = graph.elements.as_slice()
         && element.name != SINK
-        && engine.is_source(element, &text)?
+        && engine.is_source(element)
     {
         graph.append(0, SINK);
         output::complain(&format!("note: the graph ends in a source; running {graph}"));
