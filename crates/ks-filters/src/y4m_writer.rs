@@ -22,7 +22,8 @@ pub const NAME: &str = "y4m-writer";
 
 /// What the filter says of itself.
 pub fn descriptor() -> FilterDescriptor {
-    let ranges = [PixelLayout::Nv12, PixelLayout::I420, PixelLayout::Yuy2].map(video_format::whole_range);
+    // I420 first: it is written as it is, the others are taken apart.
+    let ranges = [PixelLayout::I420, PixelLayout::Nv12, PixelLayout::Yuy2].map(video_format::whole_range);
     let mut pin = PinDescriptor::new(KsPinDataFlow::IN, ranges.to_vec());
     pin.name = Some("Frames");
     pin.flags = PinFlags::GENERATE_EOS_EVENTS;
