@@ -333,3 +333,26 @@ impl World {
         (info.picture_number, info.drop_count, counter)
     }
 }
+
+#[test]
+fn no_order_of_threads_loses_or_doubles_a_frame() {
+    let scratch = Scratch::new("orders");
+    let path = scratch.path("camera.y4m");
+    let pattern = Pattern::new(&VideoFormat::new(PixelLayout::I420, 64, 48).unwrap()).unwrap();
+    for seed in 0..100 {
+        let world = World::new(seed);
+        let live = if seed % 2 == 0 { "true" } else { "false" };
+        let camera = world.open("test-camera", &[("width", "64"), ("height", "48"), ("live", live)]);
+        let pass = world.open("pass-through", &[]);
+        let writer = world.open("y4m-writer", &[("path", &path)]);
+        let (source, pass_in) = world.connect((camera, 0), (pass, 0)).unwrap();
+        let (pass_out, sink) = world.connect((pass, 1), (writer, 0)).unwrap();
+        world.limit(source, 40);
+        let pins = [sink, pass_out, pass_in, source];
+        world.run(&pins);
+        world.wait_until("the end of the stream", || world.statistics(sink).ended == 1);
+        world.stop(&pins);
+        assert_eq!(counters(&path, &pattern), (0..40).collect::<Vec<_>>(), "seed {seed}");
+        world.close(&[pass_out, source, pass_in, sink, camera, pass, writer]);
+    }
+}
