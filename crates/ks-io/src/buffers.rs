@@ -88,6 +88,7 @@ impl Output {
         if bytes.len() > self.limit {
             return self.too_small(bytes.len());
         }
+        self.answer.clear();
         if self.answer.try_reserve(bytes.len()).is_err() {
             return ks_abi::STATUS_INSUFFICIENT_RESOURCES;
         }

@@ -181,12 +181,13 @@ pub(crate) fn deliver(mut body: Box<Body>, output: &mut [u8]) -> Outcome {
         let headers = stream.headers();
         let count = headers.len().min(output.len());
         output[..count].copy_from_slice(&headers[..count]);
-    } else {
+    } else if !body.status().is_error() {
         let answer = body.output.answered();
         let count = answer.len().min(output.len());
         output[..count].copy_from_slice(&answer[..count]);
     }
-    let outcome = Outcome { status: body.status(), information: body.information(), refusal: body.refusal.take() };
+    let information = if body.status().is_error() { 0 } else { body.information() };
+    let outcome = Outcome { status: body.status(), information, refusal: body.refusal.take() };
     body.recycle();
     outcome
 }

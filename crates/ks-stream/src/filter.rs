@@ -208,7 +208,7 @@ impl Dispatch for Filter {
 
 /// Is `name` the class string of this object class, with or without a trailing backslash?
 pub(crate) fn is_class(name: &str, class: ks_abi::Guid) -> bool {
-    name.trim_end_matches('\\').eq_ignore_ascii_case(&class.to_string())
+    name.strip_suffix('\\').unwrap_or(name).eq_ignore_ascii_case(&class.to_string())
 }
 
 /// The refusal of a class string; classes that exist but are not built yet say so.

@@ -128,27 +128,45 @@ fn checked_attribute_list(list: &[u8]) -> Result<usize, NtStatus> {
     Ok(size)
 }
 
-/// Does a format (or a range) fall into `range`? `Err` names the first field that does not.
+/// Does a format fall into `range`? `Err` names the first field that does not.
 ///
 /// Accepted when the range's major format is a wildcard; or the majors are equal and its subformat is a wildcard; or
-/// major, sub and specifier are all equal. A wildcard on the other side matches too when both are ranges.
+/// major, sub and specifier are all equal, where a wildcard specifier of the range is equal to any. Wildcards are for
+/// ranges: one in the format matches nothing but a wildcard.
 ///
-/// Source: nf-ks-ksvalidateconnectrequest, nf-ks-kspindataintersection.
-pub fn falls_into(offered: &KsDataRange, range: &KsDataRange) -> Result<(), Aspect> {
-    let fits = |one: Guid, other: Guid| one == other || one.is_null() || other.is_null();
-    if range.major_format.is_null() || offered.major_format.is_null() {
+/// Source: nf-ks-ksvalidateconnectrequest.
+pub fn falls_into(format: &KsDataFormat, range: &KsDataRange) -> Result<(), Aspect> {
+    if range.major_format.is_null() {
         return Ok(());
     }
-    if offered.major_format != range.major_format {
+    if format.major_format != range.major_format {
         return Err(Aspect::MajorFormat);
     }
-    if range.sub_format.is_null() || offered.sub_format.is_null() {
+    if range.sub_format.is_null() {
         return Ok(());
     }
-    if offered.sub_format != range.sub_format {
+    if format.sub_format != range.sub_format {
         return Err(Aspect::SubFormat);
     }
-    if !fits(offered.specifier, range.specifier) {
+    if format.specifier != range.specifier && !range.specifier.is_null() {
+        return Err(Aspect::Specifier);
+    }
+    Ok(())
+}
+
+/// Do two ranges meet? `Err` names the first field in which they do not: each of the three must be equal, or a wildcard
+/// on either side.
+///
+/// Source: nf-ks-kspindataintersection.
+pub fn ranges_meet(one: &KsDataRange, other: &KsDataRange) -> Result<(), Aspect> {
+    let meet = |one: Guid, other: Guid| one == other || one.is_null() || other.is_null();
+    if !meet(one.major_format, other.major_format) {
+        return Err(Aspect::MajorFormat);
+    }
+    if !meet(one.sub_format, other.sub_format) {
+        return Err(Aspect::SubFormat);
+    }
+    if !meet(one.specifier, other.specifier) {
         return Err(Aspect::Specifier);
     }
     Ok(())

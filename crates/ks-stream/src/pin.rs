@@ -531,6 +531,9 @@ impl Dispatch for Pin {
         me.disconnect_as_source();
         me.notify_source();
         self.events.free();
+        // Let go outside of the lock; a pin that follows its own clock would keep itself open.
+        let master_clock = self.master_clock.lock().take();
+        drop(master_clock);
     }
 
     fn close(&self) {

@@ -194,7 +194,10 @@ fn basic_support<T>(item: &PropertyItem<T>, output: &mut Output, which: Members)
     if item.set.is_some() {
         access_flags |= KSPROPERTY_TYPE_SET;
     }
-    access_flags |= KSPROPERTY_TYPE_BASICSUPPORT;
+    // The bit says that there is more to be learned than these flags.
+    if item.values.is_some() {
+        access_flags |= KSPROPERTY_TYPE_BASICSUPPORT;
+    }
     let mut lists = Vec::new();
     let mut count = 0u32;
     for members in item.values.iter().flat_map(|values| &values.members) {

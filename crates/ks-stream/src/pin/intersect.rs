@@ -5,7 +5,7 @@
 use crate::describe;
 use crate::descriptor::PinId;
 use crate::filter::Filter;
-use crate::format::{DataFormat, DataRange, attributes_agree, falls_into};
+use crate::format::{DataFormat, DataRange, attributes_agree, ranges_meet};
 use ks_abi::{
     KSDATAFORMAT_SPECIFIER_NONE, KsDataFormat, KsMultipleItem, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
     STATUS_NO_MATCH,
@@ -54,7 +54,7 @@ pub(crate) fn intersect(filter: &Arc<Filter>, pin: PinId, ranges: &[DataRange]) 
     let mut last = None;
     for range in ranges {
         for matching in &offered {
-            match falls_into(range.head(), matching.head()).and_then(|()| attributes_agree(range, matching)) {
+            match ranges_meet(range.head(), matching.head()).and_then(|()| attributes_agree(range, matching)) {
                 Err(aspect) => {
                     if aspect != Aspect::MajorFormat {
                         nearest = aspect;

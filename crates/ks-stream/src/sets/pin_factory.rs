@@ -129,8 +129,10 @@ fn propose_data_format(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtS
         Err(status) => return status,
     };
     let Some(instance) = filter.instance() else { return STATUS_NO_MATCH };
+    let _control = filter.control().hold();
     for range in filter.data_ranges(id) {
         if crate::format::falls_into(format.head(), range.head()).is_ok()
+            && crate::format::attributes_agree(&format, &range).is_ok()
             && instance.accept_format(id, &format, &range).is_ok()
         {
             return STATUS_SUCCESS;

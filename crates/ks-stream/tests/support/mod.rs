@@ -1,6 +1,8 @@
 //! A small counting source, an in-place filter and a collecting sink, and an engine with them.
 #![allow(missing_docs, unreachable_pub, dead_code, reason = "each test file uses its own part")]
 
+pub mod specimen;
+
 use ks_abi::{
     Guid, KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_TYPE_VIDEO,
     KSSTREAM_HEADER_OPTIONSF_DURATIONVALID, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID,
