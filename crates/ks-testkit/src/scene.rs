@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ks_abi::{
-    IoControlCode, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET,
-    KSPROPSETID_Connection, KSPROPSETID_Pin, KSSTRING_PIN, KsIdentifier, KsPinConnect, KsPinInterface, KsPinMedium,
-    KsPriority, KsState, NtStatus,
+    IoControlCode, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET,
+    KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KSPROPSETID_Pin, KSSTRING_PIN, KsIdentifier, KsPinConnect,
+    KsPinInterface, KsPinMedium, KsPriority, KsState, NtStatus,
 };
 use ks_io::{AccessMask, Handle, IoManager, Services, Session, Ticks, Transport, dropped_irps};
 use ks_mem::Frame;
-use ks_stream::Device;
+use ks_stream::{Device, FilterDescriptor};
 use zerocopy::IntoBytes;
 
 use crate::probe;
@@ -17,15 +17,23 @@ use crate::probe;
 /// One engine, one client, one filter, and two of its pins.
 pub struct Scene {
     session: Arc<Session>,
-    device: Arc<Device>,
+    devices: Vec<Arc<Device>>,
     memory: Frame,
     filter: Handle,
+    other: Handle,
     source_pin: Handle,
     sink_pin: Handle,
     dropped_before: u64,
 }
 
 const MEMORY_BYTES: usize = 4096;
+const ALL_ACCESS: AccessMask = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
+
+fn open(session: &Session, reference: &str) -> Handle {
+    let interface = session.interfaces(None).into_iter().find(|interface| interface.reference == reference);
+    let interface = interface.expect("a started filter has an interface");
+    session.open(&interface.symbolic_link, ALL_ACCESS).expect("a filter opens")
+}
 
 impl Scene {
     /// A pin to read from and a pin to write to, both in RUN.
@@ -51,13 +59,24 @@ impl Scene {
         let io = IoManager::new(Services::virtual_time(1));
         let device = probe::start(&io).expect("the probe device starts");
         let session = io.session();
-        let all = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
-        let interface = session.interfaces(None).into_iter().next().expect("the probe has an interface");
-        let filter = session.open(&interface.symbolic_link, all).expect("the probe filter opens");
-        let pin = |id| session.create(filter, KSSTRING_PIN, &connect_block(id), all).expect("a pin is made");
+        let filter = open(&session, probe::REFERENCE);
+        let pin = |id| session.create(filter, KSSTRING_PIN, &connect_block(id), ALL_ACCESS).expect("a pin is made");
         let (source_pin, sink_pin) = (pin(probe::READ_PIN), pin(probe::WRITE_PIN));
         let memory = session.allocate(MEMORY_BYTES, 64).expect("memory for frames");
-        Self { session, device, memory, filter, source_pin, sink_pin, dropped_before }
+        Self { session, devices: vec![device], memory, other: filter, filter, source_pin, sink_pin, dropped_before }
+    }
+
+    /// Starts a device with one more filter and opens that.
+    ///
+    /// # Panics
+    /// When the engine refuses what must be possible.
+    #[must_use]
+    pub fn with(mut self, filter: FilterDescriptor) -> Self {
+        let name = filter.reference;
+        let device = Device::start(self.session.io_manager(), name, vec![Arc::new(filter)]);
+        self.devices.push(device.expect("a device starts"));
+        self.other = open(&self.session, name);
+        self
     }
 
     /// The client.
@@ -70,6 +89,12 @@ impl Scene {
     #[must_use]
     pub fn filter(&self) -> Handle {
         self.filter
+    }
+
+    /// The filter that [`Scene::with`] opened last; else the probe.
+    #[must_use]
+    pub fn other(&self) -> Handle {
+        self.other
     }
 
     /// The pin to read from.
@@ -97,20 +122,23 @@ impl Scene {
         self.session.device_io_control(pin, IoControlCode::KS_PROPERTY, request.as_bytes(), &mut value).status
     }
 
-    /// How many pins the filter has, as KSPROPERTY_PIN_CINSTANCES counts them.
+    /// How many pins [`Scene::other`] has, as KSPROPERTY_PIN_CINSTANCES counts them.
+    ///
+    /// # Panics
+    /// When the filter does not answer.
     #[must_use]
     pub fn pin_instances(&self) -> u32 {
-        [probe::READ_PIN, probe::WRITE_PIN, probe::PUSH_PIN].into_iter().map(|id| self.instances_of(id)).sum()
+        let kinds = self.number(KSPROPERTY_PIN_CTYPES, 0, &mut [0; 4]);
+        (0..kinds).map(|id| self.number(KSPROPERTY_PIN_CINSTANCES, id, &mut [0; 8])).sum()
     }
 
-    fn instances_of(&self, id: u32) -> u32 {
-        let identifier = KsIdentifier::new(KSPROPSETID_Pin, KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_TYPE_GET);
-        let request = [identifier.as_bytes(), &id.to_le_bytes(), &[0; 4]].concat();
-        let mut answer = [0; 8];
-        let outcome = self.session.device_io_control(self.filter, IoControlCode::KS_PROPERTY, &request, &mut answer);
+    /// The last number of the answer to a property of KSPROPSETID_Pin.
+    fn number(&self, item: u32, pin_id: u32, answer: &mut [u8]) -> u32 {
+        let identifier = KsIdentifier::new(KSPROPSETID_Pin, item, KSPROPERTY_TYPE_GET);
+        let request = [identifier.as_bytes(), &pin_id.to_le_bytes(), &[0; 4]].concat();
+        let outcome = self.session.device_io_control(self.other, IoControlCode::KS_PROPERTY, &request, answer);
         assert!(outcome.status.is_success(), "a filter counts its pins");
-        let [.., a, b, c, d] = answer;
-        u32::from_le_bytes([a, b, c, d])
+        answer.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
     }
 
     /// Lets queued work run: a little virtual time passes.
@@ -124,13 +152,19 @@ impl Scene {
     /// # Panics
     /// When a handle does not close or something is left open.
     pub fn end(self) {
-        for handle in [self.source_pin, self.sink_pin, self.filter] {
+        let mut handles = vec![self.source_pin, self.sink_pin, self.filter];
+        if self.other != self.filter {
+            handles.push(self.other);
+        }
+        for handle in handles {
             assert!(self.session.close(handle).status.is_success(), "a handle closes");
         }
         assert_eq!(self.session.open_handles(), 0, "no handle is left");
-        assert_eq!(self.device.open_filters(), 0, "no filter is left");
-        // The engine and its device hold each other until the device is removed.
-        self.device.surprise_remove();
+        for device in &self.devices {
+            assert_eq!(device.open_filters(), 0, "no filter is left");
+            // The engine and its device hold each other until the device is removed.
+            device.surprise_remove();
+        }
         assert_eq!(dropped_irps(), self.dropped_before, "no request was lost");
     }
 }

@@ -1,13 +1,14 @@
 //! Property requests, and what else `device_io_control` takes, to filters and pins.
 //!
-//! The input is a list of requests, each a short head and the bytes that follow the identifier and fill the buffer.
+//! The first byte names one more filter beside the probe. What follows is a list of requests, each a short head and the bytes that follow the identifier and fill the buffer.
 //! Several requests reach the same objects, so that one can prepare what another finds.
 
 use ks_abi::{Guid, IoControlCode, KsIdentifier, STATUS_PENDING};
 use ks_abi::{
     KSEVENTSETID_Clock, KSEVENTSETID_Connection, KSMETHODSETID_StreamAllocator, KSMETHODSETID_StreamIo,
     KSPROPSETID_Clock, KSPROPSETID_Connection, KSPROPSETID_General, KSPROPSETID_Pin, KSPROPSETID_Stream,
-    KSPROPSETID_StreamAllocator, KSPROPSETID_StreamInterface, KSPROPSETID_Topology,
+    KSPROPSETID_StreamAllocator, KSPROPSETID_StreamInterface, KSPROPSETID_Topology, USERKS_PROPSET_PIN,
+    USERKS_PROPSET_SETTINGS,
 };
 use ks_io::{Handle, Transport};
 use zerocopy::IntoBytes;
@@ -19,7 +20,7 @@ use crate::scene::Scene;
 const MOST_REQUESTS: usize = 16;
 const MOST_OUTPUT_BYTES: u16 = 2048;
 
-const SETS: [Guid; 12] = [
+const SETS: [Guid; 14] = [
     KSPROPSETID_Pin,
     KSPROPSETID_Topology,
     KSPROPSETID_General,
@@ -32,6 +33,8 @@ const SETS: [Guid; 12] = [
     KSMETHODSETID_StreamIo,
     KSEVENTSETID_Clock,
     KSEVENTSETID_Connection,
+    USERKS_PROPSET_PIN,
+    USERKS_PROPSET_SETTINGS,
 ];
 
 /// Codes that a low number stands for; property requests most of all.
@@ -90,17 +93,25 @@ fn next_request(bytes: &mut Bytes<'_>) -> Request {
 /// # Panics
 /// When one of these does not hold: that is what the fuzzer looks for.
 pub fn ioctl_property(data: &[u8]) {
-    let scene = Scene::streaming();
     let mut bytes = Bytes::new(data);
+    // Filters that write files are left out: their settings would name them.
+    let scene = match bytes.u8() {
+        1 => Scene::streaming().with(ks_filters::test_camera::descriptor()),
+        2 => Scene::streaming().with(ks_filters::test_microphone::descriptor()),
+        3 => Scene::streaming().with(ks_filters::null_renderer::descriptor()),
+        4 => Scene::streaming().with(ks_filters::pass_through::descriptor()),
+        _ => Scene::streaming(),
+    };
     for _ in 0..MOST_REQUESTS {
         if bytes.is_empty() {
             break;
         }
         let mut request = next_request(&mut bytes);
-        let handle = match request.target % 4 {
+        let handle = match request.target % 5 {
             0 => scene.filter(),
             1 => scene.source_pin(),
             2 => scene.sink_pin(),
+            3 => scene.other(),
             _ => Handle::NULL,
         };
         let room = request.output.len();

@@ -1,6 +1,7 @@
 //! The parameter block of a pin create: KSPIN_CONNECT, the format behind it, attributes behind that.
 //!
-//! The first byte says which handle, if any, takes the place of PinToHandle; the rest is the block as it is.
+//! The first byte says which filter is asked and which handle, if any, takes the place of PinToHandle; the rest is the
+//! block as it is.
 
 use ks_abi::{KSSTRING_PIN, KsState};
 use ks_io::{AccessMask, Transport};
@@ -12,14 +13,26 @@ use crate::scene::Scene;
 /// Where PinToHandle stands in KSPIN_CONNECT.
 const PIN_TO_HANDLE: std::ops::Range<usize> = 56..64;
 
+/// One period of a test microphone's tone, as its default settings make it.
+const TONE_BYTES: usize = 256 * 1024;
+
 /// Asks for a pin. A refusal must leave no instance behind; a pin that was made must go through its states and close.
 ///
 /// # Panics
 /// When one of these does not hold: that is what the fuzzer looks for.
 pub fn kspin_connect(data: &[u8]) {
-    let scene = Scene::connectable();
     let mut bytes = Bytes::new(data);
-    let partner = match bytes.u8() % 4 {
+    let first = bytes.u8();
+    let scene = match first >> 2 {
+        1 => Scene::connectable().with(ks_filters::test_camera::descriptor()),
+        2 => Scene::connectable().with(ks_filters::test_microphone::descriptor()),
+        3 => Scene::connectable().with(ks_filters::wav_writer::descriptor()),
+        4 => Scene::connectable().with(ks_filters::y4m_writer::descriptor()),
+        5 => Scene::connectable().with(ks_filters::null_renderer::descriptor()),
+        6 => Scene::connectable().with(ks_filters::pass_through::descriptor()),
+        _ => Scene::connectable(),
+    };
+    let partner = match first % 4 {
         0 => None,
         1 => Some(scene.sink_pin()),
         2 => Some(scene.source_pin()),
@@ -34,8 +47,10 @@ pub fn kspin_connect(data: &[u8]) {
     let access = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
     #[cfg(planted_bug)]
     planted_bug(&block);
-    let allowed = Allowance::start(block.len());
-    let created = session.create(scene.filter(), KSSTRING_PIN, &block, access);
+    // A microphone keeps one period of the tone that its settings ask for, whatever the client sends.
+    let own_bytes = if first >> 2 == 2 { TONE_BYTES } else { 0 };
+    let allowed = Allowance::start(block.len() + own_bytes);
+    let created = session.create(scene.other(), KSSTRING_PIN, &block, access);
     allowed.check();
     match created {
         Ok(pin) => {
