@@ -8,8 +8,8 @@ use crate::minidriver::FilterInstance;
 use crate::pin::Pin;
 use crate::{property, sets};
 use ks_abi::{
-    IoControlCode, KSNAME_Allocator, KSNAME_Clock, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_NAME_NOT_FOUND,
+    IoControlCode, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
@@ -186,7 +186,7 @@ impl Dispatch for Filter {
         if is_class(request.name, KSNAME_Pin) {
             return crate::pin::connect::create(&me, request);
         }
-        Err(unknown_class(request.name, "a filter"))
+        Err(unknown_class(request.name, "a filter", &[(KSNAME_TopologyNode, "topology node")]))
     }
 
     fn cleanup(&self) {
@@ -211,15 +211,11 @@ pub(crate) fn is_class(name: &str, class: ks_abi::Guid) -> bool {
     name.strip_suffix('\\').unwrap_or(name).eq_ignore_ascii_case(&class.to_string())
 }
 
-/// The refusal of a class string; classes that exist but are not built yet say so.
-pub(crate) fn unknown_class(name: &str, parent: &str) -> Refusal {
-    for (class, word) in
-        [(KSNAME_Allocator, "allocator"), (KSNAME_TopologyNode, "topology node"), (KSNAME_Clock, "clock")]
-    {
-        if is_class(name, class) {
-            let reason = format!("{parent} creates no {word} object yet");
-            return Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Name, reason);
-        }
+/// The refusal of a class string; classes that `parent` should have but that are not built yet say so.
+pub(crate) fn unknown_class(name: &str, parent: &str, not_built: &[(ks_abi::Guid, &str)]) -> Refusal {
+    if let Some((_, word)) = not_built.iter().find(|(class, _)| is_class(name, *class)) {
+        let reason = format!("{parent} creates no {word} object yet");
+        return Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Name, reason);
     }
     Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, format!("{parent} has no sub-object of class {name}"))
 }

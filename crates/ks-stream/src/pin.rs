@@ -521,7 +521,12 @@ impl Dispatch for Pin {
         if crate::filter::is_class(request.name, ks_abi::KSNAME_Clock) {
             return crate::clock_object::create(self, request);
         }
-        Err(crate::filter::unknown_class(request.name, "a pin"))
+        let not_built = [
+            (ks_abi::KSNAME_Allocator, "allocator"),
+            (ks_abi::KSNAME_AllocatorEx, "allocator"),
+            (ks_abi::KSNAME_TopologyNode, "topology node"),
+        ];
+        Err(crate::filter::unknown_class(request.name, "a pin", &not_built))
     }
 
     fn cleanup(&self) {

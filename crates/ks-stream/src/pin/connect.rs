@@ -2,6 +2,7 @@
 
 use super::{Connection, PEER_PROTOCOL, Pin, offset};
 use crate::clock::DefaultClock;
+use crate::clock_object::ClockObject;
 use crate::descriptor::PinFlags;
 use crate::event::EventList;
 use crate::filter::Filter;
@@ -31,13 +32,13 @@ pub(crate) fn create(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Resul
     };
     // The handshake reaches into another filter, so it runs with no lock of this one held.
     if let Err(refusal) = pin.join_other() {
-        filter.remove_pin(pin.id(), &*pin);
+        pin.unmake();
         return Err(refusal);
     }
     if filter.device().is_removed() {
         // Removed while the pin was made: its queue was not seen by the removal.
         pin.device_removed();
-        filter.remove_pin(pin.id(), &*pin);
+        pin.unmake();
         let reason = format!("{} was created on a device that was removed", pin.describe());
         return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, reason));
     }
@@ -50,12 +51,17 @@ fn connected_file(valid: &ValidConnect, request: &CreateRequest<'_>) -> Result<O
         return Ok(None);
     }
     match request.file.file_by_handle(valid.connect.pin_to_handle) {
-        Some(file) if file.object().is_some() && !file.is_cleaned_up() => Ok(Some(file)),
+        Some(file) if may_be_a_pin(&file) && !file.is_cleaned_up() => Ok(Some(file)),
         _ => {
             let reason = format!("PinToHandle {:#x} is no open pin of this client", valid.connect.pin_to_handle);
             Err(Refusal::new(STATUS_INVALID_HANDLE, Aspect::Name, reason))
         }
     }
+}
+
+/// Objects of the class driver that are no pins are known; any other may be a pin of another driver.
+fn may_be_a_pin(file: &FileObject) -> bool {
+    file.object().is_some() && file.object_as::<Filter>().is_none() && file.object_as::<ClockObject>().is_none()
 }
 
 /// Offers the format to the minidriver, range by range, until it takes it or refuses for good.
@@ -158,24 +164,54 @@ impl Pin {
             return Ok(());
         }
         let Some(file) = self.connected_file() else { return Ok(()) };
+        if let Some(peer) = file.object_as::<Pin>() {
+            self.may_join(&peer)?;
+        }
         if !self.offers_peer_protocol() || !handshake(&file) {
             // The other end is none of AVStream's: it gets requests.
             return Ok(());
         }
         let Some(peer) = file.object_as::<Pin>() else { return Ok(()) };
-        if Arc::ptr_eq(&peer, self) || peer.data_flow() == self.data_flow() {
-            let reason =
-                format!("{} and {} both have data flow {}", self.describe(), peer.describe(), self.data_flow());
-            return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::DataFlow, reason));
-        }
         peer.attach_source(self)?;
         *self.connection.lock() = Connection::To { file, pin: Some(peer.clone()) };
         self.block.store_u8(offset::CONNECTION_IS_EXTERNAL, 0);
         if let Err(refusal) = peer.told_of_connection() {
-            peer.detach_source();
+            // The peer's minidriver refused to connect, so there is nothing to disconnect.
+            peer.forget_source();
+            let was = std::mem::take(&mut *self.connection.lock());
+            drop(was);
             return Err(refusal);
         }
         Ok(())
+    }
+
+    /// What a pin of ours must be to take this one as its source. A pin that is connected already would refuse the
+    /// handshake, and must not be taken for a foreign one.
+    fn may_join(&self, peer: &Pin) -> Result<(), Refusal> {
+        if peer.data_flow() == self.data_flow() {
+            let reason =
+                format!("{} and {} both have data flow {}", self.describe(), peer.describe(), self.data_flow());
+            return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::DataFlow, reason));
+        }
+        if peer.is_connected() {
+            return Err(peer.connected_already());
+        }
+        Ok(())
+    }
+
+    fn connected_already(&self) -> Refusal {
+        let reason = format!("{} is connected already", self.describe());
+        Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::State, reason)
+    }
+
+    /// The create failed after the minidriver made its pin: the connection is undone and the minidriver's Close runs.
+    fn unmake(self: &Arc<Pin>) {
+        self.disconnect_as_source();
+        let _control = self.filter.control().hold();
+        if let Some(instance) = self.instance() {
+            instance.close(self);
+        }
+        self.filter.remove_pin(self.id(), &**self);
     }
 
     /// A pin can be told to treat every peer as foreign, for tests of that path.
@@ -186,8 +222,7 @@ impl Pin {
     fn attach_source(self: &Arc<Pin>, source: &Arc<Pin>) -> Result<(), Refusal> {
         let mut connection = self.connection.lock();
         if !matches!(*connection, Connection::Client) {
-            let reason = format!("{} is connected already", self.describe());
-            return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::State, reason));
+            return Err(self.connected_already());
         }
         *connection = Connection::From { pin: Arc::downgrade(source) };
         self.block.store_u8(offset::CONNECTION_IS_EXTERNAL, 0);
@@ -199,10 +234,15 @@ impl Pin {
         self.instance().map_or(Ok(()), |instance| instance.connect(self))
     }
 
-    /// The source that was created with this pin's handle lets go: Disconnect runs now.
-    fn detach_source(self: &Arc<Pin>) {
+    fn forget_source(&self) -> Connection {
         let was = std::mem::take(&mut *self.connection.lock());
         self.block.store_u8(offset::CONNECTION_IS_EXTERNAL, 1);
+        was
+    }
+
+    /// The source that was created with this pin's handle lets go: Disconnect runs now.
+    fn detach_source(self: &Arc<Pin>) {
+        let was = self.forget_source();
         if matches!(was, Connection::From { .. }) {
             let _control = self.filter.control().hold();
             if let Some(instance) = self.instance() {
