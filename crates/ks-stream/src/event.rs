@@ -3,7 +3,8 @@
 //! Source: nf-ks-ksenableevent, nf-ks-ksdisableevent, ns-ks-kseventdata, ni-ks-ioctl_ks_enable_event.
 
 use ks_abi::{
-    Guid, IoControlCode, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_SETSUPPORT,
+    Guid, IoControlCode, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ENABLEBUFFERED,
+    KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_QUERYBUFFER, KSEVENT_TYPE_SETSUPPORT, KSEVENT_TYPE_TOPOLOGY,
     KSEVENTF_EVENT_HANDLE, KsEvent, KsEventData, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_BUFFER_SIZE,
     STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_NOT_IMPLEMENTED, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
     STATUS_UNSUCCESSFUL,
@@ -36,14 +37,19 @@ struct EventEntry {
 /// The most events that one object holds.
 const MOST_EVENTS: usize = 256;
 
+/// What a request may ask for and no object answers yet: buffered events, and events of nodes.
+const NOT_BUILT: u32 = KSEVENT_TYPE_ENABLEBUFFERED | KSEVENT_TYPE_QUERYBUFFER | KSEVENT_TYPE_TOPOLOGY;
+
 impl EventList {
-    /// Answers IOCTL_KS_ENABLE_EVENT.
+    /// Answers IOCTL_KS_ENABLE_EVENT. Without input it is the question which sets there are.
     #[doc(alias = "KsEnableEvent")]
     pub(crate) fn enable(&self, mut irp: Irp, table: &EventTable) -> Dispatched {
         let token = irp.output_token();
         let parts = irp.parts();
-        let Ok((request, _)) = KsEvent::read_from_prefix(parts.input) else {
-            return irp.done(STATUS_INVALID_BUFFER_SIZE);
+        let request = match KsEvent::read_from_prefix(parts.input) {
+            Ok((request, _)) => request,
+            Err(_) if parts.input.is_empty() => KsEvent::new(Guid::NULL, 0, KSEVENT_TYPE_SETSUPPORT),
+            Err(_) => return irp.done(STATUS_INVALID_BUFFER_SIZE),
         };
         let known_set = table.iter().any(|(set, _)| *set == request.set);
         let known = table.contains(&(request.set, request.id));
@@ -71,7 +77,8 @@ impl EventList {
                     }
                 },
             },
-            _ => STATUS_NOT_IMPLEMENTED,
+            flags if flags & NOT_BUILT != 0 => STATUS_NOT_IMPLEMENTED,
+            _ => STATUS_INVALID_PARAMETER,
         };
         irp.done(status)
     }

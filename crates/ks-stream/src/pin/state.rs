@@ -12,7 +12,8 @@ use ks_io::sync::{Arc, atomic::Ordering};
 use ks_io::{Aspect, Refusal, deferred};
 
 impl Pin {
-    /// Brings the pin to a state, in single steps up or down. A step that the minidriver refuses leaves the pin where it
+    /// Brings the pin to a state, in single steps up or down; a pin without the standard transport is told of the jump. A
+    /// step that the minidriver refuses leaves the pin where it
     /// was before the request: the steps taken are taken back.
     pub(crate) fn set_state(self: &Arc<Pin>, to: KsState) -> Result<(), Refusal> {
         if to > KsState::RUN {
@@ -25,18 +26,15 @@ impl Pin {
         // Deliveries made during the change (attempts of the first frames) run after the control mutex is released.
         let _inside = deferred::enter();
         let _control = self.filter.control().hold();
-        if to > KsState::STOP {
+        let from = self.state();
+        if to > from {
             self.check_instances()?;
         }
-        let from = self.state();
         while self.state() != to {
             let now = self.state();
-            let next = if to > now { KsState(now.0 + 1) } else { KsState(now.0 - 1) };
-            if let Err(refusal) = self.step(now, next) {
+            if let Err(refusal) = self.step(now, self.towards(to)) {
                 while self.state() != from {
-                    let now = self.state();
-                    let back = if from > now { KsState(now.0 + 1) } else { KsState(now.0 - 1) };
-                    if self.step(now, back).is_err() {
+                    if self.step(self.state(), self.towards(from)).is_err() {
                         break;
                     }
                 }
@@ -47,13 +45,23 @@ impl Pin {
         Ok(())
     }
 
+    /// The state that comes next on the way to `to`.
+    fn towards(&self, to: KsState) -> KsState {
+        let now = self.state();
+        match self.queue() {
+            None => to,
+            Some(_) if to > now => KsState(now.0 + 1),
+            Some(_) => KsState(now.0.saturating_sub(1)),
+        }
+    }
+
     /// STOP in any case: the pin is closing, and what the minidriver says changes nothing.
     pub(super) fn force_stop(self: &Arc<Pin>) {
         let _inside = deferred::enter();
         let _control = self.filter.control().hold();
         while self.state() > KsState::STOP {
             let now = self.state();
-            let next = KsState(now.0 - 1);
+            let next = self.towards(KsState::STOP);
             if self.step(now, next).is_err() {
                 self.block.store_u32(offset::CLIENT_STATE, next.0);
             }
@@ -76,12 +84,13 @@ impl Pin {
     /// One step. What the engine prepares it prepares before the minidriver is asked and exposes after it agreed; what
     /// it stops it stops before, and resumes if the minidriver refuses.
     fn step(self: &Arc<Pin>, from: KsState, to: KsState) -> Result<(), Refusal> {
-        let up = to > from;
-        if up && to == KsState::ACQUIRE && self.is_head() {
+        let acquires = from == KsState::STOP;
+        if acquires && self.is_head() {
             self.bind_circuit()?;
         }
         let least = self.least_processing_state();
-        if !up && from == least {
+        let (enters, leaves) = (from < least && to >= least, from >= least && to < least);
+        if leaves {
             self.hold_gate();
         }
         self.block.store_u32(offset::CLIENT_STATE, to.0);
@@ -91,13 +100,13 @@ impl Pin {
         };
         if let Err(refusal) = agreed {
             self.block.store_u32(offset::CLIENT_STATE, from.0);
-            if !up && from == least {
+            if leaves {
                 self.release_gate();
             }
             return Err(refusal);
         }
         self.clock().set_state(to);
-        if up && to == KsState::ACQUIRE {
+        if acquires {
             if let Some(queue) = self.queue() {
                 queue.with_counters(|counters| counters.restart());
                 if self.reset_state() == KsReset::END {
@@ -106,10 +115,10 @@ impl Pin {
             }
             self.start_circuit();
         }
-        if up && to == least {
+        if enters {
             self.release_gate();
         }
-        if !up && to == KsState::STOP {
+        if to == KsState::STOP {
             self.flush(STATUS_INVALID_DEVICE_STATE);
         }
         Ok(())
