@@ -1,4 +1,4 @@
-//! A global allocator that counts, for tests and benchmarks that show how little is allocated.
+//! A global allocator that counts, for tests and benchmarks that show how little is allocated, and how much is held.
 //!
 //! A test program makes it its own with `#[global_allocator] static COUNTING: CountingAllocator = CountingAllocator;`.
 //! It lives here because an allocator cannot be written without `unsafe`.
@@ -12,6 +12,15 @@ static BYTES: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static OF_THIS_THREAD: Cell<Allocations> = const { Cell::new(Allocations { count: 0, bytes: 0 }) };
+    static HELD: Cell<Held> = const { Cell::new(Held { now: 0, peak: 0 }) };
+}
+
+/// Bytes that this thread allocated less those that it freed, and the most that was. What one thread allocates another
+/// may free, so the first number can be below zero.
+#[derive(Clone, Copy)]
+struct Held {
+    now: i64,
+    peak: i64,
 }
 
 /// The system's allocator, counted.
@@ -47,7 +56,29 @@ impl Allocations {
     }
 }
 
+/// The most bytes that the calling thread held at any moment of `work`, beyond what it held before; zero when the program
+/// has another allocator.
+pub fn peak_of_this_thread<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let outer = HELD.try_with(Cell::get).unwrap_or(Held { now: 0, peak: 0 });
+    let _ = HELD.try_with(|held| held.set(Held { now: outer.now, peak: outer.now }));
+    let result = work();
+    let inner = HELD.try_with(Cell::get).unwrap_or(outer);
+    let _ = HELD.try_with(|held| held.set(Held { now: inner.now, peak: inner.peak.max(outer.peak) }));
+    (result, u64::try_from(inner.peak - outer.now).unwrap_or(0))
+}
+
+/// Bytes more, or fewer, are held.
+fn hold(bytes: i64) {
+    let _ = HELD.try_with(|held| {
+        let Held { now, peak } = held.get();
+        let now = now.wrapping_add(bytes);
+        held.set(Held { now, peak: peak.max(now) });
+    });
+}
+
 fn count(bytes: usize) {
+    // The size of an allocation is at most isize::MAX.
+    hold(bytes as i64);
     let bytes = bytes as u64;
     COUNT.fetch_add(1, Ordering::Relaxed);
     BYTES.fetch_add(bytes, Ordering::Relaxed);
@@ -74,13 +105,16 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        // The old memory is freed only after it was copied.
         count(bytes);
+        hold(-(layout.size() as i64));
         // SAFETY: `memory` came from `System` through this allocator, with this layout, and the caller promises that
         // `bytes` is not zero and does not overflow.
         unsafe { System.realloc(memory, layout, bytes) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        hold(-(layout.size() as i64));
         // SAFETY: `memory` came from `System` through this allocator, with this layout.
         unsafe { System.dealloc(memory, layout) }
     }

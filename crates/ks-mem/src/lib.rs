@@ -20,7 +20,7 @@ mod sync;
 
 pub use block::Block;
 #[cfg(feature = "counting")]
-pub use counting::{Allocations, CountingAllocator};
+pub use counting::{Allocations, CountingAllocator, peak_of_this_thread};
 pub use frame::{Frame, FrameRead, FrameWrite, Region};
 pub use pool::{FramePool, PoolSpec};
 pub use region_table::RegionTable;

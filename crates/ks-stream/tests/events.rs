@@ -149,7 +149,8 @@ fn a_handle_that_is_no_event_of_this_client_is_refused() {
     let (closed, event) = bench.session.create_event().unwrap();
     let _ = bench.session.close(closed);
     let other = bench.io.session();
-    let foreign = (0..20).map(|_| other.create_event().unwrap().0).last().unwrap();
+    let others: Vec<_> = (0..20).map(|_| other.create_event().unwrap().0).collect();
+    let foreign = others[19];
     for handle in [pin, bench.filter, closed, foreign, Handle(0), Handle(1), Handle(u64::MAX)] {
         assert_eq!(enable(&bench, pin, FAILED, &mut data(handle)), STATUS_INVALID_HANDLE, "{handle:?}");
     }
