@@ -6,9 +6,15 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
+/// What any allocation is aligned to.
+const USUAL_ALIGNMENT: usize = 16;
+
 /// A zeroed run of frame memory, cut into frames of one size. Lives as long as a [`Frame`] of it.
 pub struct Region {
     start: NonNull<u8>,
+    bytes: usize,
+    /// What was allocated; `start` is its first aligned byte.
+    allocation: NonNull<u8>,
     layout: Layout,
     stride_bytes: usize,
     frame_bytes: usize,
@@ -30,14 +36,24 @@ impl Region {
         }
         let stride_bytes = frame_bytes.checked_next_multiple_of(alignment.max(64)).ok_or(shape)?;
         let bytes = stride_bytes.checked_mul(frames).ok_or(shape)?;
-        let layout = Layout::from_size_align(bytes, alignment.max(64)).map_err(|_| shape)?;
+        // The allocator takes fresh zeroed pages from the system, and touches none, only for an alignment that is
+        // usual to it; for a greater one it writes all the zeros itself. So the alignment is made here.
+        let alignment = alignment.max(64);
+        let layout = bytes.checked_add(alignment).and_then(|room| Layout::from_size_align(room, USUAL_ALIGNMENT).ok());
+        let layout = layout.ok_or(shape)?;
         let mut borrows = Vec::new();
         borrows.try_reserve_exact(frames).map_err(|_| MemoryError::Exhausted { bytes: frames * 4 })?;
         borrows.resize_with(frames, || AtomicI32::new(0));
         // SAFETY: the layout has a size above zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(start).ok_or(MemoryError::Exhausted { bytes })?;
-        Ok(Arc::new(Region { start, layout, stride_bytes, frame_bytes, borrows: borrows.into_boxed_slice() }))
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let allocation = NonNull::new(allocation).ok_or(MemoryError::Exhausted { bytes })?;
+        // Less than `alignment`, which is what was allocated beyond `bytes`.
+        let skipped = allocation.as_ptr() as usize % alignment;
+        let skipped = if skipped == 0 { 0 } else { alignment - skipped };
+        // SAFETY: `skipped + bytes` lies inside the allocation.
+        let start = unsafe { allocation.add(skipped) };
+        let borrows = borrows.into_boxed_slice();
+        Ok(Arc::new(Region { start, bytes, allocation, layout, stride_bytes, frame_bytes, borrows }))
     }
 
     /// Number of frames.
@@ -52,7 +68,7 @@ impl Region {
 
     /// Bytes from the first to behind the last.
     pub fn len(&self) -> usize {
-        self.layout.size()
+        self.bytes
     }
 
     /// Never true: a region has at least one frame of at least one byte.
@@ -82,7 +98,7 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: allocated in `zeroed` with this very layout, and freed only here.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
     }
 }
 
@@ -224,6 +240,17 @@ impl Drop for FrameWrite<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_region_is_zeroed_and_aligned_as_it_was_asked() {
+        for alignment in [1, 64, 4096] {
+            let region = Region::zeroed(3, 5000, alignment).unwrap();
+            assert!(region.address().is_multiple_of(alignment.max(64) as u64));
+            assert_eq!(region.len(), 3 * 5000_usize.next_multiple_of(alignment.max(64)));
+            let last = region.frame(2).unwrap();
+            assert!(last.read().unwrap().iter().all(|byte| *byte == 0));
+        }
+    }
 
     #[test]
     fn a_writer_excludes_readers_and_readers_exclude_a_writer() {
