@@ -430,8 +430,9 @@ impl GraphRunner {
             }
             if !graph.links.iter().any(|other| other.from.element == link.to.element) {
                 let (set, id) = (KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
-                one.sink.enable_event_on(&self.wake, set, id)?;
+                // Before the wake-up, which is raised after it: who wakes must find the end.
                 self.ends.push((index, one.sink.enable_event(set, id)?));
+                one.sink.enable_event_on(&self.wake, set, id)?;
             }
         }
         Ok(())
