@@ -106,7 +106,8 @@ impl FileObject {
     pub(crate) fn remember(&self, cancel: &Arc<CancelCell>) {
         let mut running = self.running.lock();
         if running.len() == running.capacity() {
-            running.retain(|cell| cell.strong_count() > 1);
+            // A request in flight keeps its cell, also when its client has thrown the answer away.
+            running.retain(|cell| cell.strong_count() > 0);
         }
         running.push(Arc::downgrade(cancel));
     }

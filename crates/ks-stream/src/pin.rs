@@ -246,8 +246,9 @@ impl Pin {
         let status = refusal.status;
         self.failure.lock().get_or_insert(refusal);
         if let Some(queue) = &self.queue {
-            let orphans = queue.close(status);
+            let orphans = queue.close(status, status);
             self.orphaned(orphans);
+            self.send_outgoing();
         }
         self.events.generate(crate::USERKS_EVENTSET_PIN, crate::USERKS_EVENT_PIN_FAILED);
     }
@@ -404,7 +405,7 @@ impl Pin {
     fn stop_streaming(self: &Arc<Pin>, status: ks_abi::NtStatus) {
         self.gone.store(true, Ordering::SeqCst);
         if let Some(queue) = &self.queue {
-            let orphans = queue.close(status);
+            let orphans = queue.close_for_good(status);
             self.orphaned(orphans);
             self.send_outgoing();
         }
@@ -455,7 +456,8 @@ impl Pin {
         if let Some(queue) = &self.queue {
             match reset {
                 KsReset::BEGIN => {
-                    let orphans = queue.close(STATUS_DEVICE_NOT_READY);
+                    let orphans = queue.close(STATUS_CANCELLED, STATUS_DEVICE_NOT_READY);
+                    queue.with_counters(|counters| counters.begin_next_stream());
                     self.orphaned(orphans);
                     self.send_outgoing();
                 }

@@ -9,7 +9,7 @@ use crate::pin::Pin;
 use crate::queue::Outgoing;
 use ks_abi::{KsPinDataFlow, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 use ks_io::sync::{Arc, Mutex, RwLock, Weak};
-use ks_io::{Aspect, Irp, Refusal, StreamFrames, deferred};
+use ks_io::{Aspect, Irp, Refusal, StreamFrames, Work, deferred};
 use ks_mem::{FramePool, PoolSpec};
 
 /// Frames in a circuit when no pin asks for a number.
@@ -161,6 +161,17 @@ impl PipeSection {
     }
 }
 
+/// A start of a section that a thread could not make while it held a route.
+struct Restart(Weak<Pin>);
+
+impl Work for Restart {
+    fn run(self: Arc<Self>) {
+        if let Some(head) = self.0.upgrade() {
+            head.start_circuit();
+        }
+    }
+}
+
 fn rewind(irp: &Irp) {
     for frame in irp.stream().into_iter().flat_map(StreamFrames::iter) {
         frame.rewind();
@@ -268,6 +279,7 @@ impl Pin {
         }
         if !outgoing.parked.is_empty() {
             self.park_at(&self.pipe().route(), outgoing.parked.drain(..));
+            self.start_again_if_open();
         }
         if outgoing.onward.is_empty() {
             return;
@@ -285,6 +297,14 @@ impl Pin {
         foreign.send(&mut outgoing.onward);
     }
 
+    /// The queue may have been opened, and the section started, between a refusal and the parking of its frames: then
+    /// nobody else would start them.
+    fn start_again_if_open(&self) {
+        if self.queue().is_some_and(|queue| queue.accepts()) {
+            deferred::run_later(Arc::new(Restart(self.pipe().route().head)));
+        }
+    }
+
     fn park_at(&self, route: &Route, batch: impl IntoIterator<Item = Irp>) {
         match route.head.upgrade() {
             Some(head) => head.pipe().park(batch),
@@ -298,7 +318,8 @@ impl Pin {
             batch.drain(..).for_each(Irp::retire);
             return;
         };
-        if head.pipe().state.lock().generation != batch.first().map_or(0, |irp| irp.driver_context(GENERATION)) {
+        let generation = head.pipe().state.lock().generation;
+        if batch.iter().any(|irp| irp.driver_context(GENERATION) != generation) {
             head.pipe().park(batch.drain(..));
             return;
         }
@@ -324,6 +345,7 @@ impl Pin {
         if !arrival.refused.is_empty() {
             let route = self.pipe().route();
             self.park_at(&route, arrival.refused.into_iter().map(|(irp, _)| irp));
+            self.start_again_if_open();
         }
         if self.triggers(arrival.into_empty) {
             self.again.store(true, ks_io::sync::atomic::Ordering::SeqCst);

@@ -31,6 +31,8 @@ pub(crate) struct Queue {
 struct State {
     /// Why nothing enters: the pin is stopped, in reset, or gone.
     closed: Option<NtStatus>,
+    /// The pin is gone: a state change that was on its way does not open the queue any more.
+    closed_for_good: bool,
     /// Frames in order of arrival; those that have left stay until they are at the front.
     entries: VecDeque<Entry>,
     /// Sequence number of the first entry.
@@ -178,6 +180,7 @@ impl Queue {
     pub(crate) fn new(pin: Weak<Pin>, data_sink: bool, fifo: bool) -> Result<Arc<Queue>, NtStatus> {
         let state = State {
             closed: Some(ks_abi::STATUS_INVALID_DEVICE_STATE),
+            closed_for_good: false,
             entries: VecDeque::new(),
             base: 0,
             leading: 0,
@@ -205,7 +208,10 @@ impl Queue {
         for irp in batch.drain(..) {
             if let Some(status) = state.closed {
                 refused.push((irp, status));
-            } else if self.data_sink && state.counters.ended {
+            } else if self.data_sink
+                && state.counters.ended
+                && !(irp.has_caller() && state.counters.begin_next_stream())
+            {
                 // The stream has ended here; what comes after it waits for the next one.
                 refused.push((irp, STATUS_SUCCESS));
             } else if irp.has_caller() || self.fifo || irp.stream().is_none_or(|stream| stream.len() != 1) {
@@ -216,7 +222,11 @@ impl Queue {
                 if self.data_sink {
                     state.counters.pass(only_frame(&irp));
                 }
-                state.entries.push_back(Entry { held: Held::Own(irp), holds: 1, locks: 0, cancelled: STATUS_SUCCESS });
+                // Field by field into its place: an entry that is built aside is copied right after it is written.
+                state.entries.push_back(Entry::ARRIVING);
+                if let Some(entry) = state.entries.back_mut() {
+                    entry.held = Held::Own(irp);
+                }
             }
         }
         let into_empty = was_empty && state.leading != state.end();
@@ -244,7 +254,7 @@ impl Queue {
                 state.counters.pass(frame);
             }
             let held = Held::Shared { key, frame: frame.clone() };
-            state.entries.push_back(Entry { held, holds: 1, locks: 0, cancelled: STATUS_SUCCESS });
+            state.entries.push_back(Entry { held, ..Entry::ARRIVING });
             frames_left += 1;
         }
         if self.fifo {
@@ -257,29 +267,46 @@ impl Queue {
         Ok(())
     }
 
-    /// Opens the queue for requests.
+    /// Opens the queue for requests, unless it is closed for good.
     pub(crate) fn open(&self) {
-        self.state.lock().closed = None;
+        let mut state = self.state.lock();
+        if !state.closed_for_good {
+            state.closed = None;
+        }
     }
 
-    /// Closes the queue and lets go of every frame that is not locked; `status` is what callers get, now and later.
-    /// Returns the unlocked clones whose frames are gone, for the driver to delete.
-    pub(crate) fn close(&self, status: NtStatus) -> Vec<CloneId> {
+    /// Closes the queue and lets go of every frame that is not locked: callers get `status`, and those that come later
+    /// `later`. Returns the unlocked clones whose frames are gone, for the driver to delete.
+    pub(crate) fn close(&self, status: NtStatus, later: NtStatus) -> Vec<CloneId> {
         let mut state = self.state.lock();
-        state.closed = Some(status);
+        if !state.closed_for_good {
+            state.closed = Some(later);
+        }
+        self.cancel_all(&mut state, status)
+    }
+
+    /// As [`Queue::close`], and nothing opens the queue again.
+    pub(crate) fn close_for_good(&self, status: NtStatus) -> Vec<CloneId> {
+        let mut state = self.state.lock();
+        if !state.closed_for_good {
+            state.closed = Some(status);
+            state.closed_for_good = true;
+        }
+        self.cancel_all(&mut state, status)
+    }
+
+    /// Would a frame of the circuit be taken now?
+    pub(crate) fn accepts(&self) -> bool {
+        let state = self.state.lock();
+        state.closed.is_none() && !(self.data_sink && state.counters.ended)
+    }
+
+    fn cancel_all(&self, state: &mut State, status: NtStatus) -> Vec<CloneId> {
         for queued in state.requests.iter_mut().flatten() {
             queued.cancelled = true;
             queued.irp.set_status(status);
         }
-        self.let_go(&mut state, status, |_| true)
-    }
-
-    /// A closed queue refuses with this status from now on.
-    pub(crate) fn refuse_with(&self, status: NtStatus) {
-        let mut state = self.state.lock();
-        if state.closed.is_some() {
-            state.closed = Some(status);
-        }
+        self.let_go(state, status, |_| true)
     }
 
     /// Drops the window's hold on the chosen frames from the leading edge on; a locked one goes when it is unlocked.
@@ -374,7 +401,7 @@ impl Queue {
     #[inline]
     pub(crate) fn lock_leading(&self) -> Option<LockedFrame> {
         let mut state = self.state.lock();
-        if state.leading_locked { None } else { state.lock_leading() }
+        if state.leading_locked { None } else { state.lock_leading(self.data_sink) }
     }
 
     /// Moves the locked leading edge to the next frame and locks it there; without a frame it stays unlocked.
@@ -382,7 +409,7 @@ impl Queue {
     pub(crate) fn advance_leading(&self, locked: LockedFrame) -> Moved {
         let mut state = self.state.lock();
         self.pass_leading(&mut state, locked);
-        let locked = state.lock_leading();
+        let locked = state.lock_leading(self.data_sink);
         Moved { locked, flush: state.must_flush() }
     }
 
@@ -447,7 +474,7 @@ impl Queue {
             return Err(locked);
         }
         self.pass_leading(&mut state, locked);
-        let locked = state.lock_leading();
+        let locked = state.lock_leading(self.data_sink);
         Ok(Moved { locked, flush: state.must_flush() })
     }
 
@@ -590,6 +617,8 @@ impl Queue {
 }
 
 impl Entry {
+    const ARRIVING: Entry = Entry { held: Held::Out, holds: 1, locks: 0, cancelled: STATUS_SUCCESS };
+
     /// The locked leading edge gives its frame back.
     fn give_back(&mut self, locked: LockedFrame) {
         if let LockedFrame::Own(irp) = locked {
@@ -620,7 +649,11 @@ impl State {
     }
 
     #[inline]
-    fn lock_leading(&mut self) -> Option<LockedFrame> {
+    fn lock_leading(&mut self, data_sink: bool) -> Option<LockedFrame> {
+        if self.counters.ended && !data_sink {
+            // A limit may end the stream in the middle of a process call: no frame is filled after the last.
+            return None;
+        }
         let index = self.leading_index()?;
         let entry = &mut self.entries[index];
         entry.locks += 1;

@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     /// The frame with ENDOFSTREAM has left this data sink; taken by whoever raises the event.
     pub(crate) end_of_stream_left: bool,
     limit: Limit,
+    /// The limit ended the stream, not its data.
+    limited: bool,
     first_time: Option<Time>,
     latency: Option<Box<Latency>>,
 }
@@ -48,6 +50,7 @@ impl Counters {
         } else if self.limit != Limit::default() && self.reaches_limit(frame, flags) {
             frame.set_options_flags(flags | KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM);
             self.ended = true;
+            self.limited = true;
         }
         if let Some(latency) = &mut self.latency {
             latency.pass(frame);
@@ -64,6 +67,15 @@ impl Counters {
             return end.since(first).0 >= self.limit.time_100ns;
         }
         false
+    }
+
+    /// What follows the end of a stream is the next stream, unless the limit ended it. True when there is one.
+    pub(crate) fn begin_next_stream(&mut self) -> bool {
+        if !self.limited {
+            self.ended = false;
+            self.end_of_stream_left = false;
+        }
+        !self.limited
     }
 
     pub(crate) fn set_limit(&mut self, limit: Limit) {

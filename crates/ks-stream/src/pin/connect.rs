@@ -283,7 +283,8 @@ impl Pin {
     /// Takes this pin out of its circuit; the frames stay with the head until it binds again or closes.
     pub(super) fn let_go_of_circuit(&self) {
         let route = self.pipe.route();
-        self.pipe.set_route(Route::default());
+        // The head stays known: frames that still come this way go back to it, so that none is lost to the circuit.
+        self.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: route.head.clone() });
         if let Some(head) = route.head.upgrade() {
             let own = std::ptr::eq(&*head, self);
             head.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: std::sync::Arc::downgrade(&head) });

@@ -63,7 +63,13 @@ impl Pin {
             let now = self.state();
             let next = self.towards(KsState::STOP);
             if self.step(now, next).is_err() {
+                // The refusal let processing go on; a pin that closes does not.
+                self.hold_gate();
                 self.block.store_u32(offset::CLIENT_STATE, next.0);
+                self.clock().set_state(next);
+                if next == KsState::STOP {
+                    self.flush(STATUS_INVALID_DEVICE_STATE);
+                }
             }
         }
         self.block.store_u32(offset::DEVICE_STATE, KsState::STOP.0);
@@ -154,8 +160,8 @@ impl Pin {
     /// is refused with `later`.
     fn flush(self: &Arc<Pin>, later: ks_abi::NtStatus) {
         let Some(queue) = self.queue() else { return };
-        let orphans = queue.close(STATUS_CANCELLED);
-        queue.refuse_with(if self.reset_state() == KsReset::BEGIN { STATUS_DEVICE_NOT_READY } else { later });
+        let in_reset = self.reset_state() == KsReset::BEGIN;
+        let orphans = queue.close(STATUS_CANCELLED, if in_reset { STATUS_DEVICE_NOT_READY } else { later });
         self.orphaned(orphans);
         self.send_outgoing();
         if let Some(instance) = self.instance() {

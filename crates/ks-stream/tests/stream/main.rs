@@ -1,0 +1,6 @@
+//! Streams through the class driver, in virtual time with several seeds.
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, reason = "tests")]
+
+mod client_streams;
+mod closing;
+mod rig;

@@ -1,0 +1,475 @@
+//! A rig of small filters whose process callback, states and answers a test scripts.
+
+use ks_abi::{
+    KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_TYPE_VIDEO,
+    KSSTREAM_HEADER_OPTIONSF_DURATIONVALID, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID,
+    KsDataFormat, KsIdentifier, KsPinCommunication, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_UNSUCCESSFUL,
+};
+use ks_client::{Client, Connect, Format, StreamFrame};
+use ks_io::sync::{Arc, Mutex};
+use ks_io::{Aspect, IoManager, Refusal, Services, Session, Ticks, Time, dropped_irps};
+use ks_stream::{
+    CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance,
+    Framing, Pin, PinDescriptor, PinFlags, PinInstance,
+};
+use std::collections::HashSet;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::thread::ThreadId;
+
+pub const FRAME_BYTES: u32 = 64;
+pub const FRAMES: u32 = 4;
+pub const SEEDS: std::ops::Range<u64> = 1..6;
+pub const UP: [KsState; 3] = [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
+pub const DOWN: [KsState; 3] = [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP];
+
+pub type Log = Arc<Mutex<Vec<String>>>;
+pub type Process = Arc<dyn Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync>;
+pub type Hook = Box<dyn Fn(&Pin) + Send + Sync>;
+
+/// What a test sees of one filter, and tells it to do.
+pub struct Probe {
+    log: Log,
+    process: Mutex<Process>,
+    /// Numbers of the frames that arrived, or that were made.
+    pub seen: Mutex<Vec<u32>>,
+    pub next: AtomicU32,
+    /// Number of frames until the end of the stream; 0: no end. A pair that never ends never lets virtual time go on.
+    pub last: AtomicU32,
+    pub process_calls: AtomicU64,
+    pub threads: Mutex<HashSet<ThreadId>>,
+    pub clones: Mutex<Vec<ClonePointer>>,
+    pub cancelled: Mutex<Vec<CloneId>>,
+    /// The step that is refused.
+    pub refuse: Mutex<Option<(KsState, KsState)>>,
+    pub on_reset: Mutex<Option<Hook>>,
+    pub header_bytes: AtomicU32,
+    pub pins: Mutex<Vec<Weak<Pin>>>,
+    /// Instance objects of filters and pins that live.
+    pub instances: AtomicUsize,
+}
+
+impl Probe {
+    fn new(log: Log, process: Process) -> Arc<Probe> {
+        Arc::new(Probe {
+            log,
+            process: Mutex::new(process),
+            seen: Mutex::default(),
+            next: AtomicU32::new(0),
+            last: AtomicU32::new(0),
+            process_calls: AtomicU64::new(0),
+            threads: Mutex::default(),
+            clones: Mutex::default(),
+            cancelled: Mutex::default(),
+            refuse: Mutex::default(),
+            on_reset: Mutex::default(),
+            header_bytes: AtomicU32::new(0),
+            pins: Mutex::default(),
+            instances: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn script(&self, process: impl Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync + 'static) {
+        *self.process.lock() = Arc::new(process);
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.process_calls.load(SeqCst)
+    }
+
+    /// The newest living pin.
+    pub fn pin(&self) -> Arc<Pin> {
+        self.pins.lock().iter().rev().find_map(Weak::upgrade).expect("a pin lives")
+    }
+
+    pub fn seen_now(&self) -> Vec<u32> {
+        self.seen.lock().clone()
+    }
+
+    fn note(&self, call: String) {
+        self.log.lock().push(call);
+    }
+}
+
+/// A source: numbers each frame in its first bytes, up to the last.
+pub fn fill(probe: &Probe, pin: &Arc<Pin>) -> NtStatus {
+    let mut edge = pin.leading_edge();
+    while let Some(frame) = edge {
+        let number = probe.next.fetch_add(1, SeqCst);
+        let last = probe.last.load(SeqCst);
+        if last > 0 && number >= last {
+            return STATUS_PENDING;
+        }
+        put(&frame, number, last > 0 && number + 1 == last);
+        probe.seen.lock().push(number);
+        edge = frame.advance();
+    }
+    STATUS_PENDING
+}
+
+pub fn put(frame: &ks_io::StreamFrame, number: u32, last: bool) {
+    if let Some(mut bytes) = frame.buffer().and_then(|buffer| buffer.write()) {
+        bytes.fill(0);
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+    }
+    frame.set_data_used(frame.frame_extent().min(FRAME_BYTES));
+    frame.set_presentation(Time(i64::from(number) * 400_000), Ticks(400_000));
+    let end = if last { KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM } else { 0 };
+    frame.set_options_flags(KSSTREAM_HEADER_OPTIONSF_TIMEVALID | KSSTREAM_HEADER_OPTIONSF_DURATIONVALID | end);
+}
+
+pub fn number(frame: &ks_io::StreamFrame) -> Option<u32> {
+    let bytes = frame.buffer()?.read()?;
+    Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+/// A sink: notes the number of each frame.
+pub fn take(probe: &Probe, pin: &Arc<Pin>) -> NtStatus {
+    let mut edge = pin.leading_edge();
+    while let Some(frame) = edge {
+        if frame.data_used() > 0 {
+            probe.seen.lock().extend(number(&frame));
+        }
+        edge = frame.advance();
+    }
+    STATUS_PENDING
+}
+
+/// One frame a call.
+pub fn take_one(probe: &Probe, pin: &Arc<Pin>) -> NtStatus {
+    let Some(frame) = pin.leading_edge() else { return STATUS_PENDING };
+    probe.seen.lock().extend(number(&frame));
+    frame.eject();
+    STATUS_SUCCESS
+}
+
+/// An in-place filter: adds one to the fifth byte.
+pub fn add_one(probe: &Probe, pin: &Arc<Pin>) -> NtStatus {
+    let mut edge = pin.leading_edge();
+    while let Some(frame) = edge {
+        if let Some(mut bytes) = frame.buffer().and_then(|buffer| buffer.write()) {
+            bytes[4] += 1;
+        }
+        probe.seen.lock().extend(number(&frame));
+        edge = frame.advance();
+    }
+    STATUS_PENDING
+}
+
+/// Does nothing with its frames.
+pub fn wait(_: &Probe, _: &Arc<Pin>) -> NtStatus {
+    STATUS_PENDING
+}
+
+struct Kind(Arc<Probe>);
+
+impl FilterDispatch for Kind {
+    fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        self.0.note(format!("{} create", filter.name()));
+        self.0.instances.fetch_add(1, SeqCst);
+        Ok(Arc::new(Instance(self.0.clone())))
+    }
+}
+
+struct Instance(Arc<Probe>);
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.0.instances.fetch_sub(1, SeqCst);
+    }
+}
+
+impl FilterInstance for Instance {
+    fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        self.0.note(format!("{} create", pin.describe()));
+        let bytes = self.0.header_bytes.load(SeqCst);
+        if bytes > 0 {
+            pin.set_stream_header_bytes(bytes);
+        }
+        self.0.pins.lock().push(Arc::downgrade(pin));
+        self.0.instances.fetch_add(1, SeqCst);
+        Ok(Arc::new(RigPin(self.0.clone())))
+    }
+    fn intersect(&self, _: u32, _: &DataRange, _: &DataRange) -> Result<DataFormat, Refusal> {
+        Ok(video())
+    }
+    fn close(&self, filter: &Filter) {
+        self.0.note(format!("{} close", filter.name()));
+    }
+}
+
+struct RigPin(Arc<Probe>);
+
+impl Drop for RigPin {
+    fn drop(&mut self) {
+        self.0.instances.fetch_sub(1, SeqCst);
+    }
+}
+
+impl PinInstance for RigPin {
+    fn process(&self, pin: &Arc<Pin>) -> NtStatus {
+        self.0.process_calls.fetch_add(1, SeqCst);
+        self.0.threads.lock().insert(std::thread::current().id());
+        let script = self.0.process.lock().clone();
+        script(&self.0, pin)
+    }
+    fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
+        self.0.note(format!("{} {from}->{to}", pin.describe()));
+        if *self.0.refuse.lock() == Some((from, to)) {
+            return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "told to refuse"));
+        }
+        if to == KsState::ACQUIRE && from == KsState::STOP {
+            self.0.next.store(0, SeqCst);
+        }
+        Ok(())
+    }
+    fn reset(&self, pin: &Arc<Pin>) {
+        self.0.note(format!("{} reset {}", pin.describe(), pin.reset_state()));
+        if let Some(hook) = &*self.0.on_reset.lock() {
+            hook(pin);
+        }
+    }
+    fn connect(&self, pin: &Arc<Pin>) -> Result<(), Refusal> {
+        self.0.note(format!("{} connect", pin.describe()));
+        Ok(())
+    }
+    fn disconnect(&self, pin: &Pin) {
+        self.0.note(format!("{} disconnect", pin.describe()));
+    }
+    fn close(&self, pin: &Pin) {
+        self.0.note(format!("{} close", pin.describe()));
+        self.0.clones.lock().clear();
+    }
+    fn clone_cancelled(&self, _: &Pin, clone: CloneId) {
+        self.0.cancelled.lock().push(clone);
+    }
+    fn framing(&self, _: &Pin) -> Option<Framing> {
+        Some(Framing { frames: FRAMES, frame_bytes: FRAME_BYTES, alignment: 64 })
+    }
+}
+
+pub fn video() -> DataFormat {
+    let head = KsDataFormat {
+        sample_size: FRAME_BYTES,
+        ..KsDataFormat::new(KSDATAFORMAT_TYPE_VIDEO, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SPECIFIER_NONE, 0)
+    };
+    DataFormat::new(head, &[])
+}
+
+/// Which end issues the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requests {
+    /// The data source sends filled frames.
+    FromSource,
+    /// The data sink asks for frames.
+    FromSink,
+}
+
+pub const BOTH_WAYS: [Requests; 2] = [Requests::FromSource, Requests::FromSink];
+
+pub struct Setup {
+    pub seed: u64,
+    pub requests: Requests,
+    pub source_flags: PinFlags,
+    pub sink_flags: PinFlags,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            seed: 1,
+            requests: Requests::FromSource,
+            source_flags: PinFlags::empty(),
+            sink_flags: PinFlags::GENERATE_EOS_EVENTS,
+        }
+    }
+}
+
+/// An engine with the filters `source`, `middle` (in place) and `sink`, each on a device of its own.
+pub struct Rig {
+    pub io: Arc<IoManager>,
+    pub session: Arc<Session>,
+    pub source: Arc<Probe>,
+    pub middle: Arc<Probe>,
+    pub sink: Arc<Probe>,
+    /// In the order source, middle, sink.
+    pub devices: Vec<Arc<Device>>,
+    pub log: Log,
+    requests: Requests,
+    dropped_before: u64,
+}
+
+/// A source connected to a sink, with everything a client holds of it.
+pub struct Pair {
+    pub sink: ks_client::Pin,
+    pub source: ks_client::Pin,
+    pub filters: Vec<ks_client::Filter>,
+}
+
+impl Rig {
+    pub fn new(seed: u64) -> Rig {
+        Rig::with(Setup { seed, ..Setup::default() })
+    }
+
+    pub fn with(setup: Setup) -> Rig {
+        Rig::on(Services::virtual_time(setup.seed), setup)
+    }
+
+    pub fn on(services: Services, setup: Setup) -> Rig {
+        let io = IoManager::new(services);
+        let log = Log::default();
+        let (out_role, in_role) = match setup.requests {
+            Requests::FromSource => (KsPinCommunication::BOTH, KsPinCommunication::BOTH),
+            Requests::FromSink => (KsPinCommunication::SINK, KsPinCommunication::BOTH),
+        };
+        let source = Probe::new(log.clone(), Arc::new(fill));
+        let middle = Probe::new(log.clone(), Arc::new(add_one));
+        let sink = Probe::new(log.clone(), Arc::new(take));
+        let pin = |flow, communication, flags| {
+            let mut pin = PinDescriptor { communication, ..PinDescriptor::new(flow, vec![video()]) };
+            pin.flags = flags;
+            pin.instances_possible = PinDescriptor::UNLIMITED;
+            pin
+        };
+        let (out, into) = (KsPinDataFlow::OUT, KsPinDataFlow::IN);
+        let both = KsPinCommunication::BOTH;
+        let through = vec![pin(into, both, PinFlags::empty()), pin(out, both, PinFlags::empty())];
+        let descriptor = |name: &'static str, pins, probe: &Arc<Probe>| {
+            FilterDescriptor::new(name, name, &[KSCATEGORY_CAPTURE], pins, Arc::new(Kind(probe.clone())))
+        };
+        let first = descriptor("source", vec![pin(out, out_role, setup.source_flags)], &source);
+        let mut second = descriptor("middle", through, &middle);
+        second.in_place = Some((0, 1));
+        let third = descriptor("sink", vec![pin(into, in_role, setup.sink_flags)], &sink);
+        let devices = [("first", first), ("second", second), ("third", third)]
+            .into_iter()
+            .map(|(name, descriptor)| Device::start(&io, name, vec![Arc::new(descriptor)]).unwrap())
+            .collect();
+        let session = io.session();
+        let (requests, dropped_before) = (setup.requests, dropped_irps());
+        Rig { io, session, source, middle, sink, devices, log, requests, dropped_before }
+    }
+
+    pub fn services(&self) -> &Services {
+        self.io.services()
+    }
+
+    pub fn open(&self, name: &str) -> ks_client::Filter {
+        Client::new(self.session.clone()).open_by_name(name).unwrap()
+    }
+
+    /// Source and sink, connected in the direction of the setup.
+    pub fn pair(&self) -> Pair {
+        let _ = self.source.last.compare_exchange(0, 1000, SeqCst, SeqCst);
+        let (from, to) = (self.open("source"), self.open("sink"));
+        let (sink, source) = match self.requests {
+            Requests::FromSource => {
+                let sink = create(&to, 0, KsPinDataFlow::IN, None);
+                let source = create(&from, 0, KsPinDataFlow::OUT, Some(&sink));
+                (sink, source)
+            }
+            Requests::FromSink => {
+                let source = create(&from, 0, KsPinDataFlow::OUT, None);
+                let sink = create(&to, 0, KsPinDataFlow::IN, Some(&source));
+                (sink, source)
+            }
+        };
+        Pair { sink, source, filters: vec![from, to] }
+    }
+
+    /// A client's own pin on the source or the sink.
+    pub fn alone(&self, name: &str) -> (ks_client::Filter, ks_client::Pin) {
+        let filter = self.open(name);
+        let flow = if name == "source" { KsPinDataFlow::OUT } else { KsPinDataFlow::IN };
+        let pin = create(&filter, 0, flow, None);
+        (filter, pin)
+    }
+
+    /// Waits until every thread but this one has nothing to do.
+    pub fn settle(&self) {
+        let services = self.services();
+        let _ = services.delay_until(services.now() + Ticks::MILLISECOND);
+    }
+
+    pub fn take_log(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock())
+    }
+
+    /// Nothing is left of what the clients had open.
+    pub fn assert_quiescent(&self) {
+        self.settle();
+        for (name, probe) in [("source", &self.source), ("middle", &self.middle), ("sink", &self.sink)] {
+            let left = probe.pins.lock().iter().filter(|pin| pin.strong_count() > 0).count();
+            assert_eq!(left, 0, "{left} pins of {name} live on");
+            assert_eq!(probe.instances.load(SeqCst), 0, "instances of {name} live on");
+        }
+        for device in &self.devices {
+            assert_eq!(device.open_filters(), 0, "{} has open filters", device.device_name());
+        }
+        assert_eq!(self.session.open_handles(), 0);
+        assert_eq!(self.services().work_panics(), 0);
+        // The tests of this program run side by side, so the count is compared only where it says something.
+        assert_eq!(dropped_irps(), self.dropped_before, "a request was dropped instead of completed");
+    }
+}
+
+impl Pair {
+    pub fn bring(&self, states: &[KsState]) {
+        for &state in states {
+            self.sink.set_state(state).unwrap();
+            self.source.set_state(state).unwrap();
+        }
+    }
+}
+
+pub fn create(
+    filter: &ks_client::Filter,
+    pin_id: u32,
+    flow: KsPinDataFlow,
+    pin_to: Option<&ks_client::Pin>,
+) -> ks_client::Pin {
+    try_create(filter, pin_id, flow, pin_to).unwrap()
+}
+
+pub fn try_create(
+    filter: &ks_client::Filter,
+    pin_id: u32,
+    flow: KsPinDataFlow,
+    pin_to: Option<&ks_client::Pin>,
+) -> Result<ks_client::Pin, ks_client::ClientError> {
+    let format = Format::from_bytes(video().bytes()).unwrap();
+    let connect = Connect {
+        pin_id,
+        interface: KsIdentifier::STANDARD_STREAMING,
+        medium: KsIdentifier::STANDARD_DEVIO,
+        pin_to,
+        format: &format,
+    };
+    filter.create_pin(connect, flow)
+}
+
+pub fn bring(pin: &ks_client::Pin, states: &[KsState]) {
+    for &state in states {
+        pin.set_state(state).unwrap();
+    }
+}
+
+/// Frames of a client, empty.
+pub fn frames(pin: &ks_client::Pin, count: usize) -> Vec<StreamFrame> {
+    (0..count).map(|_| pin.allocate(FRAME_BYTES as usize).unwrap()).collect()
+}
+
+/// A frame of a client, numbered.
+pub fn filled(pin: &ks_client::Pin, number: u32) -> StreamFrame {
+    let mut frame = pin.allocate(FRAME_BYTES as usize).unwrap();
+    let mut bytes = [0; FRAME_BYTES as usize];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    assert!(frame.fill(&bytes));
+    frame
+}
+
+pub fn numbers(frames: &[StreamFrame]) -> Vec<u32> {
+    let number = |frame: &StreamFrame| frame.data()[..4].try_into().map(u32::from_le_bytes).unwrap();
+    frames.iter().map(number).collect()
+}
