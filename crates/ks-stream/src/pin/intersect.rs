@@ -17,50 +17,74 @@ use zerocopy::FromBytes;
 /// The most ranges that a client may send.
 const MOST_RANGES: u32 = 1024;
 
-/// Parses the `KSMULTIPLE_ITEM` list of ranges behind a `KSP_PIN`.
-pub(crate) fn parse_ranges(list: &[u8]) -> Result<Vec<DataRange>, Refusal> {
-    let bad = |status, reason: &str| Err(Refusal::new(status, Aspect::Request, reason));
-    let Ok((head, _)) = KsMultipleItem::read_from_prefix(list) else {
-        return bad(STATUS_INVALID_BUFFER_SIZE, "the list of data ranges is cut off");
-    };
-    let Some(mut rest) = list.get(size_of::<KsMultipleItem>()..head.size as usize) else {
-        return bad(STATUS_INVALID_BUFFER_SIZE, "the size of the list of data ranges does not fit");
-    };
-    if head.count > MOST_RANGES {
-        return bad(STATUS_INVALID_PARAMETER, "the list of data ranges is too long");
-    }
-    let mut ranges = Vec::new();
-    for _ in 0..head.count {
-        match DataFormat::parse(rest) {
-            Ok((range, next)) => {
-                ranges.push(range);
-                rest = rest.get(next..).unwrap_or(&[]);
+/// A client's list of ranges, checked as a whole; each range is copied only when its turn comes.
+pub(crate) struct RangeList<'a> {
+    items: &'a [u8],
+    count: u32,
+}
+
+impl<'a> RangeList<'a> {
+    /// Checks the `KSMULTIPLE_ITEM` list of ranges behind a `KSP_PIN`.
+    pub(crate) fn parse(list: &'a [u8]) -> Result<RangeList<'a>, Refusal> {
+        let bad = |status, reason: &str| Err(Refusal::new(status, Aspect::Request, reason));
+        let Ok((head, _)) = KsMultipleItem::read_from_prefix(list) else {
+            return bad(STATUS_INVALID_BUFFER_SIZE, "the list of data ranges is cut off");
+        };
+        let Some(items) = list.get(size_of::<KsMultipleItem>()..head.size as usize) else {
+            return bad(STATUS_INVALID_BUFFER_SIZE, "the size of the list of data ranges does not fit");
+        };
+        if head.count > MOST_RANGES {
+            return bad(STATUS_INVALID_PARAMETER, "the list of data ranges is too long");
+        }
+        let mut rest = items;
+        for _ in 0..head.count {
+            match DataFormat::parse(rest) {
+                Ok((_, next)) => rest = rest.get(next..).unwrap_or(&[]),
+                Err(status) => return bad(status, "a data range of the list does not fit"),
             }
-            Err(status) => return bad(status, "a data range of the list does not fit"),
+        }
+        Ok(RangeList { items, count: head.count })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = DataRange> + '_ {
+        let mut rest = self.items;
+        (0..self.count).map_while(move |_| {
+            let (range, next) = DataFormat::parse(rest).ok()?;
+            rest = rest.get(next..).unwrap_or(&[]);
+            Some(range)
+        })
+    }
+
+    /// The first ranges in words: enough to see what was asked for.
+    fn describe(&self) -> String {
+        const SHOWN: u32 = 8;
+        let shown: Vec<DataRange> = self.iter().take(SHOWN as usize).collect();
+        match self.count.saturating_sub(SHOWN) {
+            0 => describe::ranges(&shown),
+            more => format!("{} and {more} more", describe::ranges(&shown)),
         }
     }
-    Ok(ranges)
 }
 
 /// Runs the client's ranges (outer loop) over the factory's (inner loop); the first pair whose handler gives a format
 /// wins, a hard error ends the search.
 #[doc(alias = "KsPinDataIntersectionEx")]
-pub(crate) fn intersect(filter: &Arc<Filter>, pin: PinId, ranges: &[DataRange]) -> Result<DataFormat, Refusal> {
+pub(crate) fn intersect(filter: &Arc<Filter>, pin: PinId, ranges: &RangeList<'_>) -> Result<DataFormat, Refusal> {
     let offered = filter.data_ranges(pin);
     let Some(instance) = filter.instance() else {
         return Err(Refusal::new(STATUS_NO_MATCH, Aspect::Driver, "the filter is not open yet"));
     };
     let mut nearest = Aspect::MajorFormat;
     let mut last = None;
-    for range in ranges {
+    for range in ranges.iter() {
         for matching in &offered {
-            match ranges_meet(range.head(), matching.head()).and_then(|()| attributes_agree(range, matching)) {
+            match ranges_meet(range.head(), matching.head()).and_then(|()| attributes_agree(&range, matching)) {
                 Err(aspect) => {
                     if aspect != Aspect::MajorFormat {
                         nearest = aspect;
                     }
                 }
-                Ok(()) => match instance.intersect(pin, range, matching) {
+                Ok(()) => match instance.intersect(pin, &range, matching) {
                     Ok(format) => return Ok(format),
                     Err(refusal) if refusal.status == STATUS_NO_MATCH => last = Some(refusal),
                     Err(refusal) => return Err(refusal),
@@ -73,7 +97,7 @@ pub(crate) fn intersect(filter: &Arc<Filter>, pin: PinId, ranges: &[DataRange]) 
         "{}.{pin} has {}; the other side has {}; refused: {aspect}",
         filter.name(),
         describe::ranges(&offered),
-        describe::ranges(ranges)
+        ranges.describe()
     );
     Err(Refusal::new(STATUS_NO_MATCH, aspect, reason))
 }

@@ -110,7 +110,7 @@ fn data_intersection(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtSta
         Ok(id) => id,
         Err(status) => return status,
     };
-    let found = intersect::parse_ranges(&call.request()[KSP_PIN_BYTES..])
+    let found = intersect::RangeList::parse(&call.request()[KSP_PIN_BYTES..])
         .and_then(|ranges| intersect::intersect(filter, id, &ranges));
     match found {
         Ok(format) => call.answer(format.bytes()),
