@@ -3,4 +3,6 @@
 
 mod client_streams;
 mod closing;
+mod pointers;
+mod reset;
 mod rig;

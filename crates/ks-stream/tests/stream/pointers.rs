@@ -1,0 +1,427 @@
+//! Stream pointers: the leading edge, clones, and what they hold.
+
+use crate::rig::{DOWN, FRAME_BYTES, Rig, SEEDS, Setup, UP, bring, filled, frames, put, wait};
+use ks_abi::{KsReset, KsState, STATUS_CANCELLED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_client::StreamRequest;
+use ks_stream::{ClonePointer, Locked, PinFlags};
+use proptest::prelude::*;
+
+#[test]
+fn the_leading_edge_locks_advances_ejects_and_stays() {
+    let rig = Rig::new(1);
+    rig.source.script(wait);
+    let (filter, client) = rig.alone("source");
+    bring(&client, &UP);
+    let request = client.read_stream(frames(&client, 4)).unwrap();
+    let pin = rig.source.pin();
+    let edge = pin.leading_edge().unwrap();
+    let first = edge.header_address();
+    assert!(pin.leading_edge().is_none(), "it is locked already");
+    drop(edge);
+    let edge = pin.leading_edge().unwrap();
+    assert_eq!(edge.header_address(), first, "unlocking leaves the edge where it is");
+    let edge = edge.advance().unwrap();
+    assert_eq!(edge.header_address(), first + 56);
+    edge.eject();
+    let edge = pin.leading_edge().unwrap();
+    assert_eq!(edge.header_address(), first + 112);
+    let edge = edge.advance().unwrap();
+    assert!(!request.is_done());
+    assert!(edge.advance().is_none(), "the end of the queue");
+    assert!(request.is_done() && pin.leading_edge().is_none());
+    request.wait().unwrap();
+    drop((pin, client, filter));
+    rig.assert_quiescent();
+}
+
+#[test]
+fn offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains() {
+    let rig = Rig::new(1);
+    rig.source.script(wait);
+    let (_filter, client) = rig.alone("source");
+    bring(&client, &UP);
+    let request = client.read_stream(frames(&client, 2)).unwrap();
+    let pin = rig.source.pin();
+    let edge = pin.leading_edge().unwrap();
+    assert_eq!(edge.remaining(), FRAME_BYTES);
+    let edge = edge.advance_offsets(0, 24).unwrap();
+    assert_eq!((edge.remaining(), edge.data_used()), (40, 24));
+    // Unlocked and locked again it goes on where it was.
+    drop(edge);
+    let edge = pin.leading_edge().unwrap();
+    let first = edge.header_address();
+    let edge = edge.advance_offsets(0, 40).unwrap();
+    assert_eq!(edge.header_address(), first + 56, "nothing remained");
+    assert_eq!((edge.remaining(), edge.data_used()), (FRAME_BYTES, 0));
+    assert!(edge.advance_offsets(0, u32::MAX).is_none(), "never more than the frame has");
+    let read = request.wait().unwrap();
+    assert_eq!(read.iter().map(|frame| frame.header.data_used).collect::<Vec<_>>(), [64, 64]);
+}
+
+#[test]
+fn offsets_of_an_input_follow_its_valid_bytes() {
+    let rig = Rig::new(1);
+    rig.sink.script(wait);
+    let (_filter, client) = rig.alone("sink");
+    bring(&client, &UP);
+    let mut short = filled(&client, 1);
+    short.header.data_used = 10;
+    let request = client.write_stream(vec![short]).unwrap();
+    let pin = rig.sink.pin();
+    let edge = pin.leading_edge().unwrap();
+    assert_eq!(edge.remaining(), 10);
+    let edge = edge.advance_offsets(4, 0).unwrap();
+    assert_eq!((edge.remaining(), edge.data_used()), (6, 10));
+    assert!(edge.advance_offsets(6, 0).is_none());
+    assert_eq!(request.wait().unwrap()[0].header.data_used, 10);
+}
+
+#[test]
+fn a_clone_keeps_the_request_after_the_edge_has_moved_on() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        rig.source.script(wait);
+        let (filter, client) = rig.alone("source");
+        bring(&client, &UP);
+        let request = client.read_stream(frames(&client, 1)).unwrap();
+        let pin = rig.source.pin();
+        let edge = pin.leading_edge().unwrap();
+        let mut clone = edge.clone_pointer().unwrap();
+        let mut second = edge.clone_pointer().unwrap();
+        assert!(edge.advance().is_none());
+        assert_eq!(pin.clone_count(), 2);
+        second.unlock();
+        drop(second);
+        assert!(!request.is_done());
+        put(clone.frame().unwrap(), 9, false);
+        clone.unlock();
+        assert!(clone.frame().is_none());
+        assert!(!request.is_done(), "an unlocked clone holds its frame as well");
+        assert!(clone.lock().is_some());
+        drop(clone);
+        assert!(request.is_done(), "deleting the last pointer completes the request");
+        assert_eq!(crate::rig::numbers(&request.wait().unwrap()), [9]);
+        drop((pin, client, filter));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn a_clone_has_offsets_of_its_own() {
+    let rig = Rig::new(1);
+    rig.source.script(wait);
+    let (_filter, client) = rig.alone("source");
+    bring(&client, &UP);
+    let request = client.read_stream(frames(&client, 1)).unwrap();
+    let pin = rig.source.pin();
+    let edge = pin.leading_edge().unwrap().advance_offsets(0, 4).unwrap();
+    let mut clone = edge.clone_pointer().unwrap();
+    assert_eq!(clone.advance_offsets(0, 10), 50);
+    assert_eq!((edge.remaining(), edge.data_used()), (60, 14));
+    clone.unlock();
+    assert_eq!(clone.advance_offsets(0, 10), 0, "offsets move under a lock only");
+    edge.eject();
+    drop(clone);
+    assert_eq!(request.wait().unwrap()[0].header.data_used, 14);
+}
+
+#[test]
+fn cancelling_tells_the_driver_of_its_unlocked_clones_and_no_lock_succeeds_after() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        rig.source.script(wait);
+        let (filter, client) = rig.alone("source");
+        bring(&client, &UP);
+        let request = client.read_stream(frames(&client, 2)).unwrap();
+        let pin = rig.source.pin();
+        let edge = pin.leading_edge().unwrap();
+        let mut unlocked = edge.clone_pointer().unwrap();
+        unlocked.unlock();
+        let mut locked = edge.advance().unwrap().clone_pointer().unwrap();
+        request.cancel();
+        assert_eq!(*rig.source.cancelled.lock(), [unlocked.id()]);
+        assert!(unlocked.lock().is_none());
+        assert!(locked.frame().is_some(), "a locked frame cannot be cancelled");
+        drop(unlocked);
+        assert!(!request.is_done());
+        locked.unlock();
+        assert!(!request.is_done(), "the request waits for the clone to go");
+        assert!(locked.lock().is_none());
+        drop(locked);
+        assert!(request.is_done());
+        assert_eq!(request.wait().unwrap_err().status, STATUS_CANCELLED);
+        drop((pin, client, filter));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn a_status_code_is_what_the_request_completes_with() {
+    let rig = Rig::new(1);
+    rig.source.script(wait);
+    let (_filter, client) = rig.alone("source");
+    bring(&client, &UP);
+    let request = client.read_stream(frames(&client, 1)).unwrap();
+    let edge_pin = rig.source.pin();
+    let edge = edge_pin.leading_edge().unwrap();
+    edge.set_status_code(STATUS_UNSUCCESSFUL);
+    edge.eject();
+    assert_eq!(request.wait().unwrap_err().status, STATUS_UNSUCCESSFUL);
+}
+
+#[test]
+fn a_flush_in_reset_and_in_stop_lets_clones_be_deleted() {
+    for way in 0..2 {
+        let rig = Rig::new(1);
+        rig.source.script(wait);
+        let (filter, client) = rig.alone("source");
+        bring(&client, &UP);
+        let request = client.read_stream(frames(&client, 1)).unwrap();
+        let pin = rig.source.pin();
+        let edge = pin.leading_edge().unwrap();
+        let mut clone = edge.clone_pointer().unwrap();
+        edge.eject();
+        clone.unlock();
+        let id = clone.id();
+        rig.source.clones.lock().push(clone);
+        if way == 0 {
+            client.reset(KsReset::BEGIN).unwrap()
+        } else {
+            bring(&client, &DOWN)
+        }
+        assert_eq!(*rig.source.cancelled.lock(), [id]);
+        rig.source.clones.lock().clear();
+        assert_eq!(request.wait().unwrap_err().status, STATUS_CANCELLED);
+        drop((pin, client, filter));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn fifo_holds_a_finished_request_until_those_before_it_are_done() {
+    for enforced in [false, true] {
+        let flags = if enforced { PinFlags::ENFORCE_FIFO } else { PinFlags::empty() };
+        let rig = Rig::with(Setup { source_flags: flags, ..Setup::default() });
+        rig.source.script(wait);
+        let (_filter, client) = rig.alone("source");
+        bring(&client, &UP);
+        let first = client.read_stream(frames(&client, 1)).unwrap();
+        let second = client.read_stream(frames(&client, 1)).unwrap();
+        let pin = rig.source.pin();
+        let edge = pin.leading_edge().unwrap();
+        let clone = edge.clone_pointer().unwrap();
+        assert!(edge.advance().unwrap().advance().is_none());
+        assert_eq!(second.is_done(), !enforced);
+        drop(clone);
+        assert!(first.is_done() && second.is_done());
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Read(usize),
+    Lock,
+    Unlock,
+    Advance,
+    Eject,
+    Clone,
+    UnlockClone(usize),
+    LockClone(usize),
+    DropClone(usize),
+    Cancel(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (1..4usize).prop_map(Op::Read),
+        4 => Just(Op::Lock),
+        2 => Just(Op::Unlock),
+        4 => Just(Op::Advance),
+        1 => Just(Op::Eject),
+        3 => Just(Op::Clone),
+        2 => (0..8usize).prop_map(Op::UnlockClone),
+        2 => (0..8usize).prop_map(Op::LockClone),
+        3 => (0..8usize).prop_map(Op::DropClone),
+        2 => (0..8usize).prop_map(Op::Cancel),
+    ]
+}
+
+/// The queue as the documentation tells it, in the plainest form.
+#[derive(Default)]
+struct Model {
+    frames: Vec<ModelFrame>,
+    /// Cancelled or not, one a request.
+    requests: Vec<bool>,
+    /// Index of the frame that the edge stands on or before.
+    edge: usize,
+    edge_locked: bool,
+    /// Frame and lock of each clone.
+    clones: Vec<(usize, bool)>,
+    fifo: bool,
+}
+
+struct ModelFrame {
+    request: usize,
+    in_window: bool,
+    clones: u32,
+    clone_locks: u32,
+}
+
+impl ModelFrame {
+    fn has_left(&self) -> bool {
+        !self.in_window && self.clones == 0
+    }
+}
+
+impl Model {
+    fn skip(&mut self) {
+        while !self.edge_locked && self.frames.get(self.edge).is_some_and(|frame| !frame.in_window) {
+            self.edge += 1;
+        }
+    }
+
+    /// Frames of cancelled requests leave the window when nobody has them locked.
+    fn settle(&mut self) {
+        for (index, frame) in self.frames.iter_mut().enumerate() {
+            let edge_has_it = self.edge_locked && self.edge == index;
+            if self.requests[frame.request] && frame.clone_locks == 0 && !edge_has_it {
+                frame.in_window = false;
+            }
+        }
+        self.skip();
+    }
+
+    fn lock(&mut self) -> Option<usize> {
+        self.edge_locked = self.edge < self.frames.len();
+        self.edge_locked.then_some(self.edge)
+    }
+
+    fn pass(&mut self) {
+        self.edge_locked = false;
+        self.frames[self.edge].in_window = false;
+        self.settle();
+    }
+
+    fn is_done(&self, request: usize) -> bool {
+        let from = if self.fifo { 0 } else { request };
+        self.frames.iter().filter(|frame| (from..=request).contains(&frame.request)).all(ModelFrame::has_left)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_operations_agree_with_the_plain_model(fifo: bool, ops in proptest::collection::vec(op(), 1..80)) {
+        let flags = if fifo { PinFlags::ENFORCE_FIFO } else { PinFlags::empty() };
+        let rig = Rig::with(Setup { source_flags: flags, ..Setup::default() });
+        rig.source.script(wait);
+        let (filter, client) = rig.alone("source");
+        bring(&client, &UP);
+        let pin = rig.source.pin();
+        let mut model = Model { fifo, ..Model::default() };
+        let mut requests: Vec<StreamRequest> = Vec::new();
+        let mut addresses: Vec<u64> = Vec::new();
+        let mut edge: Option<Locked<'_>> = None;
+        let mut clones: Vec<ClonePointer> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Read(count) => {
+                    let list = frames(&client, count);
+                    for frame in &list {
+                        addresses.push(frame.buffer().address());
+                        let request = model.requests.len();
+                        model.frames.push(ModelFrame { request, in_window: true, clones: 0, clone_locks: 0 });
+                    }
+                    model.requests.push(false);
+                    model.skip();
+                    requests.push(client.read_stream(list).unwrap());
+                }
+                Op::Lock if edge.is_none() => {
+                    edge = pin.leading_edge();
+                    prop_assert_eq!(at(&edge), model.lock().map(|index| addresses[index]));
+                }
+                Op::Unlock => {
+                    if edge.take().is_some() {
+                        model.edge_locked = false;
+                        model.settle();
+                    }
+                }
+                Op::Advance => {
+                    if let Some(locked) = edge.take() {
+                        model.pass();
+                        edge = locked.advance();
+                        prop_assert_eq!(at(&edge), model.lock().map(|index| addresses[index]));
+                    }
+                }
+                Op::Eject => {
+                    if let Some(locked) = edge.take() {
+                        model.pass();
+                        locked.eject();
+                    }
+                }
+                Op::Clone => {
+                    if let Some(locked) = &edge {
+                        clones.push(locked.clone_pointer().unwrap());
+                        model.clones.push((model.edge, true));
+                        model.frames[model.edge].clones += 1;
+                        model.frames[model.edge].clone_locks += 1;
+                    }
+                }
+                Op::UnlockClone(index) if index < clones.len() => {
+                    clones[index].unlock();
+                    let (frame, locked) = &mut model.clones[index];
+                    model.frames[*frame].clone_locks -= u32::from(std::mem::take(locked));
+                    model.settle();
+                }
+                Op::LockClone(index) if index < clones.len() => {
+                    let (frame, locked) = &mut model.clones[index];
+                    let cancelled = model.requests[model.frames[*frame].request];
+                    let wanted = *locked || !cancelled;
+                    prop_assert_eq!(clones[index].lock().is_some(), wanted);
+                    model.frames[*frame].clone_locks += u32::from(!*locked && wanted);
+                    *locked = wanted;
+                }
+                Op::DropClone(index) if index < clones.len() => {
+                    drop(clones.swap_remove(index));
+                    let (frame, locked) = model.clones.swap_remove(index);
+                    model.frames[frame].clones -= 1;
+                    model.frames[frame].clone_locks -= u32::from(locked);
+                    model.settle();
+                }
+                Op::Cancel(index) if index < requests.len() => {
+                    if !model.is_done(index) && !done_frames(&model, index) {
+                        model.requests[index] = true;
+                    }
+                    requests[index].cancel();
+                    model.settle();
+                }
+                _ => {}
+            }
+            for (index, request) in requests.iter().enumerate() {
+                prop_assert_eq!(request.is_done(), model.is_done(index), "request {}", index);
+            }
+            prop_assert_eq!(pin.clone_count(), model.clones.len());
+        }
+        drop(edge);
+        drop(clones);
+        bring(&client, &[KsState::STOP]);
+        for (request, cancelled) in requests.into_iter().zip(&model.requests) {
+            prop_assert!(request.is_done(), "every request completes");
+            let outcome = request.wait().map_or_else(|error| error.status, |_| STATUS_SUCCESS);
+            prop_assert!(!cancelled || outcome == STATUS_CANCELLED);
+        }
+        prop_assert_eq!(pin.queued_requests(), 0);
+        drop((pin, client, filter));
+        rig.assert_quiescent();
+    }
+}
+
+fn at(edge: &Option<Locked<'_>>) -> Option<u64> {
+    edge.as_ref().map(|frame| frame.buffer().unwrap().address())
+}
+
+/// All frames of the request have left, though FIFO may keep it from completing.
+fn done_frames(model: &Model, request: usize) -> bool {
+    model.frames.iter().filter(|frame| frame.request == request).all(ModelFrame::has_left)
+}
