@@ -54,7 +54,12 @@ impl Object {
     pub fn property_at<T: FromBytes + IntoBytes>(&self, request: &[u8], set: Guid, id: u32) -> Result<T, ClientError> {
         let mut value = T::new_zeroed();
         let outcome = self.control(IoControlCode::KS_PROPERTY, request, value.as_mut_bytes());
+        let answered = outcome.information;
         self.check(outcome, "get", set, id)?;
+        if answered < size_of::<T>() {
+            // A driver's own property may answer less than its type has; zeros behind it would be made up.
+            return Err(self.error(&format!("get property {id} of {set}"), STATUS_INVALID_BUFFER_SIZE));
+        }
         Ok(value)
     }
 

@@ -21,11 +21,9 @@ pub struct Pin {
     data_flow: KsPinDataFlow,
 }
 
-/// An event that the pin signals; it is disabled when the pin's handle is closed.
-#[derive(Debug)]
+/// An event that the pin signals; it is disabled when the pin's handle is closed. Dropping it closes its handle.
 pub struct PinEvent {
-    event: Event,
-    handle: Handle,
+    object: SharedEvent,
     /// Its address is the identity of the event.
     data: Box<KsEventData>,
 }
@@ -112,21 +110,15 @@ impl Pin {
     pub fn enable_event(&self, set: Guid, id: u32) -> Result<PinEvent, ClientError> {
         let doing =
             || ks_abi::event_name(set, id).map_or_else(|| format!("enable event {id}"), |n| format!("enable {n}"));
-        let (handle, event) = self
-            .object
-            .transport()
-            .create_event()
-            .map_err(|outcome| ClientError::new(doing(), self.name(), outcome))?;
-        let mut enabled = PinEvent { event, handle, data: Box::default() };
+        let mut enabled = PinEvent { object: SharedEvent::new(self.object.transport())?, data: Box::default() };
         enabled.data.notification_type = KSEVENTF_EVENT_HANDLE;
-        enabled.data.object = handle.0;
+        enabled.data.object = enabled.object.handle.0;
         let request = KsEvent::new(set, id, KSEVENT_TYPE_ENABLE);
         let outcome =
             self.object.control(IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), enabled.data.as_mut_bytes());
         if outcome.status.is_success() {
             return Ok(enabled);
         }
-        let _ = self.object.transport().close(handle);
         Err(ClientError::new(doing(), self.name(), outcome))
     }
 
@@ -146,7 +138,6 @@ impl Pin {
     #[doc(alias = "IOCTL_KS_DISABLE_EVENT")]
     pub fn disable_event(&self, event: PinEvent) -> Result<(), ClientError> {
         let outcome = self.object.control(IoControlCode::KS_DISABLE_EVENT, event.data.as_bytes(), &mut []);
-        let _ = self.object.transport().close(event.handle);
         match outcome.status.is_success() {
             true => Ok(()),
             false => Err(ClientError::new("disable an event", self.name(), outcome)),
@@ -180,7 +171,13 @@ impl Pin {
 impl PinEvent {
     /// The event to wait for.
     pub fn event(&self) -> &Event {
-        &self.event
+        &self.object.event
+    }
+}
+
+impl std::fmt::Debug for PinEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PinEvent").field("handle", &self.object.handle).finish_non_exhaustive()
     }
 }
 

@@ -358,8 +358,6 @@ fn room_that_a_client_claims_costs_nothing() {
         }
     });
     assert!(peak <= room.len() as u64 + BEYOND_INPUT_BYTES, "{peak} bytes");
-    let (_, kept) = peak_of_this_thread(|| ());
-    assert_eq!(kept, 0);
 }
 
 #[test]

@@ -84,23 +84,23 @@ pub fn no_match() -> Refusal {
     Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, "told to find no match")
 }
 
-type Tables = (Option<AutomationTable<Filter>>, Option<AutomationTable<Pin>>);
+type Tables = (Option<Arc<AutomationTable<Filter>>>, Option<Arc<AutomationTable<Pin>>>);
 
 struct Kind {
     script: Arc<Script>,
-    tables: Mutex<Tables>,
+    tables: Tables,
 }
 
 struct Instance {
     script: Arc<Script>,
-    table: Option<AutomationTable<Filter>>,
+    table: Option<Arc<AutomationTable<Filter>>>,
     pin_table: Option<Arc<AutomationTable<Pin>>>,
 }
 
 impl FilterDispatch for Kind {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        let (table, pin_table) = std::mem::take(&mut *self.tables.lock());
-        Ok(Arc::new(Instance { script: self.script.clone(), table, pin_table: pin_table.map(Arc::new) }))
+        let (table, pin_table) = self.tables.clone();
+        Ok(Arc::new(Instance { script: self.script.clone(), table, pin_table }))
     }
 }
 
@@ -123,7 +123,7 @@ impl FilterInstance for Instance {
         }
     }
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
-        self.table.as_ref()
+        self.table.as_deref()
     }
     fn close(&self, _filter: &Filter) {
         self.script.note("filter close");
@@ -185,7 +185,7 @@ pub fn bench_with(
 ) -> Bench {
     let io = IoManager::new(Services::virtual_time(7));
     let script: Arc<Script> = Arc::default();
-    let dispatch = Arc::new(Kind { script: script.clone(), tables: Mutex::new((table, pin_table)) });
+    let dispatch = Arc::new(Kind { script: script.clone(), tables: (table.map(Arc::new), pin_table.map(Arc::new)) });
     let categories = [KSCATEGORY_CAPTURE, KSCATEGORY_VIDEO];
     let mut descriptor = FilterDescriptor::new("specimen", "Specimen", &categories, factories(), dispatch);
     descriptor.component_id =
