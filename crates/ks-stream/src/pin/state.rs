@@ -91,6 +91,10 @@ impl Pin {
     /// it stops it stops before, and resumes if the minidriver refuses.
     fn step(self: &Arc<Pin>, from: KsState, to: KsState) -> Result<(), Refusal> {
         let acquires = from == KsState::STOP;
+        if acquires {
+            // A new stream begins without the failure of the last.
+            *self.failure.lock() = None;
+        }
         if acquires && self.is_head() {
             self.bind_circuit()?;
         }

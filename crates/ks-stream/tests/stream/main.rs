@@ -3,6 +3,9 @@
 
 mod client_streams;
 mod closing;
+mod foreign;
+mod limits;
 mod pointers;
+mod removal;
 mod reset;
 mod rig;
