@@ -1,4 +1,5 @@
 //! Frames through connected pins, in virtual time.
+#![allow(clippy::unwrap_used, reason = "what a test sets up must be there")]
 
 mod support;
 

@@ -175,7 +175,8 @@ fn every_structure_that_is_defined_is_listed() {
     while let Some(path) = sources.pop() {
         if path.is_dir() {
             sources.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-        } else {
+        } else if !path.ends_with("userks.rs") {
+            // What userks adds of its own has no ancestor to be compared with.
             let text = std::fs::read_to_string(path).unwrap();
             defined += text.lines().filter(|line| *line == "abi_struct! {").count();
         }
