@@ -78,7 +78,9 @@ impl Pin {
             return budget.frames > 0;
         }
         let queued_always = self.flags().contains(PinFlags::ASYNCHRONOUS_PROCESSING);
-        !queued_always && !self.in_circuit() && Level::current() == Level::Passive
+        // A worker that was asked already sees every attempt made before it begins.
+        let asked = self.worker_queued.load(Ordering::SeqCst);
+        !queued_always && !asked && !self.in_circuit() && Level::current() == Level::Passive
     }
 
     pub(crate) fn queue_attempt(self: &Arc<Pin>) {
@@ -92,15 +94,20 @@ impl Pin {
     /// `again` is set before the gate is tried and read after it is given back, so an attempt that finds the gate taken
     /// is seen by whoever holds it.
     fn process_here(self: &Arc<Pin>) {
+        let mut rounds = 0;
         while self.again.load(Ordering::SeqCst) && self.and_gate().capture_threshold() {
             self.again.store(false, Ordering::SeqCst);
             let left = self.process_until_pending();
             self.and_gate().turn_input_on();
+            rounds += 1;
             if left == Left::BudgetSpent {
                 self.again.store(true, Ordering::SeqCst);
-                self.queue_attempt();
-                return;
+            } else if rounds < BUDGET_FRAMES || !self.again.load(Ordering::SeqCst) {
+                continue;
             }
+            // Also a driver that attempts anew in each callback lets other work go first, and the client go on.
+            self.queue_attempt();
+            return;
         }
     }
 

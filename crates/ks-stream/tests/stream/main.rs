@@ -6,6 +6,7 @@ mod closing;
 mod foreign;
 mod limits;
 mod pointers;
+mod processing;
 mod removal;
 mod reset;
 mod rig;

@@ -1,0 +1,249 @@
+//! When a pin processes, on which thread, and for how long.
+
+use crate::rig::{FRAMES, Rig, SEEDS, Setup, UP, bring, fill, filled, frames, put, take_one, wait};
+use ks_abi::{KsState, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_io::sync::Arc;
+use ks_io::{Level, Services};
+use ks_stream::PinFlags;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+
+fn with_source(flags: PinFlags) -> Rig {
+    Rig::with(Setup { source_flags: flags, ..Setup::default() })
+}
+
+/// Process calls of a driver that takes nothing, after each of three reads.
+fn calls_of_arrivals(flags: PinFlags) -> Vec<u64> {
+    let rig = with_source(flags);
+    rig.source.script(wait);
+    let (_filter, pin) = rig.alone("source");
+    bring(&pin, &UP);
+    let mut requests = Vec::new();
+    (0..3)
+        .map(|_| {
+            requests.push(pin.read_stream(frames(&pin, 1)).unwrap());
+            rig.settle();
+            rig.source.calls()
+        })
+        .collect()
+}
+
+#[test]
+fn an_arrival_in_the_empty_queue_triggers_and_a_flag_makes_it_every_one_or_none() {
+    assert_eq!(calls_of_arrivals(PinFlags::empty()), [1, 1, 1]);
+    assert_eq!(calls_of_arrivals(PinFlags::INITIATE_PROCESSING_ON_EVERY_ARRIVAL), [1, 2, 3]);
+    assert_eq!(calls_of_arrivals(PinFlags::DO_NOT_INITIATE_PROCESSING), [0, 0, 0]);
+    assert_eq!(calls_of_arrivals(PinFlags::ASYNCHRONOUS_PROCESSING), [1, 1, 1]);
+}
+
+#[test]
+fn without_initiation_only_an_attempt_processes() {
+    let rig = with_source(PinFlags::DO_NOT_INITIATE_PROCESSING);
+    let (_filter, pin) = rig.alone("source");
+    bring(&pin, &UP);
+    let request = pin.read_stream(frames(&pin, 1)).unwrap();
+    bring(&pin, &[KsState::PAUSE, KsState::RUN]);
+    rig.settle();
+    assert!(!request.is_done());
+    rig.source.pin().attempt_processing();
+    assert!(request.is_done());
+}
+
+#[test]
+fn a_run_only_pin_does_not_process_in_pause() {
+    let rig = with_source(PinFlags::PROCESS_IN_RUN_STATE_ONLY);
+    let (_filter, pin) = rig.alone("source");
+    bring(&pin, &UP[..2]);
+    let request = pin.read_stream(frames(&pin, 1)).unwrap();
+    rig.source.pin().attempt_processing();
+    rig.settle();
+    assert_eq!(rig.source.calls(), 0);
+    pin.set_state(KsState::RUN).unwrap();
+    assert!(request.wait().is_ok());
+    pin.set_state(KsState::PAUSE).unwrap();
+    let request = pin.read_stream(frames(&pin, 1)).unwrap();
+    rig.settle();
+    assert!(!request.is_done());
+    pin.set_state(KsState::RUN).unwrap();
+    assert!(request.wait().is_ok());
+}
+
+#[test]
+fn success_calls_again_while_frames_are_left_and_pending_and_errors_wait() {
+    for (status, wanted) in [(STATUS_SUCCESS, 5), (STATUS_PENDING, 1), (STATUS_UNSUCCESSFUL, 1)] {
+        let rig = Rig::new(1);
+        rig.sink.script(move |probe, pin| {
+            let _ = take_one(probe, pin);
+            status
+        });
+        let (_filter, pin) = rig.alone("sink");
+        pin.set_state(KsState::ACQUIRE).unwrap();
+        let request = pin.write_stream((0..5).map(|number| filled(&pin, number)).collect()).unwrap();
+        bring(&pin, &UP[1..2]);
+        rig.settle();
+        assert_eq!(rig.sink.calls(), wanted, "{status}");
+        assert_eq!(request.is_done(), wanted == 5);
+        rig.sink.pin().attempt_processing();
+        rig.settle();
+        assert_eq!(rig.sink.calls(), (wanted + 1).min(5));
+    }
+}
+
+#[test]
+fn success_without_progress_does_not_loop() {
+    let rig = Rig::new(1);
+    rig.source.script(|_, pin| {
+        drop(pin.leading_edge());
+        STATUS_SUCCESS
+    });
+    let (_filter, pin) = rig.alone("source");
+    bring(&pin, &UP);
+    let _request = pin.read_stream(frames(&pin, 2)).unwrap();
+    rig.settle();
+    assert_eq!(rig.source.calls(), 1);
+}
+
+#[test]
+fn an_attempt_during_processing_is_honoured_when_the_callback_returns() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        let inside = Arc::new(AtomicBool::new(false));
+        rig.source.script(move |probe, pin| {
+            assert!(!inside.swap(true, SeqCst), "a pin processes on one thread at a time");
+            if probe.calls() < 4 {
+                pin.attempt_processing();
+            }
+            if probe.calls() == 2 {
+                // From another thread it counts as much.
+                let other = pin.clone();
+                let spawned = pin.services().spawn("other", move || other.attempt_processing_later()).unwrap();
+                spawned.join();
+            }
+            inside.store(false, SeqCst);
+            STATUS_PENDING
+        });
+        let (_filter, pin) = rig.alone("source");
+        bring(&pin, &UP);
+        let _request = pin.read_stream(frames(&pin, 1)).unwrap();
+        rig.settle();
+        assert!((4..=5).contains(&rig.source.calls()), "{} calls", rig.source.calls());
+    }
+}
+
+#[test]
+fn attempts_without_end_do_not_keep_a_worker_or_a_client() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        rig.source.script(move |_, pin| {
+            if !told.load(SeqCst) {
+                pin.attempt_processing();
+            }
+            STATUS_PENDING
+        });
+        let (_filter, pin) = rig.alone("source");
+        bring(&pin, &UP);
+        // The client's request comes back although its driver never rests.
+        let request = pin.read_stream(frames(&pin, 1)).unwrap();
+        stop.store(true, SeqCst);
+        rig.settle();
+        request.cancel();
+        assert!(request.is_done());
+    }
+}
+
+#[test]
+fn a_gate_that_the_driver_closed_holds_processing_until_it_opens() {
+    let rig = Rig::new(1);
+    let (_filter, pin) = rig.alone("source");
+    rig.source.pin().and_gate().turn_input_off();
+    bring(&pin, &UP);
+    let request = pin.read_stream(frames(&pin, 1)).unwrap();
+    rig.source.pin().attempt_processing();
+    rig.settle();
+    assert_eq!(rig.source.calls(), 0);
+    rig.source.pin().and_gate().turn_input_on();
+    rig.source.pin().attempt_processing();
+    assert!(request.is_done());
+}
+
+#[test]
+fn no_client_thread_pumps_a_circuit() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        let pair = rig.pair();
+        pair.bring(&UP);
+        rig.settle();
+        rig.sink.script(wait);
+        pair.bring(&[KsState::PAUSE, KsState::RUN, KsState::STOP]);
+        rig.source.pin().attempt_processing();
+        rig.settle();
+        assert!(rig.sink.calls() > 0);
+        let me = std::thread::current().id();
+        for probe in [&rig.source, &rig.sink] {
+            assert!(!probe.threads.lock().contains(&me));
+        }
+        drop(pair);
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn an_attempt_at_dispatch_level_is_left_to_a_worker() {
+    let rig = Rig::new(1);
+    let (_filter, pin) = rig.alone("source");
+    rig.source.script(|probe, pin| {
+        assert_eq!(Level::current(), Level::Passive);
+        fill(probe, pin)
+    });
+    rig.source.pin().and_gate().turn_input_off();
+    bring(&pin, &UP);
+    let request = pin.read_stream(frames(&pin, 1)).unwrap();
+    rig.source.pin().and_gate().turn_input_on();
+    {
+        let _raised = Level::Dispatch.raise();
+        rig.source.pin().attempt_processing();
+        assert_eq!(rig.source.calls(), 0);
+    }
+    assert_eq!(request.wait().unwrap().len(), 1);
+}
+
+/// Two endless circuits: both go on for as long as it takes the slower one to see enough frames.
+#[test]
+fn a_budget_lets_the_other_circuits_run() {
+    const ENOUGH: u32 = 2_000;
+    for seed in SEEDS {
+        let services = Services::virtual_time(seed);
+        let rigs: Vec<_> = (0..6).map(|_| Rig::on(services.clone(), Setup { seed, ..Setup::default() })).collect();
+        let going = Arc::new(AtomicU32::new(rigs.len() as u32));
+        let mut pairs = Vec::new();
+        for rig in &rigs {
+            rig.source.last.store(u32::MAX, SeqCst);
+            let going = going.clone();
+            rig.source.script(move |probe, pin| {
+                let mut edge = pin.leading_edge();
+                while let Some(frame) = edge {
+                    let number = probe.next.fetch_add(1, SeqCst);
+                    if number == ENOUGH {
+                        going.fetch_sub(1, SeqCst);
+                    }
+                    // None ends before all have had enough.
+                    if going.load(SeqCst) == 0 {
+                        return STATUS_PENDING;
+                    }
+                    put(&frame, number, false);
+                    edge = frame.advance();
+                }
+                STATUS_PENDING
+            });
+            rig.sink.script(take_one);
+            pairs.push(rig.pair());
+        }
+        pairs.iter().for_each(|pair| pair.bring(&UP));
+        rigs[0].settle();
+        assert_eq!(going.load(SeqCst), 0);
+        drop(pairs);
+        rigs.iter().for_each(Rig::assert_quiescent);
+    }
+    let _ = FRAMES;
+}
