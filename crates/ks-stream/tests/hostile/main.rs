@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "the modules of one test program")]
 
 mod creates;
+mod crowd;
 mod matrix;
 mod random;
 mod streams;

@@ -183,7 +183,17 @@ pub fn bench_with(
     table: Option<AutomationTable<Filter>>,
     pin_table: Option<AutomationTable<Pin>>,
 ) -> Bench {
-    let io = IoManager::new(Services::virtual_time(7));
+    bench_on(Services::virtual_time(7), edit, table, pin_table)
+}
+
+/// A bench on other time and threads.
+pub fn bench_on(
+    services: Services,
+    edit: impl FnOnce(&mut FilterDescriptor),
+    table: Option<AutomationTable<Filter>>,
+    pin_table: Option<AutomationTable<Pin>>,
+) -> Bench {
+    let io = IoManager::new(services);
     let script: Arc<Script> = Arc::default();
     let dispatch = Arc::new(Kind { script: script.clone(), tables: (table.map(Arc::new), pin_table.map(Arc::new)) });
     let categories = [KSCATEGORY_CAPTURE, KSCATEGORY_VIDEO];
