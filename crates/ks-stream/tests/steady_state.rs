@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "a test")]
 
 #[path = "stream/rig.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the rig of the other tests")]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "the rig of the other tests")]
 mod rig;
 
 use ks_abi::{KsPinDataFlow, STATUS_PENDING};

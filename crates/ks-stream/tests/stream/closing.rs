@@ -46,7 +46,7 @@ fn close_pair(seed: u64, requests: Requests, states: usize, first: First) {
         sink.set_state(state).unwrap();
         source.set_state(state).unwrap();
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         rig.settle_a_little();
     }
     match first {

@@ -283,7 +283,7 @@ fn stopping_keeps_what_the_plain_end_has_and_starting_goes_on_with_it() {
 /// Closes in either order; what is pending at the plain end then completes into nothing.
 fn close(rig: Rig, joined: Joined, plain: &Arc<Plain>) {
     let Joined { pin, filter, plain_pin, plain_filter } = joined;
-    if plain.requests.load(SeqCst) % 2 == 0 {
+    if plain.requests.load(SeqCst).is_multiple_of(2) {
         drop(pin);
         rig.settle();
         assert!(rig.session.close(plain_pin).status.is_success());

@@ -341,11 +341,10 @@ proptest! {
                     edge = pin.leading_edge();
                     prop_assert_eq!(at(&edge), model.lock().map(|index| addresses[index]));
                 }
-                Op::Unlock => {
-                    if edge.take().is_some() {
-                        model.edge_locked = false;
-                        model.settle();
-                    }
+                Op::Unlock if edge.is_some() => {
+                    edge = None;
+                    model.edge_locked = false;
+                    model.settle();
                 }
                 Op::Advance => {
                     if let Some(locked) = edge.take() {
