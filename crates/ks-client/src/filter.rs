@@ -225,6 +225,7 @@ impl Filter {
     /// Creates a pin: the class string and the parameters, relative to the filter.
     ///
     /// The access asked for is the one that the direction of the data needs; both directions of IRPs ask the same.
+    // ks-coverage: KsCreatePin done test=a_refused_connect_says_what_was_done_to_what_and_why
     #[doc(alias = "KsCreatePin")]
     pub fn create_pin(&self, connect: Connect<'_>, data_flow: KsPinDataFlow) -> Result<Pin, ClientError> {
         let access = match data_flow {

@@ -7,6 +7,7 @@ use ks_abi::{NtStatus, STATUS_CANCELLED};
 use std::collections::VecDeque;
 
 /// A queue of IRPs that can be cancelled at any moment, closed once, and never loses or doubles one.
+// ks-coverage: KsAddIrpToCancelableQueue done test=a_waiting_request_is_cancelled_at_once_and_its_neighbours_are_not
 #[doc(alias = "KsAddIrpToCancelableQueue")]
 #[doc(alias = "IO_CSQ")]
 pub struct CancelSafeQueue {
@@ -56,6 +57,7 @@ impl CancelSafeQueue {
     }
 
     /// Takes the oldest IRP; from now on its cancel only leaves a mark.
+    // ks-coverage: KsRemoveIrpFromCancelableQueue done test=reads_in_flight_come_back_in_order_and_filled
     #[doc(alias = "KsRemoveIrpFromCancelableQueue")]
     pub fn remove(&self) -> Option<Irp> {
         let (_, irp) = self.state.lock().waiting.pop_front()?;

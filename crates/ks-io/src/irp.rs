@@ -142,6 +142,7 @@ impl Irp {
 
     /// A stream request that a driver sends to another's pin: its frames are probed already, because they are the
     /// engine's own.
+    // ks-coverage: KsStreamIo partial
     #[doc(alias = "KsStreamIo")]
     pub fn stream_request(
         file: &Arc<FileObject>,

@@ -22,9 +22,11 @@ pub enum LockRank {
     #[doc(alias = "KsAcquireDevice")]
     Device = 0,
     /// The control mutex of a filter.
+    // ks-coverage: KsAcquireControl done test=ranks_are_acquired_in_order_and_released_in_any
     #[doc(alias = "KsAcquireControl")]
     FilterControl = 1,
     /// The processing mutex of a filter or pin.
+    // ks-coverage: KsFilterAcquireProcessingMutex partial
     #[doc(alias = "KsFilterAcquireProcessingMutex")]
     Processing = 2,
 }

@@ -24,6 +24,7 @@ struct ClockState {
 
 impl DefaultClock {
     /// A clock in STOP at time 0.
+    // ks-coverage: KsAllocateDefaultClock done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsAllocateDefaultClock")]
     pub fn new(services: Services) -> DefaultClock {
         let state = ClockState { state: KsState::STOP, held: Ticks::ZERO, since: Time::ORIGIN };
@@ -31,6 +32,7 @@ impl DefaultClock {
     }
 
     /// Stream time in 100-ns units.
+    // ks-coverage: KsGetDefaultClockTime done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsGetDefaultClockTime")]
     pub fn time(&self) -> Ticks {
         self.correlated_time().0
@@ -60,12 +62,14 @@ impl DefaultClock {
     }
 
     /// The clock's state.
+    // ks-coverage: KsGetDefaultClockState done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsGetDefaultClockState")]
     pub fn state(&self) -> KsState {
         self.state.lock().state
     }
 
     /// Follows the state of its pin.
+    // ks-coverage: KsSetDefaultClockState done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsSetDefaultClockState")]
     pub fn set_state(&self, to: KsState) {
         let mut state = self.state.lock();

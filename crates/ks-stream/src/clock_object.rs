@@ -26,6 +26,7 @@ impl ClockObject {
 }
 
 /// `IRP_MJ_CREATE` of class `KSSTRING_Clock` below a pin.
+// ks-coverage: KsValidateClockCreateRequest done test=ksclock_create
 #[doc(alias = "KsValidateClockCreateRequest")]
 pub(crate) fn create(pin: &Pin, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
     let bad = |status, reason: String| Err(Refusal::new(status, Aspect::Request, reason));

@@ -29,7 +29,9 @@ const STARTED: usize = 48;
 
 impl Device {
     /// Makes a device and registers an interface for each category of each of its filters, as an INF does.
+    // ks-coverage: KsInitializeDriver partial
     #[doc(alias = "KsInitializeDriver")]
+    // ks-coverage: KsCreateDevice partial
     #[doc(alias = "KsCreateDevice")]
     pub fn start(
         io: &Arc<IoManager>,
@@ -78,6 +80,7 @@ impl Device {
     }
 
     /// The device mutex.
+    // ks-coverage: KsAcquireDevice partial
     #[doc(alias = "KsAcquireDevice")]
     pub fn mutex(&self) -> &RankedMutex {
         &self.mutex

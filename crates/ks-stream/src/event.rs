@@ -42,6 +42,8 @@ const NOT_BUILT: u32 = KSEVENT_TYPE_ENABLEBUFFERED | KSEVENT_TYPE_QUERYBUFFER | 
 
 impl EventList {
     /// Answers IOCTL_KS_ENABLE_EVENT. Without input it is the question which sets there are.
+    // ks-coverage: KsEnableEvent done test=an_enabled_event_signals_until_it_is_disabled
+    // ks-coverage: IOCTL_KS_ENABLE_EVENT done test=an_enabled_event_signals_until_it_is_disabled
     #[doc(alias = "KsEnableEvent")]
     pub(crate) fn enable(&self, mut irp: Irp, table: &EventTable) -> Dispatched {
         let token = irp.output_token();
@@ -94,6 +96,8 @@ impl EventList {
 
     /// Answers IOCTL_KS_DISABLE_EVENT: the one whose KSEVENTDATA stands at the input's address, or all of the client's
     /// when there is no input.
+    // ks-coverage: KsDisableEvent done test=an_enabled_event_signals_until_it_is_disabled,no_input_disables_every_event_of_the_object
+    // ks-coverage: IOCTL_KS_DISABLE_EVENT done test=an_enabled_event_signals_until_it_is_disabled,no_input_disables_every_event_of_the_object
     #[doc(alias = "KsDisableEvent")]
     pub(crate) fn disable(&self, mut irp: Irp) -> Dispatched {
         let token = irp.input_token();
@@ -108,6 +112,7 @@ impl EventList {
     }
 
     /// Raises every enabled event of this set and item.
+    // ks-coverage: KsGenerateEventList done test=an_enabled_event_signals_until_it_is_disabled
     #[doc(alias = "KsGenerateEventList")]
     pub(crate) fn generate(&self, set: Guid, id: u32) {
         let mut entries = self.entries.lock();
@@ -121,6 +126,7 @@ impl EventList {
     }
 
     /// Forgets every event.
+    // ks-coverage: KsFreeEventList done test=closing_a_pin_frees_its_events
     #[doc(alias = "KsFreeEventList")]
     pub(crate) fn free(&self) {
         self.entries.lock().clear();

@@ -66,6 +66,7 @@ impl Filter {
     }
 
     /// The device.
+    // ks-coverage: KsFilterGetDevice partial
     #[doc(alias = "KsFilterGetDevice")]
     pub fn device(&self) -> &Arc<Device> {
         &self.device
@@ -87,6 +88,7 @@ impl Filter {
     }
 
     /// The filter control mutex; its pins share it.
+    // ks-coverage: KsFilterAcquireControl partial
     #[doc(alias = "KsFilterAcquireControl")]
     pub fn control(&self) -> &RankedMutex {
         &self.control
@@ -118,6 +120,7 @@ impl Filter {
     }
 
     /// The living pins of one factory.
+    // ks-coverage: KsFilterGetFirstChildPin partial
     #[doc(alias = "KsFilterGetFirstChildPin")]
     pub fn pins(&self, id: PinId) -> Vec<Arc<Pin>> {
         let pins = self.pins.lock();
@@ -125,6 +128,7 @@ impl Filter {
     }
 
     /// How many pins of one factory there are.
+    // ks-coverage: KsFilterGetChildPinCount partial
     #[doc(alias = "KsFilterGetChildPinCount")]
     pub fn pin_count(&self, id: PinId) -> u32 {
         self.pins.lock().get(id as usize).map_or(0, |pins| pins.len() as u32)
@@ -224,6 +228,8 @@ pub(crate) fn unknown_class(name: &str, parent: &str, not_built: &[(ks_abi::Guid
 ///
 /// Decision: property, method and event requests fail with STATUS_PROPSET_NOT_FOUND, so that an unknown set does not
 /// look like an invalid request; every other code is an invalid device request.
+// ks-coverage: KsDefaultDeviceIoCompletion done test=every_kind_of_handle_has_an_outcome_for_every_code
+// ks-coverage: IOCTL_KS_METHOD not-implemented
 #[doc(alias = "KsDefaultDeviceIoCompletion")]
 pub(crate) fn default_completion(code: IoControlCode) -> NtStatus {
     match code {

@@ -67,6 +67,7 @@ impl CompletionRoutine for Travelling {
 }
 
 /// Sends one control request and waits for its answer.
+// ks-coverage: KsSynchronousIoControlDevice partial
 #[doc(alias = "KsSynchronousIoControlDevice")]
 pub(crate) fn synchronous_control(
     file: &Arc<FileObject>,

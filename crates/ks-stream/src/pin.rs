@@ -167,6 +167,7 @@ impl Pin {
     }
 
     /// The filter.
+    // ks-coverage: KsPinGetParentFilter partial
     #[doc(alias = "KsPinGetParentFilter")]
     pub fn filter(&self) -> &Arc<Filter> {
         &self.filter
@@ -194,18 +195,21 @@ impl Pin {
     }
 
     /// The pin's clock: stream time that follows the pin's state.
+    // ks-coverage: KsPinGetReferenceClockInterface partial
     #[doc(alias = "KsPinGetReferenceClockInterface")]
     pub fn clock(&self) -> &DefaultClock {
         &self.clock
     }
 
     /// The pin's AND gate.
+    // ks-coverage: KsPinGetAndGate done test=a_gate_that_the_driver_closed_holds_processing_until_it_opens
     #[doc(alias = "KsPinGetAndGate")]
     pub fn and_gate(&self) -> &Arc<Gate> {
         &self.and_gate
     }
 
     /// The mutex that is held while the pin processes.
+    // ks-coverage: KsPinAcquireProcessingMutex partial
     #[doc(alias = "KsPinAcquireProcessingMutex")]
     pub fn processing_mutex(&self) -> &RankedMutex {
         &self.processing
@@ -217,6 +221,7 @@ impl Pin {
     }
 
     /// The leading edge of the queue, locked on its frame; `None` when there is no frame.
+    // ks-coverage: KsPinGetLeadingEdgeStreamPointer done test=the_leading_edge_locks_advances_ejects_and_stays
     #[doc(alias = "KsPinGetLeadingEdgeStreamPointer")]
     #[inline]
     pub fn leading_edge(self: &Arc<Pin>) -> Option<Locked<'_>> {
@@ -259,6 +264,7 @@ impl Pin {
     }
 
     /// The other end, when it is an AVStream pin.
+    // ks-coverage: KsPinGetConnectedPinInterface partial
     #[doc(alias = "KsPinGetConnectedPinInterface")]
     pub fn peer(&self) -> Option<Arc<Pin>> {
         match &*self.connection.lock() {
@@ -278,6 +284,7 @@ impl Pin {
     }
 
     /// The file object of the connected sink; IRP source pins only.
+    // ks-coverage: KsPinGetConnectedPinFileObject partial
     #[doc(alias = "KsPinGetConnectedPinFileObject")]
     pub fn connected_file(&self) -> Option<Arc<FileObject>> {
         match &*self.connection.lock() {
@@ -380,6 +387,7 @@ impl Pin {
     /// The last frame of the stream has left this pin.
     pub(crate) fn end_of_stream(&self) {
         if self.flags().contains(PinFlags::GENERATE_EOS_EVENTS) {
+            // ks-coverage: KSEVENT_CONNECTION_ENDOFSTREAM done test=frames_flow_from_source_to_sink_in_order
             self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
         }
     }
@@ -511,7 +519,9 @@ impl Dispatch for Pin {
             }
             IoControlCode::KS_READ_STREAM => me.stream_request(irp, Direction::Read),
             IoControlCode::KS_WRITE_STREAM => me.stream_request(irp, Direction::Write),
+            // ks-coverage: IOCTL_KS_RESET_STATE done test=begin_cancels_and_refuses_and_end_opens_again
             IoControlCode::KS_RESET_STATE => me.reset_request(irp),
+            // ks-coverage: IOCTL_KS_HANDSHAKE done test=kshandshake_is_for_drivers_only
             IoControlCode::KS_HANDSHAKE => self.handshake_request(irp),
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(irp, sets::pin_events(self.flags())),
             _ if event::is_event_code(code) => self.events.disable(irp),

@@ -90,6 +90,8 @@ impl PropertyCall<'_> {
 }
 
 /// Answers a property request from `tables`, the driver's before the class driver's.
+// ks-coverage: KsPropertyHandler done test=a_request_asks_for_one_thing,basic_support_has_three_sizes
+// ks-coverage: IOCTL_KS_PROPERTY done test=a_request_asks_for_one_thing
 #[doc(alias = "KsPropertyHandler")]
 pub(crate) fn handle<T>(object: &Arc<T>, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
     let status = match dispatch(object, &mut irp, tables) {

@@ -28,6 +28,9 @@ const KNOWN_OPTIONS: u32 = 0x8007_FFDF;
 /// The list is what the caller's output buffer held: an array of headers of `header_bytes` each. Every header's Size,
 /// extent, used count, flags and time scale are checked, and its Data must point into memory that the client has
 /// registered.
+// ks-coverage: KsProbeStreamIrp done test=a_request_against_the_data_or_with_wrong_sizes_is_refused_and_nothing_runs,ksstream_header_lists
+// ks-coverage: IOCTL_KS_READ_STREAM done test=reads_in_flight_come_back_in_order_and_filled
+// ks-coverage: IOCTL_KS_WRITE_STREAM done test=writes_arrive_in_order_whatever_their_number_of_headers
 #[doc(alias = "KsProbeStreamIrp")]
 pub(crate) fn probe(
     irp: &mut Irp,

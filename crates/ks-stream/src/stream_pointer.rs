@@ -113,6 +113,7 @@ impl<'p> Locked<'p> {
     }
 
     /// Lets the frame go and locks the next one; `None` at the end of the queue.
+    // ks-coverage: KsStreamPointerAdvance done test=the_leading_edge_locks_advances_ejects_and_stays
     #[doc(alias = "KsStreamPointerAdvance")]
     #[inline]
     pub fn advance(mut self) -> Option<Locked<'p>> {
@@ -122,6 +123,7 @@ impl<'p> Locked<'p> {
     }
 
     /// Lets the frame go and unlocks the edge.
+    // ks-coverage: KsStreamPointerUnlock done test=the_leading_edge_locks_advances_ejects_and_stays
     #[doc(alias = "KsStreamPointerUnlock")]
     pub fn eject(mut self) {
         if let Some(held) = self.held.take() {
@@ -133,6 +135,7 @@ impl<'p> Locked<'p> {
     /// Moves on by bytes: `in_bytes` consumed of an input frame, `out_bytes` produced in an output frame, whose DataUsed
     /// rises by as much. When nothing remains of the frame the edge goes to the next one, at most one. `None`: there is
     /// no next frame, and the edge is unlocked.
+    // ks-coverage: KsStreamPointerAdvanceOffsets done test=offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains,offsets_of_an_input_follow_its_valid_bytes
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
     pub fn advance_offsets(mut self, in_bytes: u32, out_bytes: u32) -> Option<Locked<'p>> {
         let (pin, queue) = (self.pin, self.queue);
@@ -152,6 +155,7 @@ impl<'p> Locked<'p> {
     }
 
     /// A second pointer on the same frame, locked like this one.
+    // ks-coverage: KsStreamPointerClone done test=a_clone_keeps_the_request_after_the_edge_has_moved_on
     #[doc(alias = "KsStreamPointerClone")]
     pub fn clone_pointer(&self) -> Option<ClonePointer> {
         let (id, frame) = self.queue.clone_leading(self.held.as_ref()?)?;
@@ -159,6 +163,7 @@ impl<'p> Locked<'p> {
     }
 
     /// The status with which the frame's request will complete.
+    // ks-coverage: KsStreamPointerSetStatusCode done test=a_status_code_is_what_the_request_completes_with
     #[doc(alias = "KsStreamPointerSetStatusCode")]
     pub fn set_status_code(&self, status: NtStatus) {
         self.queue.set_status_code(status);
@@ -209,6 +214,7 @@ impl ClonePointer {
     }
 
     /// Locks the pointer. `None` when the frame's request was cancelled: the clone is to be dropped.
+    // ks-coverage: KsStreamPointerLock done test=cancelling_tells_the_driver_of_its_unlocked_clones_and_no_lock_succeeds_after
     #[doc(alias = "KsStreamPointerLock")]
     pub fn lock(&mut self) -> Option<&StreamFrame> {
         if self.locked.is_none() {
@@ -239,6 +245,7 @@ impl ClonePointer {
     }
 }
 
+// ks-coverage: KsStreamPointerDelete done test=a_closed_pin_waits_for_the_clones_that_its_driver_has
 impl Drop for ClonePointer {
     fn drop(&mut self) {
         self.locked = None;

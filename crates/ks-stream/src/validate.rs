@@ -34,6 +34,7 @@ pub struct ValidConnect {
 /// mask, instances. A list that has no match gives STATUS_NO_MATCH; a shape or number that cannot be gives
 /// STATUS_INVALID_BUFFER_SIZE or STATUS_INVALID_PARAMETER; a pin that is busy gives STATUS_INVALID_DEVICE_STATE, which
 /// clients read as "busy".
+// ks-coverage: KsValidateConnectRequest done test=the_checks_are_made_in_their_order
 #[doc(alias = "KsValidateConnectRequest")]
 pub fn connect_request(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Result<ValidConnect, Refusal> {
     let refuse = |status: NtStatus, aspect: Aspect, reason: String| Err(Refusal::new(status, aspect, reason));

@@ -68,6 +68,7 @@ impl<'a> RangeList<'a> {
 
 /// Runs the client's ranges (outer loop) over the factory's (inner loop); the first pair whose handler gives a format
 /// wins, a hard error ends the search.
+// ks-coverage: KsPinDataIntersectionEx done test=data_intersection_takes_the_first_pair_that_gives_a_format
 #[doc(alias = "KsPinDataIntersectionEx")]
 pub(crate) fn intersect(filter: &Arc<Filter>, pin: PinId, ranges: &RangeList<'_>) -> Result<DataFormat, Refusal> {
     let offered = filter.data_ranges(pin);
