@@ -9,9 +9,9 @@
 use crate::descriptor::PinFlags;
 use crate::pin::Pin;
 use crate::queue::Outgoing;
-use ks_abi::STATUS_SUCCESS;
+use ks_abi::{STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use ks_io::sync::{Arc, Weak, atomic::Ordering};
-use ks_io::{Level, Services, Ticks, Time, Work, WorkQueue, deferred};
+use ks_io::{Aspect, Level, Refusal, Services, Ticks, Time, Work, WorkQueue, deferred};
 use std::cell::{Cell, RefCell};
 
 /// How many frames a worker moves, and for how long, before other work may go first.
@@ -123,7 +123,9 @@ impl Pin {
                 if !queue.begin_processing() {
                     break Left::Nothing;
                 }
+                let unwinding = Unwinding(self);
                 status = instance.process(self);
+                std::mem::forget(unwinding);
                 more = queue.end_processing(&mut outgoing);
             }
             // The hop comes after the processing mutex is released.
@@ -161,6 +163,22 @@ impl Pin {
         if flush {
             self.send_outgoing();
         }
+    }
+}
+
+/// Dropped only when a process callback panics: the pin fails and lets go of its requests, so that nobody waits for
+/// them for ever. The panic goes on to whoever runs the thread.
+struct Unwinding<'p>(&'p Arc<Pin>);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        let pin = self.0;
+        if let Some(queue) = pin.queue() {
+            queue.abandon_processing();
+        }
+        pin.and_gate().turn_input_on();
+        let reason = format!("the minidriver panicked in the process callback of {}", pin.describe());
+        pin.fail(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
     }
 }
 

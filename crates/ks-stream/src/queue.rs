@@ -592,6 +592,11 @@ impl Queue {
         More { frames, end_of_stream: std::mem::take(&mut state.counters.end_of_stream_left) }
     }
 
+    /// The process callback did not return: what it left goes out like anything else.
+    pub(crate) fn abandon_processing(&self) {
+        self.state.lock().processing = false;
+    }
+
     /// What goes out now, unless a process callback is running (its end takes it along).
     pub(crate) fn take_outgoing(&self) -> (Outgoing, More) {
         let mut state = self.state.lock();

@@ -168,6 +168,29 @@ fn a_gate_that_the_driver_closed_holds_processing_until_it_opens() {
 }
 
 #[test]
+fn a_driver_that_panics_fails_its_pin_and_keeps_nobody_waiting() {
+    for seed in SEEDS {
+        let rig = Rig::with(Setup { seed, source_flags: PinFlags::ASYNCHRONOUS_PROCESSING, ..Setup::default() });
+        rig.source.script(|_, pin| {
+            let _locked = pin.leading_edge();
+            std::panic::resume_unwind(Box::new("a bug of the driver"));
+        });
+        let (filter, pin) = rig.alone("source");
+        bring(&pin, &UP);
+        let request = pin.read_stream(frames(&pin, 2)).unwrap();
+        assert_eq!(request.wait().unwrap_err().status, STATUS_UNSUCCESSFUL);
+        assert!(pin.failure().unwrap().1.contains("panicked"));
+        assert_eq!(rig.services().work_panics(), 1);
+        rig.source.script(fill);
+        bring(&pin, &[KsState::STOP, KsState::RUN]);
+        assert_eq!(pin.read_stream(frames(&pin, 1)).unwrap().wait().unwrap().len(), 1);
+        drop((pin, filter));
+        rig.settle();
+        assert_eq!(rig.session.open_handles(), 0);
+    }
+}
+
+#[test]
 fn no_client_thread_pumps_a_circuit() {
     for seed in SEEDS {
         let rig = Rig::new(seed);
