@@ -1,7 +1,9 @@
 //! Reset: the flush that is independent of the state.
 
 use crate::rig::{DOWN, Pair, Rig, SEEDS, UP, bring, fill, frames, numbers, wait};
-use ks_abi::{KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY};
+use ks_abi::{KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_PENDING};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 #[test]
 fn begin_cancels_and_refuses_and_end_opens_again() {
@@ -72,5 +74,40 @@ fn a_reset_of_either_pin_parks_the_circuit_and_its_end_starts_it_with_every_fram
             drop(pair);
             rig.assert_quiescent();
         }
+    }
+}
+
+/// The frames that a reset cancels under a running callback come out at its return, after the reset has ended: they
+/// still go on their way.
+#[test]
+fn a_reset_that_ends_under_a_running_callback_loses_no_frame() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        let Pair { sink, source, filters } = rig.pair();
+        let source = Arc::new(source);
+        let (reset, done) = (source.clone(), AtomicBool::new(false));
+        rig.source.script(move |probe, pin| {
+            if !done.swap(true, SeqCst) {
+                let edge = pin.leading_edge();
+                let reset = reset.clone();
+                let both = move || {
+                    reset.reset(KsReset::BEGIN).unwrap();
+                    reset.reset(KsReset::END).unwrap();
+                };
+                pin.services().spawn("reset", both).unwrap().join();
+                drop(edge);
+                return STATUS_PENDING;
+            }
+            fill(probe, pin)
+        });
+        for state in UP {
+            sink.set_state(state).unwrap();
+            source.set_state(state).unwrap();
+        }
+        rig.settle();
+        assert_eq!(rig.sink.seen_now().len(), 1000);
+        rig.source.script(wait);
+        drop((sink, source, filters));
+        rig.assert_quiescent();
     }
 }
