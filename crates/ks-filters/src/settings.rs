@@ -62,17 +62,17 @@ impl<V: Clone + Send + 'static> Settings<V> {
         let settings = self.clone();
         let mut items = vec![
             PropertyItem::new(USERKS_SETTINGS_LIST)
-                .get(move |_: &Arc<Filter>, call: &mut PropertyCall<'_>| call.answer(settings.list().as_bytes())),
+                .get(move |_: &Filter, call: &mut PropertyCall<'_>| call.answer(settings.list().as_bytes())),
         ];
         for (id, setting) in (1..).zip(self.table) {
             let (reader, writer) = (self.clone(), self.clone());
             items.push(
                 PropertyItem::new(id)
-                    .get(move |_: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+                    .get(move |_: &Filter, call: &mut PropertyCall<'_>| {
                         let text = (setting.read)(&reader.values.lock());
                         call.answer(text.as_bytes())
                     })
-                    .set(move |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| writer.set(setting, filter, call)),
+                    .set(move |filter: &Filter, call: &mut PropertyCall<'_>| writer.set(setting, filter, call)),
             );
         }
         AutomationTable { properties: vec![PropertySet { set: USERKS_PROPSET_SETTINGS, items }] }
@@ -83,7 +83,7 @@ impl<V: Clone + Send + 'static> Settings<V> {
         self.table.iter().map(line).collect()
     }
 
-    fn set(&self, setting: &Setting<V>, filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtStatus {
+    fn set(&self, setting: &Setting<V>, filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
         // No pin can be made while its format is being set.
         let _control = filter.control().hold();
         let has_pins = (0..filter.descriptor().pin_count()).any(|pin| filter.pin_count(pin) > 0);

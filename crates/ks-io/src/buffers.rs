@@ -25,7 +25,7 @@ impl Capture {
             self.words.resize(words, Word::new_zeroed());
         }
         self.bytes = from.len();
-        self.words.as_mut_bytes()[..from.len()].copy_from_slice(from);
+        copy(&mut self.words.as_mut_bytes()[..from.len()], from);
         Ok(())
     }
 
@@ -41,6 +41,31 @@ impl Capture {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.words.as_bytes()[..self.bytes]
+    }
+}
+
+/// Copies bytes of equal length. The lengths of a ULONG, a LONGLONG, a KSPROPERTY and a KSP_PIN are told to the compiler:
+/// a copy of unknown length writes overlapping pieces, and reading across two of them stalls the reader.
+#[inline]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    fn fixed<const N: usize>(to: &mut [u8], from: &[u8]) -> bool {
+        match (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+            (Some(to), Some(from)) => {
+                *to = *from;
+                true
+            }
+            _ => false,
+        }
+    }
+    let done = match from.len() {
+        4 => fixed::<4>(to, from),
+        8 => fixed::<8>(to, from),
+        24 => fixed::<24>(to, from),
+        32 => fixed::<32>(to, from),
+        _ => false,
+    };
+    if !done {
+        to.copy_from_slice(from);
     }
 }
 

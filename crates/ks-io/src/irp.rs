@@ -104,6 +104,8 @@ pub(crate) struct Body {
     pub(crate) refusal: Option<Box<Refusal>>,
     pub(crate) reply: Reply,
     pub(crate) cancel: Arc<CancelCell>,
+    /// Somebody else may hold the cancel state, so a cancel may have reached it or still reach it.
+    cancel_is_shared: bool,
 }
 
 /// Tokens that were dropped instead of completed; each one is a bug of whoever held it.
@@ -169,6 +171,7 @@ impl Irp {
         Ok(Irp(Some(body)))
     }
 
+    #[inline]
     fn body(&self) -> &Body {
         self.0.as_ref().expect("invariant: only completing takes the body out, and it consumes the token")
     }
@@ -251,6 +254,7 @@ impl Irp {
     }
 
     /// One of the four words that the current owner of the IRP may use.
+    #[inline]
     pub fn driver_context(&self, index: usize) -> u64 {
         self.body().block.load_u64(offset::DRIVER_CONTEXT + 8 * (index & 3))
     }
@@ -262,6 +266,7 @@ impl Irp {
 
     /// The status that the IRP carries so far.
     #[doc(alias = "IoStatus")]
+    #[inline]
     pub fn status(&self) -> NtStatus {
         NtStatus(self.body().block.load_u32(offset::IO_STATUS))
     }
@@ -294,8 +299,10 @@ impl Irp {
     }
 
     /// The cancel state, to be kept by whoever may cancel the request.
-    pub fn cancel_cell(&self) -> Arc<CancelCell> {
-        self.body().cancel.clone()
+    pub fn cancel_cell(&mut self) -> Arc<CancelCell> {
+        let body = self.body_mut();
+        body.cancel_is_shared = true;
+        body.cancel.clone()
     }
 
     /// Completes the request with a status.
@@ -399,6 +406,7 @@ impl Body {
             refusal: None,
             reply: Reply::None,
             cancel: Arc::new(CancelCell::default()),
+            cancel_is_shared: false,
         })
     }
 
@@ -417,8 +425,11 @@ impl Body {
         self.refusal = None;
         self.reply = Reply::None;
         self.input.clear();
-        let Some(cancel) = Arc::get_mut(&mut self.cancel) else { return };
-        cancel.reset();
+        self.output.reset(0);
+        if std::mem::take(&mut self.cancel_is_shared) {
+            let Some(cancel) = Arc::get_mut(&mut self.cancel) else { return };
+            cancel.reset();
+        }
         let _ = POOL.try_with(|pool| {
             if let Ok(mut pool) = pool.try_borrow_mut()
                 && pool.len() < POOL_LIMIT

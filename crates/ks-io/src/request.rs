@@ -1,9 +1,9 @@
 //! A request as its client holds it: wait for it, poll it as a future, or cancel it.
 
 use crate::cancel::CancelCell;
+use crate::io_manager::IoManager;
 use crate::irp::Body;
 use crate::refusal::Refusal;
-use crate::services::Services;
 use crate::sync::{Arc, Mutex};
 use crate::wait::{Event, EventKind};
 use ks_abi::NtStatus;
@@ -36,6 +36,8 @@ impl Outcome {
 
 /// The meeting point of a request's client and its completion.
 pub struct PendingRequest {
+    /// Which engine's waits it uses.
+    engine: u64,
     state: Mutex<State>,
     done: Event,
 }
@@ -47,9 +49,14 @@ struct State {
 }
 
 impl PendingRequest {
-    pub(crate) fn new(services: &Services) -> Arc<PendingRequest> {
-        let done = services.event(EventKind::Notification, crate::wait::Signal::Clear);
-        Arc::new(PendingRequest { state: Mutex::new(State::default()), done })
+    pub(crate) fn new(io: &IoManager) -> Arc<PendingRequest> {
+        let done = io.services().event(EventKind::Notification, crate::wait::Signal::Clear);
+        Arc::new(PendingRequest { engine: io.number(), state: Mutex::new(State::default()), done })
+    }
+
+    #[inline]
+    pub(crate) fn engine(&self) -> u64 {
+        self.engine
     }
 
     /// Called once a request, by the completion.
@@ -184,7 +191,7 @@ pub(crate) fn deliver(mut body: Box<Body>, output: &mut [u8]) -> Outcome {
     } else if !body.status().is_error() {
         let answer = body.output.answered();
         let count = answer.len().min(output.len());
-        output[..count].copy_from_slice(&answer[..count]);
+        crate::buffers::copy(&mut output[..count], &answer[..count]);
     }
     let information = if body.status().is_error() { 0 } else { body.information() };
     let outcome = Outcome { status: body.status(), information, refusal: body.refusal.take() };

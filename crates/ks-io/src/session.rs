@@ -116,24 +116,20 @@ impl Transport for Session {
             Ok(irp) => irp,
             Err(status) => return Outcome::status(status),
         };
-        let dispatched = {
-            let _inside = deferred::enter();
-            file.dispatch(irp)
-        };
-        let body = match dispatched {
+        let inside = deferred::enter();
+        let body = match file.dispatch(irp) {
             Dispatched::Completed(completed) => Some(completed.into_body()),
+            // The wait delivers first what this thread has put off.
             Dispatched::Pending => pending.wait(),
         };
         // The file object is let go inside the engine: this may have been its last reference.
-        {
-            let _inside = deferred::enter();
-            drop(file);
-        }
+        drop(file);
+        drop(inside);
         let outcome = match body {
             Some(body) => deliver(body, output),
             None => Outcome::status(STATUS_TIMEOUT),
         };
-        give_back(&self.io, pending);
+        give_back(pending);
         outcome
     }
 
@@ -143,7 +139,7 @@ impl Transport for Session {
             Err(status) => return Request::finished(Outcome::status(status), output),
         };
         let _inside = deferred::enter();
-        let pending = PendingRequest::new(self.io.services());
+        let pending = PendingRequest::new(&self.io);
         let parts = RequestParts {
             code,
             input,
@@ -152,7 +148,7 @@ impl Transport for Session {
             input_token: input.as_ptr() as u64,
             output_token: output.as_ptr() as u64,
         };
-        let irp = match Irp::device_control(&file, &self.origin, parts, Reply::Client(pending.clone())) {
+        let mut irp = match Irp::device_control(&file, &self.origin, parts, Reply::Client(pending.clone())) {
             Ok(irp) => irp,
             Err(status) => return Request::finished(Outcome::status(status), output),
         };
@@ -220,21 +216,21 @@ impl std::fmt::Debug for Session {
 
 thread_local! {
     /// The place where this thread's synchronous request waits, kept for the next one on the same engine.
-    static WAITING_PLACE: RefCell<Option<(u64, Arc<PendingRequest>)>> = const { RefCell::new(None) };
+    static WAITING_PLACE: RefCell<Option<Arc<PendingRequest>>> = const { RefCell::new(None) };
 }
 
 /// Takes the thread's waiting place; a request made inside another one gets a new place.
 fn waiting_place(io: &IoManager) -> Arc<PendingRequest> {
     match WAITING_PLACE.with(|place| place.borrow_mut().take()) {
-        Some((engine, pending)) if engine == io.number() => pending,
-        _ => PendingRequest::new(io.services()),
+        Some(pending) if pending.engine() == io.number() => pending,
+        _ => PendingRequest::new(io),
     }
 }
 
 /// Keeps the place for the next request, unless a late completion may still reach it.
-fn give_back(io: &IoManager, pending: Arc<PendingRequest>) {
+fn give_back(pending: Arc<PendingRequest>) {
     if Arc::strong_count(&pending) == 1 {
         pending.reset();
-        WAITING_PLACE.with(|place| *place.borrow_mut() = Some((io.number(), pending)));
+        WAITING_PLACE.with(|place| *place.borrow_mut() = Some(pending));
     }
 }

@@ -61,6 +61,7 @@ impl StreamFrame {
     }
 
     /// Size of the header with its extension, in bytes, as the header says.
+    #[inline]
     pub fn header_bytes(&self) -> u32 {
         self.headers.load_u32(self.offset + SIZE)
     }

@@ -2,10 +2,9 @@
 
 use crate::property::PropertyCall;
 use ks_abi::{Guid, KsIdentifier, NtStatus};
-use std::sync::Arc;
 
 /// A handler of one request on an object of type `T`.
-pub type Handler<T> = Box<dyn Fn(&Arc<T>, &mut PropertyCall<'_>) -> NtStatus + Send + Sync>;
+pub type Handler<T> = Box<dyn Fn(&T, &mut PropertyCall<'_>) -> NtStatus + Send + Sync>;
 
 /// The sets that an object of type `T` answers. Of two tables for one object the driver's is searched first, item by
 /// item, so a driver overrides what the class driver would answer.
@@ -100,13 +99,13 @@ impl<T> PropertyItem<T> {
     }
 
     /// How it is read.
-    pub fn get(mut self, handler: impl Fn(&Arc<T>, &mut PropertyCall<'_>) -> NtStatus + Send + Sync + 'static) -> Self {
+    pub fn get(mut self, handler: impl Fn(&T, &mut PropertyCall<'_>) -> NtStatus + Send + Sync + 'static) -> Self {
         self.get = Some(Box::new(handler));
         self
     }
 
     /// How it is written.
-    pub fn set(mut self, handler: impl Fn(&Arc<T>, &mut PropertyCall<'_>) -> NtStatus + Send + Sync + 'static) -> Self {
+    pub fn set(mut self, handler: impl Fn(&T, &mut PropertyCall<'_>) -> NtStatus + Send + Sync + 'static) -> Self {
         self.set = Some(Box::new(handler));
         self
     }

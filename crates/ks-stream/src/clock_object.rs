@@ -8,13 +8,12 @@ use crate::{property, sets};
 use ks_abi::{
     IoControlCode, KsClockCreate, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
 };
-use ks_io::sync::{Arc, Weak};
+use ks_io::sync::Arc;
 use ks_io::{Aspect, CreateRequest, Created, Dispatch, Dispatched, Irp, Refusal};
 use zerocopy::FromBytes;
 
 /// One open clock. It keeps its pin's clock alive, not its pin's stream.
 pub struct ClockObject {
-    me: Weak<ClockObject>,
     pin: Arc<Pin>,
 }
 
@@ -43,15 +42,15 @@ pub(crate) fn create(pin: &Pin, request: &CreateRequest<'_>) -> Result<Created, 
     let Some(pin) = pin.me() else {
         return bad(STATUS_INVALID_DEVICE_REQUEST, "the pin is closing".into());
     };
-    let object = Arc::new_cyclic(|me| ClockObject { me: me.clone(), pin });
+    let object = Arc::new(ClockObject { pin });
     Ok(Created { object, granted: request.access })
 }
 
 impl Dispatch for ClockObject {
     fn device_io_control(&self, irp: Irp) -> Dispatched {
-        match (irp.io_control_code(), self.me.upgrade()) {
-            (IoControlCode::KS_PROPERTY, Some(me)) => property::handle(&me, irp, &[sets::clock_table()]),
-            (code, _) => irp.done(crate::filter::default_completion(code)),
+        match irp.io_control_code() {
+            IoControlCode::KS_PROPERTY => property::handle(self, irp, &[sets::clock_table()]),
+            code => irp.done(crate::filter::default_completion(code)),
         }
     }
 

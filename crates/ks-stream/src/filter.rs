@@ -165,12 +165,11 @@ impl Dispatch for Filter {
         let code = irp.io_control_code();
         match code {
             IoControlCode::KS_PROPERTY => {
-                let Some(me) = self.me.upgrade() else { return irp.done(STATUS_DEVICE_REMOVED) };
                 let own = self.instance.get().and_then(|instance| instance.automation());
                 let built_in = sets::filter_table();
                 match own {
-                    Some(own) => property::handle(&me, irp, &[own, built_in]),
-                    None => property::handle(&me, irp, &[built_in]),
+                    Some(own) => property::handle(self, irp, &[own, built_in]),
+                    None => property::handle(self, irp, &[built_in]),
                 }
             }
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(irp, &[]),

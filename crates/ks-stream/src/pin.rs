@@ -504,19 +504,19 @@ impl Pin {
 
 impl Dispatch for Pin {
     fn device_io_control(&self, irp: Irp) -> Dispatched {
-        let Some(me) = self.me.upgrade() else { return irp.done(STATUS_DEVICE_REMOVED) };
         if self.filter.device().is_removed() {
             return irp.done(STATUS_DEVICE_REMOVED);
         }
         let code = irp.io_control_code();
+        if code == IoControlCode::KS_PROPERTY {
+            let built_in = sets::pin_table();
+            return match self.instance.get().and_then(|instance| instance.automation()) {
+                Some(own) => property::handle(self, irp, &[own, built_in]),
+                None => property::handle(self, irp, &[built_in]),
+            };
+        }
+        let Some(me) = self.me.upgrade() else { return irp.done(STATUS_DEVICE_REMOVED) };
         match code {
-            IoControlCode::KS_PROPERTY => {
-                let built_in = sets::pin_table();
-                match self.instance.get().and_then(|instance| instance.automation()) {
-                    Some(own) => property::handle(&me, irp, &[own, built_in]),
-                    None => property::handle(&me, irp, &[built_in]),
-                }
-            }
             IoControlCode::KS_READ_STREAM => me.stream_request(irp, Direction::Read),
             IoControlCode::KS_WRITE_STREAM => me.stream_request(irp, Direction::Write),
             // ks-coverage: IOCTL_KS_RESET_STATE done test=begin_cancels_and_refuses_and_end_opens_again

@@ -17,7 +17,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// are captures that nobody changes.
 #[derive(Debug)]
 pub struct PropertyCall<'a> {
-    property: KsProperty,
+    property: &'a KsProperty,
     request: &'a [u8],
     output: &'a mut Output,
     origin: &'a Origin,
@@ -28,7 +28,7 @@ pub struct PropertyCall<'a> {
 impl PropertyCall<'_> {
     /// Set, item and flags of the request.
     pub fn property(&self) -> KsProperty {
-        self.property
+        *self.property
     }
 
     /// The request bytes, `KSPROPERTY` included.
@@ -93,7 +93,7 @@ impl PropertyCall<'_> {
 // ks-coverage: KsPropertyHandler done test=a_request_asks_for_one_thing,basic_support_has_three_sizes
 // ks-coverage: IOCTL_KS_PROPERTY done test=a_request_asks_for_one_thing
 #[doc(alias = "KsPropertyHandler")]
-pub(crate) fn handle<T>(object: &Arc<T>, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
+pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
     let status = match dispatch(object, &mut irp, tables) {
         Ok(status) => status,
         Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
@@ -101,9 +101,10 @@ pub(crate) fn handle<T>(object: &Arc<T>, mut irp: Irp, tables: &[&AutomationTabl
     irp.done(status)
 }
 
-fn dispatch<T>(object: &Arc<T>, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
+fn dispatch<T>(object: &T, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
     let IrpParts { input: request, output, origin, file } = irp.parts();
-    let Ok((property, _)) = KsProperty::read_from_prefix(request) else {
+    // A view of the capture, which is aligned and stays: a copy of the identifier would be read back in other pieces.
+    let Ok((property, _)) = KsProperty::ref_from_prefix(request) else {
         return Ok(STATUS_INVALID_BUFFER_SIZE);
     };
     let verb = property.flags & !KSPROPERTY_TYPE_TOPOLOGY;
@@ -146,7 +147,7 @@ fn dispatch<T>(object: &Arc<T>, irp: &mut Irp, tables: &[&AutomationTable<T>]) -
 }
 
 fn find<'t, T>(
-    property: KsProperty,
+    property: &KsProperty,
     tables: &[&'t AutomationTable<T>],
 ) -> Result<Option<&'t PropertyItem<T>>, Refusal> {
     let mut set_found = false;

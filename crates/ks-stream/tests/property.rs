@@ -309,24 +309,22 @@ fn driver_table<T: 'static>() -> AutomationTable<T> {
     let related = KsIdentifier::new(DRIVER_SET, 1, 0);
     let mut described = PropertyItem::new(0)
         .data_bytes(4)
-        .get(|_: &std::sync::Arc<T>, call: &mut ks_stream::PropertyCall<'_>| call.answer_value(&42u32))
-        .set(|_: &std::sync::Arc<T>, call: &mut ks_stream::PropertyCall<'_>| match call.data_as::<u32>() {
+        .get(|_: &T, call: &mut ks_stream::PropertyCall<'_>| call.answer_value(&42u32))
+        .set(|_: &T, call: &mut ks_stream::PropertyCall<'_>| match call.data_as::<u32>() {
             Ok(value) if value <= 100 => STATUS_SUCCESS,
             Ok(_) => STATUS_INVALID_PARAMETER,
             Err(status) => status,
         })
         .values(values);
     described.relations = vec![related, KsIdentifier::new(KSPROPSETID_Connection, 0, 0)];
-    let only_get =
-        PropertyItem::new(1).get(|_: &std::sync::Arc<T>, call: &mut ks_stream::PropertyCall<'_>| call.answer(b"five!"));
-    let only_set =
-        PropertyItem::new(2).set(|_: &std::sync::Arc<T>, _: &mut ks_stream::PropertyCall<'_>| STATUS_SUCCESS);
-    let unruly = PropertyItem::new(3).get(|_: &std::sync::Arc<T>, call: &mut ks_stream::PropertyCall<'_>| {
+    let only_get = PropertyItem::new(1).get(|_: &T, call: &mut ks_stream::PropertyCall<'_>| call.answer(b"five!"));
+    let only_set = PropertyItem::new(2).set(|_: &T, _: &mut ks_stream::PropertyCall<'_>| STATUS_SUCCESS);
+    let unruly = PropertyItem::new(3).get(|_: &T, call: &mut ks_stream::PropertyCall<'_>| {
         // Answers twice, the second time with less: only the last answer counts.
         let _ = call.answer(&[1; 16]);
         call.answer(&[2; 8])
     });
-    let failing = PropertyItem::new(4).get(|_: &std::sync::Arc<T>, call: &mut ks_stream::PropertyCall<'_>| {
+    let failing = PropertyItem::new(4).get(|_: &T, call: &mut ks_stream::PropertyCall<'_>| {
         let _ = call.answer(&[1; 16]);
         STATUS_UNSUCCESSFUL
     });
@@ -505,11 +503,11 @@ fn a_request_asks_for_one_thing() {
 fn a_drivers_item_wins_over_the_built_in_one() {
     let item = PropertyItem::new(KSPROPERTY_PIN_CTYPES)
         .data_bytes(4)
-        .get(|_: &std::sync::Arc<Filter>, call: &mut ks_stream::PropertyCall<'_>| call.answer_value(&777u32));
+        .get(|_: &Filter, call: &mut ks_stream::PropertyCall<'_>| call.answer_value(&777u32));
     let table = AutomationTable { properties: vec![PropertySet { set: KSPROPSETID_Pin, items: vec![item] }] };
     let state = PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
         .data_bytes(4)
-        .get(|_: &std::sync::Arc<Pin>, call: &mut ks_stream::PropertyCall<'_>| call.answer_value(&KsState::RUN));
+        .get(|_: &Pin, call: &mut ks_stream::PropertyCall<'_>| call.answer_value(&KsState::RUN));
     let pin_table =
         AutomationTable { properties: vec![PropertySet { set: KSPROPSETID_Connection, items: vec![state] }] };
     let bench = bench_with(|_| (), Some(table), Some(pin_table));

@@ -11,7 +11,6 @@ use ks_abi::{
     STATUS_NO_MATCH,
 };
 use ks_io::{Aspect, Refusal};
-use std::sync::Arc;
 use zerocopy::FromBytes;
 
 /// The most ranges that a client may send.
@@ -70,7 +69,7 @@ impl<'a> RangeList<'a> {
 /// wins, a hard error ends the search.
 // ks-coverage: KsPinDataIntersectionEx done test=data_intersection_takes_the_first_pair_that_gives_a_format
 #[doc(alias = "KsPinDataIntersectionEx")]
-pub(crate) fn intersect(filter: &Arc<Filter>, pin: PinId, ranges: &RangeList<'_>) -> Result<DataFormat, Refusal> {
+pub(crate) fn intersect(filter: &Filter, pin: PinId, ranges: &RangeList<'_>) -> Result<DataFormat, Refusal> {
     let offered = filter.data_ranges(pin);
     let Some(instance) = filter.instance() else {
         return Err(Refusal::new(STATUS_NO_MATCH, Aspect::Driver, "the filter is not open yet"));

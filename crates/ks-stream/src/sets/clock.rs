@@ -8,7 +8,6 @@ use ks_abi::{
     KSPROPERTY_CLOCK_RESOLUTION, KSPROPERTY_CLOCK_STATE, KSPROPERTY_CLOCK_TIME, KSPROPSETID_Clock, KsCorrelatedTime,
     KsResolution, KsState,
 };
-use std::sync::Arc;
 
 // ks-coverage: KSPROPERTY_CLOCK_TIME done test=a_clock_follows_its_pin_on_injected_time
 // ks-coverage: KSPROPERTY_CLOCK_PHYSICALTIME done test=a_clock_follows_its_pin_on_injected_time
@@ -21,35 +20,33 @@ pub(super) fn set() -> PropertySet<ClockObject> {
     PropertySet {
         set: KSPROPSETID_Clock,
         items: vec![
-            PropertyItem::new(KSPROPERTY_CLOCK_TIME).data_bytes(8).get(
-                |clock: &Arc<ClockObject>, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().time().0),
-            ),
+            PropertyItem::new(KSPROPERTY_CLOCK_TIME)
+                .data_bytes(8)
+                .get(|clock: &ClockObject, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().time().0)),
             PropertyItem::new(KSPROPERTY_CLOCK_PHYSICALTIME).data_bytes(8).get(
-                |clock: &Arc<ClockObject>, call: &mut PropertyCall<'_>| {
-                    call.answer_value(&clock.clock().physical_time().0)
-                },
+                |clock: &ClockObject, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().physical_time().0),
             ),
             PropertyItem::new(KSPROPERTY_CLOCK_CORRELATEDTIME).data_bytes(size_of::<KsCorrelatedTime>()).get(
-                |clock: &Arc<ClockObject>, call: &mut PropertyCall<'_>| {
+                |clock: &ClockObject, call: &mut PropertyCall<'_>| {
                     let (time, system) = clock.clock().correlated_time();
                     call.answer_value(&KsCorrelatedTime { time: time.0, system_time: system.0 })
                 },
             ),
             PropertyItem::new(KSPROPERTY_CLOCK_CORRELATEDPHYSICALTIME).data_bytes(size_of::<KsCorrelatedTime>()).get(
-                |clock: &Arc<ClockObject>, call: &mut PropertyCall<'_>| {
+                |clock: &ClockObject, call: &mut PropertyCall<'_>| {
                     let now = clock.clock().physical_time().0;
                     call.answer_value(&KsCorrelatedTime { time: now, system_time: now })
                 },
             ),
             PropertyItem::new(KSPROPERTY_CLOCK_RESOLUTION).data_bytes(size_of::<KsResolution>()).get(
-                |_: &Arc<ClockObject>, call: &mut PropertyCall<'_>| {
+                |_: &ClockObject, call: &mut PropertyCall<'_>| {
                     // One unit is the best a clock can do; the default clock adds no error to it.
                     call.answer_value(&KsResolution { granularity: 1, error: 0 })
                 },
             ),
             PropertyItem::new(KSPROPERTY_CLOCK_STATE)
                 .data_bytes(size_of::<KsState>())
-                .get(|clock: &Arc<ClockObject>, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().state())),
+                .get(|clock: &ClockObject, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().state())),
         ],
     }
 }

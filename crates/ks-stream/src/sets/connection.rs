@@ -12,7 +12,6 @@ use ks_abi::{
     KsAllocatorFramingEx, KsPriority, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH,
     STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
-use std::sync::Arc;
 
 // ks-coverage: KSPROPERTY_CONNECTION_STATE done test=a_pin_steps_through_its_states_and_back
 // ks-coverage: KSPROPERTY_CONNECTION_PRIORITY partial
@@ -27,13 +26,13 @@ pub(super) fn set() -> PropertySet<Pin> {
         items: vec![
             PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
                 .data_bytes(size_of::<KsState>())
-                .get(|pin: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer_value(&pin.state()))
+                .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&pin.state()))
                 .set(set_state),
             PropertyItem::new(KSPROPERTY_CONNECTION_PRIORITY)
                 .data_bytes(size_of::<KsPriority>())
-                .get(|pin: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer_value(&pin.priority())),
+                .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&pin.priority())),
             PropertyItem::new(KSPROPERTY_CONNECTION_DATAFORMAT)
-                .get(|pin: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer(pin.format().bytes()))
+                .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer(pin.format().bytes()))
                 .set(set_format),
             PropertyItem::new(KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT)
                 .data_bytes(crate::format::HEAD_BYTES)
@@ -46,25 +45,26 @@ pub(super) fn set() -> PropertySet<Pin> {
     }
 }
 
-fn set_state(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn set_state(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     let to: KsState = match call.data_as() {
         Ok(to) => to,
         Err(status) => return status,
     };
+    let Some(pin) = pin.me() else { return ks_abi::STATUS_DEVICE_REMOVED };
     match pin.set_state(to) {
         Ok(()) => STATUS_SUCCESS,
         Err(refusal) => call.refuse(refusal),
     }
 }
 
-fn accepted(pin: &Arc<Pin>, format: &DataFormat) -> bool {
+fn accepted(pin: &Pin, format: &DataFormat) -> bool {
     let ranges = pin.filter().data_ranges(pin.id());
     ranges
         .iter()
         .any(|range| falls_into(format.head(), range.head()).is_ok() && attributes_agree(format, range).is_ok())
 }
 
-fn set_format(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn set_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     if pin.flags().contains(PinFlags::FIXED_FORMAT) {
         return STATUS_INVALID_DEVICE_REQUEST;
     }
@@ -75,13 +75,14 @@ fn set_format(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
     if !accepted(pin, &format) {
         return STATUS_NO_MATCH;
     }
+    let Some(pin) = pin.me() else { return ks_abi::STATUS_DEVICE_REMOVED };
     match pin.change_format(format) {
         Ok(()) => STATUS_SUCCESS,
         Err(refusal) => call.refuse(refusal),
     }
 }
 
-fn propose_format(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn propose_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     match DataFormat::parse(call.data()) {
         Ok((format, _)) if accepted(pin, &format) => STATUS_SUCCESS,
         Ok(_) => STATUS_NO_MATCH,
@@ -94,7 +95,7 @@ fn has_framing(pin: &Pin) -> bool {
     declared.is_some() || pin.instance().is_some_and(|instance| instance.framing(pin).is_some())
 }
 
-fn framing(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn framing(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     if !has_framing(pin) {
         return STATUS_NOT_FOUND;
     }
@@ -108,7 +109,7 @@ fn framing(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
     })
 }
 
-fn framing_ex(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn framing_ex(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     if !has_framing(pin) {
         return STATUS_NOT_FOUND;
     }

@@ -8,7 +8,6 @@ use ks_abi::{
     KSPROPERTY_TOPOLOGY_NAME, KSPROPERTY_TOPOLOGY_NODES, KSPROPSETID_General, KSPROPSETID_Topology, KsComponentId,
     KsPinDataFlow, KsTopologyConnection, KspNode, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
 };
-use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 // ks-coverage: KSPROPERTY_TOPOLOGY_CATEGORIES done test=topology_lists_categories_nodes_and_connections
@@ -21,22 +20,18 @@ pub(super) fn topology_set() -> PropertySet<Filter> {
     PropertySet {
         set: KSPROPSETID_Topology,
         items: vec![
-            PropertyItem::new(KSPROPERTY_TOPOLOGY_CATEGORIES).get(
-                |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
-                    call.answer_list(filter.descriptor().categories().iter().map(|one| one.as_bytes()))
-                },
-            ),
-            PropertyItem::new(KSPROPERTY_TOPOLOGY_NODES).get(|filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+            PropertyItem::new(KSPROPERTY_TOPOLOGY_CATEGORIES).get(|filter: &Filter, call: &mut PropertyCall<'_>| {
+                call.answer_list(filter.descriptor().categories().iter().map(|one| one.as_bytes()))
+            }),
+            PropertyItem::new(KSPROPERTY_TOPOLOGY_NODES).get(|filter: &Filter, call: &mut PropertyCall<'_>| {
                 call.answer_list(filter.descriptor().nodes().iter().map(|one| one.as_bytes()))
             }),
-            PropertyItem::new(KSPROPERTY_TOPOLOGY_CONNECTIONS).get(
-                |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
-                    let connections = connections(filter);
-                    call.answer_list(connections.iter().map(|one| one.as_bytes()))
-                },
-            ),
+            PropertyItem::new(KSPROPERTY_TOPOLOGY_CONNECTIONS).get(|filter: &Filter, call: &mut PropertyCall<'_>| {
+                let connections = connections(filter);
+                call.answer_list(connections.iter().map(|one| one.as_bytes()))
+            }),
             PropertyItem::new(KSPROPERTY_TOPOLOGY_NAME).request_bytes(size_of::<KspNode>()).get(
-                |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| {
+                |filter: &Filter, call: &mut PropertyCall<'_>| {
                     let node: KspNode = match call.request_as() {
                         Ok(node) => node,
                         Err(status) => return status,
@@ -59,7 +54,7 @@ pub(super) fn general_set() -> PropertySet<Filter> {
     PropertySet {
         set: KSPROPSETID_General,
         items: vec![PropertyItem::new(KSPROPERTY_GENERAL_COMPONENTID).data_bytes(size_of::<KsComponentId>()).get(
-            |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| match filter.descriptor().component_id() {
+            |filter: &Filter, call: &mut PropertyCall<'_>| match filter.descriptor().component_id() {
                 Some(component) => call.answer_value(&component),
                 None => STATUS_NOT_FOUND,
             },
@@ -70,7 +65,7 @@ pub(super) fn general_set() -> PropertySet<Filter> {
 /// The declared connections; without any, one node joined to every pin, from and to by its data flow.
 ///
 /// Decision: a filter without nodes has its pins joined to the filter's node 0 all the same, as the descriptor page says.
-fn connections(filter: &Arc<Filter>) -> Vec<KsTopologyConnection> {
+fn connections(filter: &Filter) -> Vec<KsTopologyConnection> {
     let declared = filter.descriptor().connections();
     if !declared.is_empty() {
         return declared.into_owned();

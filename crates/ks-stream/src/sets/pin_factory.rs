@@ -14,7 +14,6 @@ use ks_abi::{
     STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Refusal};
-use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 // ks-coverage: KSPROPERTY_PIN_CTYPES done test=a_client_discovers_pins_by_property_requests
@@ -34,26 +33,25 @@ use zerocopy::IntoBytes;
 const KSP_PIN_BYTES: usize = size_of::<KspPin>();
 
 pub(super) fn set() -> PropertySet<Filter> {
-    let by_pin =
-        |id: u32,
-         data_bytes: usize,
-         answer: fn(&Arc<Filter>, &mut PropertyCall<'_>, PinId, &dyn DescribePin) -> NtStatus| {
-            PropertyItem::new(id).request_bytes(KSP_PIN_BYTES).data_bytes(data_bytes).get(
-                move |filter: &Arc<Filter>, call: &mut PropertyCall<'_>| match pin_of(filter, call) {
-                    Ok(id) => match filter.pin_descriptor(id) {
-                        Some(pin) => answer(filter, call, id, pin),
-                        None => STATUS_INVALID_PARAMETER,
-                    },
-                    Err(status) => status,
+    let by_pin = |id: u32,
+                  data_bytes: usize,
+                  answer: fn(&Filter, &mut PropertyCall<'_>, PinId, &dyn DescribePin) -> NtStatus| {
+        PropertyItem::new(id).request_bytes(KSP_PIN_BYTES).data_bytes(data_bytes).get(
+            move |filter: &Filter, call: &mut PropertyCall<'_>| match pin_of(filter, call) {
+                Ok(id) => match filter.pin_descriptor(id) {
+                    Some(pin) => answer(filter, call, id, pin),
+                    None => STATUS_INVALID_PARAMETER,
                 },
-            )
-        };
+                Err(status) => status,
+            },
+        )
+    };
     PropertySet {
         set: KSPROPSETID_Pin,
         items: vec![
             PropertyItem::new(KSPROPERTY_PIN_CTYPES)
                 .data_bytes(4)
-                .get(|filter: &Arc<Filter>, call| call.answer_value(&filter.descriptor().pin_count())),
+                .get(|filter: &Filter, call| call.answer_value(&filter.descriptor().pin_count())),
             by_pin(KSPROPERTY_PIN_CINSTANCES, 8, |filter, call, id, pin| {
                 let current_count = filter.pin_count(id);
                 call.answer_value(&KsPinCInstances { possible_count: pin.instances_possible(), current_count })
@@ -90,7 +88,7 @@ pub(super) fn set() -> PropertySet<Filter> {
     }
 }
 
-fn pin_of(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> Result<PinId, NtStatus> {
+fn pin_of(filter: &Filter, call: &mut PropertyCall<'_>) -> Result<PinId, NtStatus> {
     let request: KspPin = call.request_as()?;
     let count = filter.descriptor().pin_count();
     if request.pin_id >= count {
@@ -100,12 +98,12 @@ fn pin_of(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> Result<PinId, Nt
     Ok(request.pin_id)
 }
 
-fn ranges(filter: &Arc<Filter>, call: &mut PropertyCall<'_>, id: PinId, _: &dyn DescribePin) -> NtStatus {
+fn ranges(filter: &Filter, call: &mut PropertyCall<'_>, id: PinId, _: &dyn DescribePin) -> NtStatus {
     let ranges = filter.data_ranges(id);
     call.answer_list(ranges.iter().map(|range| range.bytes()))
 }
 
-fn data_intersection(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn data_intersection(filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
     let id = match pin_of(filter, call) {
         Ok(id) => id,
         Err(status) => return status,
@@ -119,7 +117,7 @@ fn data_intersection(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtSta
 }
 
 /// SET tests a format and changes nothing.
-fn propose_data_format(filter: &Arc<Filter>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn propose_data_format(filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
     let id = match pin_of(filter, call) {
         Ok(id) => id,
         Err(status) => return status,

@@ -8,7 +8,6 @@ use ks_abi::{
     KSPROPSETID_Stream, KSPROPSETID_StreamInterface, KsState, NtStatus, STATUS_INVALID_DEVICE_STATE,
     STATUS_INVALID_HANDLE, STATUS_NOT_IMPLEMENTED, STATUS_SUCCESS,
 };
-use std::sync::Arc;
 
 // ks-coverage: KSPROPERTY_STREAM_ALLOCATOR not-implemented
 // ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only
@@ -21,12 +20,12 @@ pub(super) fn set() -> PropertySet<Pin> {
             // The default allocator belongs to the pipe; allocators as objects are not there yet.
             PropertyItem::new(KSPROPERTY_STREAM_ALLOCATOR)
                 .data_bytes(8)
-                .get(|_: &Arc<Pin>, _: &mut PropertyCall<'_>| STATUS_NOT_IMPLEMENTED)
-                .set(|_: &Arc<Pin>, _: &mut PropertyCall<'_>| STATUS_NOT_IMPLEMENTED),
+                .get(|_: &Pin, _: &mut PropertyCall<'_>| STATUS_NOT_IMPLEMENTED)
+                .set(|_: &Pin, _: &mut PropertyCall<'_>| STATUS_NOT_IMPLEMENTED),
             // Success of the GET is the answer; the handle itself is NULL.
             PropertyItem::new(KSPROPERTY_STREAM_MASTERCLOCK)
                 .data_bytes(8)
-                .get(|_: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer_value(&0u64))
+                .get(|_: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&0u64))
                 .set(set_master_clock),
         ],
     }
@@ -38,13 +37,13 @@ pub(super) fn interface_set() -> PropertySet<Pin> {
         items: vec![
             PropertyItem::new(KSPROPERTY_STREAMINTERFACE_HEADERSIZE)
                 .data_bytes(4)
-                .get(|pin: &Arc<Pin>, call: &mut PropertyCall<'_>| call.answer_value(&pin.stream_header_bytes())),
+                .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&pin.stream_header_bytes())),
         ],
     }
 }
 
 /// In STOP only. The pin keeps the clock's file object until another is set; the client still closes its handle.
-fn set_master_clock(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn set_master_clock(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     if pin.state() != KsState::STOP {
         return STATUS_INVALID_DEVICE_STATE;
     }

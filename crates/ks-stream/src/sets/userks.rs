@@ -10,7 +10,6 @@ use ks_abi::{
     UserksPinLimit, UserksPinStatistics,
 };
 use ks_io::{Aspect, Refusal};
-use std::sync::Arc;
 
 pub(super) fn set() -> PropertySet<Pin> {
     PropertySet {
@@ -24,7 +23,7 @@ pub(super) fn set() -> PropertySet<Pin> {
     }
 }
 
-fn statistics(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn statistics(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
     let allocator = pin.allocator_report();
     let statistics = queue.with_counters(|counters| UserksPinStatistics {
@@ -42,7 +41,7 @@ fn statistics(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
     call.answer_value(&statistics)
 }
 
-fn limit(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn limit(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
     let limit: UserksPinLimit = match call.data_as() {
         Ok(limit) => limit,
@@ -57,7 +56,7 @@ fn limit(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
     STATUS_SUCCESS
 }
 
-fn measure_latency(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn measure_latency(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
     let data_sink = pin.data_flow() == ks_abi::KsPinDataFlow::IN;
     let on = call.data_as::<u32>().is_ok_and(|on| on != 0);
@@ -70,7 +69,7 @@ fn measure_latency(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
 }
 
 /// The reason of the failure as UTF-8 behind its status.
-fn failure(pin: &Arc<Pin>, call: &mut PropertyCall<'_>) -> NtStatus {
+fn failure(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     match pin.failure() {
         None => STATUS_NOT_FOUND,
         Some(refusal) => {
