@@ -120,7 +120,12 @@ impl Transport for Session {
         let body = match file.dispatch(irp) {
             Dispatched::Completed(completed) => Some(completed.into_body()),
             // The wait delivers first what this thread has put off.
-            Dispatched::Pending => pending.wait(),
+            Dispatched::Pending => {
+                let body = pending.wait();
+                // Signalled by the completion; a request that never waited left it as it was.
+                pending.reset();
+                body
+            }
         };
         // The file object is let go inside the engine: this may have been its last reference.
         drop(file);
@@ -230,7 +235,6 @@ fn waiting_place(io: &IoManager) -> Arc<PendingRequest> {
 /// Keeps the place for the next request, unless a late completion may still reach it.
 fn give_back(pending: Arc<PendingRequest>) {
     if Arc::strong_count(&pending) == 1 {
-        pending.reset();
         WAITING_PLACE.with(|place| *place.borrow_mut() = Some(pending));
     }
 }

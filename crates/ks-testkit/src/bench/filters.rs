@@ -91,7 +91,10 @@ impl FilterInstance for BenchFilter {
 }
 
 fn framing(plan: &Plan) -> Option<Framing> {
-    Some(Framing { frames: FRAMES, frame_bytes: plan.frame_bytes, alignment: 64 })
+    // Small frames of a long stream travel in a deeper circuit; large ones in as many as a camera asks for.
+    let long = plan.frames.load(Ordering::Relaxed) > 1;
+    let frames = if long && plan.frame_bytes <= 64 << 10 { 4 * FRAMES } else { FRAMES };
+    Some(Framing { frames, frame_bytes: plan.frame_bytes, alignment: 64 })
 }
 
 struct Source(Arc<Plan>);
