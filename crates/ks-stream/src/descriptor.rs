@@ -21,7 +21,7 @@ bitflags::bitflags! {
     #[doc(alias = "KSPIN_DESCRIPTOR_EX")]
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
     pub struct PinFlags: u32 {
-        /// `KSPIN_FLAG_ASYNCHRONOUS_PROCESSING`: processing is always queued to a work item.
+        /// `KSPIN_FLAG_ASYNCHRONOUS_PROCESSING`: processing is queued to a work item, unless it is on a worker already.
         const ASYNCHRONOUS_PROCESSING = 0x8;
         /// `KSPIN_FLAG_DO_NOT_INITIATE_PROCESSING`: only an explicit attempt starts processing.
         const DO_NOT_INITIATE_PROCESSING = 0x10;
@@ -37,7 +37,7 @@ bitflags::bitflags! {
         const FIXED_FORMAT = 0x10_0000;
         /// `KSPIN_FLAG_GENERATE_EOS_EVENTS`: the end of the stream raises KSEVENT_CONNECTION_ENDOFSTREAM.
         const GENERATE_EOS_EVENTS = 0x20_0000;
-        /// `KSPIN_FLAG_RENDERER`: both of the above.
+        /// `KSPIN_FLAG_RENDERER`: PROCESS_IN_RUN_STATE_ONLY and GENERATE_EOS_EVENTS.
         const RENDERER = 0x21_0000;
         /// `KSPIN_FLAG_IMPLEMENT_CLOCK`: the pin has a clock that others may follow.
         const IMPLEMENT_CLOCK = 0x40_0000;

@@ -9,7 +9,8 @@ use ks_io::{
 };
 use ks_mem::Block;
 
-/// A device with its filter factories. It is started when it is made and ends by surprise removal or with its engine.
+/// A device with its filter factories. It is started when it is made and ends by surprise
+/// removal; until then it and its engine keep each other alive.
 #[doc(alias = "KSDEVICE")]
 pub struct Device {
     block: Block,

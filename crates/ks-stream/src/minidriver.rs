@@ -65,7 +65,7 @@ pub trait FilterInstance: Send + Sync {
         None
     }
 
-    /// The last reference to the filter's file object went away. Filter control mutex held.
+    /// The last reference to the filter's file object went away. Device and filter control mutex held.
     #[doc(alias = "KSFILTER_DISPATCH.Close")]
     fn close(&self, filter: &Filter) {
         let _ = filter;

@@ -214,7 +214,7 @@ impl Pin {
         self.filter.remove_pin(self.id(), &**self);
     }
 
-    /// A pin can be told to treat every peer as foreign, for tests of that path.
+    /// Only a pin with a queue can be an AVStream peer; every other end of its connection is foreign to it.
     fn offers_peer_protocol(&self) -> bool {
         self.queue.is_some()
     }
