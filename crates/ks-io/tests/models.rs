@@ -161,7 +161,7 @@ impl Recorder {
 fn a_cancel_that_meets_the_insertion_completes_the_request_once() {
     check(|| {
         let world = World::new();
-        let (irp, recorder) = world.irp();
+        let (mut irp, recorder) = world.irp();
         let cancel = irp.cancel_cell();
         let canceller = thread::spawn(move || cancel.cancel());
         world.pin.queue.insert(irp);
@@ -176,7 +176,7 @@ fn a_cancel_takes_its_own_request_and_no_other() {
     check(|| {
         let world = World::new();
         let (first, first_recorder) = world.irp();
-        let (second, second_recorder) = world.irp();
+        let (mut second, second_recorder) = world.irp();
         let cancel = second.cancel_cell();
         world.pin.queue.insert(first);
         world.pin.queue.insert(second);
@@ -200,7 +200,7 @@ fn a_cancel_takes_its_own_request_and_no_other() {
 fn a_request_is_cancelled_or_completed_and_never_both() {
     check(|| {
         let world = World::new();
-        let (irp, recorder) = world.irp();
+        let (mut irp, recorder) = world.irp();
         let cancel = irp.cancel_cell();
         world.pin.queue.insert(irp);
         let canceller = thread::spawn(move || cancel.cancel());
@@ -225,7 +225,7 @@ fn a_request_is_cancelled_or_completed_and_never_both() {
 fn a_request_that_moves_on_is_cancelled_where_it_waits() {
     check(|| {
         let world = World::new();
-        let (irp, recorder) = world.irp();
+        let (mut irp, recorder) = world.irp();
         let cancel = irp.cancel_cell();
         let next = CancelSafeQueue::new();
         world.pin.queue.insert(irp);
