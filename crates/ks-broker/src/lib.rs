@@ -1,0 +1,2 @@
+//! Driver host processes: their life, their sandbox, and the objects that stand for theirs here.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The image of a driver: parsed, mapped, relocated, bound.
