@@ -215,6 +215,17 @@ fn absurd_y4m_headers_are_refused() {
 }
 
 #[test]
+fn a_y4m_file_shorter_than_the_frame_that_its_header_says_is_refused_before_anything_is_made_for_it() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.y4m");
+    fs::write(&path, "YUV4MPEG2 W16384 H16384 F25:1\nFRAME\n").expect("written");
+    read("y4m", &path).refused(1, &["y4m-reader", &path, "16384x16384", "36 bytes"]);
+    // One frame of such a picture would need as much memory as the program may have here.
+    let graph = format!("y4m-reader path={path} ! null-renderer");
+    shell(&format!("ulimit -v 400000; \"$KS\" run '{graph}'")).refused(1, &[&path, "16384x16384"]);
+}
+
+#[test]
 fn absurd_settings_are_refused_with_what_is_allowed() {
     for setting in [
         "width=0",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ks_abi::{
     IoControlCode, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET,
     KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KSPROPSETID_Pin, KSSTRING_PIN, KsIdentifier, KsPinConnect,
-    KsPinInterface, KsPinMedium, KsPriority, KsState, NtStatus,
+    KsPinInterface, KsPinMedium, KsPriority, KsState, NtStatus, USERKS_PROPSET_SETTINGS,
 };
 use ks_io::{AccessMask, Handle, IoManager, Services, Session, Ticks, Transport, dropped_irps};
 use ks_mem::Frame;
@@ -120,6 +120,13 @@ impl Scene {
         let request = KsIdentifier::new(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_TYPE_SET);
         let mut value = state.0.to_le_bytes();
         self.session.device_io_control(pin, IoControlCode::KS_PROPERTY, request.as_bytes(), &mut value).status
+    }
+
+    /// Sets the setting of [`Scene::other`] with this number, the first being 1.
+    pub fn set_setting(&self, number: u32, text: &str) -> NtStatus {
+        let request = KsIdentifier::new(USERKS_PROPSET_SETTINGS, number, KSPROPERTY_TYPE_SET);
+        let mut value = text.as_bytes().to_vec();
+        self.session.device_io_control(self.other, IoControlCode::KS_PROPERTY, request.as_bytes(), &mut value).status
     }
 
     /// How many pins [`Scene::other`] has, as KSPROPERTY_PIN_CINSTANCES counts them.

@@ -33,19 +33,13 @@ impl Signal {
 pub const DEFAULT_LEVEL_DB: f64 = -6.0;
 
 /// A test signal in one format.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tone {
     format: AudioFormat,
     signal: Signal,
     /// The peak value; 1 is full scale.
     amplitude: f64,
-    /// One whole period of a sine, as blocks; empty if it is too long, or the signal is another.
-    period: Vec<u8>,
 }
-
-/// A period of more blocks, or more bytes, than this is computed anew each time.
-const MAX_PERIOD_BLOCKS: u64 = 192_000;
-const MAX_PERIOD_BYTES: u64 = 2 << 20;
 
 impl Tone {
     /// Prepares `signal` at `level_db`, the level of its peaks relative to full scale.
@@ -56,20 +50,13 @@ impl Tone {
         if level_db.is_nan() || level_db > 0.0 {
             return Err(FieldError::new("the level in dB", level_db, "0 or less"));
         }
-        let mut tone = Self { format: *format, signal, amplitude: 10f64.powf(level_db / 20.0), period: Vec::new() };
+        let tone = Self { format: *format, signal, amplitude: 10f64.powf(level_db / 20.0) };
         if let Signal::Sine { frequency_mhz } = signal {
             let second = tone.second_mhz();
             if frequency_mhz > second / 2 {
                 let expected = format!("at most half the sample rate of {} Hz", format.sample_rate());
                 let value = frequency_mhz as f64 / 1000.0;
                 return Err(FieldError::new("the frequency in Hz", value, expected));
-            }
-            let blocks = second / greatest_common_divisor(second, frequency_mhz);
-            let bytes = blocks * format.block_bytes() as u64;
-            if blocks <= MAX_PERIOD_BLOCKS && bytes <= MAX_PERIOD_BYTES {
-                let mut period = vec![0; bytes as usize];
-                tone.compute(0, &mut period);
-                tone.period = period;
             }
         }
         Ok(tone)
@@ -86,18 +73,28 @@ impl Tone {
         let block_bytes = self.format.block_bytes();
         let whole_bytes = out.len() - out.len() % block_bytes;
         let out = &mut out[..whole_bytes];
-        if self.period.is_empty() {
-            self.compute(first_block, out);
-        } else {
-            let period_blocks = (self.period.len() / block_bytes) as u64;
-            let mut start = (first_block % period_blocks) as usize * block_bytes;
-            let mut rest = out;
-            while !rest.is_empty() {
-                let count = rest.len().min(self.period.len() - start);
-                let (head, tail) = rest.split_at_mut(count);
-                head.copy_from_slice(&self.period[start..start + count]);
-                (rest, start) = (tail, 0);
+        let samples = out.chunks_exact_mut(self.format.sample_bytes());
+        match self.signal {
+            Signal::Sine { frequency_mhz } => {
+                let second = self.second_mhz();
+                // Below `second`, and so is every phase that follows: the frequency is at most half of it.
+                let mut phase = (u128::from(first_block) * u128::from(frequency_mhz) % u128::from(second)) as u64;
+                for block in out.chunks_exact_mut(block_bytes) {
+                    let turn = phase as f64 / second as f64;
+                    self.put_in_all(block, (turn * TAU).sin());
+                    phase += frequency_mhz;
+                    if phase >= second {
+                        phase -= second;
+                    }
+                }
             }
+            Signal::Noise { seed } => {
+                let first = first_block.wrapping_mul(u64::from(self.format.channels()));
+                for (sample, index) in samples.zip(0u64..) {
+                    self.put(noise(seed, first.wrapping_add(index)), sample);
+                }
+            }
+            Signal::Silence => samples.for_each(|sample| self.put(0.0, sample)),
         }
         whole_bytes
     }
@@ -107,29 +104,11 @@ impl Tone {
         u64::from(self.format.sample_rate()) * 1000
     }
 
-    fn compute(&self, first_block: u64, out: &mut [u8]) {
-        let blocks = out.chunks_exact_mut(self.format.block_bytes());
-        let sample_bytes = self.format.sample_bytes();
-        for (block, index) in blocks.zip(0u64..) {
-            let block_index = first_block.wrapping_add(index);
-            let samples = block.chunks_exact_mut(sample_bytes);
-            match self.signal {
-                Signal::Sine { frequency_mhz } => {
-                    let second = u128::from(self.second_mhz());
-                    let phase = u128::from(block_index) * u128::from(frequency_mhz) % second;
-                    let turn = phase as f64 / second as f64;
-                    let value = (turn * TAU).sin();
-                    samples.for_each(|sample| self.put(value, sample));
-                }
-                Signal::Noise { seed } => {
-                    let first = block_index.wrapping_mul(u64::from(self.format.channels()));
-                    for (sample, channel) in samples.zip(0..) {
-                        self.put(noise(seed, first.wrapping_add(channel)), sample);
-                    }
-                }
-                Signal::Silence => samples.for_each(|sample| self.put(0.0, sample)),
-            }
-        }
+    /// Codes `value` once, and puts it in all samples of a block.
+    fn put_in_all(&self, block: &mut [u8], value: f64) {
+        let (first, rest) = block.split_at_mut(self.format.sample_bytes());
+        self.put(value, first);
+        rest.chunks_exact_mut(first.len()).for_each(|sample| sample.copy_from_slice(first));
     }
 
     /// Codes `value`, from -1 to 1, at the tone's amplitude.
@@ -159,10 +138,6 @@ fn noise(seed: u64, index: u64) -> f64 {
     z ^= z >> 31;
     // The 53 bits that a double holds.
     (z >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-}
-
-fn greatest_common_divisor(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 #[cfg(test)]

@@ -11,3 +11,16 @@ mod writer;
 
 pub use reader::{FramesEnd, Y4mReader};
 pub use writer::Y4mWriter;
+
+use super::video::{PixelLayout, VideoFormat};
+
+/// The bytes of a picture in the file, without the line ahead of it.
+fn picture_bytes(format: &VideoFormat) -> u64 {
+    match format.layout() {
+        PixelLayout::I420 | PixelLayout::Nv12 => format.frame_bytes() as u64,
+        PixelLayout::Yuy2 => {
+            let width = u64::from(format.width());
+            (width + 2 * width.div_ceil(2)) * u64::from(format.height())
+        }
+    }
+}

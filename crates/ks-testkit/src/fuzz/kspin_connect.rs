@@ -13,8 +13,8 @@ use crate::scene::Scene;
 /// Where PinToHandle stands in KSPIN_CONNECT.
 const PIN_TO_HANDLE: std::ops::Range<usize> = 56..64;
 
-/// One period of a test microphone's tone, as its default settings make it.
-const TONE_BYTES: usize = 256 * 1024;
+/// The setting of a writer that names its file.
+const PATH: u32 = 1;
 
 /// Asks for a pin. A refusal must leave no instance behind; a pin that was made must go through its states and close.
 ///
@@ -32,6 +32,9 @@ pub fn kspin_connect(data: &[u8]) {
         6 => Scene::connectable().with(ks_filters::pass_through::descriptor()),
         _ => Scene::connectable(),
     };
+    if matches!(first >> 2, 3 | 4) {
+        assert!(scene.set_setting(PATH, "/dev/null").is_success(), "a writer takes a path");
+    }
     let partner = match first % 4 {
         0 => None,
         1 => Some(scene.sink_pin()),
@@ -47,9 +50,7 @@ pub fn kspin_connect(data: &[u8]) {
     let access = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
     #[cfg(planted_bug)]
     planted_bug(&block);
-    // A microphone keeps one period of the tone that its settings ask for, whatever the client sends.
-    let own_bytes = if first >> 2 == 2 { TONE_BYTES } else { 0 };
-    let allowed = Allowance::start(block.len() + own_bytes);
+    let allowed = Allowance::start(block.len());
     let created = session.create(scene.other(), KSSTRING_PIN, &block, access);
     allowed.check();
     match created {

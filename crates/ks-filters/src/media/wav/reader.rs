@@ -41,7 +41,8 @@ pub struct WavReader<R = File> {
 
 /// So many chunks may come before the data; a file with more is not meant to be read.
 const MAX_CHUNKS: u32 = 4096;
-const INPUT_BUFFER_BYTES: usize = 256 * 1024;
+/// For chunk headers and small reads; larger ones go past it.
+const INPUT_BUFFER_BYTES: usize = 16 * 1024;
 const UNSIZED: u32 = u32::MAX;
 
 impl WavReader<File> {

@@ -75,7 +75,7 @@ impl<W: Output> WavWriter<W> {
             output,
             path,
             block_bytes,
-            buffer: Vec::with_capacity(buffer_blocks * block_bytes),
+            buffer: Vec::new(),
             buffer_bytes: buffer_blocks * block_bytes,
             written_bytes: 0,
             max_data_bytes: room_bytes - room_bytes % block_bytes as u64,
@@ -108,6 +108,8 @@ impl<W: Output> WavWriter<W> {
         if self.state != State::Writing {
             return Err(self.ended());
         }
+        // Made by the first write: who only creates a file pays for its header alone.
+        self.buffer.reserve_exact(self.buffer_bytes - self.buffer.len());
         let taken_bytes = self.written_bytes + self.buffer.len() as u64;
         let room_bytes = self.max_data_bytes - taken_bytes;
         let too_long = bytes.len() as u64 > room_bytes;

@@ -2,12 +2,13 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::media::error::{FieldError, MediaError, Result, printable};
 use crate::media::file::open_input;
 use crate::media::video::{ChromaSiting, ColorRange, Interlacing, PixelLayout, Ratio, VideoFormat};
+use crate::media::y4m::picture_bytes;
 
 /// How the frames of a file end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum FramesEnd {
 /// Reads the frames of a Y4M file one by one.
 ///
 /// A 4:2:0 file gives I420 frames, which are the file's bytes; a 4:2:2 file gives YUY2 frames. Buffers of the reader do
-/// not depend on the header.
+/// not depend on the header; who makes frames by its format may rely on it that an opened file holds at least one.
 #[derive(Debug)]
 pub struct Y4mReader<R = File> {
     input: BufReader<R>,
@@ -38,23 +39,45 @@ pub struct Y4mReader<R = File> {
     format: VideoFormat,
     frame_index: u64,
     end: FramesEnd,
+    /// The line ahead of the picture that is being read.
+    frame_line: Vec<u8>,
     row: Vec<u8>,
 }
 
 const MAGIC: &[u8] = b"YUV4MPEG2";
 const FRAME_MAGIC: &[u8] = b"FRAME";
 const MAX_HEADER_BYTES: u64 = 4096;
-const INPUT_BUFFER_BYTES: usize = 256 * 1024;
+/// For lines, and for the rows of small pictures; larger pieces go past it.
+const INPUT_BUFFER_BYTES: usize = 16 * 1024;
 
 impl Y4mReader<File> {
     /// Opens the Y4M file at `path` and reads up to the first frame.
     ///
     /// # Errors
-    /// A file that cannot be opened, is no Y4M file, or has a colour space other than 8-bit 4:2:0 and 4:2:2; the error
-    /// names the field.
+    /// A file that cannot be opened, is no Y4M file, has a colour space other than 8-bit 4:2:0 and 4:2:2, or is too short
+    /// for a single frame of the size that its header says; the error names the field.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::new(open_input(path)?, path)
+        let file = open_input(path)?;
+        let file_bytes = file.metadata().map_err(|error| MediaError::io("read", path, error))?.len();
+        let mut reader = Self::new(file, path)?;
+        reader.hold_one_frame(file_bytes)?;
+        Ok(reader)
+    }
+
+    /// Refuses a file that ends within its first frame: its header lies, or nothing was ever written behind it.
+    fn hold_one_frame(&mut self, file_bytes: u64) -> Result<()> {
+        let header_bytes = self.input.stream_position().map_err(|error| MediaError::io("read", &self.path, error))?;
+        let record_bytes = picture_bytes(&self.format).saturating_add(FRAME_MAGIC.len() as u64).saturating_add(1);
+        let least_bytes = header_bytes.saturating_add(record_bytes);
+        if file_bytes >= least_bytes {
+            return Ok(());
+        }
+        let (width, height) = (self.format.width(), self.format.height());
+        let expected =
+            format!("at least {least_bytes} for the header and one frame of {width}x{height}, which it says");
+        let problem = FieldError::new("the file size", format!("{file_bytes} bytes"), expected);
+        Err(MediaError::field("read", &self.path, problem))
     }
 }
 
@@ -68,7 +91,15 @@ impl<R: Read> Y4mReader<R> {
         let mut input = BufReader::with_capacity(INPUT_BUFFER_BYTES, input);
         let line = read_line(&mut input, &path)?;
         let format = parse_header(&line).map_err(|problem| MediaError::field("read", &path, problem))?;
-        Ok(Self { input, path, format, frame_index: 0, end: FramesEnd::NotReached, row: Vec::new() })
+        Ok(Self {
+            input,
+            path,
+            format,
+            frame_index: 0,
+            end: FramesEnd::NotReached,
+            frame_line: Vec::new(),
+            row: Vec::new(),
+        })
     }
 
     /// The format of the frames; its layout is I420 or YUY2.
@@ -136,10 +167,11 @@ impl<R: Read> Y4mReader<R> {
 
     /// Reads the line ahead of a picture; false at the end of the file.
     fn read_frame_header(&mut self) -> Result<bool> {
-        let mut line = Vec::with_capacity(FRAME_MAGIC.len().saturating_add(1));
+        let line = &mut self.frame_line;
+        line.clear();
         (&mut self.input)
             .take(MAX_HEADER_BYTES)
-            .read_until(b'\n', &mut line)
+            .read_until(b'\n', line)
             .map_err(|error| MediaError::io("read", &self.path, error))?;
         if line.is_empty() {
             self.end = FramesEnd::Complete;
@@ -150,7 +182,7 @@ impl<R: Read> Y4mReader<R> {
             return Ok(true);
         }
         let at_end = self.input.fill_buf().map_err(|error| MediaError::io("read", &self.path, error))?.is_empty();
-        if at_end && (FRAME_MAGIC.starts_with(&line) || parameters.is_some()) {
+        if at_end && (FRAME_MAGIC.starts_with(line) || parameters.is_some()) {
             self.end = FramesEnd::Truncated {
                 frame_index: self.frame_index,
                 present_bytes: 0,
@@ -160,22 +192,10 @@ impl<R: Read> Y4mReader<R> {
         }
         let problem = FieldError::new(
             "a frame header",
-            format!("{} ahead of frame {}", printable(&line), self.frame_index),
+            format!("{} ahead of frame {}", printable(line), self.frame_index),
             "\"FRAME\" at the start of a line",
         );
         Err(MediaError::field("read", &self.path, problem))
-    }
-}
-
-/// The bytes of a picture in the file.
-fn picture_bytes(format: &VideoFormat) -> u64 {
-    match format.layout() {
-        PixelLayout::I420 | PixelLayout::Nv12 => format.frame_bytes() as u64,
-        PixelLayout::Yuy2 => {
-            let width = u64::from(format.width());
-            let row_bytes = width.saturating_add(width.div_ceil(2).saturating_mul(2));
-            row_bytes.saturating_mul(u64::from(format.height()))
-        }
     }
 }
 
@@ -363,6 +383,7 @@ fn parse_interlacing(value: &[u8]) -> std::result::Result<Interlacing, FieldErro
 #[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::media::file::tests::Scratch;
     use proptest::prelude::*;
 
     fn reader(bytes: &[u8]) -> Result<Y4mReader<&[u8]>> {
@@ -457,6 +478,27 @@ mod tests {
         refusal(b"YUV4MPEG2 W2 H2 Cmono\n", "\"mono\"");
         refusal(b"YUV4MPEG2 W2 H2 C444\n", "\"444\"");
         refusal(b"YUV4MPEG2 W2 H2 C420p10\n", "\"420p10\"");
+    }
+
+    #[test]
+    fn a_file_too_short_for_the_frame_that_its_header_says_is_refused_when_it_is_opened() {
+        let scratch = Scratch::new("y4m-short");
+        let path = scratch.file("lying.y4m");
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Y4mReader::open(&path)
+        };
+        let header = b"YUV4MPEG2 W16384 H16384 F30:1 C420\n";
+        let said = open(header).unwrap_err().to_string();
+        for words in ["lying.y4m", "16384x16384", "the file size is 35 bytes", "at least 402653225"] {
+            assert!(said.contains(words), "{said}");
+        }
+        for (header, picture_bytes) in [(&b"YUV4MPEG2 W4 H2\n"[..], 12), (b"YUV4MPEG2 W3 H2 C422\n", 14)] {
+            let file = [header, b"FRAME\n", &vec![1; picture_bytes]].concat();
+            assert!(open(&file[..file.len() - 1]).is_err());
+            let mut reader = open(&file).unwrap();
+            assert!(reader.read_frame(&mut [0; 16]).unwrap() > 0);
+        }
     }
 
     #[test]

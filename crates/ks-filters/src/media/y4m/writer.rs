@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::media::error::{FieldError, MediaError, Result};
 use crate::media::file::{Output, create_output, write_counted};
 use crate::media::video::{ChromaSiting, ColorRange, Interlacing, PixelLayout, VideoFormat};
+use crate::media::y4m::picture_bytes;
 
 /// Writes frames to a Y4M file: I420 as it is, NV12 with its chroma taken apart, YUY2 as 4:2:2.
 ///
@@ -64,7 +65,7 @@ impl<W: Output> Y4mWriter<W> {
             record_bytes: FRAME_HEADER.len() as u64 + picture_bytes(format),
             written_bytes: 0,
             frames: 0,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
+            buffer: Vec::new(),
             planes: Vec::new(),
             state: State::Writing,
         };
@@ -105,6 +106,8 @@ impl<W: Output> Y4mWriter<W> {
             );
             return Err(MediaError::field("write", &self.path, problem));
         }
+        // Made by the first frame: who only creates a file pays for its header alone.
+        self.buffer.reserve_exact(BUFFER_BYTES - self.buffer.len());
         self.append(FRAME_HEADER)?;
         let (width, height) = (self.format.width() as usize, self.format.height() as usize);
         match self.format.layout() {
@@ -203,17 +206,6 @@ impl<W: Output> Drop for Y4mWriter<W> {
     fn drop(&mut self) {
         // The file ends at its last whole frame either way, and nobody is left to tell.
         let _ = self.flush();
-    }
-}
-
-/// The bytes of a picture in the file.
-fn picture_bytes(format: &VideoFormat) -> u64 {
-    match format.layout() {
-        PixelLayout::I420 | PixelLayout::Nv12 => format.frame_bytes() as u64,
-        PixelLayout::Yuy2 => {
-            let width = u64::from(format.width());
-            (width + 2 * width.div_ceil(2)) * u64::from(format.height())
-        }
     }
 }
 
