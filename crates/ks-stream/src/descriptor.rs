@@ -21,7 +21,8 @@ bitflags::bitflags! {
     #[doc(alias = "KSPIN_DESCRIPTOR_EX")]
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
     pub struct PinFlags: u32 {
-        /// `KSPIN_FLAG_ASYNCHRONOUS_PROCESSING`: processing is queued to a work item, unless it is on a worker already.
+        /// `KSPIN_FLAG_ASYNCHRONOUS_PROCESSING`: processing is queued to a work item of its own; what brought the frame
+        /// does not wait for it.
         const ASYNCHRONOUS_PROCESSING = 0x8;
         /// `KSPIN_FLAG_DO_NOT_INITIATE_PROCESSING`: only an explicit attempt starts processing.
         const DO_NOT_INITIATE_PROCESSING = 0x10;

@@ -75,13 +75,16 @@ impl Pin {
     }
 
     fn runs_here(&self) -> bool {
+        if self.flags().contains(PinFlags::ASYNCHRONOUS_PROCESSING) {
+            // Also on a worker: what brought the frames goes on without waiting for this pin.
+            return false;
+        }
         if let Some(budget) = BUDGET.get() {
             return budget.frames > 0;
         }
-        let queued_always = self.flags().contains(PinFlags::ASYNCHRONOUS_PROCESSING);
         // A worker that was asked already sees every attempt made before it begins.
         let asked = self.worker_queued.load(Ordering::SeqCst);
-        !queued_always && !asked && !self.in_circuit() && Level::current() == Level::Passive
+        !asked && !self.in_circuit() && Level::current() == Level::Passive
     }
 
     pub(crate) fn queue_attempt(self: &Arc<Pin>) {

@@ -152,6 +152,56 @@ fn attempts_without_end_do_not_keep_a_worker_or_a_client() {
     }
 }
 
+/// A delivery that notes whether this thread has processed the sink already.
+struct Note {
+    threads: Arc<ks_io::sync::Mutex<std::collections::HashSet<std::thread::ThreadId>>>,
+    noted: Arc<ks_io::sync::Mutex<Option<bool>>>,
+}
+
+impl ks_io::Work for Note {
+    fn run(self: std::sync::Arc<Self>) {
+        let here = self.threads.lock().contains(&std::thread::current().id());
+        *self.noted.lock() = Some(here);
+    }
+}
+
+/// Is the sink processed in the same turn of the worker as the source, before what the source defers after it?
+fn sink_runs_in_the_turn_of_its_source(seed: u64, sink_flags: PinFlags) -> bool {
+    let rig = Rig::with(Setup { seed, sink_flags, ..Setup::default() });
+    let (threads, noted) = (Arc::default(), Arc::default());
+    let note = Arc::new(Note { threads: Arc::clone(&threads), noted: Arc::clone(&noted) });
+    rig.source.script(move |probe, pin| {
+        if probe.calls() == 2 {
+            // The first frame is on its way: its delivery stands before this one.
+            ks_io::deferred::run_later(note.clone());
+        }
+        let Some(frame) = pin.leading_edge() else { return STATUS_PENDING };
+        let number = probe.next.fetch_add(1, SeqCst);
+        put(&frame, number, number == 999);
+        frame.eject();
+        STATUS_SUCCESS
+    });
+    rig.sink.script(move |probe, pin| {
+        threads.lock().insert(std::thread::current().id());
+        crate::rig::take(probe, pin)
+    });
+    let pair = rig.pair();
+    pair.bring(&UP);
+    rig.settle();
+    assert_eq!(rig.sink.seen_now().len(), 1000);
+    drop(pair);
+    rig.assert_quiescent();
+    noted.lock().take().unwrap()
+}
+
+#[test]
+fn an_asynchronous_pin_is_processed_by_a_work_item_of_its_own_also_on_a_worker() {
+    for seed in SEEDS {
+        assert!(sink_runs_in_the_turn_of_its_source(seed, PinFlags::empty()));
+        assert!(!sink_runs_in_the_turn_of_its_source(seed, PinFlags::ASYNCHRONOUS_PROCESSING));
+    }
+}
+
 #[test]
 fn a_gate_that_the_driver_closed_holds_processing_until_it_opens() {
     let rig = Rig::new(1);
