@@ -2,8 +2,12 @@
 
 use crate::descriptor::DescribeFilter;
 use crate::filter::Filter;
+use crate::pipe::MOST_CIRCUIT_BYTES;
 use ks_abi::{NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_OBJECT_NAME_NOT_FOUND};
-use ks_io::sync::{Arc, Mutex, Weak, atomic::AtomicBool, atomic::Ordering};
+use ks_io::sync::{
+    Arc, Mutex, Weak,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 use ks_io::{
     Aspect, CreateRequest, Created, DeviceObject, InterfaceRecord, IoManager, LockRank, RankedMutex, Refusal, deferred,
 };
@@ -23,6 +27,7 @@ pub struct Device {
     filters: Mutex<Vec<Weak<Filter>>>,
     /// Set once; queues are closed after it, so a request that misses it is caught there.
     removed: AtomicBool,
+    most_circuit_bytes: AtomicU64,
 }
 
 const DEVICE_BYTES: usize = 64;
@@ -50,6 +55,7 @@ impl Device {
             mutex: io.services().mutex(LockRank::Device, "device"),
             filters: Mutex::new(Vec::new()),
             removed: AtomicBool::new(false),
+            most_circuit_bytes: AtomicU64::new(MOST_CIRCUIT_BYTES),
         });
         for factory in &device.factories {
             for &category in factory.categories().iter() {
@@ -78,6 +84,17 @@ impl Device {
     #[doc(alias = "Started")]
     pub fn is_started(&self) -> bool {
         self.block.load_u8(STARTED) != 0
+    }
+
+    /// The most memory that the frames of one circuit have together, if a pin of this device heads it. A pin whose
+    /// circuit would need more does not leave STOP.
+    pub fn most_circuit_bytes(&self) -> u64 {
+        self.most_circuit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sets [`Device::most_circuit_bytes`] for the circuits that are bound from now on; 512 MiB at first.
+    pub fn set_most_circuit_bytes(&self, bytes: u64) {
+        self.most_circuit_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The device mutex.

@@ -90,6 +90,9 @@ pub trait PinInstance: Send + Sync {
     /// The pin goes from one state to the next, in single steps, up or down; no STOP on a fresh pin. Filter control
     /// mutex held. An error leaves the pin where it was and takes the steps before it back.
     ///
+    /// While this runs, [`Pin::state`] is `to` and [`Pin::device_state`] the state that the client asked for. Frames,
+    /// the clock and the circuit of a pin that acquires follow when this has returned.
+    ///
     /// Source: nc-ks-pfnkspinsetdevicestate.
     #[doc(alias = "KSPIN_DISPATCH.SetDeviceState")]
     fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {

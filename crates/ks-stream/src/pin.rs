@@ -25,7 +25,7 @@ use ks_abi::{
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use ks_io::{
     CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, Origin, RankedMutex, Refusal,
@@ -75,7 +75,9 @@ pub struct Pin {
     events: EventList,
     failure: Mutex<Option<Refusal>>,
     master_clock: Mutex<Option<Arc<FileObject>>>,
-    /// The pin was told to leave STOP at least once; a gate input is off below the least processing state.
+    /// The state that the minidriver agreed to last. KSPIN.ClientState runs ahead of it while the minidriver is asked.
+    agreed: AtomicU32,
+    /// A gate input is off below the least processing state.
     gate_held: AtomicBool,
     gone: AtomicBool,
 }
@@ -132,16 +134,23 @@ impl Pin {
         self.block.read(offset::CONNECTION_PRIORITY)
     }
 
-    /// The state that the pin was told to be in.
+    /// The state that the pin was told to be in: during a change the state that the client asked for, which the steps
+    /// have not reached yet; after a refused change what it was before.
     #[doc(alias = "DeviceState")]
     pub fn device_state(&self) -> KsState {
         KsState(self.block.load_u32(offset::DEVICE_STATE))
     }
 
-    /// The state of the last step that was reported to the minidriver.
+    /// The state of the last step that was reported to the minidriver. While [`PinInstance::set_device_state`] runs it
+    /// is the state that the minidriver is asked for, and if that is refused it is again what it was before.
     #[doc(alias = "ClientState")]
     pub fn state(&self) -> KsState {
         KsState(self.block.load_u32(offset::CLIENT_STATE))
+    }
+
+    /// The state that the minidriver agreed to last: what the engine goes by, and what clients are told.
+    pub(crate) fn agreed_state(&self) -> KsState {
+        KsState(self.agreed.load(Ordering::SeqCst))
     }
 
     /// Whether a reset is going on.
@@ -469,7 +478,7 @@ impl Pin {
                     self.orphaned(orphans);
                     self.send_outgoing();
                 }
-                _ if self.state() >= KsState::ACQUIRE => {
+                _ if self.agreed_state() >= KsState::ACQUIRE => {
                     queue.open();
                     self.start_circuit();
                 }

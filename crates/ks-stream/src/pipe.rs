@@ -4,19 +4,26 @@
 //! head's queue, the queue of each pin downstream, and from the last data sink back to the head. It is found by walking
 //! the connections when the head acquires, and pins of an in-place filter are walked through.
 
+mod section;
+
 use crate::descriptor::Framing;
 use crate::pin::Pin;
-use crate::queue::Outgoing;
-use ks_abi::{KsPinDataFlow, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
-use ks_io::sync::{Arc, Mutex, RwLock, Weak};
-use ks_io::{Aspect, Irp, Refusal, StreamFrames, Work, deferred};
-use ks_mem::{FramePool, PoolSpec};
+use crate::queue::{Arrival, Outgoing};
+use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER};
+use ks_io::sync::{Arc, Weak};
+use ks_io::{Aspect, Irp, Refusal, Work, deferred};
+use section::{Circulation, rewind};
+
+pub use section::AllocatorReport;
+pub(crate) use section::{GENERATION, PipeSection};
 
 /// Frames in a circuit when no pin asks for a number.
 const DEFAULT_FRAMES: u32 = 8;
-/// The most frames of a circuit, and the most memory that they may have together.
+/// The most frames of a circuit.
 const MOST_FRAMES: u32 = 1024;
-const MOST_BYTES: u64 = 4 << 30;
+/// The most memory that the frames of a circuit have together, unless the device says another number: eight frames of
+/// the largest picture in use (7680 by 4320, 12 bits a pixel).
+pub(crate) const MOST_CIRCUIT_BYTES: u64 = 512 << 20;
 
 /// Where a pin's frames go when they leave its queue.
 #[derive(Clone, Default)]
@@ -45,120 +52,24 @@ pub(crate) struct Route {
     pub(crate) head: Weak<Pin>,
 }
 
-/// The section that a pin heads. It exists from the pin's create, also while it has one pin and no frames.
-#[derive(Default)]
-pub(crate) struct PipeSection {
-    state: Mutex<State>,
-    /// Read at each hop, written when the circuit is bound or let go.
-    route: RwLock<Route>,
+/// A circuit that is made and not in use yet.
+pub(crate) struct PreparedCircuit {
+    /// In the order of the data, the head first.
+    pins: Vec<Arc<Pin>>,
+    /// `None`: the allocator of the last time still fits.
+    fresh: Option<Circulation>,
 }
 
-#[derive(Default)]
-struct State {
-    allocator: Option<Allocator>,
-    /// Requests that do not travel: the section is stopped, or a pin downstream does not take them.
-    parked: Vec<Irp>,
-    generation: u64,
+impl PreparedCircuit {
+    /// The minidriver refused: the memory goes back.
+    pub(crate) fn abandon(self) {
+        self.fresh.into_iter().for_each(Circulation::retire);
+    }
 }
 
-struct Allocator {
-    pool: FramePool,
-    header_bytes: usize,
-}
-
-/// What the section's allocator made, for a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AllocatorReport {
-    /// Frames in the circuit.
-    pub frames: u32,
-    /// Bytes of one.
-    pub frame_bytes: u32,
-}
-
-/// The word of an IRP that says for which allocator it was made.
-pub(crate) const GENERATION: usize = 3;
-
-impl PipeSection {
-    pub(crate) fn route(&self) -> Route {
-        self.route.read().clone()
-    }
-
-    pub(crate) fn set_route(&self, route: Route) {
-        *self.route.write() = route;
-    }
-
-    #[inline]
-    pub(crate) fn in_circuit(&self) -> bool {
-        !matches!(self.route.read().hop, Hop::None)
-    }
-
-    pub(crate) fn report(&self) -> AllocatorReport {
-        let state = self.state.lock();
-        state.allocator.as_ref().map_or_else(AllocatorReport::default, |allocator| {
-            let spec = allocator.pool.spec();
-            AllocatorReport { frames: spec.frames as u32, frame_bytes: spec.frame_bytes as u32 }
-        })
-    }
-
-    /// Keeps requests until the section runs again. Those of an earlier allocator go.
-    pub(crate) fn park(&self, batch: impl IntoIterator<Item = Irp>) {
-        let mut state = self.state.lock();
-        for irp in batch {
-            if irp.driver_context(GENERATION) == state.generation {
-                rewind(&irp);
-                irp.set_status(ks_abi::STATUS_SUCCESS);
-                state.parked.push(irp);
-            } else {
-                irp.retire();
-            }
-        }
-    }
-
-    pub(crate) fn take_parked(&self) -> Vec<Irp> {
-        std::mem::take(&mut self.state.lock().parked)
-    }
-
-    /// Makes the allocator and its requests, all parked; keeps those of the last time when they still fit.
-    pub(crate) fn allocate(&self, head: &Pin, framing: Framing, header_bytes: usize) -> Result<(), Refusal> {
-        let spec = PoolSpec {
-            frames: framing.frames as usize,
-            frame_bytes: framing.frame_bytes as usize,
-            alignment: framing.alignment as usize,
-        };
-        let mut state = self.state.lock();
-        if state.allocator.as_ref().is_some_and(|kept| kept.pool.spec() == spec && kept.header_bytes == header_bytes) {
-            return Ok(());
-        }
-        let no_memory = |status: NtStatus| {
-            let reason = format!("no memory for {} frames of {} bytes", framing.frames, framing.frame_bytes);
-            Refusal::new(status, Aspect::Memory, reason)
-        };
-        let pool = FramePool::new(spec, head.io().regions()).map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
-        let generation = state.generation + 1;
-        let mut fresh = Vec::with_capacity(spec.frames);
-        while let Some(frame) = pool.take() {
-            let frames = StreamFrames::empty(header_bytes, frame).map_err(no_memory)?;
-            let irp = Irp::circuit(head.origin(), frames).map_err(no_memory)?;
-            irp.set_driver_context(GENERATION, generation);
-            fresh.push(irp);
-        }
-        state.generation = generation;
-        for old in std::mem::replace(&mut state.parked, fresh) {
-            old.retire();
-        }
-        state.allocator = Some(Allocator { pool, header_bytes });
-        Ok(())
-    }
-
-    /// Gives the frames back; those still travelling go when they return.
-    pub(crate) fn free(&self) {
-        let mut state = self.state.lock();
-        state.generation += 1;
-        state.allocator = None;
-        for irp in state.parked.drain(..) {
-            irp.retire();
-        }
-    }
+/// What a new circuit replaced.
+pub(crate) struct Replaced {
+    routes: Vec<(Arc<Pin>, Route)>,
 }
 
 /// A start of a section that a thread could not make while it held a route.
@@ -169,12 +80,6 @@ impl Work for Restart {
         if let Some(head) = self.0.upgrade() {
             head.start_circuit();
         }
-    }
-}
-
-fn rewind(irp: &Irp) {
-    for frame in irp.stream().into_iter().flat_map(StreamFrames::iter) {
-        frame.rewind();
     }
 }
 
@@ -205,8 +110,8 @@ impl Pin {
         self.in_place_counterpart().is_none_or(|input| !input.is_connected())
     }
 
-    /// Builds the circuit: allocator over all pins' framing, requests, and each pin's next hop.
-    pub(crate) fn bind_circuit(self: &Arc<Pin>) -> Result<(), Refusal> {
+    /// Makes what the circuit needs, and changes nothing: an allocator over all pins' framing, with its requests.
+    pub(crate) fn prepare_circuit(self: &Arc<Pin>) -> Result<PreparedCircuit, Refusal> {
         let pins = self.circuit();
         let mut framing = Framing::default();
         for pin in &pins {
@@ -221,21 +126,34 @@ impl Pin {
         framing.frames = framing.frames.min(MOST_FRAMES);
         framing.alignment = framing.alignment.max(64);
         let bytes = u64::from(framing.frames) * u64::from(framing.frame_bytes);
-        if framing.frame_bytes == 0 || bytes > MOST_BYTES || !framing.alignment.is_power_of_two() {
+        let most_bytes = self.filter().device().most_circuit_bytes();
+        if framing.frame_bytes == 0 || bytes > most_bytes || !framing.alignment.is_power_of_two() {
             let reason = format!(
-                "{}: no allocator for {} frames of {} bytes aligned to {}; give the pins a framing",
+                "{}: no allocator for {} frames of {} bytes aligned to {} (at most {} bytes); give the pins a framing",
                 self.describe(),
                 framing.frames,
                 framing.frame_bytes,
-                framing.alignment
+                framing.alignment,
+                most_bytes
             );
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
         let header_bytes = pins.iter().map(|pin| pin.stream_header_bytes() as usize).max().unwrap_or(0);
-        self.pipe().allocate(self, framing, header_bytes)?;
-        let head = Arc::downgrade(self);
+        let fresh = self.pipe().prepare(self, framing, header_bytes)?;
+        Ok(PreparedCircuit { pins, fresh })
+    }
+
+    /// Puts the prepared circuit into use: its allocator, and each pin's next hop.
+    pub(crate) fn bind_circuit(self: &Arc<Pin>, prepared: PreparedCircuit) -> Replaced {
+        if let Some(fresh) = prepared.fresh {
+            self.pipe().install(fresh);
+        }
+        let mut routes = Vec::with_capacity(prepared.pins.len() + 1);
+        let mut set = |pin: &Arc<Pin>, hop| {
+            routes.push((pin.clone(), pin.pipe().set_route(Route { hop, head: Arc::downgrade(self) })));
+        };
         let foreign = self.foreign_peer();
-        for pin in &pins {
+        for pin in &prepared.pins {
             let hop = match pin.data_flow() {
                 _ if Arc::ptr_eq(pin, self) && foreign.is_some() => Hop::from_foreign(&foreign),
                 KsPinDataFlow::OUT => match pin.peer() {
@@ -247,18 +165,33 @@ impl Pin {
                     None => Hop::Return,
                 },
             };
-            pin.pipe().set_route(Route { hop, head: head.clone() });
+            set(pin, hop);
             if let Some(output) = pin.in_place_counterpart() {
-                output.pipe().set_route(Route { hop: Hop::None, head: head.clone() });
+                set(&output, Hop::None);
             }
         }
-        Ok(())
+        Replaced { routes }
+    }
+
+    /// The state change that bound the circuit succeeded.
+    pub(crate) fn keep_circuit(&self, replaced: Replaced) {
+        drop(replaced);
+        self.pipe().settle();
+    }
+
+    /// The state change that bound the circuit was taken back: so is the circuit.
+    pub(crate) fn unbind_circuit(&self, replaced: Replaced) {
+        self.pipe().restore();
+        // The last route that was written is the first to be taken back: a pin may be there twice.
+        for (pin, route) in replaced.routes.into_iter().rev() {
+            drop(pin.pipe().set_route(route));
+        }
     }
 
     /// Sends every parked request of this head to its queue, if all pins of the section take part.
     pub(crate) fn start_circuit(self: &Arc<Pin>) {
         let Some(head) = self.pipe().route().head.upgrade() else { return };
-        let ready = head.circuit().iter().all(|pin| pin.state() >= KsState::ACQUIRE && !pin.is_gone());
+        let ready = head.circuit().iter().all(|pin| pin.agreed_state() >= KsState::ACQUIRE && !pin.is_gone());
         if ready {
             let mut parked = head.pipe().take_parked();
             match (parked.is_empty(), head.data_flow(), head.pipe().route().hop) {
@@ -284,17 +217,26 @@ impl Pin {
         if outgoing.onward.is_empty() {
             return;
         }
-        let foreign = {
-            // Held while the frames go into the next queue, which calls nobody: no reference is counted a hop.
+        let (next, arrival) = {
+            // Held while the frames go into the next queue, which calls nobody.
             let route = self.pipe().route.read();
-            match &route.hop {
-                Hop::Peer(peer) => return peer.receive(&mut outgoing.onward),
-                Hop::Return => return self.recirculate(&route, &mut outgoing.onward),
-                Hop::Foreign(peer) => peer.clone(),
+            let next = match &route.hop {
+                Hop::Peer(peer) => peer.clone(),
+                Hop::Return => match self.emptied(&route, &mut outgoing.onward) {
+                    Some(head) => head,
+                    None => return,
+                },
+                Hop::Foreign(peer) => {
+                    let peer = peer.clone();
+                    drop(route);
+                    return peer.send(&mut outgoing.onward);
+                }
                 Hop::None => return self.park_at(&route, outgoing.onward.drain(..)),
-            }
+            };
+            let arrival = next.take_in(&mut outgoing.onward);
+            (next, arrival)
         };
-        foreign.send(&mut outgoing.onward);
+        next.arrived(arrival);
     }
 
     /// The queue may have been opened, and the section started, between a refusal and the parking of its frames: then
@@ -312,36 +254,52 @@ impl Pin {
         }
     }
 
-    /// Back to the head, empty again.
-    fn recirculate(&self, route: &Route, batch: &mut Vec<Irp>) {
+    /// Empties requests that go back to the head. Without one, or when they are of an earlier allocator, they go no
+    /// further.
+    fn emptied(&self, route: &Route, batch: &mut Vec<Irp>) -> Option<Arc<Pin>> {
         let Some(head) = route.head.upgrade() else {
             batch.drain(..).for_each(Irp::retire);
-            return;
+            return None;
         };
-        let generation = head.pipe().state.lock().generation;
+        let generation = head.pipe().generation();
         if batch.iter().any(|irp| irp.driver_context(GENERATION) != generation) {
             head.pipe().park(batch.drain(..));
-            return;
+            return None;
         }
         for irp in batch.iter() {
             rewind(irp);
         }
-        head.receive(batch);
+        Some(head)
     }
 
     /// A frame that came back from a foreign data sink.
-    pub(crate) fn recirculate_own(self: &Arc<Pin>, irp: Irp) {
-        self.recirculate(&self.pipe().route(), &mut vec![irp]);
+    pub(crate) fn recirculate_own(&self, irp: Irp) {
+        let mut batch = vec![irp];
+        if let Some(head) = self.emptied(&self.pipe().route(), &mut batch) {
+            head.receive(&mut batch);
+        }
     }
 
     /// Frames of the circuit arrive at this pin.
-    pub(crate) fn receive(self: &Arc<Pin>, batch: &mut Vec<Irp>) {
-        let Some(queue) = self.queue() else {
-            let route = self.pipe().route();
-            self.park_at(&route, batch.drain(..));
-            return;
-        };
-        let arrival = queue.add(batch);
+    pub(crate) fn receive(self: Arc<Pin>, batch: &mut Vec<Irp>) {
+        let arrival = self.take_in(batch);
+        self.arrived(arrival);
+    }
+
+    /// Puts frames of the circuit into the queue; `batch` is empty afterwards. The route of the pin before may be held:
+    /// nobody is called, and what follows from the arrival is for [`Pin::arrived`].
+    fn take_in(&self, batch: &mut Vec<Irp>) -> Arrival {
+        match self.queue() {
+            Some(queue) => queue.add(batch),
+            None => {
+                self.park_at(&self.pipe().route(), batch.drain(..));
+                Arrival::default()
+            }
+        }
+    }
+
+    /// Frames have arrived, and no lock is held.
+    fn arrived(self: Arc<Pin>, arrival: Arrival) {
         if !arrival.refused.is_empty() {
             let route = self.pipe().route();
             self.park_at(&route, arrival.refused.into_iter().map(|(irp, _)| irp));
@@ -349,7 +307,7 @@ impl Pin {
         }
         if self.triggers(arrival.into_empty) {
             self.again.store(true, ks_io::sync::atomic::Ordering::SeqCst);
-            deferred::run_later(self.clone());
+            deferred::run_later(self);
         }
     }
 }

@@ -123,6 +123,7 @@ fn only_frame(irp: &Irp) -> &Arc<StreamFrame> {
 }
 
 /// What an arrival means for the pin.
+#[derive(Default)]
 pub(crate) struct Arrival {
     /// A frame arrived with nothing at or ahead of the leading edge.
     pub(crate) into_empty: bool,

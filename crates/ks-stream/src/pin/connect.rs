@@ -15,7 +15,10 @@ use ks_abi::{
     KsReset, KsState, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
     STATUS_INVALID_HANDLE, STATUS_NO_MATCH,
 };
-use ks_io::sync::{Arc, Mutex, RwLock, atomic::AtomicBool};
+use ks_io::sync::{
+    Arc, Mutex, RwLock,
+    atomic::{AtomicBool, AtomicU32},
+};
 use ks_io::{Aspect, CreateRequest, Created, FileObject, LockRank, Origin, Refusal};
 use ks_mem::Block;
 use std::sync::OnceLock;
@@ -143,6 +146,7 @@ fn make(
             events: EventList::default(),
             failure: Mutex::new(None),
             master_clock: Mutex::new(None),
+            agreed: AtomicU32::new(KsState::STOP.0),
             gate_held: AtomicBool::new(true),
             gone: AtomicBool::new(false),
         }
@@ -284,10 +288,10 @@ impl Pin {
     pub(super) fn let_go_of_circuit(&self) {
         let route = self.pipe.route();
         // The head stays known: frames that still come this way go back to it, so that none is lost to the circuit.
-        self.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: route.head.clone() });
+        drop(self.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: route.head.clone() }));
         if let Some(head) = route.head.upgrade() {
             let own = std::ptr::eq(&*head, self);
-            head.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: std::sync::Arc::downgrade(&head) });
+            drop(head.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: Arc::downgrade(&head) }));
             if own && self.is_gone() {
                 head.pipe.free();
             }

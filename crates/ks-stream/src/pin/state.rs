@@ -4,6 +4,7 @@
 
 use super::{Pin, offset};
 use crate::descriptor::PinFlags;
+use crate::pipe::Replaced;
 use ks_abi::{
     KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_STATE,
     STATUS_INVALID_PARAMETER,
@@ -13,8 +14,11 @@ use ks_io::{Aspect, Refusal, deferred};
 
 impl Pin {
     /// Brings the pin to a state, in single steps up or down; a pin without the standard transport is told of the jump. A
-    /// step that the minidriver refuses leaves the pin where it
-    /// was before the request: the steps taken are taken back.
+    /// step that the minidriver refuses leaves the pin where it was before the request: the steps taken are taken back.
+    ///
+    /// Decision: what `KSPIN` shows while the minidriver is asked is what its page says: DeviceState the state of the
+    /// request, ClientState that of the step. Both come back with a refusal, and nobody but the minidriver sees them
+    /// before: the engine and clients go by the state that was agreed to.
     pub(crate) fn set_state(self: &Arc<Pin>, to: KsState) -> Result<(), Refusal> {
         if to > KsState::RUN {
             let reason = format!("{} is no KSSTATE", to.0);
@@ -26,28 +30,37 @@ impl Pin {
         // Deliveries made during the change (attempts of the first frames) run after the control mutex is released.
         let _inside = deferred::enter();
         let _control = self.filter.control().hold();
-        let from = self.state();
+        let from = self.agreed_state();
         if to > from {
             self.check_instances()?;
         }
-        while self.state() != to {
-            let now = self.state();
-            if let Err(refusal) = self.step(now, self.towards(to)) {
-                while self.state() != from {
-                    if self.step(self.state(), self.towards(from)).is_err() {
-                        break;
-                    }
-                }
-                return Err(refusal);
-            }
-        }
+        let told = self.device_state();
         self.block.store_u32(offset::DEVICE_STATE, to.0);
+        let mut replaced = None;
+        let outcome = self.steps(to, &mut replaced);
+        if outcome.is_err() {
+            // Another refusal on the way back leaves the pin where that is made.
+            let _ = self.steps(from, &mut None);
+            self.block.store_u32(offset::DEVICE_STATE, told.0);
+        }
+        match replaced {
+            Some(replaced) if self.agreed_state() == KsState::STOP => self.unbind_circuit(replaced),
+            Some(replaced) => self.keep_circuit(replaced),
+            None => {}
+        }
+        outcome
+    }
+
+    fn steps(self: &Arc<Pin>, to: KsState, replaced: &mut Option<Replaced>) -> Result<(), Refusal> {
+        while self.agreed_state() != to {
+            self.step(self.agreed_state(), self.towards(to), replaced)?;
+        }
         Ok(())
     }
 
     /// The state that comes next on the way to `to`.
     fn towards(&self, to: KsState) -> KsState {
-        let now = self.state();
+        let now = self.agreed_state();
         match self.queue() {
             None => to,
             Some(_) if to > now => KsState(now.0 + 1),
@@ -59,20 +72,24 @@ impl Pin {
     pub(super) fn force_stop(self: &Arc<Pin>) {
         let _inside = deferred::enter();
         let _control = self.filter.control().hold();
-        while self.state() > KsState::STOP {
-            let now = self.state();
+        self.block.store_u32(offset::DEVICE_STATE, KsState::STOP.0);
+        while self.agreed_state() > KsState::STOP {
             let next = self.towards(KsState::STOP);
-            if self.step(now, next).is_err() {
+            if self.step(self.agreed_state(), next, &mut None).is_err() {
                 // The refusal let processing go on; a pin that closes does not.
                 self.hold_gate();
                 self.block.store_u32(offset::CLIENT_STATE, next.0);
-                self.clock().set_state(next);
+                self.agree(next);
                 if next == KsState::STOP {
                     self.flush(STATUS_INVALID_DEVICE_STATE);
                 }
             }
         }
-        self.block.store_u32(offset::DEVICE_STATE, KsState::STOP.0);
+    }
+
+    fn agree(&self, state: KsState) {
+        self.agreed.store(state.0, Ordering::SeqCst);
+        self.clock().set_state(state);
     }
 
     fn check_instances(&self) -> Result<(), Refusal> {
@@ -87,17 +104,17 @@ impl Pin {
         Ok(())
     }
 
-    /// One step. What the engine prepares it prepares before the minidriver is asked and exposes after it agreed; what
-    /// it stops it stops before, and resumes if the minidriver refuses.
-    fn step(self: &Arc<Pin>, from: KsState, to: KsState) -> Result<(), Refusal> {
+    /// One step. What the engine needs it makes before the minidriver is asked and puts into use after it agreed;
+    /// processing, which must not run while the minidriver leaves its least state, is held before and goes on if it
+    /// refuses. The circuit that a step from STOP binds is in `replaced`.
+    fn step(self: &Arc<Pin>, from: KsState, to: KsState, replaced: &mut Option<Replaced>) -> Result<(), Refusal> {
         let acquires = from == KsState::STOP;
-        if acquires {
-            // A new stream begins without the failure of the last.
-            *self.failure.lock() = None;
-        }
-        if acquires && self.is_head() {
-            self.bind_circuit()?;
-        }
+        let circuit = match acquires && self.is_head() {
+            true => Some(self.prepare_circuit()?),
+            false => None,
+        };
+        // A new stream begins without the failure of the last, and may fail at once.
+        let failure = if acquires { self.failure.lock().take() } else { None };
         let least = self.least_processing_state();
         let (enters, leaves) = (from < least && to >= least, from >= least && to < least);
         if leaves {
@@ -110,12 +127,21 @@ impl Pin {
         };
         if let Err(refusal) = agreed {
             self.block.store_u32(offset::CLIENT_STATE, from.0);
+            if let Some(circuit) = circuit {
+                circuit.abandon();
+            }
+            if let Some(failure) = failure {
+                self.failure.lock().get_or_insert(failure);
+            }
             if leaves {
                 self.release_gate();
             }
             return Err(refusal);
         }
-        self.clock().set_state(to);
+        if let Some(circuit) = circuit {
+            *replaced = Some(self.bind_circuit(circuit));
+        }
+        self.agree(to);
         if acquires {
             if let Some(queue) = self.queue() {
                 queue.with_counters(|counters| counters.restart());

@@ -26,7 +26,7 @@ pub(super) fn set() -> PropertySet<Pin> {
         items: vec![
             PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
                 .data_bytes(size_of::<KsState>())
-                .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&pin.state()))
+                .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&pin.agreed_state()))
                 .set(set_state),
             PropertyItem::new(KSPROPERTY_CONNECTION_PRIORITY)
                 .data_bytes(size_of::<KsPriority>())

@@ -7,6 +7,7 @@ mod foreign;
 mod limits;
 mod pointers;
 mod processing;
+mod refusals;
 mod removal;
 mod reset;
 mod rig;

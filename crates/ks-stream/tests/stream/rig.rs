@@ -44,6 +44,10 @@ pub struct Probe {
     /// The step that is refused.
     pub refuse: Mutex<Option<(KsState, KsState)>>,
     pub on_reset: Mutex<Option<Hook>>,
+    /// Runs in each state callback, before its answer.
+    pub on_state: Mutex<Option<Hook>>,
+    /// Frames that its pins ask for; 0: [`FRAMES`].
+    pub frames: AtomicU32,
     pub header_bytes: AtomicU32,
     pub pins: Mutex<Vec<Weak<Pin>>>,
     /// Instance objects of filters and pins that live.
@@ -64,6 +68,8 @@ impl Probe {
             cancelled: Mutex::default(),
             refuse: Mutex::default(),
             on_reset: Mutex::default(),
+            on_state: Mutex::default(),
+            frames: AtomicU32::new(0),
             header_bytes: AtomicU32::new(0),
             pins: Mutex::default(),
             instances: AtomicUsize::new(0),
@@ -216,6 +222,9 @@ impl PinInstance for RigPin {
     }
     fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
         self.0.note(format!("{} {from}->{to}", pin.describe()));
+        if let Some(hook) = &*self.0.on_state.lock() {
+            hook(pin);
+        }
         if *self.0.refuse.lock() == Some((from, to)) {
             return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "told to refuse"));
         }
@@ -245,7 +254,9 @@ impl PinInstance for RigPin {
         self.0.cancelled.lock().push(clone);
     }
     fn framing(&self, _: &Pin) -> Option<Framing> {
-        Some(Framing { frames: FRAMES, frame_bytes: FRAME_BYTES, alignment: 64 })
+        let frames = self.0.frames.load(SeqCst);
+        let frames = if frames == 0 { FRAMES } else { frames };
+        Some(Framing { frames, frame_bytes: FRAME_BYTES, alignment: 64 })
     }
 }
 
@@ -472,4 +483,15 @@ pub fn filled(pin: &ks_client::Pin, number: u32) -> StreamFrame {
 pub fn numbers(frames: &[StreamFrame]) -> Vec<u32> {
     let number = |frame: &StreamFrame| frame.data()[..4].try_into().map(u32::from_le_bytes).unwrap();
     frames.iter().map(number).collect()
+}
+
+/// The state of a pin, asked by its handle.
+pub fn state_of(session: &Session, pin: ks_io::Handle) -> KsState {
+    use ks_io::Transport;
+    use zerocopy::{FromBytes, IntoBytes};
+    let request = ks_abi::KsProperty::new(ks_abi::KSPROPSETID_Connection, ks_abi::KSPROPERTY_CONNECTION_STATE, 1);
+    let mut state = [0; 4];
+    let code = ks_abi::IoControlCode::KS_PROPERTY;
+    assert_eq!(session.device_io_control(pin, code, request.as_bytes(), &mut state).status, STATUS_SUCCESS);
+    KsState::read_from_bytes(&state).unwrap()
 }

@@ -1,0 +1,199 @@
+//! The memory of a circuit: its allocator, and the requests that do not travel.
+
+use super::{Hop, Route};
+use crate::descriptor::Framing;
+use crate::pin::Pin;
+use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+use ks_io::sync::{Mutex, RwLock};
+use ks_io::{Aspect, Irp, Refusal, StreamFrames};
+use ks_mem::{FramePool, PoolSpec};
+
+/// The section that a pin heads. It exists from the pin's create, also while it has one pin and no frames.
+#[derive(Default)]
+pub(crate) struct PipeSection {
+    state: Mutex<State>,
+    /// Read at each hop, written when the circuit is bound or let go.
+    pub(super) route: RwLock<Route>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Circulation,
+    /// What the running state change replaced. It comes back if the minidriver refuses a later step.
+    former: Option<Circulation>,
+    /// Allocators that were made here, so that no two have one number.
+    made: u64,
+}
+
+/// An allocator with its requests.
+#[derive(Default)]
+pub(crate) struct Circulation {
+    allocator: Option<Allocator>,
+    /// Requests that do not travel: the section is stopped, or a pin downstream does not take them.
+    parked: Vec<Irp>,
+    generation: u64,
+}
+
+struct Allocator {
+    pool: FramePool,
+    header_bytes: usize,
+}
+
+/// What the section's allocator made, for a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AllocatorReport {
+    /// Frames in the circuit.
+    pub frames: u32,
+    /// Bytes of one.
+    pub frame_bytes: u32,
+}
+
+/// The word of an IRP that says for which allocator it was made.
+pub(crate) const GENERATION: usize = 3;
+
+impl PipeSection {
+    pub(crate) fn route(&self) -> Route {
+        self.route.read().clone()
+    }
+
+    /// Gives the old route back, which may hold the last reference to a pin and is dropped outside of the lock.
+    pub(crate) fn set_route(&self, route: Route) -> Route {
+        std::mem::replace(&mut *self.route.write(), route)
+    }
+
+    #[inline]
+    pub(crate) fn in_circuit(&self) -> bool {
+        !matches!(self.route.read().hop, Hop::None)
+    }
+
+    pub(crate) fn report(&self) -> AllocatorReport {
+        let state = self.state.lock();
+        state.current.allocator.as_ref().map_or_else(AllocatorReport::default, |allocator| {
+            let spec = allocator.pool.spec();
+            AllocatorReport { frames: spec.frames as u32, frame_bytes: spec.frame_bytes as u32 }
+        })
+    }
+
+    /// Number of the allocator whose requests travel.
+    pub(super) fn generation(&self) -> u64 {
+        self.state.lock().current.generation
+    }
+
+    /// Keeps requests until the section runs again. Those of an allocator that is gone go too.
+    pub(crate) fn park(&self, batch: impl IntoIterator<Item = Irp>) {
+        let mut state = self.state.lock();
+        for irp in batch {
+            let generation = irp.driver_context(GENERATION);
+            let State { current, former, .. } = &mut *state;
+            match [Some(current), former.as_mut()].into_iter().flatten().find(|kept| kept.generation == generation) {
+                Some(kept) => {
+                    rewind(&irp);
+                    irp.set_status(STATUS_SUCCESS);
+                    kept.parked.push(irp);
+                }
+                None => irp.retire(),
+            }
+        }
+    }
+
+    pub(crate) fn take_parked(&self) -> Vec<Irp> {
+        std::mem::take(&mut self.state.lock().current.parked)
+    }
+
+    /// Makes an allocator and its requests, which are not used before [`PipeSection::install`]; `None`: what there is
+    /// fits.
+    pub(super) fn prepare(
+        &self,
+        head: &Pin,
+        framing: Framing,
+        header_bytes: usize,
+    ) -> Result<Option<Circulation>, Refusal> {
+        let spec = PoolSpec {
+            frames: framing.frames as usize,
+            frame_bytes: framing.frame_bytes as usize,
+            alignment: framing.alignment as usize,
+        };
+        let generation = {
+            let mut state = self.state.lock();
+            let kept = state.current.allocator.as_ref();
+            if kept.is_some_and(|kept| kept.pool.spec() == spec && kept.header_bytes == header_bytes) {
+                return Ok(None);
+            }
+            state.made += 1;
+            state.made
+        };
+        let no_memory = |status: NtStatus| {
+            let reason = format!("no memory for {} frames of {} bytes", framing.frames, framing.frame_bytes);
+            Refusal::new(status, Aspect::Memory, reason)
+        };
+        let pool = FramePool::new(spec, head.io().regions()).map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
+        let mut fresh = Circulation { allocator: None, parked: Vec::with_capacity(spec.frames), generation };
+        while let Some(frame) = pool.take() {
+            let made = StreamFrames::empty(header_bytes, frame).and_then(|frames| Irp::circuit(head.origin(), frames));
+            match made {
+                Ok(irp) => {
+                    irp.set_driver_context(GENERATION, generation);
+                    fresh.parked.push(irp);
+                }
+                Err(status) => {
+                    fresh.retire();
+                    return Err(no_memory(status));
+                }
+            }
+        }
+        fresh.allocator = Some(Allocator { pool, header_bytes });
+        Ok(Some(fresh))
+    }
+
+    /// Puts a prepared allocator in the place of the one that there is, which is kept until [`PipeSection::settle`] or
+    /// [`PipeSection::restore`].
+    pub(super) fn install(&self, fresh: Circulation) {
+        let gone = {
+            let mut state = self.state.lock();
+            let old = std::mem::replace(&mut state.current, fresh);
+            state.former.replace(old)
+        };
+        gone.into_iter().for_each(Circulation::retire);
+    }
+
+    /// The state change succeeded: what it replaced goes.
+    pub(super) fn settle(&self) {
+        let gone = self.state.lock().former.take();
+        gone.into_iter().for_each(Circulation::retire);
+    }
+
+    /// The state change was taken back: what it replaced is there again. Its own requests go, those that still travel
+    /// when they return.
+    pub(super) fn restore(&self) {
+        let gone = {
+            let mut state = self.state.lock();
+            state.former.take().map(|old| std::mem::replace(&mut state.current, old))
+        };
+        gone.into_iter().for_each(Circulation::retire);
+    }
+
+    /// Gives the frames back; those still travelling go when they return.
+    pub(crate) fn free(&self) {
+        let gone = {
+            let mut state = self.state.lock();
+            state.made += 1;
+            let none = Circulation { generation: state.made, ..Circulation::default() };
+            [Some(std::mem::replace(&mut state.current, none)), state.former.take()]
+        };
+        gone.into_iter().flatten().for_each(Circulation::retire);
+    }
+}
+
+impl Circulation {
+    /// The requests go, and with the last of them the allocator's memory.
+    pub(super) fn retire(self) {
+        self.parked.into_iter().for_each(Irp::retire);
+    }
+}
+
+/// The request's frames are empty again.
+pub(super) fn rewind(irp: &Irp) {
+    for frame in irp.stream().into_iter().flat_map(StreamFrames::iter) {
+        frame.rewind();
+    }
+}
