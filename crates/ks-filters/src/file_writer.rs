@@ -1,23 +1,41 @@
-//! What the writers of files have in common: a file from the create of the pin to the end of the stream.
+//! What the writers of files have in common: a filter that is told a path, and a pin that has a file from its create to
+//! the end of the stream.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsState, NtStatus, STATUS_PENDING, STATUS_SHARING_VIOLATION};
+use ks_abi::{
+    KSCATEGORY_FILESYSTEM, KSCATEGORY_RENDER, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsPinDataFlow, KsState, NtStatus,
+    STATUS_NO_MATCH, STATUS_PENDING, STATUS_SHARING_VIOLATION,
+};
 use ks_io::sync::Mutex;
 use ks_io::{Aspect, Refusal, StreamFrame};
-use ks_stream::{Framing, Pin, PinInstance};
+use ks_stream::{
+    AutomationTable, DataFormat, DataRange, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin,
+    PinDescriptor, PinFlags, PinId, PinInstance,
+};
 
 use crate::media::Result;
-use crate::settings::{Setting, SettingError, file_refusal};
+use crate::settings::{Setting, SettingError, Settings, Write, file_refusal, no_path};
 
 /// A kind of file that frames are written to.
 pub(crate) trait Writer: Send + Sized + 'static {
     /// What is known of the data ahead of it.
     type Format: Send + Sync + 'static;
-    /// The filter that writes it.
+    /// The name of the filter.
     const FILTER: &'static str;
+    /// The name of the filter, for a person.
+    const TITLE: &'static str;
+    /// The name of its pin.
+    const PIN: &'static str;
 
+    /// The ranges of what can be written, the preferred one first.
+    fn ranges() -> Vec<DataRange>;
+    /// The data format that lies in `range`, which a client asks for, and in `own`, one of the ranges.
+    fn intersect(range: &DataRange, own: &DataRange) -> std::result::Result<DataFormat, Refusal>;
+    /// Checks a format from a client.
+    fn parse(format: &DataFormat) -> std::result::Result<Self::Format, String>;
     /// Creates the file.
     fn create(path: &Path, format: &Self::Format) -> Result<Self>;
     /// Appends the data of one frame.
@@ -31,23 +49,72 @@ pub(crate) trait Writer: Send + Sized + 'static {
 }
 
 /// The one setting of a writer.
-pub(crate) static SETTINGS: &[Setting<Option<PathBuf>>] = &[Setting {
+static SETTINGS: &[Setting<Option<PathBuf>>] = &[Setting {
     name: "path",
     kind: "text",
     default: "",
     help: "the file to write; one that exists is overwritten",
     read: |values| values.as_ref().map_or_else(String::new, |path| path.display().to_string()),
-    write: |values, text| {
+    write: Write::Value(|values, text| {
         if text.is_empty() {
             return Err(SettingError::Expected("the name of a file".into()));
         }
         *values = Some(text.into());
         Ok(())
-    },
+    }),
 }];
 
+/// What the filter says of itself.
+pub(crate) fn descriptor<W: Writer>() -> FilterDescriptor {
+    let mut pin = PinDescriptor::new(KsPinDataFlow::IN, W::ranges());
+    pin.name = Some(W::PIN);
+    pin.flags = PinFlags::GENERATE_EOS_EVENTS;
+    let categories = [KSCATEGORY_FILESYSTEM, KSCATEGORY_RENDER];
+    FilterDescriptor::new(W::FILTER, W::TITLE, &categories, vec![pin], Arc::new(Dispatch::<W>(PhantomData)))
+}
+
+struct Dispatch<W>(PhantomData<fn() -> W>);
+
+impl<W: Writer> FilterDispatch for Dispatch<W> {
+    fn create(&self, _filter: &Arc<Filter>) -> std::result::Result<Arc<dyn FilterInstance>, Refusal> {
+        let settings = Settings::new(W::FILTER, SETTINGS, None);
+        let automation = settings.automation();
+        Ok(Arc::new(Instance::<W> { settings, automation, kind: PhantomData }))
+    }
+}
+
+struct Instance<W> {
+    settings: Arc<Settings<Option<PathBuf>>>,
+    automation: AutomationTable<Filter>,
+    kind: PhantomData<fn() -> W>,
+}
+
+impl<W: Writer> FilterInstance for Instance<W> {
+    fn intersect(&self, _pin: PinId, range: &DataRange, own: &DataRange) -> std::result::Result<DataFormat, Refusal> {
+        W::intersect(range, own)
+    }
+
+    fn accept_format(&self, _pin: PinId, format: &DataFormat, _range: &DataRange) -> std::result::Result<(), Refusal> {
+        parse::<W>(format).map(drop)
+    }
+
+    fn create_pin(&self, pin: &Arc<Pin>) -> std::result::Result<Arc<dyn PinInstance>, Refusal> {
+        let path = self.settings.values().ok_or_else(|| no_path(W::FILTER))?;
+        Ok(WriterPin::<W>::create(path, parse::<W>(&pin.format())?)?)
+    }
+
+    fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        Some(&self.automation)
+    }
+}
+
+fn parse<W: Writer>(format: &DataFormat) -> std::result::Result<W::Format, Refusal> {
+    W::parse(format)
+        .map_err(|problem| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{}: {problem}", W::FILTER)))
+}
+
 /// The pin of a writer.
-pub(crate) struct WriterPin<W: Writer> {
+struct WriterPin<W: Writer> {
     path: PathBuf,
     format: W::Format,
     /// Open from the create, or from ACQUIRE for a second stream, to the end of the stream or STOP. Taken out while the
@@ -57,7 +124,7 @@ pub(crate) struct WriterPin<W: Writer> {
 
 impl<W: Writer> WriterPin<W> {
     /// Creates the file, so that one that cannot be is known before anything streams.
-    pub(crate) fn create(path: PathBuf, format: W::Format) -> std::result::Result<Arc<Self>, Refusal> {
+    fn create(path: PathBuf, format: W::Format) -> std::result::Result<Arc<Self>, Refusal> {
         let writer = W::create(&path, &format).map_err(|error| file_refusal(W::FILTER, &error))?;
         Ok(Arc::new(Self { path, format, writer: Mutex::new(Some(writer)) }))
     }

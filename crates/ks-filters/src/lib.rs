@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod audio_format;
+mod file_reader;
 mod file_writer;
 mod live;
 pub mod media;

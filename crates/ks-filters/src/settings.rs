@@ -27,7 +27,16 @@ pub(crate) struct Setting<V> {
     /// The value as text.
     pub(crate) read: fn(&V) -> String,
     /// Takes a value from text.
-    pub(crate) write: fn(&mut V, &str) -> Result<(), SettingError>,
+    pub(crate) write: Write<V>,
+}
+
+/// How a setting takes a value.
+#[derive(Debug)]
+pub(crate) enum Write<V> {
+    /// Puts it among the others. Under the filter control mutex, so it may only look at the text.
+    Value(fn(&mut V, &str) -> Result<(), SettingError>),
+    /// Opens what the text names, which may take its time, with no lock held; what comes of it replaces all values.
+    Opens(fn(&str) -> Result<V, SettingError>),
 }
 
 /// Why a setting does not take a value.
@@ -84,33 +93,46 @@ impl<V: Clone + Send + 'static> Settings<V> {
     }
 
     fn set(&self, setting: &Setting<V>, filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
-        // No pin can be made while its format is being set.
-        let _control = filter.control().hold();
-        let has_pins = (0..filter.descriptor().pin_count()).any(|pin| filter.pin_count(pin) > 0);
-        let (owner, name) = (self.filter, setting.name);
-        if has_pins {
-            let reason = format!("{owner}: {name} can be set only while the filter has no pin");
-            return call.refuse(Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::Setting, reason));
-        }
+        let name = setting.name;
         let Ok(text) = std::str::from_utf8(call.data()) else {
-            let reason = format!("{owner}: {name} is set to bytes that are no UTF-8");
+            let reason = format!("{}: {name} is set to bytes that are no UTF-8", self.filter);
             return call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Setting, reason));
         };
-        let text = text.trim_end_matches('\0');
-        // A setting may open a file: that is done to a copy, outside of the lock.
-        let mut values = self.values();
-        let refusal = match (setting.write)(&mut values, text) {
-            Ok(()) => {
-                *self.values.lock() = values;
-                return STATUS_SUCCESS;
-            }
-            Err(SettingError::Expected(expected)) => {
+        match self.take(setting, filter, text.trim_end_matches('\0')) {
+            Ok(()) => STATUS_SUCCESS,
+            Err(refusal) => call.refuse(refusal),
+        }
+    }
+
+    fn take(&self, setting: &Setting<V>, filter: &Filter, text: &str) -> Result<(), Refusal> {
+        let (owner, name) = (self.filter, setting.name);
+        let refuse = |error| match error {
+            SettingError::Expected(expected) => {
                 let reason = format!("{owner}: {name}={} is refused; give {expected}", shown(text));
                 Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Setting, reason)
             }
-            Err(SettingError::File(error)) => file_refusal(owner, &error),
+            SettingError::File(error) => file_refusal(owner, &error),
         };
-        call.refuse(refusal)
+        let opened = match setting.write {
+            Write::Value(_) => None,
+            Write::Opens(open) => Some(open(text).map_err(refuse)?),
+        };
+        // No pin can be made while its format is being set.
+        let control = filter.control().hold();
+        let has_pins = (0..filter.descriptor().pin_count()).any(|pin| filter.pin_count(pin) > 0);
+        if has_pins {
+            let reason = format!("{owner}: {name} can be set only while the filter has no pin");
+            return Err(Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::Setting, reason));
+        }
+        let mut values = opened.unwrap_or_else(|| self.values());
+        if let Write::Value(write) = setting.write {
+            write(&mut values, text).map_err(refuse)?;
+        }
+        let replaced = std::mem::replace(&mut *self.values.lock(), values);
+        drop(control);
+        // A file among them is closed with no lock held.
+        drop(replaced);
+        Ok(())
     }
 }
 
@@ -169,6 +191,13 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ks_abi::{IoControlCode, KSCATEGORY_FILESYSTEM, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KsIdentifier};
+    use ks_io::{AccessMask, IoManager, Services, Transport};
+    use ks_stream::{Device, FilterDescriptor, FilterDispatch, FilterInstance, Pin, PinInstance};
+    use std::sync::OnceLock;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+    use zerocopy::IntoBytes;
 
     #[test]
     fn numbers_are_plain_and_in_range() {
@@ -176,6 +205,86 @@ mod tests {
         for text in ["", "0", "1", "16385", "-1", "+5", "6 ", "0x10", "99999999999"] {
             assert!(number(text, 2..=16_384).is_err(), "{text}");
         }
+    }
+
+    /// Opens something when it is told to, or gives up after a minute.
+    static OPEN: OnceLock<Mutex<Receiver<()>>> = OnceLock::new();
+    static OPENING: OnceLock<Sender<()>> = OnceLock::new();
+
+    static SLOW_AND_QUICK: &[Setting<u32>] = &[
+        Setting {
+            name: "slow",
+            kind: "number",
+            default: "0",
+            help: "opens a file on a slow disk",
+            read: u32::to_string,
+            write: Write::Opens(|text| {
+                OPENING.get().unwrap().send(()).unwrap();
+                let told = OPEN.get().unwrap().lock().recv_timeout(Duration::from_secs(60));
+                told.map_err(|_| SettingError::Expected("a word within a minute".into()))?;
+                number(text, 0..=9)
+            }),
+        },
+        Setting {
+            name: "quick",
+            kind: "number",
+            default: "0",
+            help: "opens nothing",
+            read: u32::to_string,
+            write: Write::Value(|value, text| number(text, 0..=9).map(|number| *value = number)),
+        },
+    ];
+
+    struct Slow(AutomationTable<Filter>);
+
+    impl FilterInstance for Slow {
+        fn create_pin(&self, _pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+            unreachable!("the filter has no pin factory")
+        }
+
+        fn automation(&self) -> Option<&AutomationTable<Filter>> {
+            Some(&self.0)
+        }
+    }
+
+    struct Dispatch;
+
+    impl FilterDispatch for Dispatch {
+        fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+            let settings = Settings::new("slow-filter", SLOW_AND_QUICK, 0);
+            Ok(Arc::new(Slow(settings.automation())))
+        }
+    }
+
+    #[test]
+    fn a_setting_that_opens_a_file_holds_up_no_other_request_to_the_filter() {
+        let (open, told) = channel();
+        OPEN.set(Mutex::new(told)).ok().unwrap();
+        let (opening, begun) = channel();
+        OPENING.set(opening).ok().unwrap();
+        let io = IoManager::new(Services::real());
+        let descriptor =
+            FilterDescriptor::new("slow-filter", "Slow", &[KSCATEGORY_FILESYSTEM], Vec::new(), Arc::new(Dispatch));
+        let device = Device::start(&io, "slow-filter", vec![Arc::new(descriptor)]).unwrap();
+        let session = io.session();
+        let link = &session.interfaces(None)[0].symbolic_link;
+        let filter = session.open(link, AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE)).unwrap();
+        let request = |id, kind, value: &mut [u8]| {
+            let property = KsIdentifier::new(USERKS_PROPSET_SETTINGS, id, kind);
+            session.device_io_control(filter, IoControlCode::KS_PROPERTY, property.as_bytes(), value).status
+        };
+        std::thread::scope(|scope| {
+            let slow = scope.spawn(|| request(1, KSPROPERTY_TYPE_SET, &mut b"7".to_vec()));
+            begun.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert_eq!(request(2, KSPROPERTY_TYPE_SET, &mut b"5".to_vec()), STATUS_SUCCESS);
+            open.send(()).unwrap();
+            assert_eq!(slow.join().unwrap(), STATUS_SUCCESS);
+        });
+        let mut value = [0];
+        assert_eq!(request(1, KSPROPERTY_TYPE_GET, &mut value), STATUS_SUCCESS);
+        assert_eq!(&value, b"7");
+        session.close(filter);
+        device.surprise_remove();
     }
 
     #[test]

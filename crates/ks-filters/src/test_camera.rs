@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 use crate::live::{Alarm, Pace};
 use crate::media::pattern::Pattern;
 use crate::media::video::{MAX_DIMENSION, PixelLayout, Ratio, VideoFormat};
-use crate::settings::{Setting, SettingError, Settings, boolean, choice, number};
+use crate::settings::{Setting, SettingError, Settings, Write, boolean, choice, number};
 use crate::video_format;
 
 /// The name of the filter.
@@ -73,7 +73,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "640",
         help: "pixels a row, 2 to 16384",
         read: |values| values.width.to_string(),
-        write: |values, text| number(text, 2..=MAX_DIMENSION).map(|width| values.width = width),
+        write: Write::Value(|values, text| number(text, 2..=MAX_DIMENSION).map(|width| values.width = width)),
     },
     Setting {
         name: "height",
@@ -81,7 +81,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "480",
         help: "rows, 2 to 16384",
         read: |values| values.height.to_string(),
-        write: |values, text| number(text, 2..=MAX_DIMENSION).map(|height| values.height = height),
+        write: Write::Value(|values, text| number(text, 2..=MAX_DIMENSION).map(|height| values.height = height)),
     },
     Setting {
         name: "fps",
@@ -92,7 +92,7 @@ static SETTINGS: &[Setting<Values>] = &[
             1 => values.rate.numerator.to_string(),
             denominator => format!("{}/{denominator}", values.rate.numerator),
         },
-        write: |values, text| parse_rate(text).map(|rate| values.rate = rate),
+        write: Write::Value(|values, text| parse_rate(text).map(|rate| values.rate = rate)),
     },
     Setting {
         name: "format",
@@ -103,7 +103,7 @@ static SETTINGS: &[Setting<Values>] = &[
             let name = LAYOUTS.iter().find(|(_, layout)| *layout == values.layout);
             name.map_or_else(String::new, |(name, _)| (*name).to_owned())
         },
-        write: |values, text| choice(text, LAYOUTS).map(|layout| values.layout = layout),
+        write: Write::Value(|values, text| choice(text, LAYOUTS).map(|layout| values.layout = layout)),
     },
     Setting {
         name: "live",
@@ -111,7 +111,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "true",
         help: "frames come at their times, or as fast as they are taken",
         read: |values| values.live.to_string(),
-        write: |values, text| boolean(text).map(|live| values.live = live),
+        write: Write::Value(|values, text| boolean(text).map(|live| values.live = live)),
     },
 ];
 
@@ -223,10 +223,7 @@ struct Stream {
 
 impl PinInstance for CameraPin {
     fn framing(&self, _pin: &Pin) -> Option<Framing> {
-        let frame_bytes = self.format.frame_bytes() as u32;
-        // A quarter of a gigabyte is enough for pictures of the largest sizes.
-        let frames = (0x1000_0000 / frame_bytes).clamp(3, 8);
-        Some(Framing { frames, frame_bytes, alignment: 64 })
+        Some(video_format::framing(&self.format))
     }
 
     fn set_device_state(&self, _pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {

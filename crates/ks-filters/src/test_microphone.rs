@@ -19,7 +19,7 @@ use crate::live::{Alarm, Pace};
 use crate::media::FieldError;
 use crate::media::audio::{AudioFormat, SampleKind};
 use crate::media::tone::{Signal, Tone};
-use crate::settings::{Setting, SettingError, Settings, boolean, choice, number};
+use crate::settings::{Setting, SettingError, Settings, Write, boolean, choice, number};
 
 /// The name of the filter.
 pub const NAME: &str = "test-microphone";
@@ -89,7 +89,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "48000",
         help: "samples a second, 1000 to 768000",
         read: |values| values.rate.to_string(),
-        write: |values, text| number(text, 1000..=768_000).map(|rate| values.rate = rate),
+        write: Write::Value(|values, text| number(text, 1000..=768_000).map(|rate| values.rate = rate)),
     },
     Setting {
         name: "channels",
@@ -97,7 +97,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "2",
         help: "1 to 8",
         read: |values| values.channels.to_string(),
-        write: |values, text| number(text, 1..=8).map(|channels| values.channels = channels as u16),
+        write: Write::Value(|values, text| number(text, 1..=8).map(|channels| values.channels = channels as u16)),
     },
     Setting {
         name: "format",
@@ -105,7 +105,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "s16",
         help: "type of a sample: integer or float, and its bits",
         read: |values| name_of(SAMPLES, values.sample),
-        write: |values, text| choice(text, SAMPLES).map(|sample| values.sample = sample),
+        write: Write::Value(|values, text| choice(text, SAMPLES).map(|sample| values.sample = sample)),
     },
     Setting {
         name: "signal",
@@ -113,7 +113,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "sine",
         help: "what is heard",
         read: |values| name_of(KINDS, values.kind),
-        write: |values, text| choice(text, KINDS).map(|kind| values.kind = kind),
+        write: Write::Value(|values, text| choice(text, KINDS).map(|kind| values.kind = kind)),
     },
     Setting {
         name: "frequency",
@@ -121,11 +121,11 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "997",
         help: "of the sine, in Hz, with up to three decimals, at most half the rate",
         read: |values| (values.frequency_mhz as f64 / 1000.0).to_string(),
-        write: |values, text| {
+        write: Write::Value(|values, text| {
             let frequency = decimal(text, 0.0..=384_000.0, "Hz")?;
             values.frequency_mhz = (frequency * 1000.0).round() as u64;
             Ok(())
-        },
+        }),
     },
     Setting {
         name: "level",
@@ -133,7 +133,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "-6",
         help: "of the peaks, in dB relative to full scale, 0 or less",
         read: |values| values.level_db.to_string(),
-        write: |values, text| decimal(text, -200.0..=0.0, "dB").map(|level| values.level_db = level),
+        write: Write::Value(|values, text| decimal(text, -200.0..=0.0, "dB").map(|level| values.level_db = level)),
     },
     Setting {
         name: "seed",
@@ -141,7 +141,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "1",
         help: "which noise",
         read: |values| values.seed.to_string(),
-        write: |values, text| number(text, 0..=u32::MAX).map(|seed| values.seed = seed),
+        write: Write::Value(|values, text| number(text, 0..=u32::MAX).map(|seed| values.seed = seed)),
     },
     Setting {
         name: "live",
@@ -149,7 +149,7 @@ static SETTINGS: &[Setting<Values>] = &[
         default: "true",
         help: "samples come at their times, or as fast as they are taken",
         read: |values| values.live.to_string(),
-        write: |values, text| boolean(text).map(|live| values.live = live),
+        write: Write::Value(|values, text| boolean(text).map(|live| values.live = live)),
     },
 ];
 

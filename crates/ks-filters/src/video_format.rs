@@ -7,7 +7,7 @@ use ks_abi::{
     KsVideoStreamConfigCaps, Rect, STATUS_NO_MATCH, Size, fourcc,
 };
 use ks_io::{Aspect, Refusal};
-use ks_stream::{DataFormat, DataRange};
+use ks_stream::{DataFormat, DataRange, Framing};
 
 use crate::media::video::{MAX_DIMENSION, PixelLayout, Ratio, VideoFormat};
 
@@ -171,6 +171,14 @@ fn check_picture(info: &KsVideoInfoHeader, layout: PixelLayout) -> Result<VideoF
     }
     picture.frame_rate = rate_of(info.avg_time_per_frame);
     Ok(picture)
+}
+
+/// What a pin of frames in this format asks of its allocator.
+pub(crate) fn framing(format: &VideoFormat) -> Framing {
+    // A quarter of a gigabyte is enough for pictures of the largest sizes.
+    const MOST_BYTES: u32 = 0x1000_0000;
+    let frame_bytes = format.frame_bytes() as u32;
+    Framing { frames: (MOST_BYTES / frame_bytes).clamp(3, 8), frame_bytes, alignment: 64 }
 }
 
 /// A source's answer to an intersection: its format, if it lies in the client's range.

@@ -37,6 +37,7 @@ pub struct WavReader<R = File> {
     end: DataEnd,
     present_bytes: u64,
     remaining_bytes: u64,
+    next_block: u64,
 }
 
 /// So many chunks may come before the data; a file with more is not meant to be read.
@@ -78,12 +79,18 @@ impl<R: Input> WavReader<R> {
             end,
             present_bytes,
             remaining_bytes: whole_bytes.saturating_mul(block_bytes),
+            next_block: 0,
         })
     }
 
     /// The format of the samples.
     pub fn format(&self) -> &AudioFormat {
         &self.format
+    }
+
+    /// The blocks read so far, which is the index of the next one.
+    pub fn next_block(&self) -> u64 {
+        self.next_block
     }
 
     /// The bytes of whole blocks that are still to be read.
@@ -132,7 +139,9 @@ impl<R: Input> WavReader<R> {
             self.end = DataEnd::Truncated { declared_bytes, present_bytes: self.present_bytes };
             self.remaining_bytes = 0;
         }
-        Ok(whole(count))
+        let count = whole(count);
+        self.next_block = self.next_block.saturating_add(count.checked_div(block_bytes).unwrap_or(0) as u64);
+        Ok(count)
     }
 }
 
