@@ -10,13 +10,19 @@
 //!
 //! Source: "Leading and trailing edge stream pointers", "Locking and unlocking stream pointers".
 
+mod clones;
+mod leading;
+
 use crate::pin::Pin;
 use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock};
+use clones::CloneState;
 use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, NtStatus, STATUS_CANCELLED, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{CancelTarget, Irp, StreamFrame};
 use std::collections::VecDeque;
+
+pub(crate) use leading::{Eject, LockedFrame, Moved};
 
 /// The queue of one standard-transport pin.
 pub(crate) struct Queue {
@@ -84,39 +90,6 @@ struct Queued {
     cancelled: bool,
 }
 
-struct CloneState {
-    id: CloneId,
-    sequence: u64,
-    locked: bool,
-    block: PointerBlock,
-    frame: Arc<StreamFrame>,
-}
-
-/// A frame as the locked leading edge holds it.
-pub(crate) enum LockedFrame {
-    /// The only frame of a circuit's request, with its request.
-    Own(Irp),
-    /// A frame of a request that stays in the queue.
-    Shared(Arc<StreamFrame>),
-}
-
-impl LockedFrame {
-    #[inline]
-    pub(crate) fn frame(&self) -> &StreamFrame {
-        match self {
-            LockedFrame::Own(irp) => only_frame(irp),
-            LockedFrame::Shared(frame) => frame,
-        }
-    }
-
-    fn shared(&self) -> Arc<StreamFrame> {
-        match self {
-            LockedFrame::Own(irp) => only_frame(irp).clone(),
-            LockedFrame::Shared(frame) => frame.clone(),
-        }
-    }
-}
-
 #[inline]
 fn only_frame(irp: &Irp) -> &Arc<StreamFrame> {
     irp.stream().and_then(|stream| stream.frame(0)).expect("invariant: a request of a circuit has one frame")
@@ -153,14 +126,6 @@ impl Outgoing {
     }
 }
 
-/// How a pointer moved.
-pub(crate) struct Moved {
-    /// The frame that it is now locked on; `None` at the end of the queue.
-    pub(crate) locked: Option<LockedFrame>,
-    /// Something is to go out and no process callback runs that would take it along.
-    pub(crate) flush: bool,
-}
-
 /// What is left after processing.
 #[derive(Default)]
 pub(crate) struct More {
@@ -168,13 +133,6 @@ pub(crate) struct More {
     pub(crate) frames: bool,
     /// The last frame of the stream has left this data sink.
     pub(crate) end_of_stream: bool,
-}
-
-/// Whether unlocking also moves on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Eject {
-    Stay,
-    Next,
 }
 
 impl Queue {
@@ -398,182 +356,6 @@ impl Queue {
         }
     }
 
-    /// Locks the leading edge onto its frame; `None` without a frame or when it is locked already.
-    #[inline]
-    pub(crate) fn lock_leading(&self) -> Option<LockedFrame> {
-        let mut state = self.state.lock();
-        if state.leading_locked { None } else { state.lock_leading(self.data_sink) }
-    }
-
-    /// Moves the locked leading edge to the next frame and locks it there; without a frame it stays unlocked.
-    #[inline]
-    pub(crate) fn advance_leading(&self, locked: LockedFrame) -> Moved {
-        let mut state = self.state.lock();
-        self.pass_leading(&mut state, locked);
-        let locked = state.lock_leading(self.data_sink);
-        Moved { locked, flush: state.must_flush() }
-    }
-
-    /// Unlocks the leading edge, where it is or one frame on. True when something is to go out.
-    pub(crate) fn unlock_leading(&self, locked: LockedFrame, eject: Eject) -> bool {
-        let mut state = self.state.lock();
-        if eject == Eject::Next {
-            self.pass_leading(&mut state, locked);
-        } else if let Some(index) = state.leading_index() {
-            let entry = &mut state.entries[index];
-            entry.give_back(locked);
-            entry.locks -= 1;
-            state.leading_locked = false;
-            let leading = state.leading;
-            self.settle(&mut state, leading);
-            state.skip_left();
-        }
-        state.must_flush()
-    }
-
-    #[inline]
-    fn pass_leading(&self, state: &mut State, locked: LockedFrame) {
-        let Some(index) = state.leading_index() else { return };
-        state.leading_locked = false;
-        state.progress = true;
-        let entry = &mut state.entries[index];
-        entry.locks -= 1;
-        state.leading += 1;
-        if let LockedFrame::Own(irp) = locked {
-            if index == 0 && entry.holds == 1 && entry.cancelled == STATUS_SUCCESS {
-                // The common path: only the window holds the frame, and nothing before it is left.
-                self.leave(&mut state.counters, only_frame(&irp));
-                state.outgoing.onward.push(irp);
-                state.entries.pop_front();
-                state.base += 1;
-                if state.entries.front().is_some_and(|next| next.holds == 0) {
-                    state.skip_left();
-                }
-                return;
-            }
-            entry.held = Held::Own(irp);
-        }
-        self.drop_hold(state, index);
-        state.skip_left();
-    }
-
-    /// Moves the locked leading edge by bytes; see [`crate::Locked::advance_offsets`]. Gives `locked` back when the edge
-    /// stays on its frame.
-    pub(crate) fn advance_leading_offsets(
-        &self,
-        locked: LockedFrame,
-        in_bytes: u32,
-        out_bytes: u32,
-    ) -> Result<Moved, LockedFrame> {
-        let mut state = self.state.lock();
-        let sequence = state.leading;
-        let block = &mut state.leading_block;
-        block.stand_on(locked.frame(), sequence);
-        let remaining = block.advance(locked.frame(), in_bytes, out_bytes, self.data_sink);
-        state.progress = true;
-        if remaining > 0 {
-            return Err(locked);
-        }
-        self.pass_leading(&mut state, locked);
-        let locked = state.lock_leading(self.data_sink);
-        Ok(Moved { locked, flush: state.must_flush() })
-    }
-
-    /// Bytes of the leading edge's frame that its offset has not passed.
-    pub(crate) fn leading_remaining(&self, locked: &LockedFrame) -> u32 {
-        let mut state = self.state.lock();
-        let sequence = state.leading;
-        state.leading_block.stand_on(locked.frame(), sequence);
-        state.leading_block.remaining(self.data_sink)
-    }
-
-    /// A clone on the locked leading edge's frame, locked like it.
-    pub(crate) fn clone_leading(&self, locked: &LockedFrame) -> Option<(CloneId, Arc<StreamFrame>)> {
-        let mut state = self.state.lock();
-        let (index, sequence) = (state.leading_index()?, state.leading);
-        if !state.leading_locked {
-            return None;
-        }
-        state.leading_block.stand_on(locked.frame(), sequence);
-        let block = PointerBlock::copy_of(&state.leading_block).ok()?;
-        let entry = &mut state.entries[index];
-        entry.holds += 1;
-        entry.locks += 1;
-        let frame = locked.shared();
-        let id = CloneId(state.next_clone);
-        state.next_clone += 1;
-        state.clones.push(CloneState { id, sequence, locked: true, block, frame: frame.clone() });
-        Some((id, frame))
-    }
-
-    /// Locks a clone; `None` when its frame was cancelled.
-    pub(crate) fn lock_clone(&self, id: CloneId) -> Option<Arc<StreamFrame>> {
-        let mut state = self.state.lock();
-        let at = state.clones.iter().position(|clone| clone.id == id && !clone.locked)?;
-        let index = state.index(state.clones[at].sequence)?;
-        if state.entries[index].cancelled != STATUS_SUCCESS {
-            return None;
-        }
-        state.entries[index].locks += 1;
-        state.clones[at].locked = true;
-        Some(state.clones[at].frame.clone())
-    }
-
-    /// Unlocks a clone. True when something is to go out.
-    pub(crate) fn unlock_clone(&self, id: CloneId) -> bool {
-        let mut state = self.state.lock();
-        let Some(at) = state.clones.iter().position(|clone| clone.id == id && clone.locked) else { return false };
-        state.clones[at].locked = false;
-        let sequence = state.clones[at].sequence;
-        if let Some(index) = state.index(sequence) {
-            state.entries[index].locks -= 1;
-        }
-        self.settle(&mut state, sequence);
-        state.skip_left();
-        state.must_flush()
-    }
-
-    /// Deletes a clone, locked or not. True when something is to go out.
-    pub(crate) fn delete_clone(&self, id: CloneId) -> bool {
-        let mut state = self.state.lock();
-        let Some(at) = state.clones.iter().position(|clone| clone.id == id) else { return false };
-        let clone = state.clones.swap_remove(at);
-        if let Some(index) = state.index(clone.sequence) {
-            if clone.locked {
-                state.entries[index].locks -= 1;
-            }
-            self.drop_hold(&mut state, index);
-            self.settle(&mut state, clone.sequence);
-            state.skip_left();
-        }
-        state.must_flush()
-    }
-
-    /// Adds to the used bytes of a clone's frame; see [`crate::ClonePointer::advance_offsets`]. Returns what remains.
-    pub(crate) fn advance_clone_offsets(&self, id: CloneId, in_bytes: u32, out_bytes: u32) -> u32 {
-        let mut state = self.state.lock();
-        let found = state.clones.iter_mut().find(|clone| clone.id == id && clone.locked);
-        found.map_or(0, |clone| clone.block.advance(&clone.frame, in_bytes, out_bytes, self.data_sink))
-    }
-
-    /// Clones that live.
-    pub(crate) fn clone_count(&self) -> usize {
-        self.state.lock().clones.len()
-    }
-
-    /// Sets the status with which the request of the locked leading edge's frame will complete. A circuit's request has
-    /// nobody to complete to.
-    pub(crate) fn set_status_code(&self, status: NtStatus) {
-        let state = self.state.lock();
-        let Some(index) = state.leading_index() else { return };
-        if let Held::Shared { key, .. } = state.entries[index].held
-            && let Some(queued) = &state.requests[key as usize]
-            && !queued.cancelled
-        {
-            queued.irp.set_status(status);
-        }
-    }
-
     /// A process callback starts, if there is a frame for it. Until [`Queue::end_processing`] nothing goes out.
     pub(crate) fn begin_processing(&self) -> bool {
         let mut state = self.state.lock();
@@ -624,13 +406,6 @@ impl Queue {
 
 impl Entry {
     const ARRIVING: Entry = Entry { held: Held::Out, holds: 1, locks: 0, cancelled: STATUS_SUCCESS };
-
-    /// The locked leading edge gives its frame back.
-    fn give_back(&mut self, locked: LockedFrame) {
-        if let LockedFrame::Own(irp) = locked {
-            self.held = Held::Own(irp);
-        }
-    }
 }
 
 impl State {
@@ -652,33 +427,6 @@ impl State {
 
     fn is_ready(&self, data_sink: bool) -> bool {
         self.leading < self.end() && self.closed.is_none() && (data_sink || !self.counters.ended)
-    }
-
-    #[inline]
-    fn lock_leading(&mut self, data_sink: bool) -> Option<LockedFrame> {
-        if self.counters.ended && !data_sink {
-            // A limit may end the stream in the middle of a process call: no frame is filled after the last.
-            return None;
-        }
-        let index = self.leading_index()?;
-        let entry = &mut self.entries[index];
-        entry.locks += 1;
-        self.leading_locked = true;
-        Some(match std::mem::replace(&mut entry.held, Held::Out) {
-            Held::Own(irp) => LockedFrame::Own(irp),
-            Held::Shared { key, frame } => {
-                let shared = frame.clone();
-                entry.held = Held::Shared { key, frame };
-                LockedFrame::Shared(shared)
-            }
-            // The edge never stands on a frame that has left or is out: `skip_left` moved it on.
-            other @ (Held::Out | Held::Left) => {
-                entry.held = other;
-                entry.locks -= 1;
-                self.leading_locked = false;
-                return None;
-            }
-        })
     }
 
     fn must_flush(&self) -> bool {

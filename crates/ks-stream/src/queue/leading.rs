@@ -1,0 +1,188 @@
+//! The leading edge: the pointer that the driver moves over the frames of a queue.
+
+use super::{Entry, Held, Queue, State, only_frame};
+use ks_abi::{NtStatus, STATUS_SUCCESS};
+use ks_io::sync::Arc;
+use ks_io::{Irp, StreamFrame};
+
+/// A frame as the locked leading edge holds it.
+pub(crate) enum LockedFrame {
+    /// The only frame of a circuit's request, with its request.
+    Own(Irp),
+    /// A frame of a request that stays in the queue.
+    Shared(Arc<StreamFrame>),
+}
+
+impl LockedFrame {
+    #[inline]
+    pub(crate) fn frame(&self) -> &StreamFrame {
+        match self {
+            LockedFrame::Own(irp) => only_frame(irp),
+            LockedFrame::Shared(frame) => frame,
+        }
+    }
+
+    pub(super) fn shared(&self) -> Arc<StreamFrame> {
+        match self {
+            LockedFrame::Own(irp) => only_frame(irp).clone(),
+            LockedFrame::Shared(frame) => frame.clone(),
+        }
+    }
+}
+
+/// How a pointer moved.
+pub(crate) struct Moved {
+    /// The frame that it is now locked on; `None` at the end of the queue.
+    pub(crate) locked: Option<LockedFrame>,
+    /// Something is to go out and no process callback runs that would take it along.
+    pub(crate) flush: bool,
+}
+
+/// Whether unlocking also moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eject {
+    Stay,
+    Next,
+}
+
+impl Queue {
+    /// Locks the leading edge onto its frame; `None` without a frame or when it is locked already.
+    #[inline]
+    pub(crate) fn lock_leading(&self) -> Option<LockedFrame> {
+        let mut state = self.state.lock();
+        if state.leading_locked { None } else { state.lock_leading(self.data_sink) }
+    }
+
+    /// Moves the locked leading edge to the next frame and locks it there; without a frame it stays unlocked.
+    #[inline]
+    pub(crate) fn advance_leading(&self, locked: LockedFrame) -> Moved {
+        let mut state = self.state.lock();
+        self.pass_leading(&mut state, locked);
+        let locked = state.lock_leading(self.data_sink);
+        Moved { locked, flush: state.must_flush() }
+    }
+
+    /// Unlocks the leading edge, where it is or one frame on. True when something is to go out.
+    pub(crate) fn unlock_leading(&self, locked: LockedFrame, eject: Eject) -> bool {
+        let mut state = self.state.lock();
+        if eject == Eject::Next {
+            self.pass_leading(&mut state, locked);
+        } else if let Some(index) = state.leading_index() {
+            let entry = &mut state.entries[index];
+            entry.give_back(locked);
+            entry.locks -= 1;
+            state.leading_locked = false;
+            let leading = state.leading;
+            self.settle(&mut state, leading);
+            state.skip_left();
+        }
+        state.must_flush()
+    }
+
+    #[inline]
+    fn pass_leading(&self, state: &mut State, locked: LockedFrame) {
+        let Some(index) = state.leading_index() else { return };
+        state.leading_locked = false;
+        state.progress = true;
+        let entry = &mut state.entries[index];
+        entry.locks -= 1;
+        state.leading += 1;
+        if let LockedFrame::Own(irp) = locked {
+            if index == 0 && entry.holds == 1 && entry.cancelled == STATUS_SUCCESS {
+                // The common path: only the window holds the frame, and nothing before it is left.
+                self.leave(&mut state.counters, only_frame(&irp));
+                state.outgoing.onward.push(irp);
+                state.entries.pop_front();
+                state.base += 1;
+                if state.entries.front().is_some_and(|next| next.holds == 0) {
+                    state.skip_left();
+                }
+                return;
+            }
+            entry.held = Held::Own(irp);
+        }
+        self.drop_hold(state, index);
+        state.skip_left();
+    }
+
+    /// Moves the locked leading edge by bytes; see [`crate::Locked::advance_offsets`]. Gives `locked` back when the edge
+    /// stays on its frame.
+    pub(crate) fn advance_leading_offsets(
+        &self,
+        locked: LockedFrame,
+        in_bytes: u32,
+        out_bytes: u32,
+    ) -> Result<Moved, LockedFrame> {
+        let mut state = self.state.lock();
+        let sequence = state.leading;
+        let block = &mut state.leading_block;
+        block.stand_on(locked.frame(), sequence);
+        let remaining = block.advance(locked.frame(), in_bytes, out_bytes, self.data_sink);
+        state.progress = true;
+        if remaining > 0 {
+            return Err(locked);
+        }
+        self.pass_leading(&mut state, locked);
+        let locked = state.lock_leading(self.data_sink);
+        Ok(Moved { locked, flush: state.must_flush() })
+    }
+
+    /// Bytes of the leading edge's frame that its offset has not passed.
+    pub(crate) fn leading_remaining(&self, locked: &LockedFrame) -> u32 {
+        let mut state = self.state.lock();
+        let sequence = state.leading;
+        state.leading_block.stand_on(locked.frame(), sequence);
+        state.leading_block.remaining(self.data_sink)
+    }
+
+    /// Sets the status with which the request of the locked leading edge's frame will complete. A circuit's request has
+    /// nobody to complete to.
+    pub(crate) fn set_status_code(&self, status: NtStatus) {
+        let state = self.state.lock();
+        let Some(index) = state.leading_index() else { return };
+        if let Held::Shared { key, .. } = state.entries[index].held
+            && let Some(queued) = &state.requests[key as usize]
+            && !queued.cancelled
+        {
+            queued.irp.set_status(status);
+        }
+    }
+}
+
+impl Entry {
+    /// The locked leading edge gives its frame back.
+    fn give_back(&mut self, locked: LockedFrame) {
+        if let LockedFrame::Own(irp) = locked {
+            self.held = Held::Own(irp);
+        }
+    }
+}
+
+impl State {
+    #[inline]
+    fn lock_leading(&mut self, data_sink: bool) -> Option<LockedFrame> {
+        if self.counters.ended && !data_sink {
+            // A limit may end the stream in the middle of a process call: no frame is filled after the last.
+            return None;
+        }
+        let index = self.leading_index()?;
+        let entry = &mut self.entries[index];
+        entry.locks += 1;
+        self.leading_locked = true;
+        Some(match std::mem::replace(&mut entry.held, Held::Out) {
+            Held::Own(irp) => LockedFrame::Own(irp),
+            Held::Shared { key, frame } => {
+                let shared = frame.clone();
+                entry.held = Held::Shared { key, frame };
+                LockedFrame::Shared(shared)
+            }
+            // The edge never stands on a frame that has left or is out: `skip_left` moved it on.
+            other @ (Held::Out | Held::Left) => {
+                entry.held = other;
+                entry.locks -= 1;
+                self.leading_locked = false;
+                return None;
+            }
+        })
+    }
+}
