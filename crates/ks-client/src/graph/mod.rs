@@ -1,11 +1,13 @@
 //! Streaming graphs: the text that describes one, and what is made of it.
 //!
 //! [`grammar`] turns text into a [`spec::Graph`]; the text is all it knows, no filter is opened for it. [`run`] opens the
-//! filters, connects them and streams; `negotiate` is how two pins agree; [`capture`] reads a single frame.
+//! filters, connects them and streams; `order` says which link comes first, `negotiate` is how two pins agree;
+//! [`capture`] reads a single frame.
 
 pub mod capture;
 pub mod excerpt;
 pub mod grammar;
 mod negotiate;
+mod order;
 pub mod run;
 pub mod spec;

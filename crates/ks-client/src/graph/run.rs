@@ -1,6 +1,7 @@
 //! Building a graph from its text's parts, and taking it through its states.
 
 use super::negotiate::{self, Connected};
+use super::order::{connect_order, has_outputs};
 use super::spec::{Element, Graph, PinRef};
 use crate::client::Client;
 use crate::error::ClientError;
@@ -399,11 +400,12 @@ impl GraphRunner {
 
     /// `frames` and `seconds` of an element count at its pins; the run's own count at each last pin.
     fn set_limits(&self, graph: &Graph, options: Options) -> Result<(), GraphError> {
+        let has_outputs = has_outputs(graph);
         for (link, one) in graph.links.iter().zip(&self.connections) {
             for (element, pin) in [(link.from.element, &one.source), (link.to.element, &one.sink)] {
                 let element = &graph.elements[element];
                 let mut limit = element_limit(element, pin.name())?;
-                let last = std::ptr::eq(pin, &one.sink) && self.is_last(graph, link.to.element);
+                let last = std::ptr::eq(pin, &one.sink) && !has_outputs[link.to.element];
                 if last {
                     limit.frames = tighter(limit.frames, options.frames);
                     limit.seconds = tighter(limit.seconds, options.seconds);
@@ -417,18 +419,15 @@ impl GraphRunner {
         Ok(())
     }
 
-    fn is_last(&self, graph: &Graph, element: usize) -> bool {
-        !graph.links.iter().any(|link| link.from.element == element)
-    }
-
     /// Enables the events of failures, and of the end at each last pin.
     fn watch(&mut self, graph: &Graph) -> Result<(), GraphError> {
+        let has_outputs = has_outputs(graph);
         for (index, (link, one)) in graph.links.iter().zip(&self.connections).enumerate() {
             for pin in [&one.source, &one.sink] {
                 pin.enable_event_on(&self.wake, USERKS_EVENTSET_PIN, USERKS_EVENT_PIN_FAILED)?;
                 pin.measure_latency()?;
             }
-            if !graph.links.iter().any(|other| other.from.element == link.to.element) {
+            if !has_outputs[link.to.element] {
                 let (set, id) = (KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
                 // Before the wake-up, which is raised after it: who wakes must find the end.
                 self.ends.push((index, one.sink.enable_event(set, id)?));
@@ -517,29 +516,6 @@ fn element_limit(element: &Element, pin: &str) -> Result<Options, GraphError> {
         }
     }
     Ok(limit)
-}
-
-/// Links in an order in which each element's inputs are connected before its outputs.
-fn connect_order(graph: &Graph) -> Vec<usize> {
-    let mut order: Vec<usize> = Vec::new();
-    let mut done = vec![false; graph.links.len()];
-    while order.len() < graph.links.len() {
-        let before = order.len();
-        for (index, link) in graph.links.iter().enumerate() {
-            let waits =
-                graph.links.iter().zip(&done).any(|(other, done)| !done && other.to.element == link.from.element);
-            if !done[index] && !waits {
-                done[index] = true;
-                order.push(index);
-            }
-        }
-        if order.len() == before {
-            // The grammar refuses loops; a graph made by hand may have one, and then any order is as good.
-            order.extend(done.iter().enumerate().filter(|(_, done)| !**done).map(|(index, _)| index));
-            break;
-        }
-    }
-    order
 }
 
 fn choose(filter: &Filter, wanted: &PinRef, data_flow: KsPinDataFlow, taken: &[u32]) -> Result<PinFactory, GraphError> {
