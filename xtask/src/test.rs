@@ -69,6 +69,7 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     step(steps, "layers", layers::check);
     step(steps, "unsafe", unsafe_code::check);
     step(steps, "clippy", clippy);
+    step(steps, "doc", doc);
     step(steps, "tests", || {
         let list = repo::output_dir("test")?.join("passed.txt");
         let outcome = cargo_test(tally);
@@ -134,6 +135,12 @@ fn clippy() -> Outcome {
         "--",
         "--deny=warnings",
     ]))
+}
+
+/// Builds the documentation, in which no link may be broken.
+fn doc() -> Outcome {
+    let mut command = repo::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
+    repo::run(command.env("RUSTDOCFLAGS", "--deny=warnings"))
 }
 
 /// Runs all tests with their output on the terminal, and adds up what their runners say.
