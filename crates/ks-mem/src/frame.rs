@@ -1,26 +1,60 @@
 //! Frame memory: regions, and frames of them with a borrow state.
 
+use crate::shared::{SharedMemory, copy, count_copied};
 use crate::sync::{Arc, AtomicI32, Ordering};
 use crate::{MAX_ALIGNMENT, MemoryError};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// What any allocation is aligned to.
 const USUAL_ALIGNMENT: usize = 16;
 
 /// A zeroed run of frame memory, cut into frames of one size. Lives as long as a [`Frame`] of it.
 pub struct Region {
+    /// Tells this region from every other one of the process.
+    number: u64,
     start: NonNull<u8>,
     bytes: usize,
-    /// What was allocated; `start` is its first aligned byte.
-    allocation: NonNull<u8>,
-    layout: Layout,
+    backing: Backing,
+    /// A process that may still write here is dead or stuck: the frames are used for nothing new.
+    quarantined: AtomicBool,
     stride_bytes: usize,
     frame_bytes: usize,
     /// One borrow state a frame: 0 free, n > 0 that many readers, -1 one writer. Pairs acquire (taking) with release
     /// (giving back).
     borrows: Box<[AtomicI32]>,
+}
+
+/// Where a region's memory comes from.
+enum Backing {
+    /// An allocation of this process; the region's start is its first aligned byte.
+    Private { allocation: NonNull<u8>, layout: Layout },
+    /// Memory that another process may have mapped.
+    Shared(Arc<SharedMemory>),
+}
+
+/// How the bytes of a shared region are cut into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Number of frames.
+    pub frames: usize,
+    /// Bytes of one frame.
+    pub frame_bytes: usize,
+    /// Bytes from one frame to the next.
+    pub stride_bytes: usize,
+}
+
+/// The most frames that one shared region is cut into.
+pub const MOST_SHARED_FRAMES: usize = 4096;
+
+/// Regions that were quarantined since the process started.
+static QUARANTINED: AtomicU64 = AtomicU64::new(0);
+
+/// How many regions were quarantined since the process started: a process that could write them died or got stuck.
+pub fn quarantined_regions() -> u64 {
+    QUARANTINED.load(Ordering::Relaxed)
 }
 
 // SAFETY: the region owns its allocation; access to a frame's bytes is arbitrated by `borrows`.
@@ -52,8 +86,84 @@ impl Region {
         let skipped = if skipped == 0 { 0 } else { alignment - skipped };
         // SAFETY: `skipped + bytes` lies inside the allocation.
         let start = unsafe { allocation.add(skipped) };
-        let borrows = borrows.into_boxed_slice();
-        Ok(Arc::new(Region { start, bytes, allocation, layout, stride_bytes, frame_bytes, borrows }))
+        let backing = Backing::Private { allocation, layout };
+        let cut = Cut { frames, frame_bytes, stride_bytes };
+        Ok(Arc::new(Region::over(start, bytes, backing, cut, borrows)))
+    }
+
+    /// A zeroed region in memory that can be shared with another process.
+    pub(crate) fn shared(frames: usize, frame_bytes: usize, alignment: usize) -> Result<Arc<Region>, MemoryError> {
+        let shape = MemoryError::Shape { frames, frame_bytes, alignment };
+        if frames == 0 || frame_bytes == 0 || alignment > MAX_ALIGNMENT || !alignment.is_power_of_two() {
+            return Err(shape);
+        }
+        let stride_bytes = frame_bytes.checked_next_multiple_of(alignment.max(64)).ok_or(shape)?;
+        let bytes = stride_bytes.checked_mul(frames).ok_or(shape)?;
+        let memory = SharedMemory::create("ks-frames", bytes).map_err(|_| MemoryError::Exhausted { bytes })?;
+        Region::over_shared(memory, Cut { frames, frame_bytes, stride_bytes })
+    }
+
+    /// A region over memory that another process cut so; `Err` when the cut does not fit the memory.
+    pub fn over_shared(memory: Arc<SharedMemory>, cut: Cut) -> Result<Arc<Region>, MemoryError> {
+        let Cut { frames, frame_bytes, stride_bytes } = cut;
+        let shape = MemoryError::Shape { frames, frame_bytes, alignment: 1 };
+        let bytes = stride_bytes.checked_mul(frames).ok_or(shape)?;
+        if frames == 0
+            || frames > MOST_SHARED_FRAMES
+            || frame_bytes == 0
+            || frame_bytes > stride_bytes
+            || bytes > memory.len()
+        {
+            return Err(shape);
+        }
+        let borrows = (0..frames).map(|_| AtomicI32::new(0)).collect();
+        let start = memory.start();
+        Ok(Arc::new(Region::over(start, bytes, Backing::Shared(memory), cut, borrows)))
+    }
+
+    fn over(start: NonNull<u8>, bytes: usize, backing: Backing, cut: Cut, borrows: Vec<AtomicI32>) -> Region {
+        // Relaxed: the number only has to be unique.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Region {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            start,
+            bytes,
+            backing,
+            quarantined: AtomicBool::new(false),
+            stride_bytes: cut.stride_bytes,
+            frame_bytes: cut.frame_bytes,
+            borrows: borrows.into_boxed_slice(),
+        }
+    }
+
+    /// Tells this region from every other one of the process.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How it is cut into frames.
+    pub fn cut(&self) -> Cut {
+        Cut { frames: self.frames(), frame_bytes: self.frame_bytes, stride_bytes: self.stride_bytes }
+    }
+
+    /// The memory behind it, when another process may have it mapped.
+    pub fn shared_memory(&self) -> Option<&Arc<SharedMemory>> {
+        match &self.backing {
+            Backing::Shared(memory) => Some(memory),
+            Backing::Private { .. } => None,
+        }
+    }
+
+    /// A process that could write here is dead or stuck: the frames go to nobody new from now on.
+    pub fn quarantine(&self) {
+        if !self.quarantined.swap(true, Ordering::Relaxed) {
+            QUARANTINED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether [`Region::quarantine`] was called.
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined.load(Ordering::Relaxed)
     }
 
     /// Number of frames.
@@ -85,7 +195,7 @@ impl Region {
     }
 
     /// The part of one frame that starts at `address` and has `bytes` bytes; `None` if it leaves that frame.
-    pub(crate) fn part(self: &Arc<Region>, address: u64, bytes: usize) -> Option<Frame> {
+    pub fn part(self: &Arc<Region>, address: u64, bytes: usize) -> Option<Frame> {
         let offset = usize::try_from(address.checked_sub(self.address())?).ok()?;
         let index = offset / self.stride_bytes;
         let frame = self.frame(index)?;
@@ -97,8 +207,10 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this very layout, and freed only here.
-        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
+        if let Backing::Private { allocation, layout } = &self.backing {
+            // SAFETY: allocated in `zeroed` with this very layout, and freed only here.
+            unsafe { dealloc(allocation.as_ptr(), *layout) }
+        }
     }
 }
 
@@ -111,7 +223,8 @@ impl std::fmt::Debug for Region {
 /// One frame buffer (or a part of one). A clone is a second name of the same bytes.
 ///
 /// [`Frame::read`] and [`Frame::write`] borrow the bytes: many readers or one writer at a time, over all clones and
-/// parts of the frame. They never wait; a refused borrow is `None`, and the caller has a rule to report.
+/// parts of the frame. They never wait; a refused borrow is `None`, and the caller has a rule to report. Memory that
+/// another process can write is never lent: there [`Frame::bytes`] and [`Frame::bytes_mut`] go over a copy.
 #[derive(Clone, Debug)]
 pub struct Frame {
     region: Arc<Region>,
@@ -149,9 +262,71 @@ impl Frame {
         &self.region
     }
 
-    /// Borrows the bytes for reading; `None` while a writer holds them.
+    /// True when another process may have the bytes mapped.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.region.backing, Backing::Shared(_))
+    }
+
+    /// The first `count` bytes (at most all) for reading: a borrow, or of shared memory a copy. `None` while a writer
+    /// holds them, or without memory for the copy.
+    pub fn bytes(&self, count: usize) -> Option<FrameBytes<'_>> {
+        let count = count.min(self.bytes);
+        if !self.is_shared() {
+            return Some(FrameBytes(Bytes::Borrowed(self.read()?, count)));
+        }
+        let mut scratch = Scratch::take(count)?;
+        self.copy_out(0, scratch.bytes_mut()).then_some(FrameBytes(Bytes::Copied(scratch)))
+    }
+
+    /// The first `count` bytes (at most all) for writing: a borrow, or for shared memory a scratch buffer of undefined
+    /// content that is copied in when it is dropped. `None` while anyone else holds them, or without memory.
+    pub fn bytes_mut(&self, count: usize) -> Option<FrameBytesMut<'_>> {
+        let count = count.min(self.bytes);
+        if !self.is_shared() {
+            return Some(FrameBytesMut(BytesMut::Borrowed(self.write()?, count)));
+        }
+        Some(FrameBytesMut(BytesMut::Copied(self, Scratch::take(count)?)))
+    }
+
+    /// Copies bytes out, starting at `offset`. False when they leave the frame, or while a writer holds it.
+    pub fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
+        if offset.checked_add(into.len()).is_none_or(|end| end > self.bytes) {
+            return false;
+        }
+        if !self.is_shared() {
+            let Some(bytes) = self.read() else { return false };
+            into.copy_from_slice(&bytes[offset..offset + into.len()]);
+            return true;
+        }
+        count_copied(into.len());
+        // SAFETY: checked to lie inside the frame, which lies inside the mapping; `into` is a slice of this process.
+        unsafe { copy(self.start().as_ptr().wrapping_add(offset), into.as_mut_ptr(), into.len()) };
+        true
+    }
+
+    /// Copies bytes in, starting at `offset`. False when they leave the frame, or while anyone else holds it.
+    pub fn copy_in(&self, offset: usize, from: &[u8]) -> bool {
+        if offset.checked_add(from.len()).is_none_or(|end| end > self.bytes) {
+            return false;
+        }
+        if !self.is_shared() {
+            let Some(mut bytes) = self.write() else { return false };
+            bytes[offset..offset + from.len()].copy_from_slice(from);
+            return true;
+        }
+        count_copied(from.len());
+        // SAFETY: checked to lie inside the frame, which lies inside the mapping; `from` is a slice of this process.
+        unsafe { copy(from.as_ptr(), self.start().as_ptr().wrapping_add(offset), from.len()) };
+        true
+    }
+
+    /// Borrows the bytes for reading; `None` while a writer holds them, and for memory that another process can write.
     #[inline]
     pub fn read(&self) -> Option<FrameRead<'_>> {
+        if self.is_shared() {
+            return None;
+        }
         let state = &self.region.borrows[self.index];
         let mut seen = state.load(Ordering::Relaxed);
         loop {
@@ -165,9 +340,13 @@ impl Frame {
         }
     }
 
-    /// Borrows the bytes for writing; `None` while anyone else holds them.
+    /// Borrows the bytes for writing; `None` while anyone else holds them, and for memory that another process can
+    /// write.
     #[inline]
     pub fn write(&self) -> Option<FrameWrite<'_>> {
+        if self.is_shared() {
+            return None;
+        }
         let state = &self.region.borrows[self.index];
         state.compare_exchange(0, -1, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(FrameWrite { frame: self })
@@ -237,9 +416,146 @@ impl Drop for FrameWrite<'_> {
     }
 }
 
+/// Bytes of a frame for reading: borrowed, or copied out of shared memory.
+#[derive(Debug)]
+pub struct FrameBytes<'a>(Bytes<'a>);
+
+#[derive(Debug)]
+enum Bytes<'a> {
+    Borrowed(FrameRead<'a>, usize),
+    Copied(Scratch),
+}
+
+impl Deref for FrameBytes<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Borrowed(bytes, count) => &bytes[..*count],
+            Bytes::Copied(scratch) => scratch.bytes(),
+        }
+    }
+}
+
+/// Bytes of a frame for writing: borrowed, or a scratch buffer that is copied into shared memory when this is dropped.
+#[derive(Debug)]
+pub struct FrameBytesMut<'a>(BytesMut<'a>);
+
+#[derive(Debug)]
+enum BytesMut<'a> {
+    Borrowed(FrameWrite<'a>, usize),
+    Copied(&'a Frame, Scratch),
+}
+
+impl Deref for FrameBytesMut<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            BytesMut::Borrowed(bytes, count) => &bytes[..*count],
+            BytesMut::Copied(_, scratch) => scratch.bytes(),
+        }
+    }
+}
+
+impl DerefMut for FrameBytesMut<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            BytesMut::Borrowed(bytes, count) => &mut bytes[..*count],
+            BytesMut::Copied(_, scratch) => scratch.bytes_mut(),
+        }
+    }
+}
+
+impl Drop for FrameBytesMut<'_> {
+    fn drop(&mut self) {
+        if let BytesMut::Copied(frame, scratch) = &self.0 {
+            frame.copy_in(0, scratch.bytes());
+        }
+    }
+}
+
+/// A buffer of this thread, kept for its next copy.
+#[derive(Debug)]
+struct Scratch {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+thread_local! {
+    static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+impl Scratch {
+    fn take(count: usize) -> Option<Scratch> {
+        let mut bytes = SCRATCH.try_with(|kept| std::mem::take(&mut *kept.borrow_mut())).unwrap_or_default();
+        if bytes.len() < count {
+            bytes.try_reserve_exact(count - bytes.len()).ok()?;
+            bytes.resize(count, 0);
+        }
+        Some(Scratch { bytes, count })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.count]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.count]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let _ = SCRATCH.try_with(|kept| *kept.borrow_mut() = bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_memory_is_copied_and_never_lent() {
+        let region = Region::shared(2, 100, 64).unwrap();
+        let other = region.shared_memory().unwrap().descriptor().try_clone_to_owned().unwrap();
+        let other = Region::over_shared(SharedMemory::open(other, 4096).unwrap(), region.cut()).unwrap();
+        let (here, there) = (region.frame(1).unwrap(), other.frame(1).unwrap());
+        assert!(here.is_shared() && here.read().is_none() && here.write().is_none());
+        here.bytes_mut(3).unwrap().copy_from_slice(b"abc");
+        assert_eq!(&*there.bytes(3).unwrap(), b"abc");
+        assert!(there.copy_in(97, b"xyz") && !there.copy_in(98, b"xyz"));
+        let mut end = [0; 3];
+        assert!(here.copy_out(97, &mut end) && !here.copy_out(usize::MAX, &mut end));
+        assert_eq!(&end, b"xyz");
+        assert!(!region.is_quarantined());
+        region.quarantine();
+        assert!(region.is_quarantined() && quarantined_regions() > 0);
+    }
+
+    #[test]
+    fn a_cut_that_leaves_the_memory_is_refused() {
+        let memory = SharedMemory::create("test", 4096).unwrap();
+        let cut = |frames, frame_bytes, stride_bytes| Cut { frames, frame_bytes, stride_bytes };
+        for bad in [cut(0, 1, 1), cut(1, 0, 1), cut(1, 2, 1), cut(2, 1, 4096), cut(usize::MAX, 1, 2), cut(5000, 0, 0)] {
+            assert!(Region::over_shared(memory.clone(), bad).is_err(), "{bad:?}");
+        }
+        assert!(Region::over_shared(memory, cut(4, 1000, 1024)).is_ok());
+    }
+
+    #[test]
+    fn private_bytes_are_lent_not_copied() {
+        let frame = Frame::zeroed(100, 64).unwrap();
+        frame.bytes_mut(2).unwrap().copy_from_slice(b"ab");
+        let bytes = frame.bytes(2).unwrap();
+        assert_eq!(&*bytes, b"ab");
+        assert!(frame.bytes_mut(1).is_none(), "the reader holds them");
+        assert!(!frame.copy_in(0, b"x"));
+    }
 
     #[test]
     fn a_region_is_zeroed_and_aligned_as_it_was_asked() {

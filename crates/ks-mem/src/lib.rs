@@ -1,13 +1,14 @@
 //! Sole owner of the memory that drivers, clients and peers can see: public blocks at ABI offsets, frame pools and
 //! registered regions.
 //!
-//! This is the only crate of the engine that holds `unsafe`. Two kinds of memory leave it:
+//! Three kinds of memory leave it:
 //!
 //! * a [`Block`] is a pinned, zeroed allocation for structures that a driver may read and write at any time (an IRP,
 //!   `KSPIN`, an array of stream headers). It is touched only through accessors that are atomic field by field; no
 //!   reference into it ever exists.
 //! * a [`Frame`] is a piece of a frame buffer. It carries its own borrow state, so a slice of it is handed out only
-//!   while nobody else holds one that could change under it.
+//!   while nobody else holds one that could change under it. Of memory that another process can write none is handed out.
+//! * [`SharedMemory`] is a sealed memfd that another process maps too; it is touched by atomics and copies only.
 #![warn(missing_docs)]
 
 mod block;
@@ -16,14 +17,18 @@ mod counting;
 mod frame;
 mod pool;
 mod region_table;
+mod shared;
 mod sync;
 
 pub use block::Block;
 #[cfg(feature = "counting")]
 pub use counting::{Allocations, CountingAllocator, peak_of_this_thread};
-pub use frame::{Frame, FrameRead, FrameWrite, Region};
-pub use pool::{FramePool, PoolSpec};
+pub use frame::{
+    Cut, Frame, FrameBytes, FrameBytesMut, FrameRead, FrameWrite, MOST_SHARED_FRAMES, Region, quarantined_regions,
+};
+pub use pool::{FrameMemory, FramePool, PoolSpec};
 pub use region_table::RegionTable;
+pub use shared::{SharedMemory, SharedMemoryError, copied_frame_bytes};
 
 /// The memory that was asked for cannot be had, or its shape makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -15,6 +15,16 @@ pub struct PoolSpec {
     pub alignment: usize,
 }
 
+/// Which memory frames lie in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FrameMemory {
+    /// Memory of this process alone.
+    #[default]
+    Private,
+    /// Memory that another process can map: for frames that cross over.
+    Shared,
+}
+
 /// A fixed set of equal frames. Taking and giving back never allocates.
 #[derive(Debug)]
 pub struct FramePool {
@@ -26,10 +36,31 @@ pub struct FramePool {
 impl FramePool {
     /// Allocates all frames at once, zeroed, and makes their addresses known to `table`.
     pub fn new(spec: PoolSpec, table: &RegionTable) -> Result<FramePool, MemoryError> {
-        let region = Region::zeroed(spec.frames, spec.frame_bytes, spec.alignment)?;
+        FramePool::in_memory(FrameMemory::Private, spec, table)
+    }
+
+    /// As [`FramePool::new`], in memory of either kind.
+    pub fn in_memory(memory: FrameMemory, spec: PoolSpec, table: &RegionTable) -> Result<FramePool, MemoryError> {
+        let region = match memory {
+            FrameMemory::Private => Region::zeroed(spec.frames, spec.frame_bytes, spec.alignment)?,
+            FrameMemory::Shared => Region::shared(spec.frames, spec.frame_bytes, spec.alignment)?,
+        };
         table.register(&region);
         let free = (0..spec.frames).rev().filter_map(|index| region.frame(index)).collect();
         Ok(FramePool { region, spec, free: Mutex::new(free) })
+    }
+
+    /// Which memory the frames lie in.
+    pub fn memory(&self) -> FrameMemory {
+        match self.region.shared_memory() {
+            Some(_) => FrameMemory::Shared,
+            None => FrameMemory::Private,
+        }
+    }
+
+    /// True when the frames must go to nobody new, see [`Region::quarantine`].
+    pub fn is_quarantined(&self) -> bool {
+        self.region.is_quarantined()
     }
 
     /// What the pool was made with.
