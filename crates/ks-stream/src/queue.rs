@@ -482,3 +482,46 @@ impl CancelTarget for Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ks_abi::{STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_STATE};
+    use ks_io::{IoManager, Origin, Services, StreamFrames};
+    use ks_mem::{FramePool, PoolSpec};
+
+    /// Two requests of a circuit, without a pin.
+    fn requests() -> Vec<Irp> {
+        let io = IoManager::new(Services::virtual_time(1));
+        let pool = FramePool::new(PoolSpec { frames: 2, frame_bytes: 64, alignment: 64 }, io.regions()).unwrap();
+        let frames = std::iter::from_fn(|| pool.take());
+        let origin = Origin::class_driver();
+        frames.map(|frame| Irp::circuit(&origin, StreamFrames::empty(56, frame).unwrap()).unwrap()).collect()
+    }
+
+    /// The statuses with which two requests are refused.
+    fn refused(queue: &Queue) -> Vec<NtStatus> {
+        let arrival = queue.add(&mut requests());
+        arrival.refused.into_iter().map(|(irp, status)| (irp.retire(), status).1).collect()
+    }
+
+    #[test]
+    fn a_queue_that_is_closed_for_good_is_not_opened_again() {
+        let queue = Queue::new(Weak::new(), false, false).unwrap();
+        assert_eq!(refused(&queue), [STATUS_INVALID_DEVICE_STATE; 2], "a new queue is stopped");
+        queue.open();
+        assert!(queue.accepts());
+        queue.close(STATUS_CANCELLED, STATUS_INVALID_DEVICE_STATE);
+        assert_eq!(refused(&queue), [STATUS_INVALID_DEVICE_STATE; 2]);
+        queue.open();
+        assert!(queue.accepts(), "a stop is undone by the next start");
+        queue.close_for_good(STATUS_DEVICE_REMOVED);
+        // A state change that was on its way when the pin went.
+        queue.open();
+        assert!(!queue.accepts());
+        assert_eq!(refused(&queue), [STATUS_DEVICE_REMOVED; 2]);
+        queue.close(STATUS_CANCELLED, STATUS_INVALID_DEVICE_STATE);
+        assert_eq!(refused(&queue), [STATUS_DEVICE_REMOVED; 2], "the first reason stays");
+        assert_eq!(queue.request_count(), 0);
+    }
+}

@@ -345,3 +345,46 @@ fn a_source_is_connected_anew_after_its_sink_was_closed() {
         rig.assert_quiescent();
     }
 }
+
+/// Frames that a driver still has when its pin is disconnected come back to the head of the circuit.
+#[test]
+fn frames_that_a_disconnected_pin_gives_back_late_serve_the_next_connection() {
+    for seed in SEEDS {
+        let rig = Rig::with(Setup { seed, requests: Requests::FromSink, ..Setup::default() });
+        rig.source.last.store(50, SeqCst);
+        let (from, to) = (rig.open("source"), rig.open("sink"));
+        let source = create(&from, 0, KsPinDataFlow::OUT, None);
+        // The sink keeps a clone of every frame that it gets, so none comes back.
+        rig.sink.script(|probe, pin| {
+            let mut edge = pin.leading_edge();
+            while let Some(frame) = edge {
+                probe.clones.lock().extend(frame.clone_pointer());
+                edge = frame.advance();
+            }
+            STATUS_PENDING
+        });
+        let sink = create(&to, 0, KsPinDataFlow::IN, Some(&source));
+        for state in UP {
+            sink.set_state(state).unwrap();
+            source.set_state(state).unwrap();
+        }
+        rig.settle();
+        assert_eq!(rig.sink.clones.lock().len(), FRAMES as usize, "every frame is in the driver's hands");
+        let clones = std::mem::take(&mut *rig.sink.clones.lock());
+        drop(sink);
+        rig.settle();
+        drop(clones);
+        source.set_state(KsState::STOP).unwrap();
+        rig.sink.script(crate::rig::take);
+        let sink = create(&to, 0, KsPinDataFlow::IN, Some(&source));
+        for state in UP {
+            sink.set_state(state).unwrap();
+            source.set_state(state).unwrap();
+        }
+        rig.settle();
+        assert_eq!(rig.sink.seen_now().len(), 50);
+        assert_eq!(source.statistics().unwrap().allocator_frames, FRAMES);
+        drop((sink, source, from, to));
+        rig.assert_quiescent();
+    }
+}
