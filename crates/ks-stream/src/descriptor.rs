@@ -28,6 +28,8 @@ bitflags::bitflags! {
         const DO_NOT_INITIATE_PROCESSING = 0x10;
         /// `KSPIN_FLAG_INITIATE_PROCESSING_ON_EVERY_ARRIVAL`: every frame triggers, not only the first of a queue.
         const INITIATE_PROCESSING_ON_EVERY_ARRIVAL = 0x20;
+        /// `KSPIN_FLAG_FRAMES_NOT_REQUIRED_FOR_PROCESSING`: a filter-centric filter processes without a frame of this pin.
+        const FRAMES_NOT_REQUIRED_FOR_PROCESSING = 0x40;
         /// `KSPIN_FLAG_ENFORCE_FIFO`: requests complete in the order of their arrival.
         const ENFORCE_FIFO = 0x80;
         /// `KSPIN_FLAG_PROCESS_IN_RUN_STATE_ONLY`: the least processing state is RUN instead of PAUSE.
@@ -42,7 +44,23 @@ bitflags::bitflags! {
         const RENDERER = 0x21_0000;
         /// `KSPIN_FLAG_IMPLEMENT_CLOCK`: the pin has a clock that others may follow.
         const IMPLEMENT_CLOCK = 0x40_0000;
+        /// `KSPIN_FLAG_SOME_FRAMES_REQUIRED_FOR_PROCESSING`: a frame of one pin of this factory is enough.
+        const SOME_FRAMES_REQUIRED_FOR_PROCESSING = 0x80_0000;
+        /// `KSPIN_FLAG_PROCESS_IF_ANY_IN_RUN_STATE`: a filter-centric filter processes while a pin of this factory is in RUN.
+        const PROCESS_IF_ANY_IN_RUN_STATE = 0x100_0000;
         /// `KSPIN_FLAG_DENY_USERMODE_ACCESS`
+        const DENY_USERMODE_ACCESS = 0x8000_0000;
+    }
+}
+
+bitflags::bitflags! {
+    /// Flags of a filter descriptor.
+    #[doc(alias = "KSFILTER_DESCRIPTOR")]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct FilterFlags: u32 {
+        /// `KSFILTER_FLAG_RECEIVE_ZERO_LENGTH_SAMPLES`: a filter-centric filter is given input frames without data, too.
+        const RECEIVE_ZERO_LENGTH_SAMPLES = 0x8;
+        /// `KSFILTER_FLAG_DENY_USERMODE_ACCESS`
         const DENY_USERMODE_ACCESS = 0x8000_0000;
     }
 }
@@ -81,6 +99,10 @@ pub trait DescribeFilter: Send + Sync {
     fn component_id(&self) -> Option<KsComponentId>;
     /// Input and output pin whose frames are the same memory, changed in place.
     fn in_place(&self) -> Option<(PinId, PinId)>;
+    /// Flags.
+    fn flags(&self) -> FilterFlags {
+        FilterFlags::empty()
+    }
     /// The routines.
     fn dispatch(&self) -> &dyn FilterDispatch;
 }
@@ -130,6 +152,8 @@ pub struct FilterDescriptor {
     pub component_id: Option<KsComponentId>,
     /// See [`DescribeFilter::in_place`].
     pub in_place: Option<(PinId, PinId)>,
+    /// Flags.
+    pub flags: FilterFlags,
     /// The routines.
     pub dispatch: Arc<dyn FilterDispatch>,
 }
@@ -152,6 +176,7 @@ impl FilterDescriptor {
             connections: Vec::new(),
             component_id: None,
             in_place: None,
+            flags: FilterFlags::empty(),
             dispatch,
         }
     }
@@ -184,6 +209,9 @@ impl DescribeFilter for FilterDescriptor {
     }
     fn in_place(&self) -> Option<(PinId, PinId)> {
         self.in_place
+    }
+    fn flags(&self) -> FilterFlags {
+        self.flags
     }
     fn dispatch(&self) -> &dyn FilterDispatch {
         &*self.dispatch

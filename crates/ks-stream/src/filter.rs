@@ -3,6 +3,7 @@
 use crate::descriptor::{DescribeFilter, DescribePin, PinId};
 use crate::device::Device;
 use crate::event::{self, EventList};
+use crate::filter_process::FilterProcessing;
 use crate::format::DataRange;
 use crate::minidriver::FilterInstance;
 use crate::pin::Pin;
@@ -28,6 +29,8 @@ pub struct Filter {
     /// Rank filter control: taken after the device mutex, before a processing mutex. Pins share it.
     control: RankedMutex,
     instance: OnceLock<Arc<dyn FilterInstance>>,
+    /// Set for a filter that processes as a whole.
+    processing: OnceLock<FilterProcessing>,
     /// The pins of each factory; a pin leaves when its close has run.
     pins: Mutex<Vec<Vec<Weak<Pin>>>>,
     events: EventList,
@@ -54,6 +57,7 @@ impl Filter {
             descriptor: descriptor.clone(),
             control: device.io().services().mutex(LockRank::FilterControl, "filter control"),
             instance: OnceLock::new(),
+            processing: OnceLock::new(),
             pins: Mutex::new(vec![Vec::new(); pin_count]),
             events: EventList::default(),
         });
@@ -61,6 +65,11 @@ impl Filter {
             let _control = filter.control.hold();
             descriptor.dispatch().create(&filter)?
         };
+        if instance.is_filter_centric() {
+            let processing = FilterProcessing::new(filter.services());
+            let no_memory = |status| Refusal::new(status, Aspect::Memory, "no memory for a filter");
+            let _ = filter.processing.set(processing.map_err(no_memory)?);
+        }
         let _ = filter.instance.set(instance);
         Ok(filter)
     }
@@ -106,6 +115,11 @@ impl Filter {
 
     pub(crate) fn instance(&self) -> Option<&Arc<dyn FilterInstance>> {
         self.instance.get()
+    }
+
+    #[inline]
+    pub(crate) fn processing(&self) -> Option<&FilterProcessing> {
+        self.processing.get()
     }
 
     /// The pin factory with this number.

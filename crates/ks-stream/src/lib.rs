@@ -17,6 +17,7 @@ mod descriptor;
 mod device;
 mod event;
 mod filter;
+mod filter_process;
 mod foreign;
 pub mod format;
 mod gate;
@@ -36,9 +37,12 @@ pub mod validate;
 pub use automation::{AutomationTable, Handler, PropertyItem, PropertyMembers, PropertySet, PropertyValues};
 pub use clock::DefaultClock;
 pub use clock_object::ClockObject;
-pub use descriptor::{DescribeFilter, DescribePin, FilterDescriptor, Framing, PinDescriptor, PinFlags, PinId};
+pub use descriptor::{
+    DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,
+};
 pub use device::Device;
 pub use filter::Filter;
+pub use filter_process::{ProcessPin, ProcessPins};
 pub use format::{DataFormat, DataRange};
 pub use gate::Gate;
 pub use ks_abi::{USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN};

@@ -8,6 +8,7 @@
 use crate::automation::AutomationTable;
 use crate::descriptor::{Framing, PinId};
 use crate::filter::Filter;
+use crate::filter_process::ProcessPins;
 use crate::format::{DataFormat, DataRange};
 use crate::pin::Pin;
 use crate::stream_pointer::CloneId;
@@ -58,6 +59,23 @@ pub trait FilterInstance: Send + Sync {
     fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
         let _ = pin;
         crate::pin::intersect::default_handler(range, matching)
+    }
+
+    /// Does the filter process as a whole ([`FilterInstance::process`]), instead of its pins each for itself? Asked once,
+    /// when it is opened.
+    fn is_filter_centric(&self) -> bool {
+        false
+    }
+
+    /// Frames are there to be processed: one a pin that takes part. Processing mutex held; no other lock.
+    ///
+    /// What is used of each frame is told to its [`crate::ProcessPin`]; the frames go on when this returns. Return
+    /// STATUS_SUCCESS to be called again while there are frames, or STATUS_PENDING to wait for the next trigger.
+    /// Source: nc-ks-pfnksfilterprocess.
+    #[doc(alias = "KSFILTER_DISPATCH.Process")]
+    fn process(&self, filter: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
+        let _ = (filter, pins);
+        STATUS_PENDING
     }
 
     /// The filter's own automation table; its items win over the class driver's.

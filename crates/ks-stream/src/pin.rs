@@ -64,7 +64,7 @@ pub struct Pin {
     queue: Option<Arc<Queue>>,
     and_gate: Arc<Gate>,
     /// Rank processing: taken after the filter control mutex.
-    pub(crate) processing: RankedMutex,
+    pub(crate) processing: Arc<RankedMutex>,
     /// An attempt was made that no process call has honoured yet; see `process.rs`.
     pub(crate) again: AtomicBool,
     pub(crate) worker_queued: AtomicBool,
@@ -146,6 +146,29 @@ impl Pin {
     #[doc(alias = "ClientState")]
     pub fn state(&self) -> KsState {
         KsState(self.block.load_u32(offset::CLIENT_STATE))
+    }
+
+    /// Address of the KSPIN, as a driver is lent it.
+    pub fn address(&self) -> u64 {
+        self.block.address()
+    }
+
+    /// May the pin process, as far as its state goes?
+    pub(crate) fn is_processing(&self) -> bool {
+        self.agreed_state() >= self.least_processing_state()
+    }
+
+    /// Does a frame wait at the leading edge, or for a pin that shares its frames, at that of the other pin?
+    pub(crate) fn has_frame(&self) -> bool {
+        let ready = |pin: &Pin| pin.queue.as_ref().is_some_and(|queue| queue.is_ready());
+        ready(self) || self.shares_frames_with().is_some_and(|input| ready(&input))
+    }
+
+    /// The input whose frames this output of a filter that works in place sends on; `None` for a pin with frames of its
+    /// own.
+    pub(crate) fn shares_frames_with(&self) -> Option<Arc<Pin>> {
+        let output = self.data_flow() == KsPinDataFlow::OUT;
+        if output && self.pipe.is_walked_through() { self.in_place_counterpart() } else { None }
     }
 
     /// The state that the minidriver agreed to last: what the engine goes by, and what clients are told.

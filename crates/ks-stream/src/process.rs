@@ -15,7 +15,7 @@ use ks_io::{Aspect, Level, Refusal, Services, Ticks, Time, Work, WorkQueue, defe
 use std::cell::{Cell, RefCell};
 
 /// How many frames a worker moves, and for how long, before other work may go first.
-const BUDGET_FRAMES: u32 = 64;
+pub(crate) const BUDGET_FRAMES: u32 = 64;
 const BUDGET_TIME: Ticks = Ticks::MILLISECOND;
 
 thread_local! {
@@ -38,20 +38,44 @@ impl Work for WorkerItem {
     fn run(self: Arc<Self>) {
         let Some(pin) = self.0.upgrade() else { return };
         pin.worker_queued.store(false, Ordering::SeqCst);
-        BUDGET.set(Some(Budget { frames: BUDGET_FRAMES, since: pin.services().now() }));
-        {
-            // Attempts of the next pins join this thread's list and run when this one has let go of its mutex.
-            let _inside = deferred::enter();
-            pin.process_here();
-        }
+        let _turn = Turn::begin(pin.services());
+        // Attempts of the next pins join this thread's list and run when this one has let go of its mutex.
+        let _inside = deferred::enter();
+        pin.process_here();
+    }
+}
+
+/// The turn of a worker: while it lasts, the thread has a budget.
+pub(crate) struct Turn(());
+
+impl Turn {
+    pub(crate) fn begin(services: &Services) -> Turn {
+        BUDGET.set(Some(Budget { frames: BUDGET_FRAMES, since: services.now() }));
+        Turn(())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
         BUDGET.set(None);
     }
+}
+
+/// Is this a worker that has budget left?
+pub(crate) fn has_budget() -> Option<bool> {
+    BUDGET.get().map(|budget| budget.frames > 0)
 }
 
 /// A deferred attempt: the next hop of a circuit, or one that had to wait for a lock to be released.
 impl Work for Pin {
     fn run(self: Arc<Self>) {
-        if self.runs_here() { self.process_here() } else { self.queue_attempt() }
+        if self.filter().processing().is_some() {
+            self.filter().attempt_processing();
+        } else if self.runs_here() {
+            self.process_here();
+        } else {
+            self.queue_attempt();
+        }
     }
 }
 
@@ -70,6 +94,9 @@ impl Pin {
     /// [`Pin::attempt_processing`], always on a worker.
     #[doc(alias = "KsPinAttemptProcessing")]
     pub fn attempt_processing_later(self: &Arc<Pin>) {
+        if self.filter().processing().is_some() {
+            return self.filter().attempt_processing_later();
+        }
         self.again.store(true, Ordering::SeqCst);
         self.queue_attempt();
     }
@@ -193,7 +220,7 @@ enum Left {
 
 /// Takes frames off this worker's budget. True when it is spent; then it is set anew if nobody else waits for the
 /// worker.
-fn spend(frames: u32, services: &Services) -> bool {
+pub(crate) fn spend(frames: u32, services: &Services) -> bool {
     let Some(mut budget) = BUDGET.get() else { return false };
     budget.frames = budget.frames.saturating_sub(frames.max(1));
     // The clock is read only while somebody waits: reading it costs as much as a hop.

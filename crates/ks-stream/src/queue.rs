@@ -375,6 +375,18 @@ impl Queue {
         More { frames, end_of_stream: std::mem::take(&mut state.counters.end_of_stream_left) }
     }
 
+    /// The process callback of the filter begins: what goes out waits for its end, frames or not.
+    pub(crate) fn hold_outgoing(&self) {
+        let mut state = self.state.lock();
+        state.processing = true;
+        state.progress = false;
+    }
+
+    /// Is there a frame to process?
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state.lock().is_ready(self.data_sink)
+    }
+
     /// The process callback did not return: what it left goes out like anything else.
     pub(crate) fn abandon_processing(&self) {
         self.state.lock().processing = false;

@@ -6,7 +6,7 @@
 
 use crate::pin::Pin;
 use crate::queue::{Eject, LockedFrame, Moved, Queue};
-use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
+use ks_abi::{KsPinDataFlow, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::StreamFrame;
 use ks_io::sync::Arc;
 use ks_mem::Block;
@@ -81,10 +81,31 @@ impl PointerBlock {
         bytes
     }
 
+    /// Where the pointer stands, for a pin of this direction.
+    pub(crate) fn place(&self, flow: KsPinDataFlow) -> Place {
+        let at = if flow == KsPinDataFlow::OUT { offset::OFFSET_OUT } else { offset::OFFSET_IN };
+        Place {
+            pointer: self.block.address(),
+            data: self.block.load_u64(at),
+            remaining: self.block.load_u32(at + offset::REMAINING),
+        }
+    }
+
     pub(crate) fn remaining(&self, data_sink: bool) -> u32 {
         let at = if data_sink { offset::OFFSET_IN } else { offset::OFFSET_OUT };
         self.block.load_u32(at + offset::REMAINING)
     }
+}
+
+/// Where a stream pointer stands.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Place {
+    /// Address of its KSSTREAM_POINTER.
+    pub(crate) pointer: u64,
+    /// Address of the next byte.
+    pub(crate) data: u64,
+    /// Bytes from there on.
+    pub(crate) remaining: u32,
 }
 
 /// The leading edge of a pin's queue, locked on a frame: the frame cannot be cancelled and its header can be read and
@@ -147,6 +168,19 @@ impl<'p> Locked<'p> {
                 Some(self)
             }
         }
+    }
+
+    /// Moves on by bytes, and to the next frame if nothing remains or `eject` says so; unlocks the edge.
+    pub(crate) fn consume(mut self, in_bytes: u32, out_bytes: u32, eject: Eject) {
+        if let Some(held) = self.held.take() {
+            let flush = self.queue.consume_leading(held, in_bytes, out_bytes, eject);
+            self.pin.send_outgoing_if(flush);
+        }
+    }
+
+    /// Where the edge stands, as a pin of this direction sees it.
+    pub(crate) fn place(&self, flow: KsPinDataFlow) -> Place {
+        self.held.as_ref().map_or_else(Place::default, |held| self.queue.leading_place(held, flow))
     }
 
     /// Bytes of the frame that the offset has not passed, in the direction of the pin.

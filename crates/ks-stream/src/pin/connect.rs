@@ -113,6 +113,10 @@ fn make(
     let and_gate = Gate::and().map_err(no_memory)?;
     // The first input of the gate is the state: off until the pin reaches its least processing state.
     and_gate.turn_input_off();
+    let processing = match filter.processing() {
+        Some(processing) => processing.mutex().clone(),
+        None => Arc::new(filter.services().mutex(LockRank::Processing, "pin processing")),
+    };
     let mut queue_made = Ok(());
     let pin = Arc::new_cyclic(|me| {
         let queue = has_queue.then(|| Queue::new(me.clone(), data_sink, flags.contains(PinFlags::ENFORCE_FIFO)));
@@ -133,7 +137,7 @@ fn make(
             format: RwLock::new(valid.format.clone()),
             queue,
             and_gate,
-            processing: filter.services().mutex(LockRank::Processing, "pin processing"),
+            processing,
             again: AtomicBool::new(false),
             worker_queued: AtomicBool::new(false),
             worker: OnceLock::new(),

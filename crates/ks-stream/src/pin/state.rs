@@ -161,7 +161,7 @@ impl Pin {
     }
 
     /// The state from which on the process callback may run.
-    fn least_processing_state(&self) -> KsState {
+    pub(crate) fn least_processing_state(&self) -> KsState {
         match self.flags().contains(PinFlags::PROCESS_IN_RUN_STATE_ONLY) {
             true => KsState::RUN,
             false => KsState::PAUSE,

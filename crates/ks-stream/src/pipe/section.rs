@@ -61,6 +61,12 @@ impl PipeSection {
         std::mem::replace(&mut *self.route.write(), route)
     }
 
+    /// In a section of another pin, whose frames are sent on from the queue of this one's counterpart.
+    pub(crate) fn is_walked_through(&self) -> bool {
+        let route = self.route.read();
+        matches!(route.hop, Hop::None) && route.head.strong_count() > 0
+    }
+
     #[inline]
     pub(crate) fn in_circuit(&self) -> bool {
         !matches!(self.route.read().hop, Hop::None)

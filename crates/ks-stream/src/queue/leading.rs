@@ -1,7 +1,8 @@
 //! The leading edge: the pointer that the driver moves over the frames of a queue.
 
 use super::{Entry, Held, Queue, State, only_frame};
-use ks_abi::{NtStatus, STATUS_SUCCESS};
+use crate::stream_pointer::Place;
+use ks_abi::{KsPinDataFlow, NtStatus, STATUS_SUCCESS};
 use ks_io::sync::Arc;
 use ks_io::{Irp, StreamFrame};
 
@@ -125,6 +126,28 @@ impl Queue {
         self.pass_leading(&mut state, locked);
         let locked = state.lock_leading(self.data_sink);
         Ok(Moved { locked, flush: state.must_flush() })
+    }
+
+    /// Moves the offsets of the locked leading edge, and the edge one frame on if nothing remains or `eject` says so;
+    /// unlocks it. True when something is to go out.
+    pub(crate) fn consume_leading(&self, locked: LockedFrame, in_bytes: u32, out_bytes: u32, eject: Eject) -> bool {
+        let remaining = {
+            let mut state = self.state.lock();
+            let sequence = state.leading;
+            let block = &mut state.leading_block;
+            block.stand_on(locked.frame(), sequence);
+            block.advance(locked.frame(), in_bytes, out_bytes, self.data_sink)
+        };
+        let used_up = remaining == 0 && (in_bytes > 0 || out_bytes > 0);
+        self.unlock_leading(locked, if used_up { Eject::Next } else { eject })
+    }
+
+    /// Where the locked leading edge stands, for a pin of this direction.
+    pub(crate) fn leading_place(&self, locked: &LockedFrame, flow: KsPinDataFlow) -> Place {
+        let mut state = self.state.lock();
+        let sequence = state.leading;
+        state.leading_block.stand_on(locked.frame(), sequence);
+        state.leading_block.place(flow)
     }
 
     /// Bytes of the leading edge's frame that its offset has not passed.

@@ -3,6 +3,7 @@
 
 mod client_streams;
 mod closing;
+mod filter_centric;
 mod foreign;
 mod limits;
 mod pointers;

@@ -11,7 +11,7 @@ use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, IoManager, Refusal, Services, Session, Ticks, Time, dropped_irps};
 use ks_stream::{
     CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance,
-    Framing, Pin, PinDescriptor, PinFlags, PinInstance,
+    Framing, Pin, PinDescriptor, PinFlags, PinInstance, ProcessPins,
 };
 use std::collections::HashSet;
 use std::sync::Weak;
@@ -26,12 +26,15 @@ pub const DOWN: [KsState; 3] = [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP]
 
 pub type Log = Arc<Mutex<Vec<String>>>;
 pub type Process = Arc<dyn Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync>;
+pub type FilterProcess = Arc<dyn Fn(&Probe, &Arc<Filter>, &ProcessPins<'_>) -> NtStatus + Send + Sync>;
 pub type Hook = Box<dyn Fn(&Pin) + Send + Sync>;
 
 /// What a test sees of one filter, and tells it to do.
 pub struct Probe {
     log: Log,
     process: Mutex<Process>,
+    /// Set: the filter is filter-centric.
+    filter_process: Mutex<Option<FilterProcess>>,
     /// Numbers of the frames that arrived, or that were made.
     pub seen: Mutex<Vec<u32>>,
     pub next: AtomicU32,
@@ -59,6 +62,7 @@ impl Probe {
         Arc::new(Probe {
             log,
             process: Mutex::new(process),
+            filter_process: Mutex::default(),
             seen: Mutex::default(),
             next: AtomicU32::new(0),
             last: AtomicU32::new(0),
@@ -78,6 +82,14 @@ impl Probe {
 
     pub fn script(&self, process: impl Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync + 'static) {
         *self.process.lock() = Arc::new(process);
+    }
+
+    /// Makes the filter filter-centric, for those that are opened from now on.
+    pub fn script_filter(
+        &self,
+        process: impl Fn(&Probe, &Arc<Filter>, &ProcessPins<'_>) -> NtStatus + Send + Sync + 'static,
+    ) {
+        *self.filter_process.lock() = Some(Arc::new(process));
     }
 
     pub fn calls(&self) -> u64 {
@@ -187,6 +199,14 @@ impl Drop for Instance {
 }
 
 impl FilterInstance for Instance {
+    fn is_filter_centric(&self) -> bool {
+        self.0.filter_process.lock().is_some()
+    }
+    fn process(&self, filter: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
+        self.0.process_calls.fetch_add(1, SeqCst);
+        let script = self.0.filter_process.lock().clone().unwrap();
+        script(&self.0, filter, pins)
+    }
     fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
         self.0.note(format!("{} create", pin.describe()));
         let bytes = self.0.header_bytes.load(SeqCst);
@@ -284,6 +304,10 @@ pub struct Setup {
     pub requests: Requests,
     pub source_flags: PinFlags,
     pub sink_flags: PinFlags,
+    /// Of the middle's input and output.
+    pub middle_flags: [PinFlags; 2],
+    /// Do the pins of the middle share their frames?
+    pub middle_in_place: Option<(u32, u32)>,
 }
 
 impl Default for Setup {
@@ -293,6 +317,8 @@ impl Default for Setup {
             requests: Requests::FromSource,
             source_flags: PinFlags::empty(),
             sink_flags: PinFlags::GENERATE_EOS_EVENTS,
+            middle_flags: [PinFlags::empty(); 2],
+            middle_in_place: Some((0, 1)),
         }
     }
 }
@@ -345,13 +371,13 @@ impl Rig {
         };
         let (out, into) = (KsPinDataFlow::OUT, KsPinDataFlow::IN);
         let both = KsPinCommunication::BOTH;
-        let through = vec![pin(into, both, PinFlags::empty()), pin(out, both, PinFlags::empty())];
+        let through = vec![pin(into, both, setup.middle_flags[0]), pin(out, both, setup.middle_flags[1])];
         let descriptor = |name: &'static str, pins, probe: &Arc<Probe>| {
             FilterDescriptor::new(name, name, &[KSCATEGORY_CAPTURE], pins, Arc::new(Kind(probe.clone())))
         };
         let first = descriptor("source", vec![pin(out, out_role, setup.source_flags)], &source);
         let mut second = descriptor("middle", through, &middle);
-        second.in_place = Some((0, 1));
+        second.in_place = setup.middle_in_place;
         let third = descriptor("sink", vec![pin(into, in_role, setup.sink_flags)], &sink);
         let devices = [("first", first), ("second", second), ("third", third)]
             .into_iter()

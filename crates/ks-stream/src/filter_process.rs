@@ -1,0 +1,501 @@
+//! Filter-centric processing: when a filter's process callback runs, and what becomes of the frames that it was given.
+//!
+//! The pins of such a filter share the filter's processing mutex and never process by themselves: an attempt at one of
+//! them is an attempt at the filter. It runs when enough pins of each factory are in their processing state and each of
+//! those has a frame, where its factory does not say that it needs none.
+//!
+//! Source: "Filter-centric processing", nc-ks-pfnksfilterprocess, ns-ks-_ksprocesspin.
+
+use crate::descriptor::{PinFlags, PinId};
+use crate::filter::Filter;
+use crate::gate::Gate;
+use crate::pin::Pin;
+use crate::process::{self, Turn};
+use crate::queue::{Eject, Outgoing};
+use crate::stream_pointer::Locked;
+use ks_abi::{KsPinDataFlow, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_io::sync::{
+    Arc, Mutex, Weak,
+    atomic::{AtomicBool, Ordering},
+};
+use ks_io::{Aspect, Level, LockRank, RankedMutex, Refusal, Services, StreamFrame, Work, WorkQueue, deferred};
+use ks_mem::Block;
+use std::sync::OnceLock;
+
+/// What a filter needs to process as a whole.
+pub(crate) struct FilterProcessing {
+    gate: Arc<Gate>,
+    /// Rank processing; the pins hold it, too.
+    mutex: Arc<RankedMutex>,
+    again: AtomicBool,
+    worker_queued: AtomicBool,
+    worker: OnceLock<Arc<FilterWorkerItem>>,
+    /// The public block of each process pin, kept from round to round. Taken under the processing mutex only.
+    blocks: Mutex<Vec<(Weak<Pin>, Arc<Block>)>>,
+}
+
+/// Offsets of `KSPROCESSPIN`.
+mod offset {
+    pub(super) const PIN: usize = 0;
+    pub(super) const STREAM_POINTER: usize = 8;
+    pub(super) const IN_PLACE_COUNTERPART: usize = 16;
+    pub(super) const DATA: usize = 40;
+    pub(super) const BYTES_AVAILABLE: usize = 48;
+    pub(super) const BYTES_USED: usize = 52;
+    pub(super) const FLAGS: usize = 56;
+    pub(super) const TERMINATE: usize = 60;
+    pub(super) const BYTES: usize = 64;
+}
+
+/// One pin in a call of the process callback, with the frame that stands at its leading edge.
+#[doc(alias = "KSPROCESSPIN")]
+pub struct ProcessPin<'r> {
+    pin: &'r Arc<Pin>,
+    block: Arc<Block>,
+    /// `None`: no frame, or the output of a filter that works in place.
+    locked: Option<Locked<'r>>,
+    /// Index of the other pin that has the same frame.
+    counterpart: Option<usize>,
+}
+
+impl ProcessPin<'_> {
+    /// The pin.
+    pub fn pin(&self) -> &Arc<Pin> {
+        self.pin
+    }
+
+    /// Address of the KSPROCESSPIN, as a driver is lent it.
+    pub fn address(&self) -> u64 {
+        self.block.address()
+    }
+
+    /// Bytes to be read, or room to be filled.
+    #[doc(alias = "BytesAvailable")]
+    pub fn bytes_available(&self) -> u32 {
+        self.block.load_u32(offset::BYTES_AVAILABLE)
+    }
+
+    /// Options of the input frame.
+    #[doc(alias = "Flags")]
+    pub fn flags(&self) -> u32 {
+        self.block.load_u32(offset::FLAGS)
+    }
+
+    /// So many bytes were read or written.
+    #[doc(alias = "BytesUsed")]
+    pub fn set_bytes_used(&self, bytes: u32) {
+        self.block.store_u32(offset::BYTES_USED, bytes);
+    }
+
+    /// The frame goes on after this call, whether it is used up or not.
+    #[doc(alias = "Terminate")]
+    pub fn terminate(&self) {
+        self.block.store_u8(offset::TERMINATE, 1);
+    }
+
+    fn bytes_used(&self) -> u32 {
+        self.block.load_u32(offset::BYTES_USED).min(self.bytes_available())
+    }
+
+    fn is_terminated(&self) -> bool {
+        self.block.load_u8(offset::TERMINATE) != 0
+    }
+}
+
+/// The pins that take part in one call of the process callback.
+#[doc(alias = "KSPROCESSPIN_INDEXENTRY")]
+pub struct ProcessPins<'r> {
+    /// In the order of their pin ids.
+    entries: Vec<ProcessPin<'r>>,
+}
+
+impl<'r> ProcessPins<'r> {
+    /// The process pins of one factory; none while its pins are stopped.
+    pub fn of(&self, id: PinId) -> impl Iterator<Item = &ProcessPin<'r>> {
+        self.entries.iter().filter(move |entry| entry.pin.id() == id)
+    }
+
+    /// All of them, in the order of their pin ids.
+    pub fn iter(&self) -> impl Iterator<Item = &ProcessPin<'r>> {
+        self.entries.iter()
+    }
+
+    /// The frame of a process pin: its own, or the one that it shares with its counterpart.
+    pub fn frame(&self, entry: &ProcessPin<'r>) -> Option<&StreamFrame> {
+        let holder = self.holder(entry)?;
+        holder.locked.as_deref()
+    }
+
+    /// Do these two share one frame that is changed in place?
+    #[doc(alias = "InPlaceCounterpart")]
+    pub fn in_place(&self, input: &ProcessPin<'r>, output: &ProcessPin<'r>) -> bool {
+        let named = input.counterpart.and_then(|index| self.entries.get(index));
+        named.is_some_and(|named| std::ptr::eq(named, output))
+    }
+
+    fn holder(&self, entry: &ProcessPin<'r>) -> Option<&ProcessPin<'r>> {
+        let known = self.entries.iter().find(|known| Arc::ptr_eq(known.pin, entry.pin))?;
+        match (&known.locked, known.counterpart) {
+            (None, Some(other)) => self.entries.get(other),
+            _ => Some(known),
+        }
+    }
+}
+
+impl FilterProcessing {
+    pub(crate) fn new(services: &Services) -> Result<FilterProcessing, NtStatus> {
+        Ok(FilterProcessing {
+            gate: Gate::and()?,
+            mutex: Arc::new(services.mutex(LockRank::Processing, "filter processing")),
+            again: AtomicBool::new(false),
+            worker_queued: AtomicBool::new(false),
+            worker: OnceLock::new(),
+            blocks: Mutex::new(Vec::new()),
+        })
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    pub(crate) fn mutex(&self) -> &Arc<RankedMutex> {
+        &self.mutex
+    }
+
+    /// The block of a pin, from the last round or new; blocks of pins that are gone are forgotten.
+    fn block(&self, pin: &Arc<Pin>) -> Result<Arc<Block>, NtStatus> {
+        let mut blocks = self.blocks.lock();
+        if let Some((_, block)) = blocks.iter().find(|(known, _)| std::ptr::eq(known.as_ptr(), &**pin)) {
+            return Ok(block.clone());
+        }
+        blocks.retain(|(known, _)| known.strong_count() > 0);
+        let block = Block::zeroed(offset::BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let block = Arc::new(block);
+        blocks.push((Arc::downgrade(pin), block.clone()));
+        Ok(block)
+    }
+}
+
+/// The entry of a filter in a work queue.
+struct FilterWorkerItem(Weak<Filter>);
+
+impl Work for FilterWorkerItem {
+    fn run(self: Arc<Self>) {
+        let Some(filter) = self.0.upgrade() else { return };
+        let Some(processing) = filter.processing() else { return };
+        processing.worker_queued.store(false, Ordering::SeqCst);
+        let _turn = Turn::begin(filter.services());
+        let _inside = deferred::enter();
+        filter.process_here(processing);
+    }
+}
+
+/// A deferred attempt, as that of a pin.
+impl Work for Filter {
+    fn run(self: Arc<Self>) {
+        let Some(processing) = self.processing() else { return };
+        if self.runs_here(processing) { self.process_here(processing) } else { self.queue_attempt(processing) }
+    }
+}
+
+/// What one round came to.
+#[derive(PartialEq)]
+enum Round {
+    /// Not every pin that must have a frame has one, or the driver waits for the next trigger.
+    Pending,
+    /// The driver goes on.
+    Again,
+}
+
+impl Filter {
+    /// Tries to start filter-centric processing; never a promise that it will. Without effect on a filter whose pins
+    /// process by themselves.
+    // ks-coverage: KsFilterAttemptProcessing done test=an_attempt_at_the_filter_processes_what_waits
+    #[doc(alias = "KsFilterAttemptProcessing")]
+    pub fn attempt_processing(self: &Arc<Filter>) {
+        if let Some(processing) = self.processing() {
+            processing.again.store(true, Ordering::SeqCst);
+            deferred::run_later(self.clone());
+        }
+    }
+
+    /// [`Filter::attempt_processing`], always on a worker.
+    #[doc(alias = "KsFilterAttemptProcessing")]
+    pub fn attempt_processing_later(self: &Arc<Filter>) {
+        if let Some(processing) = self.processing() {
+            processing.again.store(true, Ordering::SeqCst);
+            self.queue_attempt(processing);
+        }
+    }
+
+    /// The filter's AND gate; `None` for a filter whose pins process by themselves.
+    // ks-coverage: KsFilterGetAndGate done test=a_closed_filter_gate_holds_processing_back
+    #[doc(alias = "KsFilterGetAndGate")]
+    pub fn and_gate(&self) -> Option<&Arc<Gate>> {
+        self.processing().map(FilterProcessing::gate)
+    }
+
+    /// The mutex that is held while the filter processes; `None` for a filter whose pins process by themselves.
+    #[doc(alias = "KsFilterAcquireProcessingMutex")]
+    pub fn processing_mutex(&self) -> Option<&RankedMutex> {
+        self.processing().map(|processing| &*processing.mutex)
+    }
+
+    /// No request of a client pumps a circuit.
+    fn runs_here(&self, processing: &FilterProcessing) -> bool {
+        if let Some(left) = process::has_budget() {
+            return left;
+        }
+        let asked = processing.worker_queued.load(Ordering::SeqCst);
+        !asked && Level::current() == Level::Passive && !self.all_pins().iter().any(|pin| pin.in_circuit())
+    }
+
+    fn queue_attempt(self: &Arc<Filter>, processing: &FilterProcessing) {
+        if !processing.worker_queued.swap(true, Ordering::SeqCst) {
+            let item = processing.worker.get_or_init(|| Arc::new(FilterWorkerItem(Arc::downgrade(self))));
+            self.services().queue_work(WorkQueue::Delayed, item.clone());
+        }
+    }
+
+    /// As a pin does it: `again` is read after the gate is given back, so no attempt is lost.
+    fn process_here(self: &Arc<Filter>, processing: &FilterProcessing) {
+        let mut rounds = 0;
+        while processing.again.load(Ordering::SeqCst) && processing.gate.capture_threshold() {
+            processing.again.store(false, Ordering::SeqCst);
+            let mut spent = false;
+            while !spent && self.round(processing) == Round::Again {
+                spent = process::spend(1, self.services());
+            }
+            processing.gate.turn_input_on();
+            rounds += 1;
+            if spent {
+                processing.again.store(true, Ordering::SeqCst);
+            } else if rounds < process::BUDGET_FRAMES || !processing.again.load(Ordering::SeqCst) {
+                continue;
+            }
+            self.queue_attempt(processing);
+            return;
+        }
+    }
+
+    fn round(self: &Arc<Filter>, processing: &FilterProcessing) -> Round {
+        let pins = self.all_pins();
+        let Some(instance) = self.instance().cloned() else { return Round::Pending };
+        let mut outgoing: Vec<Outgoing> = Vec::new();
+        let mut end_of_stream = Vec::new();
+        let round = {
+            let _processing = processing.mutex.hold();
+            let taking_part: Vec<&Arc<Pin>> = pins.iter().filter(|pin| pin.is_processing()).collect();
+            if !self.is_ready(&pins, &taking_part) {
+                return Round::Pending;
+            }
+            for pin in &pins {
+                if let Some(queue) = pin.queue() {
+                    queue.hold_outgoing();
+                }
+            }
+            let round = self.call(processing, &*instance, &taking_part);
+            for pin in &pins {
+                let (mut out, mut ended) = (Outgoing::default(), false);
+                if let Some(queue) = pin.queue() {
+                    ended = queue.end_processing(&mut out).end_of_stream;
+                }
+                outgoing.push(out);
+                end_of_stream.push(ended);
+            }
+            round
+        };
+        // The hops come after the processing mutex is released.
+        for ((pin, out), ended) in pins.iter().zip(&mut outgoing).zip(end_of_stream) {
+            pin.forward(out);
+            if ended {
+                pin.end_of_stream();
+            }
+        }
+        round
+    }
+
+    /// Enough pins of each factory process, no pin is on its way, and the frames are there.
+    fn is_ready(&self, pins: &[Arc<Pin>], taking_part: &[&Arc<Pin>]) -> bool {
+        for id in 0..self.descriptor().pin_count() {
+            let Some(factory) = self.pin_descriptor(id) else { continue };
+            let count = taking_part.iter().filter(|pin| pin.id() == id).count();
+            if (count as u64) < u64::from(factory.instances_necessary()) {
+                return false;
+            }
+            let flags = factory.flags();
+            let has_frame = |pin: &&&Arc<Pin>| pin.id() == id && pin.has_frame();
+            let with_frame = taking_part.iter().filter(has_frame).count();
+            if flags.contains(PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING) {
+                if count > 0 && with_frame == 0 {
+                    return false;
+                }
+            } else if !flags.contains(PinFlags::FRAMES_NOT_REQUIRED_FOR_PROCESSING) && with_frame < count {
+                return false;
+            }
+            let any_in_run = flags.contains(PinFlags::PROCESS_IF_ANY_IN_RUN_STATE);
+            if any_in_run && count > 0 && !taking_part.iter().any(|pin| pin.id() == id && pin.state() == KsState::RUN) {
+                return false;
+            }
+        }
+        // A pin between STOP and its least processing state holds the filter up, as a closed gate does; a stopped one
+        // does not.
+        let holds_up = |pin: &Arc<Pin>| match pin.is_processing() {
+            true => !pin.and_gate().is_open(),
+            false => pin.agreed_state() > KsState::STOP,
+        };
+        !taking_part.is_empty() && !pins.iter().any(holds_up)
+    }
+
+    fn call(
+        self: &Arc<Filter>,
+        processing: &FilterProcessing,
+        instance: &dyn crate::minidriver::FilterInstance,
+        taking_part: &[&Arc<Pin>],
+    ) -> Round {
+        let Some(mut pins) = self.lock_frames(processing, taking_part) else { return Round::Pending };
+        if pins.entries.iter().any(ProcessPin::is_bypassed) && !self.takes_empty_frames() {
+            bypass(&mut pins);
+            return Round::Again;
+        }
+        let unwinding = Unwinding(self, taking_part);
+        let status = instance.process(self, &pins);
+        std::mem::forget(unwinding);
+        let progress = settle(pins);
+        // A driver that wants more but consumed nothing would be called for ever.
+        if status == STATUS_SUCCESS && progress { Round::Again } else { Round::Pending }
+    }
+
+    fn takes_empty_frames(&self) -> bool {
+        self.descriptor().flags().contains(crate::descriptor::FilterFlags::RECEIVE_ZERO_LENGTH_SAMPLES)
+    }
+
+    /// Locks each pin's leading edge and fills its process pin.
+    fn lock_frames<'r>(
+        &self,
+        processing: &FilterProcessing,
+        taking_part: &'r [&'r Arc<Pin>],
+    ) -> Option<ProcessPins<'r>> {
+        let mut entries: Vec<ProcessPin<'r>> = Vec::with_capacity(taking_part.len());
+        for &pin in taking_part {
+            let block = processing.block(pin).ok()?;
+            entries.push(ProcessPin { pin, block, locked: pin.leading_edge(), counterpart: None });
+        }
+        for index in 0..entries.len() {
+            let other = entries[index].pin.shares_frames_with();
+            let other = other.and_then(|other| entries.iter().position(|entry| Arc::ptr_eq(entry.pin, &other)));
+            if let Some(other) = other {
+                entries[index].counterpart = Some(other);
+                entries[other].counterpart = Some(index);
+            }
+        }
+        let pins = ProcessPins { entries };
+        for entry in &pins.entries {
+            pins.fill(entry);
+        }
+        Some(pins)
+    }
+}
+
+impl ProcessPin<'_> {
+    /// An input frame without data.
+    fn is_bypassed(&self) -> bool {
+        self.pin.data_flow() == KsPinDataFlow::IN && self.locked.is_some() && self.bytes_available() == 0
+    }
+}
+
+impl ProcessPins<'_> {
+    /// Writes the public block of one process pin.
+    fn fill(&self, entry: &ProcessPin<'_>) {
+        let block = &entry.block;
+        let output = entry.pin.data_flow() == KsPinDataFlow::OUT;
+        block.store_u64(offset::PIN, entry.pin.address());
+        let counterpart = entry.counterpart.and_then(|index| self.entries.get(index));
+        block.store_u64(offset::IN_PLACE_COUNTERPART, counterpart.map_or(0, ProcessPin::address));
+        let place = self.holder(entry).and_then(|holder| {
+            let locked = holder.locked.as_ref()?;
+            Some(locked.place(if output { KsPinDataFlow::OUT } else { KsPinDataFlow::IN }))
+        });
+        let place = place.unwrap_or_default();
+        block.store_u64(offset::STREAM_POINTER, place.pointer);
+        block.store_u64(offset::DATA, place.data);
+        block.store_u32(offset::BYTES_AVAILABLE, place.remaining);
+        block.store_u32(offset::BYTES_USED, 0);
+        let flags = entry.locked.as_ref().filter(|_| !output).map_or(0, |frame| frame.options_flags());
+        block.store_u32(offset::FLAGS, flags);
+        block.store_u8(offset::TERMINATE, 0);
+    }
+}
+
+/// Takes from each process pin what the driver used, and lets go of the frames that are done. True when something was
+/// consumed.
+fn settle(mut pins: ProcessPins<'_>) -> bool {
+    let mut progress = false;
+    for index in 0..pins.entries.len() {
+        let Some(locked) = pins.entries[index].locked.take() else { continue };
+        let entry = &pins.entries[index];
+        let (used, mut terminated) = (entry.bytes_used(), entry.is_terminated());
+        let output = entry.pin.data_flow() == KsPinDataFlow::OUT;
+        if let Some(counterpart) = entry.counterpart.and_then(|other| pins.entries.get(other)) {
+            // One frame: the output says how much of it is valid, and either lets it go.
+            let written = counterpart.bytes_used();
+            terminated |= counterpart.is_terminated() || used == entry.bytes_available();
+            if terminated {
+                locked.set_data_used(written);
+            }
+        }
+        progress |= used > 0 || terminated;
+        let (in_bytes, out_bytes) = if output { (0, used) } else { (used, 0) };
+        let eject = if terminated { Eject::Next } else { Eject::Stay };
+        locked.consume(in_bytes, out_bytes, eject);
+    }
+    progress
+}
+
+/// Input frames without data go by the minidriver: what they say is said again by a frame of each output.
+///
+/// Decision: the options of the frame are copied, so that the end of a stream reaches the outputs of a filter that
+/// never sees it.
+fn bypass(pins: &mut ProcessPins<'_>) {
+    let mut flags = 0;
+    for entry in &mut pins.entries {
+        if entry.is_bypassed()
+            && let Some(locked) = entry.locked.take()
+        {
+            flags |= locked.options_flags();
+            if entry.counterpart.is_some() {
+                flags = 0;
+            }
+            locked.eject();
+        }
+    }
+    if flags == 0 {
+        return;
+    }
+    for entry in &mut pins.entries {
+        if entry.pin.data_flow() == KsPinDataFlow::OUT
+            && let Some(locked) = entry.locked.take()
+        {
+            locked.set_options_flags(flags);
+            locked.eject();
+        }
+    }
+}
+
+/// Dropped only when a process callback panics: every pin fails, so that nobody waits for it.
+struct Unwinding<'r>(&'r Arc<Filter>, &'r [&'r Arc<Pin>]);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if let Some(gate) = self.0.and_gate() {
+            gate.turn_input_on();
+        }
+        for pin in self.1 {
+            if let Some(queue) = pin.queue() {
+                queue.abandon_processing();
+            }
+            let reason = format!("the minidriver panicked in the process callback of {}", self.0.name());
+            pin.fail(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Filters that process as a whole: which frames they are given together, and what becomes of them.
+
+use crate::rig::{
+    BOTH_WAYS, FRAME_BYTES, Probe, Requests, Rig, SEEDS, Setup, UP, bring, create, filled, frames, numbers,
+};
+use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsPinDataFlow, NtStatus, STATUS_PENDING, STATUS_SUCCESS};
+use ks_io::sync::Arc;
+use ks_stream::{Filter, PinFlags, ProcessPins};
+use std::sync::atomic::Ordering::SeqCst;
+
+const INPUT: u32 = 0;
+const OUTPUT: u32 = 1;
+
+/// Adds one to the fifth byte; in place where the frames are shared, else from one frame to the other.
+fn transform(probe: &Probe, _: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
+    let (Some(input), Some(output)) = (pins.of(INPUT).next(), pins.of(OUTPUT).next()) else { return STATUS_PENDING };
+    let (Some(from), Some(to)) = (pins.frame(input), pins.frame(output)) else { return STATUS_PENDING };
+    let used = input.bytes_available();
+    let mut bytes = from.buffer().unwrap().read().unwrap()[..used as usize].to_vec();
+    bytes[4] += 1;
+    probe.seen.lock().push(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+    to.buffer().unwrap().write().unwrap()[..used as usize].copy_from_slice(&bytes);
+    if !pins.in_place(input, output) {
+        to.set_options_flags(from.options_flags());
+    }
+    input.set_bytes_used(used);
+    output.set_bytes_used(used);
+    output.terminate();
+    STATUS_SUCCESS
+}
+
+fn rig(seed: u64, in_place: bool, flags: [PinFlags; 2]) -> Rig {
+    let middle_in_place = in_place.then_some((INPUT, OUTPUT));
+    let rig = Rig::with(Setup { seed, middle_flags: flags, middle_in_place, ..Setup::default() });
+    rig.middle.script_filter(transform);
+    rig
+}
+
+/// The middle with a client at both ends, in RUN.
+fn alone(rig: &Rig) -> (ks_client::Filter, ks_client::Pin, ks_client::Pin) {
+    let middle = rig.open("middle");
+    let input = create(&middle, INPUT, KsPinDataFlow::IN, None);
+    let output = create(&middle, OUTPUT, KsPinDataFlow::OUT, None);
+    for state in UP {
+        bring(&output, &[state]);
+        bring(&input, &[state]);
+    }
+    (middle, input, output)
+}
+
+#[test]
+fn frames_pass_a_transform_in_order_in_place_and_copied() {
+    for (seed, requests) in SEEDS.flat_map(|seed| BOTH_WAYS.map(|requests| (seed, requests))) {
+        for middle_in_place in [Some((INPUT, OUTPUT)), None] {
+            let rig = Rig::with(Setup { seed, requests, middle_in_place, ..Setup::default() });
+            rig.middle.script_filter(transform);
+            rig.source.last.store(25, SeqCst);
+            let fifth = Arc::new(ks_io::sync::Mutex::new(Vec::new()));
+            let noted = fifth.clone();
+            rig.sink.script(move |probe, pin| {
+                let mut edge = pin.leading_edge();
+                while let Some(frame) = edge {
+                    noted.lock().push(frame.buffer().unwrap().read().unwrap()[4]);
+                    probe.seen.lock().extend(crate::rig::number(&frame));
+                    edge = frame.advance();
+                }
+                STATUS_PENDING
+            });
+            let (from, through, to) = (rig.open("source"), rig.open("middle"), rig.open("sink"));
+            let connect = |from: &ks_client::Filter, from_pin, to: &ks_client::Filter| match requests {
+                Requests::FromSource => {
+                    let sink = create(to, 0, KsPinDataFlow::IN, None);
+                    (create(from, from_pin, KsPinDataFlow::OUT, Some(&sink)), sink)
+                }
+                Requests::FromSink => {
+                    let source = create(from, from_pin, KsPinDataFlow::OUT, None);
+                    let sink = create(to, 0, KsPinDataFlow::IN, Some(&source));
+                    (source, sink)
+                }
+            };
+            let (output, sink) = connect(&through, OUTPUT, &to);
+            let (source, input) = connect(&from, 0, &through);
+            for state in UP {
+                for pin in [&sink, &output, &input, &source] {
+                    bring(pin, &[state]);
+                }
+            }
+            rig.settle();
+            let expected: Vec<u32> = (0..25).collect();
+            assert_eq!(rig.middle.seen_now(), expected, "seed {seed}, {requests:?}, {middle_in_place:?}");
+            assert_eq!(rig.sink.seen_now(), expected, "seed {seed}, {requests:?}, {middle_in_place:?}");
+            assert!(fifth.lock().iter().all(|&byte| byte == 1), "each frame passed the transform once");
+            for pin in [&source, &input, &output, &sink] {
+                bring(pin, &crate::rig::DOWN);
+            }
+            drop((source, input, output, sink, from, through, to));
+            rig.assert_quiescent();
+        }
+    }
+}
+
+#[test]
+fn the_filter_waits_until_each_pin_has_a_frame() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    let (_filter, input, output) = alone(&rig);
+    let write = input.write_stream(vec![filled(&input, 7)]).unwrap();
+    rig.settle();
+    assert_eq!(rig.middle.calls(), 0, "no room for the output yet");
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let filled = read.wait().unwrap();
+    assert_eq!(numbers(&filled), [7]);
+    assert!(write.wait().is_ok());
+    assert_eq!(rig.middle.calls(), 1);
+}
+
+#[test]
+fn a_pin_that_needs_no_frame_does_not_hold_the_filter_back() {
+    let rig = rig(1, false, [PinFlags::FRAMES_NOT_REQUIRED_FOR_PROCESSING, PinFlags::empty()]);
+    rig.middle.script_filter(|_, _, pins| {
+        let (input, output) = (pins.of(INPUT).next().unwrap(), pins.of(OUTPUT).next().unwrap());
+        assert_eq!((input.bytes_available(), pins.frame(input).is_none()), (0, true));
+        output.set_bytes_used(output.bytes_available());
+        STATUS_PENDING
+    });
+    let (_filter, _input, output) = alone(&rig);
+    let read = output.read_stream(frames(&output, 1)).unwrap().wait().unwrap();
+    assert_eq!(read[0].data().len(), FRAME_BYTES as usize);
+}
+
+#[test]
+fn a_stopped_pin_of_a_factory_that_needs_none_does_not_hold_the_filter_back() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    rig.middle.script_filter(|_, _, pins| {
+        assert_eq!(pins.of(INPUT).count(), 0);
+        pins.of(OUTPUT).next().unwrap().terminate();
+        STATUS_SUCCESS
+    });
+    let middle = rig.open("middle");
+    let input = create(&middle, INPUT, KsPinDataFlow::IN, None);
+    let output = create(&middle, OUTPUT, KsPinDataFlow::OUT, None);
+    bring(&output, &UP);
+    assert!(output.read_stream(frames(&output, 1)).unwrap().wait().is_ok());
+    // On its way up it does.
+    bring(&input, &UP[..1]);
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    rig.settle();
+    assert!(!read.is_done());
+    bring(&input, &crate::rig::DOWN[2..]);
+    rig.middle.pins.lock().iter().find_map(std::sync::Weak::upgrade).unwrap().filter().attempt_processing();
+    assert!(read.wait().is_ok());
+}
+
+#[test]
+fn what_is_not_used_of_a_frame_is_given_again() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    rig.middle.script_filter(|probe, _, pins| {
+        let (input, output) = (pins.of(INPUT).next().unwrap(), pins.of(OUTPUT).next().unwrap());
+        probe.seen.lock().push(input.bytes_available());
+        input.set_bytes_used(16);
+        output.set_bytes_used(32);
+        STATUS_SUCCESS
+    });
+    let (_filter, input, output) = alone(&rig);
+    let read = output.read_stream(frames(&output, 2)).unwrap();
+    let write = input.write_stream(vec![filled(&input, 1)]).unwrap();
+    assert!(write.wait().is_ok());
+    assert!(read.wait().unwrap().iter().all(|frame| frame.data().len() == FRAME_BYTES as usize));
+    assert_eq!(rig.middle.seen_now(), [64, 48, 32, 16]);
+}
+
+#[test]
+fn a_terminated_frame_goes_on_as_it_is() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    rig.middle.script_filter(|_, _, pins| {
+        let (input, output) = (pins.of(INPUT).next().unwrap(), pins.of(OUTPUT).next().unwrap());
+        input.terminate();
+        output.set_bytes_used(5);
+        output.terminate();
+        STATUS_PENDING
+    });
+    let (_filter, input, output) = alone(&rig);
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    assert!(input.write_stream(vec![filled(&input, 1)]).unwrap().wait().is_ok());
+    assert_eq!(read.wait().unwrap()[0].data().len(), 5);
+}
+
+#[test]
+fn a_frame_without_data_goes_by_the_minidriver_with_its_options() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    let (_filter, input, output) = alone(&rig);
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let mut end = input.allocate(FRAME_BYTES as usize).unwrap();
+    assert!(end.fill(&[]));
+    end.header.options_flags = KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
+    assert!(input.write_stream(vec![end]).unwrap().wait().is_ok());
+    let read = read.wait().unwrap();
+    assert_eq!(read[0].data().len(), 0);
+    assert_eq!(
+        read[0].header.options_flags & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM,
+        KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM
+    );
+    assert_eq!(rig.middle.calls(), 0);
+}
+
+#[test]
+fn a_closed_filter_gate_holds_processing_back() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    let (_filter, input, output) = alone(&rig);
+    let filter = rig.middle.pin().filter().clone();
+    filter.and_gate().unwrap().turn_input_off();
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let write = input.write_stream(vec![filled(&input, 3)]).unwrap();
+    rig.settle();
+    assert_eq!(rig.middle.calls(), 0);
+    filter.and_gate().unwrap().turn_input_on();
+    filter.attempt_processing();
+    assert_eq!(numbers(&read.wait().unwrap()), [3]);
+    assert!(write.wait().is_ok());
+}
+
+#[test]
+fn an_attempt_at_the_filter_processes_what_waits() {
+    let rig = rig(1, false, [PinFlags::DO_NOT_INITIATE_PROCESSING; 2]);
+    let (_filter, input, output) = alone(&rig);
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let _write = input.write_stream(vec![filled(&input, 9)]).unwrap();
+    rig.settle();
+    assert_eq!(rig.middle.calls(), 0);
+    let filter = rig.middle.pin().filter().clone();
+    filter.attempt_processing_later();
+    assert_eq!(numbers(&read.wait().unwrap()), [9]);
+}
+
+#[test]
+fn a_panic_in_the_filters_callback_fails_its_pins() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    rig.middle.script_filter(|_, _, _| panic!("planted"));
+    let (_filter, input, output) = alone(&rig);
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let write = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        input.write_stream(vec![filled(&input, 1)]).map(|request| request.wait().is_err())
+    }));
+    drop(write);
+    assert!(read.wait().is_err());
+}
