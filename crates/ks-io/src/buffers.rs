@@ -17,19 +17,28 @@ struct Word([u8; 16]);
 
 impl Capture {
     /// Copies `from` in. Fails without memory, never aborts.
+    #[inline]
     pub fn fill(&mut self, from: &[u8]) -> Result<(), NtStatus> {
-        let words = from.len().div_ceil(size_of::<Word>());
-        if words > self.words.len() {
-            let more = words - self.words.len();
-            self.words.try_reserve(more).map_err(|_| ks_abi::STATUS_INSUFFICIENT_RESOURCES)?;
-            self.words.resize(words, Word::new_zeroed());
+        if from.len() > self.words.as_bytes().len() {
+            self.grow(from.len())?;
         }
         self.bytes = from.len();
         copy(&mut self.words.as_mut_bytes()[..from.len()], from);
         Ok(())
     }
 
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, bytes: usize) -> Result<(), NtStatus> {
+        let words = bytes.div_ceil(size_of::<Word>());
+        let more = words.saturating_sub(self.words.len());
+        self.words.try_reserve(more).map_err(|_| ks_abi::STATUS_INSUFFICIENT_RESOURCES)?;
+        self.words.resize(words, Word::new_zeroed());
+        Ok(())
+    }
+
     /// Forgets the bytes; memory above 64 KiB goes back.
+    #[inline]
     pub fn clear(&mut self) {
         self.bytes = 0;
         if self.words.len() > 4096 {
@@ -82,6 +91,7 @@ pub struct Output {
 }
 
 impl Output {
+    #[inline]
     pub(crate) fn reset(&mut self, limit: usize) {
         self.limit = limit;
         self.data.clear();

@@ -45,12 +45,30 @@ pub enum Dispatched {
 pub struct Completed(Option<Box<Body>>);
 
 impl Completed {
+    #[inline]
     pub(crate) fn new(body: Box<Body>) -> Completed {
         Completed(Some(body))
     }
 
-    pub(crate) fn into_body(mut self) -> Box<Body> {
-        self.0.take().expect("invariant: the body is taken only here and on drop")
+    /// Takes the request apart if its client waits at `place`; gives back another one's.
+    #[inline]
+    pub(crate) fn into_body_of(
+        mut self,
+        place: &Arc<PendingRequest>,
+    ) -> Result<(Box<Body>, Arc<PendingRequest>), Completed> {
+        let Some(mut body) = self.0.take() else { return Err(self) };
+        match std::mem::take(&mut body.reply) {
+            Reply::Client(pending) if Arc::ptr_eq(&pending, place) => {
+                // Nothing is left to drop.
+                std::mem::forget(self);
+                Ok((body, pending))
+            }
+            other => {
+                body.reply = other;
+                self.0 = Some(body);
+                Err(self)
+            }
+        }
     }
 
     /// The status of the completion.

@@ -21,6 +21,8 @@ pub(crate) enum Delivery {
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// How many deliveries are on the list: most calls find none and look no further.
+    static WAITING: Cell<usize> = const { Cell::new(0) };
     static LIST: RefCell<VecDeque<Delivery>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -56,18 +58,29 @@ pub(crate) fn push(delivery: Delivery) {
     let inside = DEPTH.try_with(Cell::get).unwrap_or(0) > 0;
     if inside {
         LIST.with(|list| list.borrow_mut().push_back(delivery));
+        WAITING.with(|waiting| waiting.set(waiting.get() + 1));
     } else {
         deliver(delivery);
     }
 }
 
-/// Empties the list; called by every wait, contended mutex and synchronous request of this thread.
-pub(crate) fn drain_before_wait() {
+/// Empties the list; called by every wait, contended mutex and synchronous request of this thread, also by those that
+/// wait outside of the services (a hosted driver's). The caller holds no lock.
+pub fn drain_before_wait() {
     drain();
 }
 
+#[inline]
 fn drain() {
+    if WAITING.with(Cell::get) > 0 {
+        deliver_all();
+    }
+}
+
+#[inline(never)]
+fn deliver_all() {
     while let Some(delivery) = LIST.with(|list| list.borrow_mut().pop_front()) {
+        WAITING.with(|waiting| waiting.set(waiting.get() - 1));
         deliver(delivery);
     }
 }

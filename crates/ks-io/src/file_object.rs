@@ -13,8 +13,8 @@ use crate::wait::Event;
 use ks_abi::STATUS_FILE_CLOSED;
 use std::sync::OnceLock;
 
-/// A file object. Every reference is an `Arc`: the handle's, a request's in flight, a connected source pin's, a
-/// child's. When the last one goes, the object's close routine runs, deferred and with no lock held; the parent is
+/// A file object. Every reference is an `Arc`: the handle's, a request's in flight (or that of the thread that waits
+/// for it, see [`FileReference`]), a connected source pin's, a child's. When the last one goes, the object's close routine runs, deferred and with no lock held; the parent is
 /// let go only after that.
 #[doc(alias = "FILE_OBJECT")]
 pub struct FileObject {
@@ -131,6 +131,61 @@ impl FileObject {
             object.cleanup();
         }
         self.cancel_all();
+    }
+}
+
+/// A request's reference to the file object that it was sent to.
+///
+/// A request that its client does not wait for keeps the file object. One that it waits for has it lent: the waiting
+/// thread keeps it until the request came back, so no reference is counted on the shortest path.
+#[derive(Debug, Default)]
+pub struct FileReference(Reference);
+
+#[derive(Debug, Default)]
+enum Reference {
+    #[default]
+    None,
+    Kept(Arc<FileObject>),
+    Lent(Weak<FileObject>),
+}
+
+impl FileReference {
+    /// The file object; `None` for a circuit's request.
+    #[inline]
+    pub fn upgrade(&self) -> Option<Arc<FileObject>> {
+        match &self.0 {
+            Reference::None => None,
+            Reference::Kept(file) => Some(file.clone()),
+            Reference::Lent(file) => file.upgrade(),
+        }
+    }
+
+    /// Refers to `file` and keeps it.
+    pub(crate) fn keep(&mut self, file: &Arc<FileObject>) {
+        self.0 = Reference::Kept(file.clone());
+    }
+
+    /// Refers to `file`, which the caller keeps as long as the request is on its way.
+    #[inline]
+    pub(crate) fn borrow(&mut self, file: &Arc<FileObject>) {
+        // What the memory's last request was lent is often the same.
+        match &self.0 {
+            Reference::Lent(last) if std::ptr::eq(last.as_ptr(), Arc::as_ptr(file)) => {}
+            _ => self.0 = Reference::Lent(Arc::downgrade(file)),
+        }
+    }
+
+    /// The request is over. What was lent is remembered for the next one; it keeps nothing open.
+    #[inline]
+    pub(crate) fn let_go(&mut self) {
+        if let Reference::Kept(_) = self.0 {
+            self.0 = Reference::None;
+        }
+    }
+
+    /// Refers to nothing.
+    pub(crate) fn clear(&mut self) {
+        self.0 = Reference::None;
     }
 }
 

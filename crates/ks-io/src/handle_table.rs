@@ -2,11 +2,13 @@
 
 use crate::access::AccessMask;
 use crate::file_object::FileObject;
-use crate::sync::{Arc, RwLock};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, RwLock, Weak, thread_local};
 use crate::wait::Event;
 use ks_abi::{
     NtStatus, STATUS_ACCESS_DENIED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH,
 };
+use std::cell::RefCell;
 
 /// A handle value. Its low two bits are zero, as on Windows; the rest is an index and that slot's generation, so a
 /// handle that was closed stays invalid when its slot is used again.
@@ -16,6 +18,11 @@ pub struct Handle(pub u64);
 impl Handle {
     /// The handle that names nothing.
     pub const NULL: Handle = Handle(0);
+
+    #[inline]
+    fn remembered_at(self) -> usize {
+        (self.0 >> 2) as usize % REMEMBERED
+    }
 }
 
 const INDEX_BITS: u32 = 20;
@@ -31,9 +38,38 @@ pub(crate) enum Object {
 }
 
 /// The handle table of one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HandleTable {
+    /// Tells this table from every other one of the process.
+    number: u64,
+    /// How many times handles became invalid. Raised with release under the write lock; what a thread remembers of a
+    /// lookup counts only while an acquiring load gives the same number.
+    closes: AtomicU64,
     slots: RwLock<Slots>,
+}
+
+impl Default for HandleTable {
+    fn default() -> HandleTable {
+        // Relaxed: the number only has to be unique.
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        HandleTable { number, closes: AtomicU64::new(0), slots: RwLock::default() }
+    }
+}
+
+thread_local! {
+    /// What this thread found by handle, so that it need not lock the table to find it again. Weak: what is remembered
+    /// keeps no object open. The place is chosen by the handle's index.
+    static FOUND: RefCell<[Option<Found>; REMEMBERED]> = const { RefCell::new([const { None }; REMEMBERED]) };
+}
+
+const REMEMBERED: usize = 8;
+
+struct Found {
+    table: u64,
+    closes: u64,
+    handle: Handle,
+    file: Weak<FileObject>,
 }
 
 #[derive(Debug, Default)]
@@ -67,13 +103,43 @@ impl HandleTable {
     /// The file object of a handle whose access allows `needed`.
     #[inline]
     pub(crate) fn file(&self, handle: Handle, needed: AccessMask) -> Result<Arc<FileObject>, NtStatus> {
-        let table = self.slots.read();
-        match table.find(handle) {
-            Some(Object::File(file)) if needed.0 == 0 || file.granted().allows(needed) => Ok(file.clone()),
-            Some(Object::File(_)) => Err(STATUS_ACCESS_DENIED),
-            Some(Object::Event(_)) => Err(STATUS_OBJECT_TYPE_MISMATCH),
-            None => Err(STATUS_INVALID_HANDLE),
-        }
+        let file = match self.remembered(handle) {
+            Some(file) => file,
+            None => self.look_up(handle)?,
+        };
+        if needed.0 == 0 || file.granted().allows(needed) { Ok(file) } else { Err(STATUS_ACCESS_DENIED) }
+    }
+
+    /// What this thread found before, if no handle was closed since.
+    #[inline]
+    fn remembered(&self, handle: Handle) -> Option<Arc<FileObject>> {
+        FOUND
+            .try_with(|found| {
+                let found = found.borrow();
+                let found = found[handle.remembered_at()].as_ref()?;
+                let known = found.handle == handle
+                    && found.table == self.number
+                    && found.closes == self.closes.load(Ordering::Acquire);
+                if known { found.file.upgrade() } else { None }
+            })
+            .ok()?
+    }
+
+    #[cold]
+    fn look_up(&self, handle: Handle) -> Result<Arc<FileObject>, NtStatus> {
+        let (file, closes) = {
+            let table = self.slots.read();
+            let file = match table.find(handle) {
+                Some(Object::File(file)) => file.clone(),
+                Some(Object::Event(_)) => return Err(STATUS_OBJECT_TYPE_MISMATCH),
+                None => return Err(STATUS_INVALID_HANDLE),
+            };
+            // Under the lock, so no handle can be closed between the lookup and the number that it counts for.
+            (file, self.closes.load(Ordering::Relaxed))
+        };
+        let entry = Found { table: self.number, closes, handle, file: Arc::downgrade(&file) };
+        let _ = FOUND.try_with(|found| found.borrow_mut()[handle.remembered_at()] = Some(entry));
+        Ok(file)
     }
 
     pub(crate) fn event(&self, handle: Handle) -> Option<Event> {
@@ -89,6 +155,7 @@ impl HandleTable {
         let slot = &mut table.slots[index];
         let object = slot.object.take().ok_or(STATUS_INVALID_HANDLE)?;
         slot.generation += 1;
+        self.closes.fetch_add(1, Ordering::Release);
         table.free.push(index as u32);
         Ok(object)
     }
@@ -98,6 +165,7 @@ impl HandleTable {
         let mut table = self.slots.write();
         let objects = table.slots.iter_mut().rev().filter_map(|slot| slot.object.take()).collect();
         *table = Slots::default();
+        self.closes.fetch_add(1, Ordering::Release);
         objects
     }
 
@@ -146,6 +214,28 @@ mod tests {
             assert!(table.remove(handle).is_err());
         }
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_handle_of_one_table_is_not_found_in_another() {
+        let (table, other) = (HandleTable::default(), HandleTable::default());
+        let (handle, same) = (table.insert(file()).unwrap(), other.insert(file()).unwrap());
+        assert_eq!(handle, same);
+        let found = |table: &HandleTable| Arc::as_ptr(&table.file(handle, AccessMask::NONE).unwrap());
+        let (first, second) = (found(&table), found(&other));
+        assert_ne!(first, second);
+        assert_eq!((found(&table), found(&other)), (first, second));
+    }
+
+    #[test]
+    fn what_a_thread_remembers_keeps_no_file_open() {
+        let table = HandleTable::default();
+        let handles: Vec<_> = (0..3 * REMEMBERED).map(|_| table.insert(file()).unwrap()).collect();
+        let files: Vec<_> =
+            handles.iter().map(|&handle| Arc::downgrade(&table.file(handle, AccessMask::NONE).unwrap())).collect();
+        drop(table.drain());
+        assert!(files.iter().all(|file| file.strong_count() == 0));
+        assert_eq!(table.file(handles[0], AccessMask::NONE).unwrap_err(), STATUS_INVALID_HANDLE);
     }
 
     #[test]

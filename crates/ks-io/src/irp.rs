@@ -8,13 +8,13 @@
 use crate::buffers::{Capture, Output};
 use crate::cancel::{AlreadyCancelled, CancelCell, CancelTarget};
 use crate::completion::{Completed, Dispatched, Reply};
-use crate::file_object::FileObject;
+use crate::file_object::{FileObject, FileReference};
 use crate::origin::Origin;
 use crate::refusal::Refusal;
 use crate::stream_frame::StreamFrames;
 use crate::sync::{Arc, Weak, thread_local};
 use ks_abi::{IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES};
-use ks_mem::Block;
+use ks_mem::{Block, BlockPrefix};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +22,7 @@ const IRP_BYTES: usize = 208;
 const STACK_LOCATION_BYTES: usize = 72;
 /// Stack locations of an IRP: its target's, and two for targets that forward.
 const STACK_LOCATIONS: usize = 3;
+const BLOCK_BYTES: usize = IRP_BYTES + STACK_LOCATIONS * STACK_LOCATION_BYTES;
 
 mod offset {
     pub(super) const IO_STATUS: usize = 48;
@@ -86,7 +87,7 @@ pub struct IrpParts<'a> {
     /// Who asks.
     pub origin: &'a Origin,
     /// The file object that the request was sent to.
-    pub file: Option<&'a Arc<FileObject>>,
+    pub file: &'a FileReference,
 }
 
 /// The right to complete one request. See the module documentation.
@@ -97,7 +98,7 @@ pub struct Irp(Option<Box<Body>>);
 pub(crate) struct Body {
     block: Block,
     pub(crate) origin: Origin,
-    pub(crate) file: Option<Arc<FileObject>>,
+    pub(crate) file: FileReference,
     pub(crate) input: Capture,
     pub(crate) output: Output,
     pub(crate) stream: Option<StreamFrames>,
@@ -125,20 +126,22 @@ impl Irp {
         reply: Reply,
     ) -> Result<Irp, NtStatus> {
         let mut body = Body::take(origin)?;
-        body.file = Some(file.clone());
-        body.input.fill(parts.input)?;
-        body.output.reset(parts.output_bytes);
-        if crate::capture::output_is_data(parts.code, parts.input) {
-            body.output.data.fill(parts.output)?;
-        }
-        body.reply = reply;
-        let block = &body.block;
-        block.store_u8(CURRENT + offset::MAJOR_FUNCTION, MajorFunction::DEVICE_CONTROL.0);
-        block.store_u32(CURRENT + offset::OUTPUT_LENGTH, u32::try_from(parts.output_bytes).unwrap_or(u32::MAX));
-        block.store_u32(CURRENT + offset::INPUT_LENGTH, u32::try_from(parts.input.len()).unwrap_or(u32::MAX));
-        block.store_u32(CURRENT + offset::IO_CONTROL_CODE, parts.code.0);
-        block.store_u64(CURRENT + offset::TYPE3_INPUT_BUFFER, parts.input_token);
-        block.store_u64(offset::USER_BUFFER, parts.output_token);
+        body.file.keep(file);
+        body.fill(parts, reply)?;
+        Ok(Irp(Some(body)))
+    }
+
+    /// A device-control request whose sender keeps `file` until it came back.
+    #[inline]
+    pub(crate) fn synchronous(
+        file: &Arc<FileObject>,
+        origin: &Origin,
+        parts: RequestParts<'_>,
+        reply: Reply,
+    ) -> Result<Irp, NtStatus> {
+        let mut body = Body::take(origin)?;
+        body.file.borrow(file);
+        body.fill(parts, reply)?;
         Ok(Irp(Some(body)))
     }
 
@@ -165,6 +168,7 @@ impl Irp {
     /// its frames, see [`Irp::retire`].
     pub fn circuit(origin: &Origin, frames: StreamFrames) -> Result<Irp, NtStatus> {
         let mut body = Body::take(origin)?;
+        body.file.clear();
         body.output.reset(0);
         body.stream = Some(frames);
         body.reply = Reply::None;
@@ -176,6 +180,7 @@ impl Irp {
         self.0.as_ref().expect("invariant: only completing takes the body out, and it consumes the token")
     }
 
+    #[inline]
     fn body_mut(&mut self) -> &mut Body {
         self.0.as_mut().expect("invariant: only completing takes the body out, and it consumes the token")
     }
@@ -187,13 +192,13 @@ impl Irp {
 
     /// The kind of request.
     pub fn major_function(&self) -> MajorFunction {
-        MajorFunction(self.body().block.load_u8(CURRENT + offset::MAJOR_FUNCTION))
+        MajorFunction(self.body().fields().load_u8(CURRENT + offset::MAJOR_FUNCTION))
     }
 
     /// The control code of a device-control request.
     #[inline]
     pub fn io_control_code(&self) -> IoControlCode {
-        IoControlCode(self.body().block.load_u32(CURRENT + offset::IO_CONTROL_CODE))
+        IoControlCode(self.body().fields().load_u32(CURRENT + offset::IO_CONTROL_CODE))
     }
 
     /// Who asks.
@@ -204,8 +209,8 @@ impl Irp {
 
     /// The file object that the request was sent to; `None` for a circuit's IRP.
     #[inline]
-    pub fn file_object(&self) -> Option<&Arc<FileObject>> {
-        self.body().file.as_ref()
+    pub fn file_object(&self) -> Option<Arc<FileObject>> {
+        self.body().file.upgrade()
     }
 
     /// The captured input.
@@ -216,12 +221,12 @@ impl Irp {
 
     /// The caller's address of the input buffer; identifies an event, is never followed.
     pub fn input_token(&self) -> u64 {
-        self.body().block.load_u64(CURRENT + offset::TYPE3_INPUT_BUFFER)
+        self.body().fields().load_u64(CURRENT + offset::TYPE3_INPUT_BUFFER)
     }
 
     /// The caller's address of the output buffer; identifies an event, is never followed.
     pub fn output_token(&self) -> u64 {
-        self.body().block.load_u64(offset::USER_BUFFER)
+        self.body().fields().load_u64(offset::USER_BUFFER)
     }
 
     /// The output buffer.
@@ -234,7 +239,7 @@ impl Irp {
     #[inline]
     pub fn parts(&mut self) -> IrpParts<'_> {
         let body = self.body_mut();
-        IrpParts { input: body.input.bytes(), output: &mut body.output, origin: &body.origin, file: body.file.as_ref() }
+        IrpParts { input: body.input.bytes(), output: &mut body.output, origin: &body.origin, file: &body.file }
     }
 
     /// The frames of a stream request, once it was probed.
@@ -256,24 +261,24 @@ impl Irp {
     /// One of the four words that the current owner of the IRP may use.
     #[inline]
     pub fn driver_context(&self, index: usize) -> u64 {
-        self.body().block.load_u64(offset::DRIVER_CONTEXT + 8 * (index & 3))
+        self.body().fields().load_u64(offset::DRIVER_CONTEXT + 8 * (index & 3))
     }
 
     /// Sets one of the four words.
     pub fn set_driver_context(&self, index: usize, value: u64) {
-        self.body().block.store_u64(offset::DRIVER_CONTEXT + 8 * (index & 3), value);
+        self.body().fields().store_u64(offset::DRIVER_CONTEXT + 8 * (index & 3), value);
     }
 
     /// The status that the IRP carries so far.
     #[doc(alias = "IoStatus")]
     #[inline]
     pub fn status(&self) -> NtStatus {
-        NtStatus(self.body().block.load_u32(offset::IO_STATUS))
+        NtStatus(self.body().fields().load_u32(offset::IO_STATUS))
     }
 
     /// Sets the status that the IRP carries, for the frames' owner to complete with.
     pub fn set_status(&self, status: NtStatus) {
-        self.body().block.store_u32(offset::IO_STATUS, status.0);
+        self.body().fields().store_u32(offset::IO_STATUS, status.0);
     }
 
     /// True when somebody may wait for this request and so may cancel it; a circuit's IRP has nobody.
@@ -306,10 +311,14 @@ impl Irp {
     }
 
     /// Completes the request with a status.
+    #[inline]
     pub fn complete(mut self, status: NtStatus) -> Completed {
         let body = self.0.take().expect("invariant: only completing takes the body out, and it consumes the token");
-        body.block.store_u32(offset::IO_STATUS, status.0);
-        body.block.store_u64(offset::INFORMATION, body.output.information as u64);
+        // Nothing is left to drop.
+        std::mem::forget(self);
+        let block = body.fields();
+        block.store_u32(offset::IO_STATUS, status.0);
+        block.store_u64(offset::INFORMATION, body.output.information as u64);
         Completed::new(body)
     }
 
@@ -326,6 +335,7 @@ impl Irp {
     }
 
     /// [`Irp::complete`], as the answer of a dispatch routine.
+    #[inline]
     pub fn done(self, status: NtStatus) -> Dispatched {
         Dispatched::Completed(self.complete(status))
     }
@@ -344,8 +354,8 @@ impl Drop for Irp {
     fn drop(&mut self) {
         if let Some(body) = self.0.take() {
             DROPPED.fetch_add(1, Ordering::Relaxed);
-            body.block.store_u32(offset::IO_STATUS, STATUS_CANCELLED.0);
-            body.block.store_u64(offset::INFORMATION, 0);
+            body.fields().store_u32(offset::IO_STATUS, STATUS_CANCELLED.0);
+            body.fields().store_u64(offset::INFORMATION, 0);
             drop(Completed::new(body));
         }
     }
@@ -371,35 +381,38 @@ thread_local! {
 const POOL_LIMIT: usize = 32;
 
 impl Body {
+    #[inline]
     fn take(origin: &Origin) -> Result<Box<Body>, NtStatus> {
         let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
         let mut body = match pooled {
             Some(body) => body,
-            None => Box::new(Body::allocate()?),
+            None => Body::allocate()?,
         };
         body.origin.clone_from(origin);
-        body.block.store_u32(offset::IO_STATUS, 0);
-        body.block.store_u64(offset::INFORMATION, 0);
-        body.block.store_u8(offset::REQUESTOR_MODE, u8::from(origin.mode() == crate::RequestorMode::User));
-        body.block.store_u8(offset::CANCEL, 0);
+        let block = body.fields();
+        block.store_u32(offset::IO_STATUS, 0);
+        block.store_u64(offset::INFORMATION, 0);
+        block.store_u8(offset::REQUESTOR_MODE, u8::from(origin.mode() == crate::RequestorMode::User));
+        block.store_u8(offset::CANCEL, 0);
         for word in 0..4 {
-            body.block.store_u64(offset::DRIVER_CONTEXT + 8 * word, 0);
+            block.store_u64(offset::DRIVER_CONTEXT + 8 * word, 0);
         }
         Ok(body)
     }
 
-    fn allocate() -> Result<Body, NtStatus> {
-        let bytes = IRP_BYTES + STACK_LOCATIONS * STACK_LOCATION_BYTES;
-        let block = Block::zeroed(bytes, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+    #[cold]
+    #[inline(never)]
+    fn allocate() -> Result<Box<Body>, NtStatus> {
+        let block = Block::zeroed(BLOCK_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.store_u16(0, 6); // IO_TYPE_IRP
-        block.store_u16(2, bytes as u16);
+        block.store_u16(2, BLOCK_BYTES as u16);
         block.store_u8(offset::STACK_COUNT, STACK_LOCATIONS as u8);
         block.store_u8(offset::CURRENT_LOCATION, STACK_LOCATIONS as u8);
         block.store_u64(offset::CURRENT_STACK_LOCATION, block.address() + CURRENT as u64);
-        Ok(Body {
+        Ok(Box::new(Body {
             block,
             origin: Origin::class_driver(),
-            file: None,
+            file: FileReference::default(),
             input: Capture::default(),
             output: Output::default(),
             stream: None,
@@ -407,20 +420,46 @@ impl Body {
             reply: Reply::None,
             cancel: Arc::new(CancelCell::default()),
             cancel_is_shared: false,
-        })
+        }))
     }
 
+    #[inline]
+    fn fields(&self) -> BlockPrefix<'_, BLOCK_BYTES> {
+        self.block.prefix()
+    }
+
+    /// Captures what the request needs, once.
+    #[inline]
+    fn fill(&mut self, parts: RequestParts<'_>, reply: Reply) -> Result<(), NtStatus> {
+        self.input.fill(parts.input)?;
+        self.output.reset(parts.output_bytes);
+        if crate::capture::output_is_data(parts.code, parts.input) {
+            self.output.data.fill(parts.output)?;
+        }
+        self.reply = reply;
+        let block = self.fields();
+        block.store_u8(CURRENT + offset::MAJOR_FUNCTION, MajorFunction::DEVICE_CONTROL.0);
+        block.store_u32(CURRENT + offset::OUTPUT_LENGTH, u32::try_from(parts.output_bytes).unwrap_or(u32::MAX));
+        block.store_u32(CURRENT + offset::INPUT_LENGTH, u32::try_from(parts.input.len()).unwrap_or(u32::MAX));
+        block.store_u32(CURRENT + offset::IO_CONTROL_CODE, parts.code.0);
+        block.store_u64(CURRENT + offset::TYPE3_INPUT_BUFFER, parts.input_token);
+        block.store_u64(offset::USER_BUFFER, parts.output_token);
+        Ok(())
+    }
+
+    #[inline]
     pub(crate) fn status(&self) -> NtStatus {
-        NtStatus(self.block.load_u32(offset::IO_STATUS))
+        NtStatus(self.fields().load_u32(offset::IO_STATUS))
     }
 
     pub(crate) fn information(&self) -> usize {
-        self.block.load_u64(offset::INFORMATION) as usize
+        self.fields().load_u64(offset::INFORMATION) as usize
     }
 
     /// Keeps the memory for the next request, unless somebody still holds the cancel state.
+    #[inline]
     pub(crate) fn recycle(mut self: Box<Body>) {
-        self.file = None;
+        self.file.let_go();
         self.stream = None;
         self.refusal = None;
         self.reply = Reply::None;

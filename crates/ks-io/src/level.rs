@@ -52,6 +52,13 @@ impl Level {
         LevelGuard { previous, not_send: PhantomData }
     }
 
+    /// Gives the calling thread this level, for code that raises and lowers it without a guard: a hosted driver.
+    #[doc(alias = "KeLowerIrql")]
+    #[inline]
+    pub fn set_current(self) {
+        let _ = CURRENT.try_with(|level| level.set(self));
+    }
+
     /// Reports, in debug builds by a panic, that `what` was called above this level.
     #[doc(alias = "NT_ASSERT")]
     #[track_caller]

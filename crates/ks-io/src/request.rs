@@ -193,8 +193,10 @@ pub(crate) fn deliver(mut body: Box<Body>, output: &mut [u8]) -> Outcome {
         let count = answer.len().min(output.len());
         crate::buffers::copy(&mut output[..count], &answer[..count]);
     }
-    let information = if body.status().is_error() { 0 } else { body.information() };
-    let outcome = Outcome { status: body.status(), information, refusal: body.refusal.take() };
+    let status = body.status();
+    let information = if status.is_error() { 0 } else { body.information() };
+    let refusal = body.refusal.take();
     body.recycle();
-    outcome
+    // Made last and in its place: moving it would read in one piece what was written in two.
+    Outcome { status, information, refusal }
 }

@@ -1,13 +1,13 @@
 //! A client in this process: its handle table, and the entry of every request.
 
 use crate::access::AccessMask;
-use crate::completion::{Dispatched, Reply};
+use crate::completion::{Completed, Dispatched, Reply};
 use crate::deferred;
 use crate::dispatch::{CreateRequest, Created};
 use crate::file_object::FileObject;
 use crate::handle_table::{Handle, HandleTable, Object};
 use crate::io_manager::IoManager;
-use crate::irp::{Irp, RequestParts};
+use crate::irp::{Body, Irp, RequestParts};
 use crate::namespace::InterfaceInfo;
 use crate::origin::Origin;
 use crate::refusal::{Aspect, Refusal};
@@ -21,7 +21,7 @@ use ks_abi::{
     STATUS_TIMEOUT,
 };
 use ks_mem::{Frame, MemoryError};
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// The most bytes that a create's parameter block may have.
 const PARAMETERS_LIMIT: usize = 1 << 20;
@@ -103,7 +103,7 @@ impl Transport for Session {
             Ok(file) => file,
             Err(status) => return Outcome::status(status),
         };
-        let pending = waiting_place(&self.io);
+        let (place, sent) = WaitingPlace::take(&self.io);
         let parts = RequestParts {
             code,
             input,
@@ -112,30 +112,22 @@ impl Transport for Session {
             input_token: input.as_ptr() as u64,
             output_token: output.as_ptr() as u64,
         };
-        let irp = match Irp::device_control(&file, &self.origin, parts, Reply::Client(pending.clone())) {
+        let irp = match Irp::synchronous(&file, &self.origin, parts, Reply::Client(sent)) {
             Ok(irp) => irp,
             Err(status) => return Outcome::status(status),
         };
         let inside = deferred::enter();
         let body = match file.dispatch(irp) {
-            Dispatched::Completed(completed) => Some(completed.into_body()),
-            // The wait delivers first what this thread has put off.
-            Dispatched::Pending => {
-                let body = pending.wait();
-                // Signalled by the completion; a request that never waited left it as it was.
-                pending.reset();
-                body
-            }
+            Dispatched::Completed(completed) => place.returned(completed),
+            Dispatched::Pending => place.wait(),
         };
         // The file object is let go inside the engine: this may have been its last reference.
         drop(file);
         drop(inside);
-        let outcome = match body {
+        match body {
             Some(body) => deliver(body, output),
             None => Outcome::status(STATUS_TIMEOUT),
-        };
-        give_back(pending);
-        outcome
+        }
     }
 
     fn submit(&self, handle: Handle, code: IoControlCode, input: &[u8], output: Vec<u8>) -> Request {
@@ -221,20 +213,68 @@ impl std::fmt::Debug for Session {
 
 thread_local! {
     /// The place where this thread's synchronous request waits, kept for the next one on the same engine.
-    static WAITING_PLACE: RefCell<Option<Arc<PendingRequest>>> = const { RefCell::new(None) };
+    static WAITING_PLACE: Cell<Option<WaitingPlace>> = const { Cell::new(None) };
 }
 
-/// Takes the thread's waiting place; a request made inside another one gets a new place.
-fn waiting_place(io: &IoManager) -> Arc<PendingRequest> {
-    match WAITING_PLACE.with(|place| place.borrow_mut().take()) {
-        Some(pending) if pending.engine() == io.number() => pending,
-        _ => PendingRequest::new(io),
+/// Where a thread waits for its synchronous request, by two references: the thread's own and the one that travels in
+/// the request. A request that is completed at once brings the second one back, so that nothing is counted.
+struct WaitingPlace {
+    own: Arc<PendingRequest>,
+    travelling: Option<Arc<PendingRequest>>,
+}
+
+impl WaitingPlace {
+    /// Takes the thread's waiting place, and the reference that the request takes along; a request made inside another
+    /// one gets a new place.
+    #[inline]
+    fn take(io: &IoManager) -> (WaitingPlace, Arc<PendingRequest>) {
+        match WAITING_PLACE.try_with(Cell::take).ok().flatten() {
+            Some(WaitingPlace { own, travelling: Some(sent) }) if own.engine() == io.number() => {
+                (WaitingPlace { own, travelling: None }, sent)
+            }
+            _ => Self::new(io),
+        }
     }
-}
 
-/// Keeps the place for the next request, unless a late completion may still reach it.
-fn give_back(pending: Arc<PendingRequest>) {
-    if Arc::strong_count(&pending) == 1 {
-        WAITING_PLACE.with(|place| *place.borrow_mut() = Some(pending));
+    #[cold]
+    fn new(io: &IoManager) -> (WaitingPlace, Arc<PendingRequest>) {
+        let own = PendingRequest::new(io);
+        let sent = own.clone();
+        (WaitingPlace { own, travelling: None }, sent)
+    }
+
+    /// Keeps the place for the next request: nothing of this one can reach it any more.
+    #[inline(always)]
+    fn keep(mut self, sent: Arc<PendingRequest>) {
+        self.travelling = Some(sent);
+        let _ = WAITING_PLACE.try_with(|place| place.set(Some(self)));
+    }
+
+    /// The dispatch routine came back with a completed request.
+    #[inline]
+    fn returned(self, completed: Completed) -> Option<Box<Body>> {
+        match completed.into_body_of(&self.own) {
+            Ok((body, sent)) => {
+                self.keep(sent);
+                Some(body)
+            }
+            // It is another one's; ours is still on its way.
+            Err(other) => {
+                drop(other);
+                self.wait()
+            }
+        }
+    }
+
+    /// Waits for the completion, and delivers first what this thread has put off. `None`: the wait itself failed, so
+    /// the request may still come; the place is given up.
+    #[cold]
+    fn wait(self) -> Option<Box<Body>> {
+        let body = self.own.wait()?;
+        // The completion has set the event and does not look at it again.
+        self.own.reset();
+        let sent = self.own.clone();
+        self.keep(sent);
+        Some(body)
     }
 }

@@ -7,12 +7,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation of a model is a failed model")]
 
 use std::any::Any;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use ks_abi::{
     Guid, IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_REMOVED, STATUS_FILE_CLOSED, STATUS_INVALID_HANDLE,
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
 };
+use ks_io::sync::atomic::{AtomicBool, Ordering};
 use ks_io::sync::{Arc, Mutex, thread};
 use ks_io::{
     AccessMask, CancelSafeQueue, CompletedRequest, CompletionRoutine, CreateRequest, Created, DeviceObject, Dispatch,
@@ -266,17 +267,47 @@ fn no_request_is_accepted_once_the_device_is_removed() {
 }
 
 #[test]
+fn a_handle_that_was_closed_is_invalid_for_a_thread_that_remembers_it() {
+    check(|| {
+        let world = World::new();
+        let closed = Arc::new(AtomicBool::new(false));
+        // As a connected pin does: the object outlives its handle.
+        let peer = world.session.file_object(world.handle);
+        let user = {
+            let (world, closed) = (world.clone(), closed.clone());
+            thread::spawn(move || {
+                for _ in 0..3 {
+                    let was_closed = closed.load(Ordering::Acquire);
+                    let found = world.session.file_object(world.handle).is_some();
+                    assert!(!(was_closed && found), "the handle names its object after it was closed");
+                }
+            })
+        };
+        assert_eq!(world.session.close(world.handle).status, STATUS_SUCCESS);
+        closed.store(true, Ordering::Release);
+        user.join().unwrap();
+        assert_eq!(world.pin.closed.load(Ordering::Relaxed), 0);
+        drop(peer);
+        assert_eq!(world.pin.closed.load(Ordering::Relaxed), 1, "what a thread remembers keeps nothing open");
+    });
+}
+
+#[test]
 fn a_waiting_client_hears_of_every_completion() {
     check(|| {
         let world = World::new();
         let clients: Vec<_> = (0..2)
             .map(|_| {
                 let world = world.clone();
-                thread::spawn(move || world.session.device_io_control(world.handle, CODE, &[], &mut []).status)
+                thread::spawn(move || {
+                    // The second request waits where the first one did.
+                    let ask = || world.session.device_io_control(world.handle, CODE, &[], &mut []).status;
+                    [ask(), ask()]
+                })
             })
             .collect();
         let mut completed = 0;
-        while completed < 2 {
+        while completed < 4 {
             assert_eq!(world.pin.arrived.wait(), WaitOutcome::Signalled);
             while let Some(irp) = world.pin.queue.remove() {
                 drop(irp.complete(STATUS_SUCCESS));
@@ -284,7 +315,7 @@ fn a_waiting_client_hears_of_every_completion() {
             }
         }
         for client in clients {
-            assert_eq!(client.join().unwrap(), STATUS_SUCCESS);
+            assert_eq!(client.join().unwrap(), [STATUS_SUCCESS; 2]);
         }
     });
 }

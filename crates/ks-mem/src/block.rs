@@ -2,6 +2,7 @@
 
 use crate::MemoryError;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, IntoBytes};
@@ -172,23 +173,82 @@ impl Block {
         self.write_bytes(offset, value.as_bytes());
     }
 
+    /// The first `BYTES` bytes. For those who access many fields at constant offsets: the size is checked here, once.
+    ///
+    /// A size above the block's is a bug of the caller and panics.
+    #[inline]
+    pub fn prefix<const BYTES: usize>(&self) -> BlockPrefix<'_, BYTES> {
+        self.check(0, BYTES);
+        BlockPrefix { start: self.start, block: PhantomData }
+    }
+
     #[inline]
     fn check(&self, offset: usize, bytes: usize) {
-        let end = offset.checked_add(bytes);
-        assert!(
-            end.is_some_and(|end| end <= self.len()),
-            "invariant: {offset}+{bytes} lies outside a block of {}",
-            self.len()
-        );
+        check(offset, bytes, self.len());
     }
 
     #[inline]
     fn field_ptr<A>(&self, offset: usize) -> NonNull<A> {
-        self.check(offset, size_of::<A>());
-        assert!(offset.is_multiple_of(size_of::<A>()), "invariant: offset {offset} is not aligned for its field");
-        // SAFETY: `check` showed that the offset lies inside the allocation.
+        check_field::<A>(offset, self.len());
+        // SAFETY: the check showed that the offset lies inside the allocation.
         unsafe { self.start.add(offset) }.cast()
     }
+}
+
+/// The first `BYTES` bytes of a [`Block`], with its accessors: a constant offset costs no check when the program runs.
+#[derive(Clone, Copy)]
+pub struct BlockPrefix<'a, const BYTES: usize> {
+    start: NonNull<u8>,
+    block: PhantomData<&'a Block>,
+}
+
+impl<const BYTES: usize> BlockPrefix<'_, BYTES> {
+    field_accessors!(load_u8, store_u8, u8, AtomicU8);
+    field_accessors!(load_u16, store_u16, u16, AtomicU16);
+    field_accessors!(load_u32, store_u32, u32, AtomicU32);
+    field_accessors!(load_u64, store_u64, u64, AtomicU64);
+
+    #[inline]
+    fn field_ptr<A>(&self, offset: usize) -> NonNull<A> {
+        check_field::<A>(offset, BYTES);
+        // SAFETY: the check showed that the offset lies inside the prefix, and `Block::prefix` that the prefix lies
+        // inside the allocation.
+        unsafe { self.start.add(offset) }.cast()
+    }
+}
+
+impl<const BYTES: usize> std::fmt::Debug for BlockPrefix<'_, BYTES> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockPrefix").field("bytes", &BYTES).finish_non_exhaustive()
+    }
+}
+
+#[inline]
+fn check(offset: usize, bytes: usize, length: usize) {
+    if offset.checked_add(bytes).is_none_or(|end| end > length) {
+        outside(offset, bytes, length);
+    }
+}
+
+#[inline]
+fn check_field<A>(offset: usize, length: usize) {
+    check(offset, size_of::<A>(), length);
+    if !offset.is_multiple_of(size_of::<A>()) {
+        misaligned(offset);
+    }
+}
+
+/// Apart, so that an access that is inside prepares nothing for the message.
+#[cold]
+#[inline(never)]
+fn outside(offset: usize, bytes: usize, length: usize) -> ! {
+    panic!("invariant: {offset}+{bytes} lies outside a block of {length}");
+}
+
+#[cold]
+#[inline(never)]
+fn misaligned(offset: usize) -> ! {
+    panic!("invariant: offset {offset} is not aligned for its field");
 }
 
 impl Drop for Block {
@@ -242,6 +302,32 @@ mod tests {
         assert!(Block::zeroed(8, 3).is_err());
         assert!(Block::zeroed(8, 8192).is_err());
         assert!(Block::zeroed(usize::MAX, 8).is_err());
+    }
+
+    #[test]
+    fn a_prefix_is_the_same_memory() {
+        let block = Block::zeroed(64, 16).unwrap();
+        block.prefix::<64>().store_u32(60, 7);
+        assert_eq!(block.load_u32(60), 7);
+        assert_eq!(block.prefix::<32>().load_u64(24), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "8+8 lies outside a block of 12")]
+    fn a_prefix_ends_where_it_says() {
+        Block::zeroed(64, 8).unwrap().prefix::<12>().load_u64(8);
+    }
+
+    #[test]
+    #[should_panic(expected = "0+65 lies outside a block of 64")]
+    fn a_prefix_is_not_longer_than_its_block() {
+        let _ = Block::zeroed(64, 8).unwrap().prefix::<65>();
+    }
+
+    #[test]
+    #[should_panic(expected = "offset 2 is not aligned")]
+    fn an_access_between_two_fields_is_a_bug_of_the_caller() {
+        Block::zeroed(8, 8).unwrap().load_u32(2);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod region_table;
 mod shared;
 mod sync;
 
-pub use block::Block;
+pub use block::{Block, BlockPrefix};
 #[cfg(feature = "counting")]
 pub use counting::{Allocations, CountingAllocator, peak_of_this_thread};
 pub use frame::{

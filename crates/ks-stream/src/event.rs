@@ -71,7 +71,7 @@ impl EventList {
                 Ok((data, _)) if data.notification_type != KSEVENTF_EVENT_HANDLE || data.data != [0, 0] => {
                     STATUS_INVALID_PARAMETER
                 }
-                Ok((data, _)) => match parts.file.and_then(|file| file.event_by_handle(data.object)) {
+                Ok((data, _)) => match parts.file.upgrade().and_then(|file| file.event_by_handle(data.object)) {
                     None => ks_abi::STATUS_INVALID_HANDLE,
                     Some(event) => {
                         let client = parts.origin.client();

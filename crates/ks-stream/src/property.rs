@@ -10,7 +10,7 @@ use ks_abi::{
     STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_NOT_IMPLEMENTED, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
 };
 use ks_io::sync::Arc;
-use ks_io::{Aspect, Dispatched, FileObject, Irp, IrpParts, Origin, Output, Refusal};
+use ks_io::{Aspect, Dispatched, FileObject, FileReference, Irp, IrpParts, Origin, Output, Refusal};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One property request as its handler sees it: sizes are checked against the item's minimums, the request and the data
@@ -21,7 +21,7 @@ pub struct PropertyCall<'a> {
     request: &'a [u8],
     output: &'a mut Output,
     origin: &'a Origin,
-    file: Option<&'a Arc<FileObject>>,
+    file: &'a FileReference,
     refusal: Option<Refusal>,
 }
 
@@ -77,8 +77,8 @@ impl PropertyCall<'_> {
     }
 
     /// The file object that the request was sent to; it also finds the objects that the data names by handle.
-    pub fn file_object(&self) -> Option<&Arc<FileObject>> {
-        self.file
+    pub fn file_object(&self) -> Option<Arc<FileObject>> {
+        self.file.upgrade()
     }
 
     /// Refuses with a reason; returns its status for the handler to return.
