@@ -1,2 +1,4 @@
 //! Driver host processes: their life, their sandbox, and the objects that stand for theirs here.
 #![forbid(unsafe_code)]
+
+pub mod sandbox;
