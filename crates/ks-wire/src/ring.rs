@@ -1,0 +1,281 @@
+//! A ring of records for one producer and one consumer in two processes.
+//!
+//! Each side keeps its own index in private memory and publishes a copy; the other side's copy is read once a step and
+//! checked. A record is its length and its bytes, each rounded up to four bytes.
+
+use crate::WireError;
+use ks_mem::SharedMemory;
+use std::sync::Arc;
+
+/// Bytes of one ring's data.
+const CAPACITY: u32 = 64 << 10;
+/// The longest record that goes through a ring: a few of them fit at once.
+pub(crate) const MOST_RECORD: usize = 16 << 10;
+/// Bytes of a ring's header.
+const HEADER_BYTES: usize = 256;
+/// Bytes of the memory of both rings.
+pub(crate) const MEMORY_BYTES: usize = 2 * (HEADER_BYTES + CAPACITY as usize);
+
+// Words of a ring's header, each in a cache line of its own.
+/// The producer's index.
+const TAIL: usize = 0;
+/// The consumer's index.
+const HEAD: usize = 64;
+/// 1 while the consumer sleeps on this word.
+const ASLEEP: usize = 128;
+/// 1 while the producer waits for room.
+const STARVED: usize = 192;
+
+/// Where one ring stands in the memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    memory: Arc<SharedMemory>,
+    header: usize,
+}
+
+impl Place {
+    /// The two rings; the first is the one from the side that made the memory.
+    pub(crate) fn both(memory: &Arc<SharedMemory>) -> [Place; 2] {
+        [0, HEADER_BYTES + CAPACITY as usize].map(|header| Place { memory: memory.clone(), header })
+    }
+
+    fn load(&self, word: usize) -> u32 {
+        self.memory.load_ordered_u32(self.header + word)
+    }
+
+    fn store(&self, word: usize, value: u32) {
+        self.memory.store_ordered_u32(self.header + word, value);
+    }
+
+    /// Wakes the consumer if it sleeps.
+    pub(crate) fn wake_consumer(&self) {
+        // A plain look first: most of the time it is awake, and the exchange would take its cache line away.
+        if self.load(ASLEEP) != 0 && self.memory.swap_u32(self.header + ASLEEP, 0) != 0 {
+            self.memory.wake(self.header + ASLEEP);
+        }
+    }
+
+    fn copy(&self, index: u32, mut each: impl FnMut(&SharedMemory, usize, std::ops::Range<usize>), bytes: usize) {
+        let at = (index % CAPACITY) as usize;
+        let data = self.header + HEADER_BYTES;
+        let first = bytes.min(CAPACITY as usize - at);
+        each(&self.memory, data + at, 0..first);
+        if first < bytes {
+            each(&self.memory, data, first..bytes);
+        }
+    }
+
+    fn write(&self, index: u32, from: &[u8]) {
+        self.copy(index, |memory, offset, range| memory.copy_in(offset, &from[range]), from.len());
+    }
+
+    fn read(&self, index: u32, into: &mut [u8]) {
+        let bytes = into.len();
+        self.copy(index, |memory, offset, range| memory.copy_out(offset, &mut into[range]), bytes);
+    }
+}
+
+/// Bytes that a record takes.
+fn room_of(bytes: usize) -> u32 {
+    4 + (bytes as u32).next_multiple_of(4)
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    place: Place,
+    tail: u32,
+}
+
+impl Producer {
+    pub(crate) fn new(place: Place) -> Producer {
+        Producer { place, tail: 0 }
+    }
+
+    /// Whether a record of this length fits. If not, the consumer will wake this side when there is more room.
+    pub(crate) fn has_room(&mut self, bytes: usize) -> Result<bool, WireError> {
+        let needed = room_of(bytes);
+        if self.free()? >= needed {
+            return Ok(true);
+        }
+        self.place.store(STARVED, 1);
+        // It may have read in between, and not have seen the mark.
+        if self.free()? < needed {
+            return Ok(false);
+        }
+        self.place.store(STARVED, 0);
+        Ok(true)
+    }
+
+    /// Puts a record in, at most [`MOST_RECORD`] bytes, and wakes the consumer if it sleeps. False: there is no room,
+    /// see [`Producer::has_room`].
+    pub(crate) fn push(&mut self, record: &[u8]) -> Result<bool, WireError> {
+        if !self.has_room(record.len())? {
+            return Ok(false);
+        }
+        let needed = room_of(record.len());
+        self.place.write(self.tail, &(record.len() as u32).to_le_bytes());
+        self.place.write(self.tail.wrapping_add(4), record);
+        self.tail = self.tail.wrapping_add(needed);
+        self.place.store(TAIL, self.tail);
+        self.place.wake_consumer();
+        Ok(true)
+    }
+
+    fn free(&self) -> Result<u32, WireError> {
+        let used = self.tail.wrapping_sub(self.place.load(HEAD));
+        CAPACITY.checked_sub(used).ok_or(WireError::RingIndex { used, capacity: CAPACITY })
+    }
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    place: Place,
+    /// The ring of the other direction, whose consumer is this ring's producer.
+    back: Place,
+    head: u32,
+}
+
+impl Consumer {
+    pub(crate) fn new(place: Place, back: Place) -> Consumer {
+        Consumer { place, back, head: 0 }
+    }
+
+    /// Copies the next record out; false when there is none.
+    pub(crate) fn pop(&mut self, into: &mut Vec<u8>) -> Result<bool, WireError> {
+        let there = self.place.load(TAIL).wrapping_sub(self.head);
+        if there == 0 {
+            return Ok(false);
+        }
+        if there > CAPACITY {
+            return Err(WireError::RingIndex { used: there, capacity: CAPACITY });
+        }
+        let mut length = [0; 4];
+        if there < 4 {
+            return Err(WireError::RecordLength { bytes: 0, there });
+        }
+        self.place.read(self.head, &mut length);
+        let bytes = u32::from_le_bytes(length);
+        if bytes as usize > MOST_RECORD || room_of(bytes as usize) > there {
+            return Err(WireError::RecordLength { bytes, there });
+        }
+        into.clear();
+        into.resize(bytes as usize, 0);
+        self.place.read(self.head.wrapping_add(4), into);
+        self.head = self.head.wrapping_add(room_of(bytes as usize));
+        self.place.store(HEAD, self.head);
+        if self.place.load(STARVED) != 0 {
+            self.place.store(STARVED, 0);
+            self.back.wake_consumer();
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.place.load(TAIL) == self.head
+    }
+
+    /// Sleeps until a record is there, or somebody woke the consumer, or for no reason. `awake` is asked once more when
+    /// the mark of the sleeper stands.
+    pub(crate) fn sleep(&self, awake: impl FnOnce() -> bool) {
+        self.place.store(ASLEEP, 1);
+        if self.is_empty() && !awake() {
+            self.place.memory.wait(self.place.header + ASLEEP, 1);
+        }
+        self.place.store(ASLEEP, 0);
+    }
+
+    /// Where others wake this consumer.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring() -> (Producer, Consumer, Arc<SharedMemory>) {
+        let memory = SharedMemory::create("test", MEMORY_BYTES).unwrap();
+        let [there, back] = Place::both(&memory);
+        (Producer::new(there.clone()), Consumer::new(there, back), memory)
+    }
+
+    #[test]
+    fn records_of_every_length_come_out_as_they_went_in_across_the_wrap() {
+        let (mut producer, mut consumer, _) = ring();
+        let mut out = Vec::new();
+        for round in 0..3000_usize {
+            let record: Vec<u8> = (0..round * 7 % 1500).map(|at| (at + round) as u8).collect();
+            assert!(producer.push(&record).unwrap());
+            assert!(consumer.pop(&mut out).unwrap());
+            assert_eq!(out, record);
+        }
+        assert!(!consumer.pop(&mut out).unwrap());
+    }
+
+    #[test]
+    fn a_full_ring_takes_no_more_and_loses_nothing() {
+        let (mut producer, mut consumer, _) = ring();
+        let mut sent = 0_u32;
+        while producer.push(&[sent as u8; 1000]).unwrap() {
+            sent += 1;
+        }
+        assert!(sent >= 60);
+        let mut out = Vec::new();
+        for number in 0..sent {
+            assert!(consumer.pop(&mut out).unwrap());
+            assert_eq!(out, [number as u8; 1000]);
+        }
+        assert!(producer.push(&[1]).unwrap());
+    }
+
+    #[test]
+    fn an_index_or_length_that_leaves_the_ring_is_an_error() {
+        let (mut producer, mut consumer, memory) = ring();
+        let mut out = Vec::new();
+        for tail in [1, 2, 3] {
+            memory.store_u32(TAIL, tail);
+            assert_eq!(consumer.pop(&mut out), Err(WireError::RecordLength { bytes: 0, there: tail }));
+        }
+        for tail in [CAPACITY + 1, u32::MAX, 1 << 31] {
+            memory.store_u32(TAIL, tail);
+            assert_eq!(consumer.pop(&mut out), Err(WireError::RingIndex { used: tail, capacity: CAPACITY }));
+        }
+        memory.store_u32(TAIL, 64);
+        for bytes in [61_u32, 64, MOST_RECORD as u32 + 1, CAPACITY, u32::MAX, u32::MAX - 3] {
+            memory.copy_in(HEADER_BYTES, &bytes.to_le_bytes());
+            assert_eq!(consumer.pop(&mut out), Err(WireError::RecordLength { bytes, there: 64 }));
+        }
+        memory.store_u32(HEAD, 5);
+        assert_eq!(producer.push(b"x"), Err(WireError::RingIndex { used: 0_u32.wrapping_sub(5), capacity: CAPACITY }));
+    }
+
+    #[test]
+    fn two_threads_pass_a_million_bytes_and_sleep_between() {
+        let (mut producer, mut consumer, _) = ring();
+        let reader = std::thread::spawn(move || {
+            let (mut out, mut sum) = (Vec::new(), 0_u64);
+            loop {
+                match consumer.pop(&mut out).unwrap() {
+                    true if out.is_empty() => return sum,
+                    true => sum += out.iter().map(|byte| u64::from(*byte)).sum::<u64>(),
+                    false => consumer.sleep(|| false),
+                }
+            }
+        });
+        let mut sum = 0;
+        for round in 0..10_000_u32 {
+            let record = [round as u8; 100];
+            sum += u64::from(round as u8) * 100;
+            while !producer.push(&record).unwrap() {
+                std::thread::yield_now();
+            }
+        }
+        while !producer.push(&[]).unwrap() {
+            std::thread::yield_now();
+        }
+        assert_eq!(reader.join().unwrap(), sum);
+    }
+}
