@@ -2,70 +2,17 @@
  * mirror: shows each picture as in a mirror. A filter-centric AVStream minidriver: the process callback of the filter
  * is given the frames of both pins. Where the two pins share a frame it is changed in place, else it is copied over.
  */
-#include <ntddk.h>
-#include <windef.h>
-#include <punknown.h>
-#include <ks.h>
-/* mingw-w64's ksmedia.h needs it and does not say so. */
-typedef WCHAR TCHAR;
-#include <ksmedia.h>
-
-#define FOURCC_NV12 0x3231564e
-#define FOURCC_YUY2 0x32595559
+#include "video.h"
 
 enum { INPUT, OUTPUT, PINS };
 
-#define NV12_GUID 0x3231564e, 0x0000, 0x0010, {0x80, 0x00, 0x00, 0xaa, 0x00, 0x38, 0x9b, 0x71}
-#define YUY2_GUID 0x32595559, 0x0000, 0x0010, {0x80, 0x00, 0x00, 0xaa, 0x00, 0x38, 0x9b, 0x71}
-#define VIDEO_GUID 0x73646976, 0x0000, 0x0010, {0x80, 0x00, 0x00, 0xaa, 0x00, 0x38, 0x9b, 0x71}
-#define VIDEOINFO_GUID 0x05589f80, 0xc356, 0x11ce, {0xbf, 0x01, 0x00, 0xaa, 0x00, 0x55, 0x59, 0x5a}
+#define RANGE(fourcc, bits) VIDEO_RANGE(fourcc, bits, 2, 2, 16384, 16384, 1, 36000000000LL)
 
-static const GUID SubtypeNv12 = {NV12_GUID};
-static const GUID SubtypeYuy2 = {YUY2_GUID};
-
-#define RANGE(subtype, fourcc, bits)                                                                                   \
-    {                                                                                                                  \
-        .DataRange = {{.FormatSize = sizeof(KS_DATARANGE_VIDEO),                                                       \
-                       .SampleSize = 640 * 480 * (bits) / 8,                                                           \
-                       .MajorFormat = {VIDEO_GUID},                                                                    \
-                       .SubFormat = {subtype},                                                                         \
-                       .Specifier = {VIDEOINFO_GUID}}},                                                                \
-        .bFixedSizeSamples = TRUE, .StreamDescriptionFlags = KS_VIDEOSTREAM_CAPTURE,                                   \
-        .ConfigCaps = {.guid = {VIDEOINFO_GUID},                                                                       \
-                       .InputSize = {16384, 16384},                                                                    \
-                       .MinCroppingSize = {2, 2},                                                                      \
-                       .MaxCroppingSize = {16384, 16384},                                                              \
-                       .CropGranularityX = 2,                                                                          \
-                       .CropGranularityY = 2,                                                                          \
-                       .CropAlignX = 2,                                                                                \
-                       .CropAlignY = 2,                                                                                \
-                       .MinOutputSize = {2, 2},                                                                        \
-                       .MaxOutputSize = {16384, 16384},                                                                \
-                       .OutputGranularityX = 2,                                                                        \
-                       .OutputGranularityY = 2,                                                                        \
-                       .MinFrameInterval = 1,                                                                          \
-                       .MaxFrameInterval = 36000000000LL},                                                             \
-        .VideoInfoHeader = {.AvgTimePerFrame = 333333,                                                                 \
-                            .bmiHeader = {.biSize = sizeof(KS_BITMAPINFOHEADER),                                       \
-                                          .biWidth = 640,                                                              \
-                                          .biHeight = 480,                                                             \
-                                          .biPlanes = 1,                                                               \
-                                          .biBitCount = (bits),                                                        \
-                                          .biCompression = (fourcc),                                                   \
-                                          .biSizeImage = 640 * 480 * (bits) / 8}}                                      \
-    }
-
-static const KS_DATARANGE_VIDEO RangeNv12 = RANGE(NV12_GUID, FOURCC_NV12, 12);
-static const KS_DATARANGE_VIDEO RangeYuy2 = RANGE(YUY2_GUID, FOURCC_YUY2, 16);
+static const KS_DATARANGE_VIDEO RangeNv12 = RANGE(FOURCC_NV12, 12);
+static const KS_DATARANGE_VIDEO RangeYuy2 = RANGE(FOURCC_YUY2, 16);
 static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&RangeNv12, (PKSDATARANGE)&RangeYuy2};
 
 /* Pictures ----------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    LONG Width, Height;
-    ULONG FrameBytes;
-    BOOLEAN Nv12;
-} PICTURE;
 
 /* Swaps units of `unit` bytes from both ends of a line; `in` and `out` may be the same line. */
 static void MirrorLine(const UCHAR *in, PUCHAR out, LONG units, LONG unit)
@@ -143,30 +90,6 @@ static NTSTATUS OnProcess(PKSFILTER Filter, PKSPROCESSPIN_INDEXENTRY Index)
 
 /* Formats ------------------------------------------------------------------------------------------------------ */
 
-static BOOLEAN IsGuid(const GUID *left, const GUID *right)
-{
-    return RtlCompareMemory(left, right, sizeof(GUID)) == sizeof(GUID);
-}
-
-static NTSTATUS ReadFormat(const KSDATAFORMAT *format, PICTURE *picture)
-{
-    const KS_DATAFORMAT_VIDEOINFOHEADER *video = (const KS_DATAFORMAT_VIDEOINFOHEADER *)format;
-    const KS_BITMAPINFOHEADER *bitmap = &video->VideoInfoHeader.bmiHeader;
-
-    if (format->FormatSize < sizeof(*video))
-        return STATUS_NO_MATCH;
-    picture->Nv12 = IsGuid(&format->SubFormat, &SubtypeNv12);
-    if (!picture->Nv12 && !IsGuid(&format->SubFormat, &SubtypeYuy2))
-        return STATUS_NO_MATCH;
-    if (bitmap->biWidth < 2 || bitmap->biWidth > 16384 || bitmap->biWidth % 2 || bitmap->biHeight < 2 ||
-        bitmap->biHeight > 16384 || bitmap->biHeight % 2)
-        return STATUS_NO_MATCH;
-    picture->Width = bitmap->biWidth;
-    picture->Height = bitmap->biHeight;
-    picture->FrameBytes = (ULONG)picture->Width * picture->Height * (picture->Nv12 ? 12 : 16) / 8;
-    return STATUS_SUCCESS;
-}
-
 /* What one pin is connected with, the other must take. */
 static NTSTATUS OnFormat(PKSPIN Pin, PKSDATAFORMAT OldFormat, PKSMULTIPLE_ITEM OldAttributes,
                          const KSDATARANGE *Range, const KSATTRIBUTE_LIST *Attributes)
@@ -181,13 +104,13 @@ static NTSTATUS OnFormat(PKSPIN Pin, PKSDATAFORMAT OldFormat, PKSMULTIPLE_ITEM O
     PAGED_CODE();
     if (OldFormat)
         return STATUS_INVALID_DEVICE_STATE;
-    status = ReadFormat(Pin->ConnectionFormat, &picture);
+    status = ReadVideo(Pin->ConnectionFormat, &RangeNv12, &picture);
     if (!NT_SUCCESS(status))
         return status;
     pin = KsFilterGetFirstChildPin(KsPinGetParentFilter(Pin), Pin->Id == INPUT ? OUTPUT : INPUT);
     if (!pin)
         return STATUS_SUCCESS;
-    status = ReadFormat(pin->ConnectionFormat, &other);
+    status = ReadVideo(pin->ConnectionFormat, &RangeNv12, &other);
     if (!NT_SUCCESS(status))
         return status;
     if (other.Nv12 != picture.Nv12 || other.Width != picture.Width || other.Height != picture.Height)
@@ -198,32 +121,19 @@ static NTSTATUS OnFormat(PKSPIN Pin, PKSDATAFORMAT OldFormat, PKSMULTIPLE_ITEM O
 static NTSTATUS OnIntersect(PVOID Context, PIRP Irp, PKSP_PIN Pin, PKSDATARANGE CallerRange, PKSDATARANGE OwnRange,
                             ULONG Room, PVOID Data, PULONG DataSize)
 {
-    const KS_DATARANGE_VIDEO *wanted = (const KS_DATARANGE_VIDEO *)CallerRange;
-    PKS_DATAFORMAT_VIDEOINFOHEADER format = Data;
+    NTSTATUS status;
     PKSPIN pin;
 
     UNREFERENCED_PARAMETER(Context);
     PAGED_CODE();
-    if (CallerRange->FormatSize < sizeof(*wanted) || !IsGuid(&CallerRange->SubFormat, &OwnRange->SubFormat))
-        return STATUS_NO_MATCH;
+    status = IntersectVideo(CallerRange, (const KS_DATARANGE_VIDEO *)OwnRange, Room, Data, DataSize);
     pin = KsFilterGetFirstChildPin(KsGetFilterFromIrp(Irp), Pin->PinId == INPUT ? OUTPUT : INPUT);
     /* What the other pin is connected with is the only format there is. */
     if (pin && !IsGuid(&pin->ConnectionFormat->SubFormat, &CallerRange->SubFormat))
         return STATUS_NO_MATCH;
-    *DataSize = sizeof(*format);
-    if (Room == 0)
-        return STATUS_BUFFER_OVERFLOW;
-    if (Room < sizeof(*format))
-        return STATUS_BUFFER_TOO_SMALL;
-    if (pin) {
-        RtlCopyMemory(format, pin->ConnectionFormat, sizeof(*format));
-        return STATUS_SUCCESS;
-    }
-    RtlCopyMemory(&format->DataFormat, &wanted->DataRange, sizeof(KSDATAFORMAT));
-    format->DataFormat.FormatSize = sizeof(*format);
-    RtlCopyMemory(&format->VideoInfoHeader, &wanted->VideoInfoHeader, sizeof(KS_VIDEOINFOHEADER));
-    format->DataFormat.SampleSize = format->VideoInfoHeader.bmiHeader.biSizeImage;
-    return STATUS_SUCCESS;
+    if (pin && NT_SUCCESS(status))
+        RtlCopyMemory(Data, pin->ConnectionFormat, sizeof(KS_DATAFORMAT_VIDEOINFOHEADER));
+    return status;
 }
 
 static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
@@ -243,7 +153,7 @@ static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
     }
     Pin->Context = picture;
     Pin->StreamHeaderSize = sizeof(KSSTREAM_HEADER) + sizeof(KS_FRAME_INFO);
-    return ReadFormat(Pin->ConnectionFormat, picture);
+    return ReadVideo(Pin->ConnectionFormat, &RangeNv12, picture);
 }
 
 /* Descriptors -------------------------------------------------------------------------------------------------- */
@@ -270,10 +180,7 @@ static const KSPIN_DESCRIPTOR_EX Pins[PINS] = {
     [OUTPUT] = PIN(KSPIN_DATAFLOW_OUT),
 };
 
-static const GUID Categories[] = {
-    {0x2721ae20, 0x7e70, 0x11d0, {0xa5, 0xd6, 0x28, 0xdb, 0x04, 0xc1, 0x00, 0x00}}, /* KSCATEGORY_DATATRANSFORM */
-    {0x6994ad05, 0x93ef, 0x11d0, {0xa3, 0xcc, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}}, /* KSCATEGORY_VIDEO */
-};
+static const GUID Categories[] = {{CATEGORY_TRANSFORM_GUID}, {CATEGORY_VIDEO_GUID}};
 static const GUID Reference = {0x1a4f3e52, 0x7f0b, 0x4c60, {0x9d, 0x35, 0x2b, 0x5e, 0x84, 0x11, 0x0c, 0x02}};
 
 static const KSFILTER_DISPATCH FilterDispatch = {.Process = OnProcess};
@@ -290,15 +197,4 @@ static const KSFILTER_DESCRIPTOR Filter = {
     .NodeDescriptorSize = sizeof(KSNODE_DESCRIPTOR),
 };
 
-static const KSFILTER_DESCRIPTOR *const Filters[] = {&Filter};
-
-static const KSDEVICE_DESCRIPTOR Device = {
-    .FilterDescriptorsCount = SIZEOF_ARRAY(Filters),
-    .FilterDescriptors = Filters,
-    .Version = KSDEVICE_DESCRIPTOR_VERSION,
-};
-
-NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
-{
-    return KsInitializeDriver(DriverObject, RegistryPath, &Device);
-}
+DRIVER_OF_ONE_FILTER(Filter)

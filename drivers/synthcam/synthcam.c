@@ -6,64 +6,18 @@
  * Pictures: eight colour bars, a bright line that moves, and along the top a row of 32 squares that show the picture
  * number in binary, least significant bit at the left, white for one.
  */
-#include <ntddk.h>
-#include <windef.h>
-#include <punknown.h>
-#include <ks.h>
-/* mingw-w64's ksmedia.h needs it and does not say so. */
-typedef WCHAR TCHAR;
-#include <ksmedia.h>
+#include "video.h"
 
 #define TAG 'macS'
-#define FOURCC_NV12 0x3231564e
-#define FOURCC_YUY2 0x32595559
-
 enum { WIDTH_LEAST = 64, HEIGHT_LEAST = 32, WIDTH_MOST = 1920, HEIGHT_MOST = 1080, FRAMES = 8 };
 
 /* Data ranges -------------------------------------------------------------------------------------------------- */
 
-#define NV12_GUID 0x3231564e, 0x0000, 0x0010, {0x80, 0x00, 0x00, 0xaa, 0x00, 0x38, 0x9b, 0x71}
-#define YUY2_GUID 0x32595559, 0x0000, 0x0010, {0x80, 0x00, 0x00, 0xaa, 0x00, 0x38, 0x9b, 0x71}
-#define VIDEO_GUID 0x73646976, 0x0000, 0x0010, {0x80, 0x00, 0x00, 0xaa, 0x00, 0x38, 0x9b, 0x71}
-#define VIDEOINFO_GUID 0x05589f80, 0xc356, 0x11ce, {0xbf, 0x01, 0x00, 0xaa, 0x00, 0x55, 0x59, 0x5a}
+#define RANGE(fourcc, bits)                                                                                            \
+    VIDEO_RANGE(fourcc, bits, WIDTH_LEAST, HEIGHT_LEAST, WIDTH_MOST, HEIGHT_MOST, 10000000 / 240, 10000000)
 
-static const GUID SubtypeNv12 = {NV12_GUID};
-static const GUID SubtypeYuy2 = {YUY2_GUID};
-
-#define RANGE(subtype, fourcc, bits, width, height)                                                                    \
-    {                                                                                                                  \
-        .DataRange = {{.FormatSize = sizeof(KS_DATARANGE_VIDEO),                                                       \
-                       .SampleSize = (width) * (height) * (bits) / 8,                                                  \
-                       .MajorFormat = {VIDEO_GUID},                                                                    \
-                       .SubFormat = {subtype},                                                                         \
-                       .Specifier = {VIDEOINFO_GUID}}},                                                                \
-        .bFixedSizeSamples = TRUE, .StreamDescriptionFlags = KS_VIDEOSTREAM_CAPTURE,                                   \
-        .ConfigCaps = {.guid = {VIDEOINFO_GUID},                                                                       \
-                       .InputSize = {WIDTH_MOST, HEIGHT_MOST},                                                         \
-                       .MinCroppingSize = {WIDTH_LEAST, HEIGHT_LEAST},                                                 \
-                       .MaxCroppingSize = {WIDTH_MOST, HEIGHT_MOST},                                                   \
-                       .CropGranularityX = 2,                                                                          \
-                       .CropGranularityY = 2,                                                                          \
-                       .CropAlignX = 2,                                                                                \
-                       .CropAlignY = 2,                                                                                \
-                       .MinOutputSize = {WIDTH_LEAST, HEIGHT_LEAST},                                                   \
-                       .MaxOutputSize = {WIDTH_MOST, HEIGHT_MOST},                                                     \
-                       .OutputGranularityX = 2,                                                                        \
-                       .OutputGranularityY = 2,                                                                        \
-                       .MinFrameInterval = 10000000 / 240,                                                             \
-                       .MaxFrameInterval = 10000000},                                                                  \
-        .VideoInfoHeader = {.AvgTimePerFrame = 333333,                                                                 \
-                            .bmiHeader = {.biSize = sizeof(KS_BITMAPINFOHEADER),                                       \
-                                          .biWidth = (width),                                                          \
-                                          .biHeight = (height),                                                        \
-                                          .biPlanes = 1,                                                               \
-                                          .biBitCount = (bits),                                                        \
-                                          .biCompression = (fourcc),                                                   \
-                                          .biSizeImage = (width) * (height) * (bits) / 8}}                             \
-    }
-
-static const KS_DATARANGE_VIDEO RangeNv12 = RANGE(NV12_GUID, FOURCC_NV12, 12, 640, 480);
-static const KS_DATARANGE_VIDEO RangeYuy2 = RANGE(YUY2_GUID, FOURCC_YUY2, 16, 640, 480);
+static const KS_DATARANGE_VIDEO RangeNv12 = RANGE(FOURCC_NV12, 12);
+static const KS_DATARANGE_VIDEO RangeYuy2 = RANGE(FOURCC_YUY2, 16);
 static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&RangeNv12, (PKSDATARANGE)&RangeYuy2};
 
 /* One pin ------------------------------------------------------------------------------------------------------ */
@@ -78,13 +32,10 @@ typedef struct {
     /* The DPC sets it when it has seen that Running is off. */
     KEVENT Stopped;
     volatile LONG Running;
-    LONGLONG Interval;
+    PICTURE Format;
     LONGLONG StartTime;
     LONGLONG Picture;
     LONGLONG Dropped;
-    LONG Width, Height;
-    ULONG FrameBytes;
-    BOOLEAN Nv12;
     PIKSREFERENCECLOCK Clock;
 } CAMERA;
 
@@ -104,13 +55,13 @@ static UCHAR LumaAt(const CAMERA *camera, LONG x, LONG y, LONG line, LONG square
         return (camera->Picture >> (x / square)) & 1 ? 235 : 16;
     if (y == line)
         return 235;
-    return Luma[x * 8 / camera->Width];
+    return Luma[x * 8 / camera->Format.Width];
 }
 
 /* Draws one picture; DISPATCH_LEVEL. */
 static void Draw(const CAMERA *camera, PUCHAR out)
 {
-    LONG width = camera->Width, height = camera->Height;
+    LONG width = camera->Format.Width, height = camera->Format.Height;
     LONG square = width / 32, line = square + (LONG)(camera->Picture * 4 % (height - square));
     LONG x, y;
 
@@ -118,7 +69,7 @@ static void Draw(const CAMERA *camera, PUCHAR out)
         BOOLEAN plain = y >= square && y != line;
         BOOLEAN grey = !plain;
         /* A line of bars is the same as the last one of its kind. */
-        SIZE_T stride = camera->Nv12 ? width : 2 * width;
+        SIZE_T stride = camera->Format.Nv12 ? width : 2 * width;
         PUCHAR row = out + y * stride;
         if (plain && y > square && y - 1 != line) {
             RtlCopyMemory(row, row - stride, stride);
@@ -126,7 +77,7 @@ static void Draw(const CAMERA *camera, PUCHAR out)
         }
         for (x = 0; x < width; x++) {
             UCHAR luma = LumaAt(camera, x, y, line, square);
-            if (camera->Nv12) {
+            if (camera->Format.Nv12) {
                 row[x] = luma;
             } else {
                 const UCHAR *difference = x & 1 ? RedDifference : BlueDifference;
@@ -135,7 +86,7 @@ static void Draw(const CAMERA *camera, PUCHAR out)
             }
         }
     }
-    if (!camera->Nv12)
+    if (!camera->Format.Nv12)
         return;
     out += width * height;
     for (y = 0; y < height; y += 2, out += width) {
@@ -159,11 +110,11 @@ static LONGLONG Now(const CAMERA *camera)
 
 static void Stamp(CAMERA *camera, PKSSTREAM_HEADER header)
 {
-    header->DataUsed = camera->FrameBytes;
+    header->DataUsed = camera->Format.FrameBytes;
     header->PresentationTime.Time = Now(camera);
     header->PresentationTime.Numerator = 1;
     header->PresentationTime.Denominator = 1;
-    header->Duration = camera->Interval;
+    header->Duration = camera->Format.Interval;
     header->OptionsFlags = KSSTREAM_HEADER_OPTIONSF_TIMEVALID | KSSTREAM_HEADER_OPTIONSF_DURATIONVALID |
                            KSSTREAM_HEADER_OPTIONSF_SPLICEPOINT;
     if (header->Size >= sizeof(KSSTREAM_HEADER) + sizeof(KS_FRAME_INFO)) {
@@ -197,7 +148,7 @@ static VOID NTAPI OnTimer(PKDPC Dpc, PVOID Context, PVOID Unused1, PVOID Unused2
         camera->Dropped++;
     } else {
         PKSSTREAM_POINTER clone = waiting->Clone;
-        if (clone->OffsetOut.Remaining >= camera->FrameBytes) {
+        if (clone->OffsetOut.Remaining >= camera->Format.FrameBytes) {
             Draw(camera, clone->OffsetOut.Data);
             Stamp(camera, clone->StreamHeader);
         } else {
@@ -262,11 +213,11 @@ static void Run(CAMERA *camera)
 {
     LARGE_INTEGER due, now;
     KeQuerySystemTime(&now);
-    camera->StartTime = now.QuadPart - camera->Picture * camera->Interval;
+    camera->StartTime = now.QuadPart - camera->Picture * camera->Format.Interval;
     KeClearEvent(&camera->Stopped);
     camera->Running = TRUE;
-    due.QuadPart = -camera->Interval;
-    KeSetTimerEx(&camera->Timer, due, (LONG)((camera->Interval + 5000) / 10000), &camera->Dpc);
+    due.QuadPart = -camera->Format.Interval;
+    KeSetTimerEx(&camera->Timer, due, (LONG)((camera->Format.Interval + 5000) / 10000), &camera->Dpc);
 }
 
 static void Pause(CAMERA *camera)
@@ -308,39 +259,11 @@ static NTSTATUS OnState(PKSPIN Pin, KSSTATE To, KSSTATE From)
 
 /* Formats ------------------------------------------------------------------------------------------------------ */
 
-static BOOLEAN IsGuid(const GUID *left, const GUID *right)
-{
-    return RtlCompareMemory(left, right, sizeof(GUID)) == sizeof(GUID);
-}
-
-/* Is it a format that the camera can deliver? */
-static NTSTATUS CheckFormat(const KSDATAFORMAT *format)
-{
-    const KS_DATAFORMAT_VIDEOINFOHEADER *video = (const KS_DATAFORMAT_VIDEOINFOHEADER *)format;
-    const KS_BITMAPINFOHEADER *bitmap = &video->VideoInfoHeader.bmiHeader;
-    BOOLEAN nv12;
-
-    if (format->FormatSize < sizeof(*video))
-        return STATUS_NO_MATCH;
-    nv12 = IsGuid(&format->SubFormat, &SubtypeNv12);
-    if (!nv12 && !IsGuid(&format->SubFormat, &SubtypeYuy2))
-        return STATUS_NO_MATCH;
-    if (bitmap->biCompression != (nv12 ? FOURCC_NV12 : FOURCC_YUY2) || bitmap->biBitCount != (nv12 ? 12 : 16))
-        return STATUS_NO_MATCH;
-    if (bitmap->biWidth < WIDTH_LEAST || bitmap->biWidth > WIDTH_MOST || bitmap->biWidth % 2 ||
-        bitmap->biHeight < HEIGHT_LEAST || bitmap->biHeight > HEIGHT_MOST || bitmap->biHeight % 2)
-        return STATUS_NO_MATCH;
-    if (bitmap->biSizeImage < (ULONG)bitmap->biWidth * bitmap->biHeight * bitmap->biBitCount / 8)
-        return STATUS_NO_MATCH;
-    if (video->VideoInfoHeader.AvgTimePerFrame < RangeNv12.ConfigCaps.MinFrameInterval ||
-        video->VideoInfoHeader.AvgTimePerFrame > RangeNv12.ConfigCaps.MaxFrameInterval)
-        return STATUS_NO_MATCH;
-    return STATUS_SUCCESS;
-}
-
 static NTSTATUS OnFormat(PKSPIN Pin, PKSDATAFORMAT OldFormat, PKSMULTIPLE_ITEM OldAttributes,
                          const KSDATARANGE *Range, const KSATTRIBUTE_LIST *Attributes)
 {
+    PICTURE picture;
+
     UNREFERENCED_PARAMETER(OldAttributes);
     UNREFERENCED_PARAMETER(Range);
     UNREFERENCED_PARAMETER(Attributes);
@@ -348,50 +271,17 @@ static NTSTATUS OnFormat(PKSPIN Pin, PKSDATAFORMAT OldFormat, PKSMULTIPLE_ITEM O
     /* A living pin keeps its format: its frames have that size. */
     if (OldFormat)
         return STATUS_INVALID_DEVICE_STATE;
-    return CheckFormat(Pin->ConnectionFormat);
-}
-
-static LONG Clamp(LONG value, LONG least, LONG most)
-{
-    return value < least ? least : value > most ? most : value & ~1;
+    return ReadVideo(Pin->ConnectionFormat, &RangeNv12, &picture);
 }
 
 static NTSTATUS OnIntersect(PVOID Context, PIRP Irp, PKSP_PIN Pin, PKSDATARANGE CallerRange, PKSDATARANGE OwnRange,
                             ULONG Room, PVOID Data, PULONG DataSize)
 {
-    const KS_DATARANGE_VIDEO *wanted = (const KS_DATARANGE_VIDEO *)CallerRange;
-    const KS_DATARANGE_VIDEO *own = (const KS_DATARANGE_VIDEO *)OwnRange;
-    PKS_DATAFORMAT_VIDEOINFOHEADER format = Data;
-    PKS_VIDEOINFOHEADER video;
-    LONG width, height;
-
     UNREFERENCED_PARAMETER(Context);
     UNREFERENCED_PARAMETER(Irp);
     UNREFERENCED_PARAMETER(Pin);
     PAGED_CODE();
-    if (CallerRange->FormatSize < sizeof(*wanted) || !IsGuid(&CallerRange->SubFormat, &OwnRange->SubFormat))
-        return STATUS_NO_MATCH;
-    *DataSize = sizeof(*format);
-    if (Room == 0)
-        return STATUS_BUFFER_OVERFLOW;
-    if (Room < sizeof(*format))
-        return STATUS_BUFFER_TOO_SMALL;
-
-    width = Clamp(wanted->VideoInfoHeader.bmiHeader.biWidth, WIDTH_LEAST, WIDTH_MOST);
-    height = Clamp(wanted->VideoInfoHeader.bmiHeader.biHeight, HEIGHT_LEAST, HEIGHT_MOST);
-    RtlCopyMemory(&format->DataFormat, &own->DataRange, sizeof(KSDATAFORMAT));
-    format->DataFormat.FormatSize = sizeof(*format);
-    video = &format->VideoInfoHeader;
-    RtlCopyMemory(video, &own->VideoInfoHeader, sizeof(*video));
-    video->bmiHeader.biWidth = width;
-    video->bmiHeader.biHeight = height;
-    video->bmiHeader.biSizeImage = (ULONG)width * height * video->bmiHeader.biBitCount / 8;
-    format->DataFormat.SampleSize = video->bmiHeader.biSizeImage;
-    if (wanted->VideoInfoHeader.AvgTimePerFrame >= own->ConfigCaps.MinFrameInterval &&
-        wanted->VideoInfoHeader.AvgTimePerFrame <= own->ConfigCaps.MaxFrameInterval)
-        video->AvgTimePerFrame = wanted->VideoInfoHeader.AvgTimePerFrame;
-    video->dwBitRate = (ULONG)(video->bmiHeader.biSizeImage * 8ULL * 10000000ULL / video->AvgTimePerFrame);
-    return STATUS_SUCCESS;
+    return IntersectVideo(CallerRange, (const KS_DATARANGE_VIDEO *)OwnRange, Room, Data, DataSize);
 }
 
 /* Pin: life ---------------------------------------------------------------------------------------------------- */
@@ -422,7 +312,6 @@ static NTSTATUS FitFraming(PKSPIN Pin, ULONG bytes)
 
 static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
 {
-    const KS_VIDEOINFOHEADER *video = &((PKS_DATAFORMAT_VIDEOINFOHEADER)Pin->ConnectionFormat)->VideoInfoHeader;
     CAMERA *camera;
     NTSTATUS status;
 
@@ -439,11 +328,9 @@ static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
         return status;
     }
     camera->Pin = Pin;
-    camera->Width = video->bmiHeader.biWidth;
-    camera->Height = video->bmiHeader.biHeight;
-    camera->Nv12 = IsGuid(&Pin->ConnectionFormat->SubFormat, &SubtypeNv12);
-    camera->FrameBytes = (ULONG)camera->Width * camera->Height * (camera->Nv12 ? 12 : 16) / 8;
-    camera->Interval = video->AvgTimePerFrame;
+    status = ReadVideo(Pin->ConnectionFormat, &RangeNv12, &camera->Format);
+    if (!NT_SUCCESS(status))
+        return status;
     KeInitializeSpinLock(&camera->Lock);
     InitializeListHead(&camera->Waiting);
     KeInitializeEvent(&camera->Stopped, NotificationEvent, FALSE);
@@ -451,7 +338,7 @@ static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
     KeInitializeDpc(&camera->Dpc, OnTimer, camera);
     Pin->Context = camera;
     Pin->StreamHeaderSize = sizeof(KSSTREAM_HEADER) + sizeof(KS_FRAME_INFO);
-    return FitFraming(Pin, camera->FrameBytes);
+    return FitFraming(Pin, camera->Format.FrameBytes);
 }
 
 static NTSTATUS OnPinClose(PKSPIN Pin, PIRP Irp)
@@ -487,10 +374,7 @@ static const KSPIN_DESCRIPTOR_EX Pins[] = {{
     .IntersectHandler = OnIntersect,
 }};
 
-static const GUID Categories[] = {
-    {0x65e8773d, 0x8f56, 0x11d0, {0xa3, 0xb9, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}}, /* KSCATEGORY_CAPTURE */
-    {0x6994ad05, 0x93ef, 0x11d0, {0xa3, 0xcc, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}}, /* KSCATEGORY_VIDEO */
-};
+static const GUID Categories[] = {{CATEGORY_CAPTURE_GUID}, {CATEGORY_VIDEO_GUID}};
 static const GUID Reference = {0x1a4f3e52, 0x7f0b, 0x4c60, {0x9d, 0x35, 0x2b, 0x5e, 0x84, 0x11, 0x0c, 0x01}};
 
 static const KSFILTER_DISPATCH FilterDispatch = {NULL, NULL, NULL, NULL};
@@ -507,15 +391,4 @@ static const KSFILTER_DESCRIPTOR Filter = {
     .NodeDescriptorSize = sizeof(KSNODE_DESCRIPTOR),
 };
 
-static const KSFILTER_DESCRIPTOR *const Filters[] = {&Filter};
-
-static const KSDEVICE_DESCRIPTOR Device = {
-    .FilterDescriptorsCount = SIZEOF_ARRAY(Filters),
-    .FilterDescriptors = Filters,
-    .Version = KSDEVICE_DESCRIPTOR_VERSION,
-};
-
-NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
-{
-    return KsInitializeDriver(DriverObject, RegistryPath, &Device);
-}
+DRIVER_OF_ONE_FILTER(Filter)
