@@ -71,11 +71,11 @@ pub(crate) struct RunArguments {
     pub(crate) graph: Vec<String>,
 
     /// Stop when N frames have reached each filter that data ends in
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
 
     /// Stop after S seconds of the stream
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) seconds: Option<f64>,
 
     /// Print one JSON document
@@ -118,7 +118,7 @@ pub(crate) struct InspectArguments {
 #[derive(Debug, Args)]
 #[command(after_help = format!("\
 Example: ks snapshot test-camera width=640 height=480 -o frame.png
-The picture replaces FILE only when it is complete.\n\n{EXIT_CODES}"))]
+The picture replaces FILE only when it is complete; a device or a pipe is written to.\n\n{EXIT_CODES}"))]
 pub(crate) struct SnapshotArguments {
     /// A filter, and settings for it if needed
     #[arg(required = true, value_name = "FILTER [KEY=VALUE]")]

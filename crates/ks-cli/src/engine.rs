@@ -256,6 +256,9 @@ fn layout(sub_format: Guid) -> Option<Layout> {
     }
 }
 
+/// What every element takes beside the settings of its filter.
+const EVERYWHERE: [&str; 2] = ["frames", "seconds"];
+
 fn graph_failure(error: &GraphError, text: &str) -> Failure {
     let failure = |doing: String, why: String| match error.is_usage() {
         true => Failure::usage(doing, why),
@@ -270,13 +273,15 @@ fn graph_failure(error: &GraphError, text: &str) -> Failure {
                 .with_hint("`ks list` shows the filters that are built in")
         }
         GraphError::Setting { filter, key, value, at, known, error } => {
-            let hint = match known.contains(key) {
+            let hint = match known.contains(key) || EVERYWHERE.contains(&key.as_str()) {
                 true => None,
-                false => suggest::did_you_mean(key, known.iter().map(String::as_str)),
+                false => suggest::did_you_mean(key, known.iter().map(String::as_str).chain(EVERYWHERE)),
             };
-            let failure = failure(format!("set `{key}={value}` of {filter}"), error.reason()).at(place(text, *at));
+            let why = without_name(error.reason(), filter);
+            let failure = failure(format!("set `{key}={value}` of {filter}"), why).at(place(text, *at));
             match hint {
                 Some(hint) => failure.with_hint(hint),
+                None if EVERYWHERE.contains(&key.as_str()) => failure.with_hint("`ks help run` explains it"),
                 None if error.status == ks_abi::STATUS_INVALID_PARAMETER => {
                     failure.with_hint(format!("`ks inspect {filter}` lists its settings and what they take"))
                 }
@@ -300,7 +305,10 @@ fn graph_failure(error: &GraphError, text: &str) -> Failure {
                 .at(place(text, *at))
                 .with_hint("link it to another filter with `!`")
         }
-        GraphError::Stream { pin, reason, .. } => failure(format!("stream through {pin}"), reason.clone()),
+        GraphError::Stream { pin, reason, .. } => {
+            let filter = pin.rsplit_once('.').map_or(pin.as_str(), |(filter, _)| filter);
+            failure(format!("stream through {pin}"), without_name(reason.clone(), filter))
+        }
         GraphError::Request(error) => request_failure(error),
     }
 }
@@ -314,10 +322,16 @@ fn unknown_filter(name: &str, known: &[String]) -> Failure {
 /// A setting that is missing or does not fit is the fault of the request; the rest is that of the work.
 fn request_failure(error: &ClientError) -> Failure {
     let doing = format!("{} of {}", error.doing, error.object);
+    let why = without_name(error.reason(), &error.object);
     match error.aspect() {
-        Some(Aspect::Setting) => Failure::usage(doing, error.reason()),
-        _ => Failure::job(doing, error.reason()),
+        Some(Aspect::Setting) => Failure::usage(doing, why),
+        _ => Failure::job(doing, why),
     }
+}
+
+/// A reason as it stands behind the name of who gives it.
+fn without_name(reason: String, name: &str) -> String {
+    reason.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).map(str::to_owned).unwrap_or(reason)
 }
 
 /// The word of the text that starts at this byte.

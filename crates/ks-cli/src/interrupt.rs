@@ -8,6 +8,8 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
+use crate::output;
+
 type Stop = Arc<dyn Fn() + Send + Sync>;
 
 /// Makes a write beyond the limit on file sizes (RLIMIT_FSIZE) fail, instead of the process ending at once.
@@ -63,8 +65,10 @@ impl Interrupt {
             std::process::exit(i32::from(signal).saturating_add(128));
         }
         let stop = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(stop) = stop {
-            stop();
+        match stop {
+            Some(stop) => stop(),
+            // Opening a pipe that nobody reads waits for its reader, for one.
+            None => output::complain(&"note: interrupted while files are being opened; once more ends at once"),
         }
     }
 }

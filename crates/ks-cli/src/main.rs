@@ -20,6 +20,7 @@ mod suggest;
 mod table;
 mod welcome;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -31,6 +32,15 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if !error.use_stderr() && !std::io::stdout().is_terminal() {
+                return match output::print(&error.render().to_string()) {
+                    Ok(()) => Exit::Done.into(),
+                    Err(failure) => {
+                        output::complain(&failure);
+                        failure.exit.into()
+                    }
+                };
+            }
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             // Nothing is left to tell anyone when the text cannot be written.
             _ = error.print();

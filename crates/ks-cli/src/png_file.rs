@@ -1,17 +1,25 @@
-//! Writes a PNG file, whole or not at all.
+//! Writes a PNG file, whole or not at all; to a device or a pipe as it comes.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Writes a picture of `width` times `height` pixels with red, green and blue bytes. A file that was there stays as it
 /// was unless all was written.
 pub(crate) fn write(path: &Path, width: u32, height: u32, rgb: &[u8]) -> io::Result<()> {
-    if path.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    // The file that a link names is replaced, not the link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        // A device must stay what it is: a rename would put a plain file in its place.
+        Ok(there) if !there.is_file() => {
+            return encode(OpenOptions::new().write(true).open(path)?, width, height, rgb);
+        }
+        _ => {}
     }
     let draft = draft_path(path)?;
-    let written = encode(&draft, width, height, rgb).and_then(|()| fs::rename(&draft, path));
+    let file = OpenOptions::new().write(true).create_new(true).open(&draft)?;
+    let written = encode(file, width, height, rgb).and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
         // The first failure is what matters.
         _ = fs::remove_file(&draft);
@@ -19,8 +27,8 @@ pub(crate) fn write(path: &Path, width: u32, height: u32, rgb: &[u8]) -> io::Res
     written
 }
 
-fn encode(path: &Path, width: u32, height: u32, rgb: &[u8]) -> io::Result<()> {
-    let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(path)?);
+fn encode(file: File, width: u32, height: u32, rgb: &[u8]) -> io::Result<()> {
+    let mut file = BufWriter::new(file);
     let mut encoder = png::Encoder::new(&mut file, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
@@ -48,6 +56,8 @@ fn draft_path(path: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn directory(name: &str) -> PathBuf {
@@ -82,6 +92,26 @@ mod tests {
         assert!(write(&directory.join("missing/a.png"), 1, 1, &[0; 3]).is_err());
         assert!(write(Path::new("/"), 1, 1, &[0; 3]).is_err());
         assert!(write(Path::new(""), 1, 1, &[0; 3]).is_err());
+        fs::remove_dir_all(directory).expect("removed");
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_a_link_is_followed() {
+        let directory = directory("device");
+        // Through links, so that a mistake replaces the link and not the device.
+        let (full, null) = (directory.join("full"), directory.join("null"));
+        symlink("/dev/full", &full).expect("a link");
+        symlink("/dev/null", &null).expect("a link");
+        assert_eq!(write(&full, 1, 1, &[0; 3]).expect_err("full").kind(), io::ErrorKind::StorageFull);
+        write(&null, 1, 1, &[0; 3]).expect("written");
+        let (file, link) = (directory.join("a.png"), directory.join("link.png"));
+        fs::write(&file, "before").expect("written");
+        symlink(&file, &link).expect("a link");
+        write(&link, 1, 1, &[0; 3]).expect("written");
+        assert!(fs::read(&file).expect("file").starts_with(b"\x89PNG"));
+        for link in [full, null, link] {
+            assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        }
         fs::remove_dir_all(directory).expect("removed");
     }
 }

@@ -226,6 +226,26 @@ fn a_y4m_file_shorter_than_the_frame_that_its_header_says_is_refused_before_anyt
 }
 
 #[test]
+fn the_largest_picture_streams() {
+    let ran = ks(&["run", "--json", "test-camera width=16384 height=16384 format=yuy2 live=false frames=1"]).done();
+    assert_eq!(ran.json()["connections"][0]["frames"], 1, "{ran}");
+}
+
+#[test]
+fn a_limit_that_is_none_is_refused_before_a_file_is_overwritten() {
+    let scratch = Scratch::new();
+    let path = scratch.path("precious.y4m");
+    fs::write(&path, "precious").expect("written");
+    // A setting that is nearly one is told what it may have been.
+    ks(&["run", "test-camera frame=3"]).refused(2, &["frame=3", "did you mean `frames`?"]);
+    for limit in ["frames=0", "seconds=-1", "seconds=x"] {
+        let ran = ks(&["run", &format!("test-camera ! y4m-writer {limit} path={path}")]);
+        ran.refused(2, &["y4m-writer", limit, "ks help run"]);
+        assert_eq!(fs::read(&path).expect("a file"), b"precious");
+    }
+}
+
+#[test]
 fn absurd_settings_are_refused_with_what_is_allowed() {
     for setting in [
         "width=0",

@@ -58,10 +58,11 @@ fn missing_or_wrong_arguments_are_usage_errors() {
         ("--frames", "many"),
         ("--frames", "18446744073709551616"),
         ("--seconds", "0"),
+        ("--seconds", "-1"),
         ("--seconds", "nan"),
         ("--seconds", "soon"),
     ] {
-        ks(&["run", "test-camera", &format!("{option}={value}")]).refused(2, &[option, value]);
+        ks(&["run", "test-camera", option, value]).refused(2, &[option, value]);
     }
 }
 
@@ -126,5 +127,8 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
-    shell("\"$KS\" > /dev/full").refused(1, &["cannot write to standard output: No space left on device"]);
+    for verb in ["", "help", "--version", "list", "inspect test-camera --json", "run test-camera --frames 1"] {
+        let ran = shell(&format!("\"$KS\" {verb} > /dev/full"));
+        ran.refused(1, &["cannot write to standard output: No space left on device"]);
+    }
 }

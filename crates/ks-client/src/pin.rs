@@ -51,7 +51,7 @@ impl Pin {
     /// Brings the pin to a state; the engine takes the steps between.
     pub fn set_state(&self, state: KsState) -> Result<(), ClientError> {
         let outcome = self.object.set_property(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_STATE, &state);
-        outcome.map_err(|error| ClientError { doing: format!("bring to {state}"), ..error })
+        outcome.map_err(|error| ClientError { doing: format!("set the state {state}"), ..error })
     }
 
     /// The state that the pin is in.

@@ -104,6 +104,9 @@ pub(crate) const fn path<R: Reader>(help: &'static str) -> Setting<Option<Opened
         help,
         read: |values| values.as_ref().map_or_else(String::new, |opened| opened.path.display().to_string()),
         write: Write::Opens(|text| {
+            if text.is_empty() {
+                return Err(SettingError::Expected("the name of a file".into()));
+            }
             let reader = R::open(Path::new(text)).map_err(SettingError::File)?;
             let format = *reader.format();
             Ok(Some(Opened { path: text.into(), format, reader: Arc::new(Mutex::new(Some(reader))) }))

@@ -8,8 +8,8 @@ use ks_abi::{
 };
 use ks_io::Refusal;
 use ks_stream::{
-    DataFormat, DataRange, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin, PinDescriptor,
-    PinFlags, PinId, PinInstance,
+    DataFormat, DataRange, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Pin, PinDescriptor, PinFlags,
+    PinId, PinInstance,
 };
 
 use crate::{audio_format, video_format};
@@ -63,10 +63,6 @@ impl FilterInstance for NullRenderer {
 }
 
 impl PinInstance for NullRenderer {
-    fn framing(&self, _pin: &Pin) -> Option<Framing> {
-        Some(Framing { frames: 3, frame_bytes: 0, alignment: 1 })
-    }
-
     fn process(&self, pin: &Arc<Pin>) -> NtStatus {
         let mut leading = pin.leading_edge();
         while let Some(frame) = leading {

@@ -178,7 +178,7 @@ pub(crate) fn framing(format: &VideoFormat) -> Framing {
     // A quarter of a gigabyte is enough for pictures of the largest sizes.
     const MOST_BYTES: u32 = 0x1000_0000;
     let frame_bytes = format.frame_bytes() as u32;
-    Framing { frames: (MOST_BYTES / frame_bytes).clamp(3, 8), frame_bytes, alignment: 64 }
+    Framing { frames: (MOST_BYTES / frame_bytes).clamp(1, 8), frame_bytes, alignment: 64 }
 }
 
 /// A source's answer to an intersection: its format, if it lies in the client's range.

@@ -49,8 +49,8 @@ impl Reader for Y4mReader {
     fn truncation(&self) -> Option<String> {
         match self.frames_end() {
             FramesEnd::Truncated { frame_index, present_bytes, expected_bytes } => Some(format!(
-                "it ends within frame {frame_index}, {present_bytes} of {expected_bytes} bytes; the {frame_index} \
-                 frames before it were read"
+                "it ends within frame {frame_index}, {present_bytes} of {expected_bytes} bytes; the frames before it \
+                 were read"
             )),
             FramesEnd::NotReached | FramesEnd::Complete => None,
         }

@@ -59,6 +59,9 @@ impl Writer for Y4mWriter {
     }
 
     fn extent(&self) -> String {
-        format!("{} whole frames", self.frames())
+        match self.frames() {
+            1 => "1 whole frame".into(),
+            frames => format!("{frames} whole frames"),
+        }
     }
 }

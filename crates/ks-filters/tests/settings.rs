@@ -43,6 +43,7 @@ fn a_value_that_is_none_is_refused_with_what_would_be() {
         ("test-microphone", "frequency", "NaN", "0 to 384000 Hz"),
         ("test-microphone", "level", "1", "-200 to 0 dB"),
         ("y4m-writer", "path", "", "the name of a file"),
+        ("wav-reader", "path", "", "the name of a file"),
     ] {
         let filter = world.open(name, &[]);
         let before = world.value(filter, key);

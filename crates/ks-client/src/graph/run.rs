@@ -239,6 +239,8 @@ const PROGRESS_INTERVAL: Ticks = Ticks::from_millis(100);
 impl GraphRunner {
     /// Opens the filters, sets what the text sets, and connects pin to pin.
     pub fn build(client: &Client, graph: &Graph, options: Options) -> Result<GraphRunner, GraphError> {
+        // Before a file is opened, for writers overwrite theirs.
+        let limits = graph.elements.iter().map(element_limit).collect::<Result<Vec<_>, _>>()?;
         let filters = open_filters(client, graph)?;
         let order = connect_order(graph);
         let mut taken: Vec<Vec<u32>> = vec![Vec::new(); filters.len()];
@@ -265,7 +267,7 @@ impl GraphRunner {
             asked: Arc::new(AtomicBool::new(false)),
             client: client.clone(),
         };
-        runner.set_limits(graph, options)?;
+        runner.set_limits(graph, &limits, options)?;
         runner.watch(graph)?;
         Ok(runner)
     }
@@ -399,12 +401,11 @@ impl GraphRunner {
     }
 
     /// `frames` and `seconds` of an element count at its pins; the run's own count at each last pin.
-    fn set_limits(&self, graph: &Graph, options: Options) -> Result<(), GraphError> {
+    fn set_limits(&self, graph: &Graph, limits: &[Options], options: Options) -> Result<(), GraphError> {
         let has_outputs = has_outputs(graph);
         for (link, one) in graph.links.iter().zip(&self.connections) {
             for (element, pin) in [(link.from.element, &one.source), (link.to.element, &one.sink)] {
-                let element = &graph.elements[element];
-                let mut limit = element_limit(element, pin.name())?;
+                let mut limit = limits[element];
                 let last = std::ptr::eq(pin, &one.sink) && !has_outputs[link.to.element];
                 if last {
                     limit.frames = tighter(limit.frames, options.frames);
@@ -486,10 +487,11 @@ fn is_limit(key: &str) -> bool {
     matches!(key, "frames" | "seconds")
 }
 
-fn element_limit(element: &Element, pin: &str) -> Result<Options, GraphError> {
+/// What `frames` and `seconds` of an element say.
+fn element_limit(element: &Element) -> Result<Options, GraphError> {
     let mut limit = Options::default();
     for setting in &element.settings {
-        let bad = |what: &str| GraphError::Setting {
+        let refused = |expected: &str| GraphError::Setting {
             filter: element.name.clone(),
             key: setting.key.clone(),
             value: setting.value.clone(),
@@ -497,20 +499,20 @@ fn element_limit(element: &Element, pin: &str) -> Result<Options, GraphError> {
             known: Vec::new(),
             error: ClientError::own(
                 "limit the stream",
-                pin,
+                &element.name,
                 ks_abi::STATUS_INVALID_PARAMETER,
                 ks_io::Aspect::Setting,
-                format!("{}={} of {} is no {what}", setting.key, setting.value, element.name),
+                format!("{}: {}={} is refused; give {expected}", element.name, setting.key, setting.value),
             ),
         };
         match setting.key.as_str() {
             "frames" => match setting.value.parse::<u64>() {
                 Ok(frames) if frames > 0 => limit.frames = Some(frames),
-                _ => return Err(bad("number of frames; give 1 or more")),
+                _ => return Err(refused("a whole number, 1 or more")),
             },
             "seconds" => match setting.value.parse::<f64>() {
                 Ok(seconds) if seconds > 0.0 && seconds < 1e9 => limit.seconds = Some(seconds),
-                _ => return Err(bad("number of seconds; give more than 0")),
+                _ => return Err(refused("a number of seconds above 0, such as 2 or 0.5")),
             },
             _ => {}
         }
