@@ -3,9 +3,12 @@
 use crate::descriptor::DescribeFilter;
 use crate::filter::Filter;
 use crate::pipe::MOST_CIRCUIT_BYTES;
-use ks_abi::{NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_OBJECT_NAME_NOT_FOUND};
+use ks_abi::{
+    NtStatus, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_OBJECT_NAME_NOT_FOUND,
+};
 use ks_io::sync::{
-    Arc, Mutex, Weak,
+    Arc, Mutex, RwLock, Weak,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use ks_io::{
@@ -13,7 +16,7 @@ use ks_io::{
 };
 use ks_mem::Block;
 
-/// A device with its filter factories. It is started when it is made and ends by surprise
+/// A device with its filter factories. It is started when it is made, or in steps as a bus does it, and ends by surprise
 /// removal; until then it and its engine keep each other alive.
 #[doc(alias = "KSDEVICE")]
 pub struct Device {
@@ -21,7 +24,7 @@ pub struct Device {
     me: Weak<Device>,
     name: String,
     io: Arc<IoManager>,
-    factories: Vec<Arc<dyn DescribeFilter>>,
+    factories: RwLock<Vec<Arc<dyn DescribeFilter>>>,
     /// Rank device: taken before a filter's control mutex.
     mutex: RankedMutex,
     filters: Mutex<Vec<Weak<Filter>>>,
@@ -44,30 +47,55 @@ impl Device {
         name: &str,
         factories: Vec<Arc<dyn DescribeFilter>>,
     ) -> Result<Arc<Device>, NtStatus> {
+        let device = Device::add(io, name)?;
+        device.set_started();
+        for factory in factories {
+            device.add_factory(factory);
+        }
+        Ok(device)
+    }
+
+    /// Makes a device that is not started yet: it opens no filter before [`Device::set_started`].
+    #[doc(alias = "KsAddDevice")]
+    pub fn add(io: &Arc<IoManager>, name: &str) -> Result<Arc<Device>, NtStatus> {
         let block = Block::zeroed(DEVICE_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        block.store_u8(STARTED, 1);
-        let device = Arc::new_cyclic(|me| Device {
+        Ok(Arc::new_cyclic(|me| Device {
             block,
             me: me.clone(),
             name: name.to_string(),
             io: io.clone(),
-            factories,
+            factories: RwLock::new(Vec::new()),
             mutex: io.services().mutex(LockRank::Device, "device"),
             filters: Mutex::new(Vec::new()),
             removed: AtomicBool::new(false),
             most_circuit_bytes: AtomicU64::new(MOST_CIRCUIT_BYTES),
-        });
-        for factory in &device.factories {
-            for &category in factory.categories().iter() {
-                io.register_interface(InterfaceRecord {
-                    category,
-                    reference: factory.reference().into_owned(),
-                    friendly_name: factory.friendly_name().into_owned(),
-                    device: device.clone(),
-                });
-            }
+        }))
+    }
+
+    /// The device takes creates from now on.
+    #[doc(alias = "IRP_MN_START_DEVICE")]
+    pub fn set_started(&self) {
+        self.block.store_u8(STARTED, 1);
+    }
+
+    /// Adds a filter factory and registers an interface for each of its categories.
+    #[doc(alias = "KsCreateFilterFactory")]
+    pub fn add_factory(&self, factory: Arc<dyn DescribeFilter>) {
+        let Some(me) = self.me.upgrade() else { return };
+        self.factories.write().push(factory.clone());
+        for &category in factory.categories().iter() {
+            self.io.register_interface(InterfaceRecord {
+                category,
+                reference: factory.reference().into_owned(),
+                friendly_name: factory.friendly_name().into_owned(),
+                device: me.clone(),
+            });
         }
-        Ok(device)
+    }
+
+    /// The public part of the device, at the offsets of `KSDEVICE`.
+    pub fn block(&self) -> &Block {
+        &self.block
     }
 
     /// Name of the device.
@@ -146,13 +174,18 @@ impl DeviceObject for Device {
             let reason = format!("the device {} was removed", self.name);
             return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, reason));
         };
-        let factory = self.factories.iter().find(|factory| factory.reference().eq_ignore_ascii_case(request.name));
+        if !self.is_started() {
+            let reason = format!("the device {} is not started", self.name);
+            return Err(Refusal::new(STATUS_DEVICE_NOT_READY, Aspect::Device, reason));
+        }
+        let named = |factory: &&Arc<dyn DescribeFilter>| factory.reference().eq_ignore_ascii_case(request.name);
+        let factory = self.factories.read().iter().find(named).cloned();
         let Some(factory) = factory else {
             let reason = format!("the device {} has no filter named {}", self.name, request.name);
             return Err(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason));
         };
         let _device = self.mutex.hold();
-        let filter = Filter::create(&me, factory.clone(), request)?;
+        let filter = Filter::create(&me, factory, request)?;
         let mut filters = self.filters.lock();
         filters.retain(|known| known.strong_count() > 0);
         filters.push(Arc::downgrade(&filter));

@@ -93,7 +93,10 @@ impl Filter {
 
     /// What the filter says of itself.
     pub fn descriptor(&self) -> &dyn DescribeFilter {
-        &*self.descriptor
+        match self.instance.get().and_then(|instance| instance.descriptor()) {
+            Some(own) => own,
+            None => &*self.descriptor,
+        }
     }
 
     /// The filter control mutex; its pins share it.
@@ -103,6 +106,11 @@ impl Filter {
         &self.control
     }
 
+    /// The public part of the filter, at the offsets of `KSFILTER`.
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
     /// The word that a driver keeps in `KSFILTER.Context`.
     pub fn context(&self) -> u64 {
         self.block.load_u64(CONTEXT)
@@ -110,7 +118,7 @@ impl Filter {
 
     /// Name for messages: the reference string.
     pub fn name(&self) -> String {
-        self.descriptor.reference().into_owned()
+        self.descriptor().reference().into_owned()
     }
 
     pub(crate) fn instance(&self) -> Option<&Arc<dyn FilterInstance>> {
@@ -124,13 +132,13 @@ impl Filter {
 
     /// The pin factory with this number.
     pub fn pin_descriptor(&self, id: PinId) -> Option<&dyn DescribePin> {
-        self.descriptor.pin(id)
+        self.descriptor().pin(id)
     }
 
     /// The data ranges of a pin factory, now.
     pub fn data_ranges(&self, id: PinId) -> Vec<DataRange> {
         let own = self.instance.get().and_then(|instance| instance.data_ranges(id));
-        own.unwrap_or_else(|| self.descriptor.pin(id).map_or_else(Vec::new, |pin| pin.data_ranges().into_owned()))
+        own.unwrap_or_else(|| self.descriptor().pin(id).map_or_else(Vec::new, |pin| pin.data_ranges().into_owned()))
     }
 
     /// The living pins of one factory.
@@ -153,9 +161,12 @@ impl Filter {
     }
 
     pub(crate) fn add_pin(&self, id: PinId, pin: &Arc<Pin>) {
-        if let Some(pins) = self.pins.lock().get_mut(id as usize) {
-            pins.push(Arc::downgrade(pin));
+        let mut pins = self.pins.lock();
+        // A filter may have got factories since it was opened.
+        if pins.len() <= id as usize {
+            pins.resize(id as usize + 1, Vec::new());
         }
+        pins[id as usize].push(Arc::downgrade(pin));
     }
 
     pub(crate) fn remove_pin(&self, id: PinId, pin: *const Pin) {

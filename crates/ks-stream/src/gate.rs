@@ -42,6 +42,11 @@ impl Gate {
         Ok(Arc::new(Gate { block, next: OnceLock::new() }))
     }
 
+    /// Address of the KSGATE, as a driver is lent it.
+    pub fn address(&self) -> u64 {
+        self.block.address()
+    }
+
     /// Feeds this gate into `next`, once; a gate that is closed turns an input of an AND gate off, one that is open
     /// turns an input of an OR gate on: the caller says which by adding the input there.
     pub fn attach(&self, next: &Arc<Gate>) -> bool {

@@ -6,7 +6,7 @@
 //! control, processing, and none twice.
 
 use crate::automation::AutomationTable;
-use crate::descriptor::{Framing, PinId};
+use crate::descriptor::{DescribeFilter, Framing, PinId};
 use crate::filter::Filter;
 use crate::filter_process::ProcessPins;
 use crate::format::{DataFormat, DataRange};
@@ -42,6 +42,11 @@ pub trait FilterInstance: Send + Sync {
     fn accept_format(&self, pin: PinId, format: &DataFormat, range: &DataRange) -> Result<(), Refusal> {
         let _ = (pin, format, range);
         Ok(())
+    }
+
+    /// What this filter says of itself, if that may differ from what its factory says. Asked at each use.
+    fn descriptor(&self) -> Option<&dyn DescribeFilter> {
+        None
     }
 
     /// The data ranges of a pin factory on this filter; `None`: those of the descriptor. Asked at each use.

@@ -153,6 +153,17 @@ impl Pin {
         self.block.address()
     }
 
+    /// The public part of the pin, at the offsets of `KSPIN`.
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// The master clock that the client named.
+    #[doc(alias = "KSPROPERTY_STREAM_MASTERCLOCK")]
+    pub fn master_clock_file(&self) -> Option<Arc<FileObject>> {
+        self.master_clock.lock().clone()
+    }
+
     /// May the pin process, as far as its state goes?
     pub(crate) fn is_processing(&self) -> bool {
         self.agreed_state() >= self.least_processing_state()

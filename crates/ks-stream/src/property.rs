@@ -81,6 +81,11 @@ impl PropertyCall<'_> {
         self.file.upgrade()
     }
 
+    /// Sets Information where it is not the length of the answer: the size that a size query learns.
+    pub fn set_information(&mut self, bytes: usize) {
+        self.output.set_information(bytes);
+    }
+
     /// Refuses with a reason; returns its status for the handler to return.
     pub fn refuse(&mut self, refusal: Refusal) -> NtStatus {
         let status = refusal.status;

@@ -12,6 +12,7 @@
 
 mod clones;
 mod leading;
+mod lent;
 
 use crate::pin::Pin;
 use crate::statistics::Counters;
@@ -23,6 +24,7 @@ use ks_io::{CancelTarget, Irp, StreamFrame};
 use std::collections::VecDeque;
 
 pub(crate) use leading::{Eject, LockedFrame, Moved};
+pub use lent::{FrameRequest, Step};
 
 /// The queue of one standard-transport pin.
 pub(crate) struct Queue {

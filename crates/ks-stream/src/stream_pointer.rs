@@ -5,7 +5,7 @@
 //! completing until it is dropped.
 
 use crate::pin::Pin;
-use crate::queue::{Eject, LockedFrame, Moved, Queue};
+use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, Queue, Step};
 use ks_abi::{KsPinDataFlow, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::StreamFrame;
 use ks_io::sync::Arc;
@@ -20,6 +20,9 @@ pub(crate) struct PointerBlock {
 }
 
 mod offset {
+    pub(super) const CONTEXT: usize = 0;
+    pub(super) const PIN: usize = 8;
+    pub(super) const OFFSET: usize = 24;
     pub(super) const STREAM_HEADER: usize = 16;
     pub(super) const OFFSET_IN: usize = 32;
     pub(super) const OFFSET_OUT: usize = 48;
@@ -36,13 +39,25 @@ impl PointerBlock {
         Ok(PointerBlock { block, sequence: u64::MAX })
     }
 
-    /// A clone's block: the same frame and offsets, as they are now.
-    pub(crate) fn copy_of(other: &PointerBlock) -> Result<PointerBlock, NtStatus> {
-        let copy = PointerBlock { sequence: other.sequence, ..PointerBlock::new()? };
+    /// A clone's block: the same frame and offsets, as they are now, and room for the driver behind them.
+    pub(crate) fn copy_of(other: &PointerBlock, context_bytes: usize) -> Result<PointerBlock, NtStatus> {
+        let bytes = STREAM_POINTER_BYTES.checked_add(context_bytes).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let block = Block::zeroed(bytes, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         let mut bytes = [0; STREAM_POINTER_BYTES];
         other.block.read_bytes(0, &mut bytes);
-        copy.block.write_bytes(0, &bytes);
-        Ok(copy)
+        block.write_bytes(0, &bytes);
+        Ok(PointerBlock { block, sequence: other.sequence })
+    }
+
+    /// Address of the block, whose links to its pin, its context and its own offsets are now written.
+    pub(crate) fn lend(&self, pin: u64, data_sink: bool, context_bytes: usize) -> u64 {
+        let address = self.block.address();
+        let context = if context_bytes > 0 { address + STREAM_POINTER_BYTES as u64 } else { 0 };
+        self.block.store_u64(offset::CONTEXT, context);
+        self.block.store_u64(offset::PIN, pin);
+        let own = if data_sink { offset::OFFSET_IN } else { offset::OFFSET_OUT };
+        self.block.store_u64(offset::OFFSET, address + own as u64);
+        address
     }
 
     /// Stands on a frame: offsets start anew, unless it is the frame that it stood on before.
@@ -192,8 +207,8 @@ impl<'p> Locked<'p> {
     // ks-coverage: KsStreamPointerClone done test=a_clone_keeps_the_request_after_the_edge_has_moved_on
     #[doc(alias = "KsStreamPointerClone")]
     pub fn clone_pointer(&self) -> Option<ClonePointer> {
-        let (id, frame) = self.queue.clone_leading(self.held.as_ref()?)?;
-        Some(ClonePointer { pin: self.pin.clone(), id, locked: Some(frame) })
+        let (id, frame) = self.queue.clone_leading(self.held.as_ref()?, 0)?;
+        Some(ClonePointer { pin: self.pin.clone(), id, locked: Some(frame), context_bytes: 0 })
     }
 
     /// The status with which the frame's request will complete.
@@ -234,12 +249,66 @@ pub struct ClonePointer {
     pin: Arc<Pin>,
     id: CloneId,
     locked: Option<Arc<StreamFrame>>,
+    context_bytes: usize,
 }
 
 impl ClonePointer {
     /// Its number, as [`crate::PinInstance::clone_cancelled`] names it.
     pub fn id(&self) -> CloneId {
         self.id
+    }
+
+    /// A clone that was just made in the pin's queue.
+    pub(crate) fn made(
+        pin: Arc<Pin>,
+        id: CloneId,
+        locked: Option<Arc<StreamFrame>>,
+        context_bytes: usize,
+    ) -> ClonePointer {
+        ClonePointer { pin, id, locked, context_bytes }
+    }
+
+    /// Address of the KSSTREAM_POINTER, as a driver is lent it; its context is behind it.
+    pub fn address(&self) -> u64 {
+        let queue = self.pin.queue();
+        queue.and_then(|queue| queue.lend_clone(self.id, self.pin.address(), self.context_bytes)).unwrap_or(0)
+    }
+
+    /// True while the frame cannot be cancelled.
+    pub fn is_locked(&self) -> bool {
+        self.locked.is_some()
+    }
+
+    /// Another clone on the same frame, locked as this one, with room for the driver behind its block.
+    #[doc(alias = "KsStreamPointerClone")]
+    pub fn clone_pointer(&self, context_bytes: usize) -> Option<ClonePointer> {
+        let (id, locked) = self.pin.queue()?.clone_clone(self.id, context_bytes)?;
+        Some(ClonePointer::made(self.pin.clone(), id, locked, context_bytes))
+    }
+
+    /// Moves to the next frame and stays locked if it was.
+    #[doc(alias = "KsStreamPointerAdvance")]
+    pub fn advance(&mut self) -> Step {
+        let Some(queue) = self.pin.queue() else { return Step::AtEnd };
+        let (frame, flush) = queue.advance_clone(self.id);
+        let step = if frame.is_some() { Step::OnFrame } else { Step::AtEnd };
+        self.locked = if self.locked.is_some() { frame } else { None };
+        self.pin.send_outgoing_if(flush);
+        step
+    }
+
+    /// The status with which the frame's request will complete.
+    #[doc(alias = "KsStreamPointerSetStatusCode")]
+    pub fn set_status_code(&self, status: NtStatus) {
+        if let Some(queue) = self.pin.queue() {
+            queue.set_clone_status(self.id, status);
+        }
+    }
+
+    /// The request of the frame.
+    #[doc(alias = "KsStreamPointerGetIrp")]
+    pub fn request(&self) -> Option<FrameRequest> {
+        self.pin.queue()?.clone_request(self.id)
     }
 
     /// The frame, while locked.

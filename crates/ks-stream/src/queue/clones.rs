@@ -16,22 +16,92 @@ pub(super) struct CloneState {
 
 impl Queue {
     /// A clone on the locked leading edge's frame, locked like it.
-    pub(crate) fn clone_leading(&self, locked: &LockedFrame) -> Option<(CloneId, Arc<StreamFrame>)> {
+    pub(crate) fn clone_leading(
+        &self,
+        locked: &LockedFrame,
+        context_bytes: usize,
+    ) -> Option<(CloneId, Arc<StreamFrame>)> {
         let mut state = self.state.lock();
         let (index, sequence) = (state.leading_index()?, state.leading);
         if !state.leading_locked {
             return None;
         }
         state.leading_block.stand_on(locked.frame(), sequence);
-        let block = PointerBlock::copy_of(&state.leading_block).ok()?;
+        let block = PointerBlock::copy_of(&state.leading_block, context_bytes).ok()?;
         let entry = &mut state.entries[index];
         entry.holds += 1;
         entry.locks += 1;
         let frame = locked.shared();
-        let id = CloneId(state.next_clone);
-        state.next_clone += 1;
-        state.clones.push(CloneState { id, sequence, locked: true, block, frame: frame.clone() });
+        let id = state.add_clone(sequence, true, block, frame.clone());
         Some((id, frame))
+    }
+
+    /// An unlocked clone on the frame at the unlocked leading edge.
+    pub(crate) fn clone_unlocked_leading(&self, context_bytes: usize) -> Option<CloneId> {
+        let mut state = self.state.lock();
+        let (index, sequence) = (state.leading_index()?, state.leading);
+        let frame = state.frame_at(sequence)?;
+        state.leading_block.stand_on(&frame, sequence);
+        let block = PointerBlock::copy_of(&state.leading_block, context_bytes).ok()?;
+        state.entries[index].holds += 1;
+        Some(state.add_clone(sequence, false, block, frame))
+    }
+
+    /// A clone of a clone, locked as it is.
+    pub(crate) fn clone_clone(&self, id: CloneId, context_bytes: usize) -> Option<(CloneId, Option<Arc<StreamFrame>>)> {
+        let mut state = self.state.lock();
+        let of = state.clones.iter().find(|clone| clone.id == id)?;
+        let (sequence, locked, frame) = (of.sequence, of.locked, of.frame.clone());
+        let block = PointerBlock::copy_of(&of.block, context_bytes).ok()?;
+        let index = state.index(sequence)?;
+        let entry = &mut state.entries[index];
+        entry.holds += 1;
+        entry.locks += u32::from(locked);
+        let id = state.add_clone(sequence, locked, block, frame.clone());
+        Some((id, locked.then_some(frame)))
+    }
+
+    /// Address of a clone's block, which now names its pin and its context.
+    pub(crate) fn lend_clone(&self, id: CloneId, pin: u64, context_bytes: usize) -> Option<u64> {
+        let state = self.state.lock();
+        let clone = state.clones.iter().find(|clone| clone.id == id)?;
+        Some(clone.block.lend(pin, self.data_sink, context_bytes))
+    }
+
+    /// Moves a clone to the next frame, locked as it is; `None`: there is none, and the clone stands nowhere from now
+    /// on. The flag is true when something is to go out.
+    pub(crate) fn advance_clone(&self, id: CloneId) -> (Option<Arc<StreamFrame>>, bool) {
+        let mut state = self.state.lock();
+        let Some(at) = state.clones.iter().position(|clone| clone.id == id) else { return (None, false) };
+        let (from, locked) = (state.clones[at].sequence, state.clones[at].locked);
+        let held = |state: &super::State, sequence: &u64| {
+            state.index(*sequence).is_some_and(|index| state.entries[index].holds > 0)
+        };
+        let next = (from.saturating_add(1)..state.end()).find(|sequence| held(&state, sequence));
+        let next = next.and_then(|sequence| Some((sequence, state.frame_at(sequence)?)));
+        let may_lock = next.as_ref().is_some_and(|(sequence, _)| {
+            state.index(*sequence).is_some_and(|index| state.entries[index].cancelled == STATUS_SUCCESS)
+        });
+        let to = next.as_ref().map_or(u64::MAX, |(sequence, _)| *sequence);
+        if let Some(index) = state.index(to) {
+            state.entries[index].holds += 1;
+            state.entries[index].locks += u32::from(locked && may_lock);
+        }
+        let clone = &mut state.clones[at];
+        clone.sequence = to;
+        clone.locked = locked && may_lock;
+        if let Some((sequence, frame)) = &next {
+            clone.frame = frame.clone();
+            clone.block.stand_on(frame, *sequence);
+        }
+        if let Some(index) = state.index(from) {
+            state.entries[index].locks -= u32::from(locked);
+            self.drop_hold(&mut state, index);
+            self.settle(&mut state, from);
+            state.skip_left();
+        }
+        let flush = state.must_flush();
+        (next.filter(|_| may_lock || !locked).map(|(_, frame)| frame), flush)
     }
 
     /// Locks a clone; `None` when its frame was cancelled.
@@ -87,5 +157,14 @@ impl Queue {
     /// Clones that live.
     pub(crate) fn clone_count(&self) -> usize {
         self.state.lock().clones.len()
+    }
+}
+
+impl super::State {
+    fn add_clone(&mut self, sequence: u64, locked: bool, block: PointerBlock, frame: Arc<StreamFrame>) -> CloneId {
+        let id = CloneId(self.next_clone);
+        self.next_clone += 1;
+        self.clones.push(CloneState { id, sequence, locked, block, frame });
+        id
     }
 }

@@ -81,7 +81,7 @@ impl Queue {
     }
 
     #[inline]
-    fn pass_leading(&self, state: &mut State, locked: LockedFrame) {
+    pub(super) fn pass_leading(&self, state: &mut State, locked: LockedFrame) {
         let Some(index) = state.leading_index() else { return };
         state.leading_locked = false;
         state.progress = true;
@@ -183,7 +183,7 @@ impl Entry {
 
 impl State {
     #[inline]
-    fn lock_leading(&mut self, data_sink: bool) -> Option<LockedFrame> {
+    pub(super) fn lock_leading(&mut self, data_sink: bool) -> Option<LockedFrame> {
         if self.counters.ended && !data_sink {
             // A limit may end the stream in the middle of a process call: no frame is filled after the last.
             return None;
