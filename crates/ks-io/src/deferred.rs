@@ -24,6 +24,7 @@ thread_local! {
     /// How many deliveries are on the list: most calls find none and look no further.
     static WAITING: Cell<usize> = const { Cell::new(0) };
     static LIST: RefCell<VecDeque<Delivery>> = const { RefCell::new(VecDeque::new()) };
+    static BEFORE_WAIT: Cell<Option<Arc<dyn Work>>> = const { Cell::new(None) };
 }
 
 /// Marks that the thread is inside the engine; the outermost one drains the list when it is dropped.
@@ -68,6 +69,15 @@ pub(crate) fn push(delivery: Delivery) {
 /// wait outside of the services (a hosted driver's). The caller holds no lock.
 pub fn drain_before_wait() {
     drain();
+    if let Some(work) = BEFORE_WAIT.try_with(Cell::take).ok().flatten() {
+        work.run();
+    }
+}
+
+/// Has `work` run once, when this thread is about to wait: it may hand over to another thread what must not stand still
+/// meanwhile. `None` takes it back.
+pub fn set_before_wait(work: Option<Arc<dyn Work>>) {
+    let _ = BEFORE_WAIT.try_with(|waiting| waiting.set(work));
 }
 
 #[inline]

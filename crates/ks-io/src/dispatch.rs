@@ -8,6 +8,7 @@ use crate::origin::Origin;
 use crate::refusal::{Aspect, Refusal};
 use crate::sync::Arc;
 use ks_abi::{STATUS_INVALID_DEVICE_REQUEST, STATUS_OBJECT_NAME_NOT_FOUND};
+use ks_mem::FrameMemory;
 
 /// A create request: which object, below which parent, for whom.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,11 @@ pub trait Dispatch: Send + Sync {
 
     /// `IRP_MJ_CLOSE`: nobody refers to the file object any more.
     fn close(&self) {}
+
+    /// Where the frames of stream requests to this object should lie: shared for one in another process.
+    fn frame_memory(&self) -> FrameMemory {
+        FrameMemory::Private
+    }
 
     /// The object itself, for the class driver that made it.
     fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync>;

@@ -198,7 +198,8 @@ mod tests {
     use crate::origin::Origin;
 
     fn file() -> Object {
-        Object::File(Arc::new(FileObject::new(None, Origin::new_client(), Default::default())))
+        let origin = Origin::new_requestor(crate::RequestorMode::User);
+        Object::File(Arc::new(FileObject::new(None, origin, Default::default())))
     }
 
     #[test]

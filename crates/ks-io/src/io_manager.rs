@@ -2,6 +2,7 @@
 
 use crate::dispatch::DeviceObject;
 use crate::namespace::{InterfaceInfo, InterfaceRecord, Namespace};
+use crate::origin::RequestorMode;
 use crate::services::Services;
 use crate::session::Session;
 use crate::sync::Arc;
@@ -63,7 +64,13 @@ impl IoManager {
 
     /// A new client of this engine, in this process.
     pub fn session(self: &Arc<IoManager>) -> Arc<Session> {
-        Session::new(self.clone())
+        self.session_as(RequestorMode::User)
+    }
+
+    /// A client of this engine that stands for one in another process: its own process says whether it is a client or a
+    /// driver, and the caller decides whether to believe that.
+    pub fn session_as(self: &Arc<IoManager>, mode: RequestorMode) -> Arc<Session> {
+        Session::new(self.clone(), mode)
     }
 }
 

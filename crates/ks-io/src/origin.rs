@@ -23,11 +23,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// A new client in user mode.
-    pub(crate) fn new_client() -> Origin {
+    /// A new client, or a driver of another process.
+    pub(crate) fn new_requestor(mode: RequestorMode) -> Origin {
         // Relaxed: the number only has to be unique.
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Origin { client: NEXT.fetch_add(1, Ordering::Relaxed), mode: RequestorMode::User }
+        Origin { client: NEXT.fetch_add(1, Ordering::Relaxed), mode }
     }
 
     /// The class driver speaking for itself: its own handshake with a peer, with no byte of a client's in it.

@@ -11,7 +11,7 @@ use crate::sync::thread;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Time, TimeSource};
 use crate::timer::Timer;
-use crate::wait::{Event, EventKind, Signal, WaitOutcome, before_blocking, current_node, park_until_granted};
+use crate::wait::{Event, EventKind, EventObserver, Signal, WaitOutcome, before_blocking, current_node, park_until_granted};
 use crate::work::{Dpc, Work, WorkQueue};
 
 /// The clock, the work queues and the waits of one engine; a clone is the same services.
@@ -71,6 +71,11 @@ impl Services {
     #[doc(alias = "KeInitializeEvent")]
     pub fn event(&self, kind: EventKind, signal: Signal) -> Event {
         Event::new(Arc::clone(self.core()), kind, signal)
+    }
+
+    /// Makes an event that tells `observer` each time it is set.
+    pub fn observed_event(&self, kind: EventKind, signal: Signal, observer: Box<dyn EventObserver>) -> Event {
+        Event::observed(Arc::clone(self.core()), kind, signal, Some(observer))
     }
 
     /// Makes a mutex; `name` is what reports call it.

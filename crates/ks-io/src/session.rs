@@ -3,13 +3,13 @@
 use crate::access::AccessMask;
 use crate::completion::{Completed, Dispatched, Reply};
 use crate::deferred;
-use crate::dispatch::{CreateRequest, Created};
+use crate::dispatch::{CreateRequest, Created, Dispatch};
 use crate::file_object::FileObject;
 use crate::handle_table::{Handle, HandleTable, Object};
 use crate::io_manager::IoManager;
 use crate::irp::{Body, Irp, RequestParts};
 use crate::namespace::InterfaceInfo;
-use crate::origin::Origin;
+use crate::origin::{Origin, RequestorMode};
 use crate::refusal::{Aspect, Refusal};
 use crate::request::{Outcome, PendingRequest, Request, deliver};
 use crate::services::Services;
@@ -17,7 +17,7 @@ use crate::sync::{Arc, thread_local};
 use crate::transport::Transport;
 use crate::wait::{Event, EventKind, Signal};
 use ks_abi::{
-    Guid, IoControlCode, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
+    Guid, IoControlCode, NtStatus, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
     STATUS_TIMEOUT,
 };
 use ks_mem::{Frame, MemoryError};
@@ -34,8 +34,56 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(io: Arc<IoManager>) -> Arc<Session> {
-        Arc::new(Session { io, origin: Origin::new_client(), handles: Arc::new(HandleTable::default()) })
+    pub(crate) fn new(io: Arc<IoManager>, mode: RequestorMode) -> Arc<Session> {
+        Arc::new(Session { io, origin: Origin::new_requestor(mode), handles: Arc::new(HandleTable::default()) })
+    }
+
+    /// Who the requests of this client come from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// A handle of this client for a file object that somebody else opened, so that a request can name it. It is given
+    /// back by [`Session::forget`].
+    #[doc(alias = "ObOpenObjectByPointer")]
+    pub fn lend(&self, file: &Arc<FileObject>) -> Result<Handle, NtStatus> {
+        self.handles.insert(Object::File(file.clone()))
+    }
+
+    /// A new file object of this client for an object that exists already: one of another process, say. Nobody's
+    /// create routine runs. The handle is closed, or given back by [`Session::forget`].
+    pub fn adopt(&self, object: Arc<dyn Dispatch>, granted: AccessMask) -> Result<Handle, NtStatus> {
+        let file = Arc::new(FileObject::new(None, self.origin.clone(), Arc::downgrade(&self.handles)));
+        file.attach(object, granted);
+        self.handles.insert(Object::File(file))
+    }
+
+    /// Frees a handle without closing what it names: the object goes on for those who refer to it.
+    pub fn forget(&self, handle: Handle) {
+        let _inside = deferred::enter();
+        drop(self.handles.remove(handle));
+    }
+
+    /// A handle for an event that exists already.
+    pub fn lend_event(&self, event: &Event) -> Result<Handle, NtStatus> {
+        self.handles.insert(Object::Event(event.clone()))
+    }
+
+    /// Opens an object below `parent`, which need not be one of this client's handles, see [`Transport::create`].
+    pub fn create_below(
+        &self,
+        parent: &Arc<FileObject>,
+        class: &str,
+        parameters: &[u8],
+        access: AccessMask,
+    ) -> Result<Handle, Outcome> {
+        if parameters.len() > PARAMETERS_LIMIT {
+            let reason =
+                format!("a parameter block of {} bytes; at most {PARAMETERS_LIMIT} are taken", parameters.len());
+            return Err(Outcome::refused(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)));
+        }
+        let Some(object) = parent.object().cloned() else { return Err(Outcome::status(STATUS_INVALID_HANDLE)) };
+        self.create_file(Some(parent), class, parameters, access, |request| object.create_child(request))
     }
 
     /// The engine.
@@ -88,14 +136,8 @@ impl Transport for Session {
     }
 
     fn create(&self, parent: Handle, class: &str, parameters: &[u8], access: AccessMask) -> Result<Handle, Outcome> {
-        let related = self.handles.file(parent, AccessMask::NONE).map_err(Outcome::status)?;
-        if parameters.len() > PARAMETERS_LIMIT {
-            let reason =
-                format!("a parameter block of {} bytes; at most {PARAMETERS_LIMIT} are taken", parameters.len());
-            return Err(Outcome::refused(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)));
-        }
-        let Some(object) = related.object().cloned() else { return Err(Outcome::status(STATUS_INVALID_HANDLE)) };
-        self.create_file(Some(&related), class, parameters, access, |request| object.create_child(request))
+        let parent = self.handles.file(parent, AccessMask::NONE).map_err(Outcome::status)?;
+        self.create_below(&parent, class, parameters, access)
     }
 
     fn device_io_control(&self, handle: Handle, code: IoControlCode, input: &[u8], output: &mut [u8]) -> Outcome {

@@ -5,6 +5,7 @@ use crate::time::{Ticks, Time};
 use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_mem::{Block, Frame};
 use std::sync::atomic::{AtomicI64, Ordering};
+use zerocopy::FromBytes;
 
 const SIZE: usize = 0;
 const TIME: usize = 8;
@@ -15,6 +16,9 @@ const FRAME_EXTENT: usize = 32;
 const DATA_USED: usize = 36;
 const DATA: usize = 40;
 const OPTIONS_FLAGS: usize = 48;
+
+/// Option bits that the documentation defines.
+const KNOWN_OPTIONS: u32 = 0x8007_FFDF;
 
 /// Bytes of a stream header without extension.
 pub const STREAM_HEADER_BYTES: usize = 56;
@@ -143,6 +147,20 @@ impl StreamFrame {
     /// A snapshot of the whole plain header.
     pub fn header(&self) -> KsStreamHeader {
         self.headers.read(self.offset)
+    }
+
+    /// Takes over what another process made of this frame's header: times, flags, valid bytes and extension. Size,
+    /// extent and address stay, and the valid bytes are cut to the extent.
+    pub fn absorb(&self, header: &[u8]) {
+        let Ok((plain, extension)) = KsStreamHeader::read_from_prefix(header) else { return };
+        let time = plain.presentation_time;
+        self.headers.store_i64(self.offset + TIME, time.time);
+        self.headers.store_u32(self.offset + NUMERATOR, time.numerator.max(1));
+        self.headers.store_u32(self.offset + DENOMINATOR, time.denominator.max(1));
+        self.headers.store_i64(self.offset + DURATION, plain.duration);
+        self.set_data_used(plain.data_used.min(self.frame_extent()));
+        self.set_options_flags(plain.options_flags & KNOWN_OPTIONS);
+        self.write_extension(extension);
     }
 
     /// An empty frame again: no data, no flags, no times; size, extent and buffer stay.

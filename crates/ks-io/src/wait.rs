@@ -162,12 +162,29 @@ struct Inner {
     state: AtomicU32,
     /// Innermost lock: nothing is called under it.
     waiting: Mutex<WaitList>,
+    observer: Option<Box<dyn EventObserver>>,
+}
+
+/// Hears of each [`Event::set`], on the thread that sets, whatever locks that holds: it must neither wait nor call
+/// back. It is dropped with the last clone of its event.
+pub trait EventObserver: Send + Sync {
+    /// The event was set.
+    fn event_set(&self);
 }
 
 impl Event {
     pub(crate) fn new(core: Arc<Core>, kind: EventKind, signal: Signal) -> Self {
-        let state = if signal == Signal::Set { SET } else { 0 };
-        Self(Arc::new(Inner { core, kind, state: AtomicU32::new(state), waiting: Mutex::new(WaitList::new()) }))
+        Self::observed(core, kind, signal, None)
+    }
+
+    pub(crate) fn observed(
+        core: Arc<Core>,
+        kind: EventKind,
+        signal: Signal,
+        observer: Option<Box<dyn EventObserver>>,
+    ) -> Self {
+        let state = AtomicU32::new(if signal == Signal::Set { SET } else { 0 });
+        Self(Arc::new(Inner { core, kind, state, waiting: Mutex::new(WaitList::new()), observer }))
     }
 
     /// Sets the event and lets waiting threads go: all of them, or one of a synchronization event.
@@ -175,6 +192,9 @@ impl Event {
     /// What the caller wrote before is visible to the threads that go.
     #[doc(alias = "KeSetEvent")]
     pub fn set(&self) {
+        if let Some(observer) = &self.0.observer {
+            observer.event_set();
+        }
         let mut state = self.0.state.load(Ordering::Relaxed);
         while state & WAITERS == 0 {
             // Setting a set event synchronises too: the exchange writes the same value with release.

@@ -7,6 +7,7 @@ use crate::pipe::GENERATION;
 use ks_abi::{IoControlCode, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_UNSUCCESSFUL};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{CompletedRequest, CompletionRoutine, Dispatched, FileObject, Irp, Origin, Reply, RequestParts};
+use ks_mem::FrameMemory;
 
 /// The foreign end of a connection whose IRP source is ours: filled frames go to it as write requests, empty ones as
 /// read requests, and each comes back by its completion.
@@ -18,6 +19,11 @@ pub(crate) struct ForeignPeer {
 impl ForeignPeer {
     pub(crate) fn new(pin: &Arc<Pin>, file: Arc<FileObject>) -> Arc<ForeignPeer> {
         Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file })
+    }
+
+    /// Where frames should lie that go to this peer.
+    pub(crate) fn frame_memory(&self) -> FrameMemory {
+        self.file.object().map_or(FrameMemory::Private, |object| object.frame_memory())
     }
 
     /// Sends the frames of a circuit; `batch` is empty afterwards.

@@ -53,4 +53,5 @@ pub use pin::Pin;
 pub use pipe::AllocatorReport;
 pub use property::PropertyCall;
 pub use queue::{FrameRequest, Step};
+pub use stream_io::{Direction, probe_headers};
 pub use stream_pointer::{CloneId, ClonePointer, Locked};

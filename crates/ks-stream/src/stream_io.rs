@@ -13,8 +13,10 @@ use zerocopy::FromBytes;
 
 /// Direction of a stream request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
+pub enum Direction {
+    /// The pin fills the frames.
     Read,
+    /// The pin takes the frames' data.
     Write,
 }
 
@@ -38,7 +40,20 @@ pub(crate) fn probe(
     header_bytes: u32,
     regions: &RegionTable,
 ) -> Result<(), Refusal> {
-    let list = irp.output().data();
+    let resolve = |_: usize, header: &KsStreamHeader| regions.resolve(header.data.0, header.frame_extent as usize);
+    let frames = probe_headers(irp.output().data(), direction, header_bytes, resolve)?;
+    irp.set_stream(frames);
+    Ok(())
+}
+
+/// Checks a list of stream headers of `header_bytes` each, see [`probe`], and gives each header that has an extent the
+/// buffer that `resolve` finds for it. For those who pass requests on from elsewhere.
+pub fn probe_headers(
+    list: &[u8],
+    direction: Direction,
+    header_bytes: u32,
+    mut resolve: impl FnMut(usize, &KsStreamHeader) -> Option<Frame>,
+) -> Result<StreamFrames, Refusal> {
     let stride = header_bytes as usize;
     let bad = |status: NtStatus, reason: String| Err(Refusal::new(status, Aspect::Request, reason));
     if list.is_empty() || !list.len().is_multiple_of(stride) {
@@ -54,12 +69,22 @@ pub(crate) fn probe(
         let Ok((header, _)) = KsStreamHeader::read_from_prefix(bytes) else {
             return bad(STATUS_INVALID_BUFFER_SIZE, format!("header {index} is cut off"));
         };
-        buffers.push(probe_header(index, &header, direction, header_bytes, regions)?);
+        probe_header(index, &header, direction, header_bytes)?;
+        if header.frame_extent == 0 {
+            buffers.push(None);
+            continue;
+        }
+        match resolve(index, &header) {
+            Some(frame) if frame.len() >= header.frame_extent as usize => buffers.push(Some(frame)),
+            _ => {
+                let extent = header.frame_extent;
+                let reason = format!("stream header {index}: Data and {extent} bytes are not memory of this client");
+                return bad(STATUS_ACCESS_VIOLATION, reason);
+            }
+        }
     }
-    let frames = StreamFrames::captured(list, stride, buffers)
-        .map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for the header list"))?;
-    irp.set_stream(frames);
-    Ok(())
+    StreamFrames::captured(list, stride, buffers)
+        .map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for the header list"))
 }
 
 fn probe_header(
@@ -67,8 +92,7 @@ fn probe_header(
     header: &KsStreamHeader,
     direction: Direction,
     header_bytes: u32,
-    regions: &RegionTable,
-) -> Result<Option<Frame>, Refusal> {
+) -> Result<(), Refusal> {
     let bad = |status: NtStatus, reason: String| {
         Err(Refusal::new(status, Aspect::Request, format!("stream header {index}: {reason}")))
     };
@@ -91,16 +115,7 @@ fn probe_header(
     if direction == Direction::Read && header.data_used != 0 {
         return bad(STATUS_INVALID_PARAMETER, format!("DataUsed of a read is {}, not 0", header.data_used));
     }
-    if header.frame_extent == 0 {
-        return Ok(None);
-    }
-    match regions.resolve(header.data.0, header.frame_extent as usize) {
-        Some(frame) => Ok(Some(frame)),
-        None => {
-            let reason = format!("Data and {} bytes are not memory of this client", header.frame_extent);
-            bad(STATUS_ACCESS_VIOLATION, reason)
-        }
-    }
+    Ok(())
 }
 
 /// Completes a client's stream request whose frames have all left: for a write Information is the data consumed, for a

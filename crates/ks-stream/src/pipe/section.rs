@@ -4,9 +4,9 @@ use super::{Hop, Route};
 use crate::descriptor::Framing;
 use crate::pin::Pin;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
-use ks_io::sync::{Mutex, RwLock};
+use ks_io::sync::{Arc, Mutex, RwLock};
 use ks_io::{Aspect, Irp, Refusal, StreamFrames};
-use ks_mem::{FramePool, PoolSpec};
+use ks_mem::{FrameMemory, FramePool, PoolSpec};
 
 /// The section that a pin heads. It exists from the pin's create, also while it has one pin and no frames.
 #[derive(Default)]
@@ -110,7 +110,7 @@ impl PipeSection {
     /// fits.
     pub(super) fn prepare(
         &self,
-        head: &Pin,
+        head: &Arc<Pin>,
         framing: Framing,
         header_bytes: usize,
     ) -> Result<Option<Circulation>, Refusal> {
@@ -119,10 +119,16 @@ impl PipeSection {
             frame_bytes: framing.frame_bytes as usize,
             alignment: framing.alignment as usize,
         };
+        // Frames that cross to another process lie in memory that it can map.
+        let memory = head.foreign_peer().map_or(FrameMemory::Private, |peer| peer.frame_memory());
         let generation = {
             let mut state = self.state.lock();
-            let kept = state.current.allocator.as_ref();
-            if kept.is_some_and(|kept| kept.pool.spec() == spec && kept.header_bytes == header_bytes) {
+            let fits = |kept: &Allocator| {
+                let pool = &kept.pool;
+                let same = pool.spec() == spec && pool.memory() == memory && kept.header_bytes == header_bytes;
+                same && !pool.is_quarantined()
+            };
+            if state.current.allocator.as_ref().is_some_and(fits) {
                 return Ok(None);
             }
             state.made += 1;
@@ -132,7 +138,7 @@ impl PipeSection {
             let reason = format!("no memory for {} frames of {} bytes", framing.frames, framing.frame_bytes);
             Refusal::new(status, Aspect::Memory, reason)
         };
-        let pool = FramePool::new(spec, head.io().regions()).map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
+        let pool = FramePool::in_memory(memory, spec, head.io().regions()).map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
         let mut fresh = Circulation { allocator: None, parked: Vec::with_capacity(spec.frames), generation };
         while let Some(frame) = pool.take() {
             let made = StreamFrames::empty(header_bytes, frame).and_then(|frames| Irp::circuit(head.origin(), frames));
