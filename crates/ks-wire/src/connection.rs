@@ -127,10 +127,10 @@ impl Sender {
 
     fn try_put(&mut self, record: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<bool, WireError> {
         // The descriptor goes first: the record says that it is there. It goes only when the record surely fits.
-        if let Some(descriptor) = descriptor {
-            if !self.ring.has_room(record.len())? || !socket::send(&self.socket, descriptor)? {
-                return Ok(false);
-            }
+        if let Some(descriptor) = descriptor
+            && (!self.ring.has_room(record.len())? || !socket::send(&self.socket, descriptor)?)
+        {
+            return Ok(false);
         }
         self.ring.push(record)
     }
