@@ -2,7 +2,90 @@
 //!
 //! A routine is an `extern "win64"` function of its Windows name, named in its file's `EXPORTS`.
 
+#![expect(non_snake_case, reason = "routines have the names of the Windows kernel")]
+
+mod block;
+mod c_printf;
+mod c_runtime;
+mod c_string;
+pub(crate) mod clock;
+mod code_page;
+mod contiguous;
+pub mod debug_print;
+mod dispatcher;
+mod dpc;
+mod driver_memory;
+mod event;
+mod ex_timer;
+mod fast_mutex;
+mod format;
+pub(crate) mod irql;
+mod kernel;
+mod lists;
+mod lookaside;
+mod mutex;
+pub mod pool;
+mod process;
+mod random;
+mod reader_writer_lock;
+mod remove_lock;
+mod resource;
+mod routine_address;
+mod rtl_bitmap;
+mod rtl_guid;
+mod rtl_memory;
+mod rtl_string;
+mod rtl_string_ansi;
+mod rtl_time;
+mod rundown;
+mod semaphore;
+mod spin_lock;
+mod thread;
+mod thread_handle;
+mod timer;
+mod wait;
+mod work_item;
+
 use crate::exports::Export;
 
 /// Every list of exports of the kernel and the HAL.
-pub(crate) const TABLES: &[&[Export]] = &[];
+pub(crate) const TABLES: &[&[Export]] = &[
+    c_printf::EXPORTS,
+    c_runtime::EXPORTS,
+    c_string::EXPORTS,
+    clock::EXPORTS,
+    clock::HAL_EXPORTS,
+    contiguous::EXPORTS,
+    debug_print::EXPORTS,
+    dpc::EXPORTS,
+    event::EXPORTS,
+    ex_timer::EXPORTS,
+    fast_mutex::EXPORTS,
+    irql::EXPORTS,
+    kernel::EXPORTS,
+    kernel::HAL_EXPORTS,
+    lists::EXPORTS,
+    lookaside::EXPORTS,
+    mutex::EXPORTS,
+    pool::EXPORTS,
+    process::DATA_EXPORTS,
+    process::EXPORTS,
+    random::EXPORTS,
+    reader_writer_lock::EXPORTS,
+    remove_lock::EXPORTS,
+    resource::EXPORTS,
+    routine_address::EXPORTS,
+    rtl_bitmap::EXPORTS,
+    rtl_guid::EXPORTS,
+    rtl_memory::EXPORTS,
+    rtl_string::EXPORTS,
+    rtl_string_ansi::EXPORTS,
+    rtl_time::EXPORTS,
+    rundown::EXPORTS,
+    semaphore::EXPORTS,
+    spin_lock::EXPORTS,
+    thread::EXPORTS,
+    timer::EXPORTS,
+    wait::EXPORTS,
+    work_item::EXPORTS,
+];

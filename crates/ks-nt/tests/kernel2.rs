@@ -1,0 +1,36 @@
+//! The kernel's strings, formats, registry, files, requests and the like, called from driver code.
+
+mod support;
+
+use ks_nt::ntoskrnl::debug_print;
+use support::Driver;
+
+#[test]
+fn the_c_runtime_follows_its_documentation() {
+    Driver::of_tests("kernel2/c_runtime.c").run_all_tests();
+}
+
+#[test]
+fn counted_strings_are_compared_copied_and_converted() {
+    Driver::of_tests("kernel2/strings.c").run_all_tests();
+}
+
+#[test]
+fn text_is_formatted_with_the_types_of_64_bit_windows() {
+    Driver::of_tests("kernel2/formats.c").run_all_tests();
+    let printed: Vec<_> = debug_print::recent().into_iter().map(|text| text.text).collect();
+    for expected in [
+        "DbgPrint 42 text xy -1\n",
+        "DbgPrintEx 1 2 3\n",
+        "vDbgPrintEx ab\n",
+        "prefix: vDbgPrintExWithPrefix c\n",
+        "DbgPrintReturnControlC x\n",
+    ] {
+        assert!(printed.iter().any(|text| text == expected), "{expected:?} is not in {printed:?}");
+    }
+}
+
+#[test]
+fn memory_bitmaps_and_dates_follow_their_documentation() {
+    Driver::of_tests("kernel2/rtl.c").run_all_tests();
+}
