@@ -9,6 +9,7 @@ mod bench;
 mod coverage;
 mod fuzz;
 mod layers;
+mod links;
 mod models;
 mod repo;
 mod setup;
@@ -51,6 +52,7 @@ const VERBS: &[Verb] = &[
         run: models::run,
     },
     Verb { name: "layers", arguments: "", summary: "a crate depends only on crates of lower layers", run: layers::run },
+    Verb { name: "links", arguments: "", summary: "the files that the documents name exist", run: links::run },
     Verb {
         name: "unsafe",
         arguments: "",

@@ -81,8 +81,15 @@ pub fn write(path: &Path, text: &str) -> Outcome {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Every Rust file below `dir`, in a fixed order, without build output and hidden directories.
+/// Every Rust file below `dir`, as [`files`] finds them.
 pub fn rust_files(dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut found = files(dir)?;
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    Ok(found)
+}
+
+/// Every file below `dir`, in a fixed order, without build output and hidden directories.
+pub fn files(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_path_buf()];
     while let Some(dir) = open.pop() {
@@ -94,7 +101,7 @@ pub fn rust_files(dir: &Path) -> Outcome<Vec<PathBuf>> {
                 if !name.starts_with('.') && !name.starts_with("target") {
                     open.push(path);
                 }
-            } else if name.ends_with(".rs") {
+            } else {
                 found.push(path);
             }
         }

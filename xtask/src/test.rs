@@ -9,7 +9,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::repo::{self, Outcome};
-use crate::{coverage, fuzz, layers, models, setup, unsafe_code};
+use crate::{coverage, fuzz, layers, links, models, setup, unsafe_code};
 
 const FLOOR: &str = "tests-floor.toml";
 
@@ -67,6 +67,7 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     }
     step(steps, "format", format);
     step(steps, "layers", layers::check);
+    step(steps, "links", links::check);
     step(steps, "unsafe", unsafe_code::check);
     step(steps, "clippy", clippy);
     step(steps, "doc", doc);
