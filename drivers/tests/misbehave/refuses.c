@@ -1,0 +1,32 @@
+/* Fails where the build says: -DIN_ENTRY in DriverEntry, -DIN_ADD in the device's Add, -DIN_START in its Start. */
+#include "bytes.h"
+
+static NTSTATUS OnAdd(PKSDEVICE Unused)
+{
+#ifdef IN_ADD
+    return STATUS_DEVICE_CONFIGURATION_ERROR;
+#else
+    return STATUS_SUCCESS;
+#endif
+}
+
+static NTSTATUS OnStart(PKSDEVICE Unused, PIRP Irp, PCM_RESOURCE_LIST Translated, PCM_RESOURCE_LIST Untranslated)
+{
+#ifdef IN_START
+    return STATUS_DEVICE_POWER_FAILURE;
+#else
+    return STATUS_SUCCESS;
+#endif
+}
+
+static const KSDEVICE_DISPATCH Dispatch = {.Add = OnAdd, .Start = OnStart};
+static const KSDEVICE_DESCRIPTOR Device = {&Dispatch, 0, NULL, KSDEVICE_DESCRIPTOR_VERSION};
+
+NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
+{
+#ifdef IN_ENTRY
+    return STATUS_NOT_SUPPORTED;
+#else
+    return KsInitializeDriver(DriverObject, RegistryPath, &Device);
+#endif
+}
