@@ -8,3 +8,4 @@ pub mod exports;
 pub mod image;
 pub mod machine;
 pub mod ntoskrnl;
+pub mod report;

@@ -1,0 +1,72 @@
+//! Events.
+
+use std::sync::atomic::Ordering;
+
+use super::block::Block;
+use super::dispatcher::{self, Kind, initialize, signal};
+use super::irql;
+use crate::exports;
+use crate::exports::Export;
+use crate::report::{self, BugCheck};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
+    KeInitializeEvent, KeSetEvent, KeClearEvent, KeResetEvent, KeReadStateEvent, KePulseEvent,
+);
+
+/// Size of a KEVENT.
+const EVENT_BYTES: usize = 24;
+
+/// Makes a KEVENT; `kind` is an EVENT_TYPE, which is the type byte of the header too.
+pub(crate) unsafe extern "win64" fn KeInitializeEvent(event: Block, kind: u32, state: u8) {
+    if dispatcher::lock().is_waited_for(event) {
+        report::misuse(
+            BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION,
+            "KeInitializeEvent",
+            format!("a thread waits for the event at {:#x}, which is initialized again", event.address()),
+        );
+    }
+    let kind = if kind == 0 { Kind::NOTIFICATION_EVENT } else { Kind::SYNCHRONIZATION_EVENT };
+    initialize(event, kind, EVENT_BYTES, i32::from(state != 0));
+}
+
+// The priority increment means nothing here. `wait` promises that a wait follows at once: nothing depends on it.
+pub(crate) unsafe extern "win64" fn KeSetEvent(event: Block, _increment: i32, _wait: u8) -> i32 {
+    irql::at_most(irql::DISPATCH, "KeSetEvent");
+    set(event)
+}
+
+/// Sets an event; returns its state before.
+pub(crate) fn set(event: Block) -> i32 {
+    let mut dispatcher = dispatcher::lock();
+    let before = signal(event).swap(1, Ordering::AcqRel);
+    if before == 0 {
+        dispatcher.signalled(event);
+    }
+    before
+}
+
+pub(crate) unsafe extern "win64" fn KeClearEvent(event: Block) {
+    let _dispatcher = dispatcher::lock();
+    signal(event).store(0, Ordering::Release);
+}
+
+pub(crate) unsafe extern "win64" fn KeResetEvent(event: Block) -> i32 {
+    let _dispatcher = dispatcher::lock();
+    signal(event).swap(0, Ordering::AcqRel)
+}
+
+pub(crate) unsafe extern "win64" fn KeReadStateEvent(event: Block) -> i32 {
+    signal(event).load(Ordering::Acquire)
+}
+
+/// Lets go who waits now, and leaves the event clear.
+pub(crate) unsafe extern "win64" fn KePulseEvent(event: Block, _increment: i32, _wait: u8) -> i32 {
+    irql::at_most(irql::DISPATCH, "KePulseEvent");
+    let mut dispatcher = dispatcher::lock();
+    let before = signal(event).swap(1, Ordering::AcqRel);
+    if before == 0 {
+        dispatcher.signalled(event);
+    }
+    signal(event).store(0, Ordering::Release);
+    before
+}

@@ -1,0 +1,241 @@
+//! What is told when a driver does what would stop Windows: the rule it broke, and what happened before.
+//!
+//! A *misuse* is what Windows, or its Driver Verifier, answers with a bug check. Whoever hosts the driver registers a
+//! [`Reporter`]; without one the report is printed and the process aborts. A reporter that returns lets the driver go on
+//! with the mildest reading of what it asked for, which is what a test wants and a host does not.
+
+use std::fmt;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::ntoskrnl::{clock, irql};
+
+/// Number of events that are remembered.
+pub const EVENTS: usize = 64;
+
+/// Something that happened, shortly before a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// When, in 100-ns units since the start of the machine.
+    pub time: i64,
+    /// On which thread, by the number that the system gave it.
+    pub thread: u64,
+    /// At which level.
+    pub irql: u8,
+    /// What.
+    pub what: &'static str,
+    /// What it was about: an address, a status, a count.
+    pub details: [u64; 2],
+}
+
+/// A rule that the driver broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The bug check that Windows would have stopped with.
+    pub code: BugCheck,
+    /// What the bug check says more.
+    pub parameters: [u64; 4],
+    /// Routine that the driver called.
+    pub routine: &'static str,
+    /// What is wrong with it, in a sentence.
+    pub what: String,
+    /// Level of the calling thread.
+    pub irql: u8,
+    /// The calling thread, by the number that the system gave it.
+    pub thread: u64,
+    /// The last events, oldest first.
+    pub events: Vec<Event>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({}, level {})", self.routine, self.what, self.code, self.irql)
+    }
+}
+
+/// The number of a bug check; the type accepts every value.
+#[doc(alias = "KeBugCheckEx")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BugCheck(pub u32);
+
+macro_rules! bug_checks {
+    ($($name:ident = $value:literal,)+) => {
+        impl BugCheck {
+            $(#[doc = concat!("`", stringify!($name), "`")] pub const $name: Self = Self($value);)+
+
+            /// The documented name of a known number.
+            pub const fn known_name(self) -> Option<&'static str> {
+                match self.0 { $($value => Some(stringify!($name)),)+ _ => None }
+            }
+        }
+    };
+}
+
+bug_checks! {
+    IRQL_NOT_GREATER_OR_EQUAL = 0x09,
+    IRQL_NOT_LESS_OR_EQUAL = 0x0A,
+    MAXIMUM_WAIT_OBJECTS_EXCEEDED = 0x0C,
+    SPIN_LOCK_ALREADY_OWNED = 0x0F,
+    SPIN_LOCK_NOT_OWNED = 0x10,
+    NO_MORE_IRP_STACK_LOCATIONS = 0x35,
+    MULTIPLE_IRP_COMPLETE_REQUESTS = 0x44,
+    KMODE_EXCEPTION_NOT_HANDLED = 0x1E,
+    THREAD_NOT_MUTEX_OWNER = 0x11,
+    THREAD_TERMINATE_HELD_MUTEX = 0x6D,
+    BAD_POOL_CALLER = 0xC2,
+    DRIVER_VERIFIER_DETECTED_VIOLATION = 0xC4,
+    TIMER_OR_DPC_INVALID = 0xC7,
+    IRQL_UNEXPECTED_VALUE = 0xC8,
+    RESOURCE_NOT_OWNED = 0xE3,
+    WORKER_INVALID = 0xE4,
+    MANUALLY_INITIATED_CRASH = 0xE2,
+}
+
+impl fmt::Display for BugCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.known_name() {
+            Some(name) => write!(f, "{name} (0x{:X})", self.0),
+            None => write!(f, "bug check 0x{:X}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for BugCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Takes reports, on the thread that broke the rule.
+pub type Reporter = Arc<dyn Fn(&Report) + Send + Sync>;
+
+static REPORTER: RwLock<Option<Reporter>> = RwLock::new(None);
+
+/// Has `reporter` take every report from now on; `None` prints them and aborts. Returns what took them before.
+pub fn set_reporter(reporter: Option<Reporter>) -> Option<Reporter> {
+    std::mem::replace(&mut *REPORTER.write().unwrap_or_else(PoisonError::into_inner), reporter)
+}
+
+/// Reports that `routine` was called against its rules. Returns only if the reporter does.
+#[cold]
+pub fn misuse(code: BugCheck, routine: &'static str, what: impl Into<String>) {
+    report(code, [0; 4], routine, what.into());
+}
+
+/// Reports that the driver, or the kernel for it, stops the machine. The process ends if the reporter returns.
+#[cold]
+pub fn bug_check(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: impl Into<String>) -> ! {
+    report(code, parameters, routine, what.into());
+    std::process::abort()
+}
+
+fn report(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: String) {
+    let report =
+        Report { code, parameters, routine, what, irql: irql::current(), thread: system_thread(), events: recent() };
+    let reporter = REPORTER.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match reporter {
+        Some(reporter) => reporter(&report),
+        None => {
+            eprintln!("{report}");
+            std::process::abort()
+        }
+    }
+}
+
+/// One remembered event; every field is one word, so that a signal handler can read it while another thread writes.
+struct Slot {
+    /// Number of the event plus one; 0 while the slot is empty or being written.
+    number: AtomicU64,
+    time: AtomicU64,
+    thread_and_irql: AtomicU64,
+    what: AtomicPtr<&'static str>,
+    details: [AtomicU64; 2],
+}
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+static SLOTS: [Slot; EVENTS] = [const {
+    Slot {
+        number: AtomicU64::new(0),
+        time: AtomicU64::new(0),
+        thread_and_irql: AtomicU64::new(0),
+        what: AtomicPtr::new(std::ptr::null_mut()),
+        details: [const { AtomicU64::new(0) }; 2],
+    }
+}; EVENTS];
+
+/// Remembers that something happened. Takes no lock and allocates nothing.
+pub fn note(what: &'static &'static str, details: [u64; 2]) {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let slot = &SLOTS[number as usize % EVENTS];
+    slot.number.store(0, Ordering::Release);
+    slot.time.store(clock::interrupt_time() as u64, Ordering::Relaxed);
+    slot.thread_and_irql.store(system_thread() << 8 | u64::from(irql::current()), Ordering::Relaxed);
+    slot.what.store(std::ptr::from_ref(what).cast_mut(), Ordering::Relaxed);
+    slot.details[0].store(details[0], Ordering::Relaxed);
+    slot.details[1].store(details[1], Ordering::Relaxed);
+    // Pairs with the acquire load of `recent`: who sees the number sees the fields.
+    slot.number.store(number + 1, Ordering::Release);
+}
+
+/// The last [`EVENTS`] events, oldest first; those that are being written are left out.
+pub fn recent() -> Vec<Event> {
+    let mut events: Vec<(u64, Event)> = SLOTS.iter().filter_map(read).collect();
+    events.sort_by_key(|(number, _)| *number);
+    events.into_iter().map(|(_, event)| event).collect()
+}
+
+fn read(slot: &Slot) -> Option<(u64, Event)> {
+    let number = slot.number.load(Ordering::Acquire);
+    let what = slot.what.load(Ordering::Relaxed);
+    if number == 0 || what.is_null() {
+        return None;
+    }
+    let thread_and_irql = slot.thread_and_irql.load(Ordering::Relaxed);
+    let event = Event {
+        time: slot.time.load(Ordering::Relaxed) as i64,
+        thread: thread_and_irql >> 8,
+        irql: thread_and_irql as u8,
+        // SAFETY: `note` stores nothing here but references to statics.
+        what: unsafe { *what },
+        details: [slot.details[0].load(Ordering::Relaxed), slot.details[1].load(Ordering::Relaxed)],
+    };
+    (slot.number.load(Ordering::Acquire) == number).then_some((number, event))
+}
+
+/// The number that the system gave to the calling thread.
+pub(crate) fn system_thread() -> u64 {
+    thread_local! {
+        static NUMBER: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+    let known = NUMBER.try_with(std::cell::Cell::get).unwrap_or(0);
+    if known != 0 {
+        return known;
+    }
+    // SAFETY: the call has no arguments and cannot fail.
+    let number = unsafe { libc::gettid() } as u64;
+    let _ = NUMBER.try_with(|cell| cell.set(number));
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_events_are_remembered_in_order() {
+        for number in 0..3 * EVENTS as u64 {
+            note(&"counting", [number, number * 2]);
+        }
+        // Other tests may note something meanwhile: what is left of ours is in order and belongs together.
+        let counted: Vec<_> = recent().into_iter().filter(|event| event.what == "counting").collect();
+        assert!(counted.len() <= EVENTS);
+        assert!(counted.windows(2).all(|pair| pair[0].details[0] < pair[1].details[0]));
+        assert!(counted.iter().all(|event| event.details[1] == event.details[0] * 2));
+    }
+
+    #[test]
+    fn a_bug_check_prints_its_documented_name() {
+        assert_eq!(BugCheck(0xC2).to_string(), "BAD_POOL_CALLER (0xC2)");
+        assert_eq!(BugCheck(0xDEAD).to_string(), "bug check 0xDEAD");
+    }
+}
