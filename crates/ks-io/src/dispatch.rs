@@ -75,6 +75,10 @@ pub trait DeviceObject: Send + Sync {
 
     /// `IRP_MJ_CREATE` with a reference string.
     fn create(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal>;
+
+    /// The engine ends, and has forgotten the device's interfaces: pending requests end, later ones are refused.
+    #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
+    fn remove(&self) {}
 }
 
 /// Completes a request that the object does not know.

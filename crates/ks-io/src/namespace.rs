@@ -34,7 +34,14 @@ pub struct InterfaceRecord {
 
 #[derive(Default)]
 pub(crate) struct Namespace {
-    interfaces: RwLock<Vec<Entry>>,
+    interfaces: RwLock<Interfaces>,
+}
+
+#[derive(Default)]
+struct Interfaces {
+    entries: Vec<Entry>,
+    /// The engine was shut down: nothing is added any more.
+    closed: bool,
 }
 
 struct Entry {
@@ -43,12 +50,15 @@ struct Entry {
 }
 
 impl Namespace {
-    /// Adds an interface; a name that is taken is kept as it is and `false` comes back.
+    /// Adds an interface; a name that is taken is kept as it is and `false` comes back, as when the engine has ended.
     pub(crate) fn register(&self, record: InterfaceRecord) -> bool {
         let device = record.device.name().to_string();
         let symbolic_link = format!(r"\\?\userks#{device}#{}\{}", record.category, record.reference);
         let mut interfaces = self.interfaces.write();
-        if interfaces.iter().any(|entry| entry.info.symbolic_link.eq_ignore_ascii_case(&symbolic_link)) {
+        if interfaces.closed {
+            return false;
+        }
+        if interfaces.entries.iter().any(|entry| entry.info.symbolic_link.eq_ignore_ascii_case(&symbolic_link)) {
             return false;
         }
         let info = InterfaceInfo {
@@ -58,26 +68,46 @@ impl Namespace {
             device,
             reference: record.reference,
         };
-        interfaces.push(Entry { info, device: record.device });
+        interfaces.entries.push(Entry { info, device: record.device });
         true
     }
 
     /// Removes every interface of a device.
     pub(crate) fn unregister(&self, device: &Arc<dyn DeviceObject>) {
-        self.interfaces.write().retain(|entry| !Arc::ptr_eq(&entry.device, device));
+        let removed: Vec<_> =
+            self.interfaces.write().entries.extract_if(.., |entry| Arc::ptr_eq(&entry.device, device)).collect();
+        // Not under the lock: the device may go with them.
+        drop(removed);
+    }
+
+    /// Takes every device out, each once, and lets no interface in from now on.
+    pub(crate) fn close(&self) -> Vec<Arc<dyn DeviceObject>> {
+        let entries = {
+            let mut interfaces = self.interfaces.write();
+            interfaces.closed = true;
+            std::mem::take(&mut interfaces.entries)
+        };
+        let mut devices: Vec<Arc<dyn DeviceObject>> = Vec::new();
+        for entry in entries {
+            if !devices.iter().any(|known| Arc::ptr_eq(known, &entry.device)) {
+                devices.push(entry.device);
+            }
+        }
+        devices
     }
 
     /// The interfaces of one category, or all.
     pub(crate) fn list(&self, category: Option<Guid>) -> Vec<InterfaceInfo> {
         let interfaces = self.interfaces.read();
-        let wanted = interfaces.iter().filter(|entry| category.is_none_or(|wanted| entry.info.category == wanted));
+        let wanted =
+            interfaces.entries.iter().filter(|entry| category.is_none_or(|wanted| entry.info.category == wanted));
         wanted.map(|entry| entry.info.clone()).collect()
     }
 
     /// The device and reference string behind a symbolic link.
     pub(crate) fn resolve(&self, name: &str) -> Option<(Arc<dyn DeviceObject>, String)> {
         let interfaces = self.interfaces.read();
-        let entry = interfaces.iter().find(|entry| entry.info.symbolic_link.eq_ignore_ascii_case(name))?;
+        let entry = interfaces.entries.iter().find(|entry| entry.info.symbolic_link.eq_ignore_ascii_case(name))?;
         Some((entry.device.clone(), entry.info.reference.clone()))
     }
 }

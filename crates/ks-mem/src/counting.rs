@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static OF_THIS_THREAD: Cell<Allocations> = const { Cell::new(Allocations { count: 0, bytes: 0 }) };
@@ -56,6 +57,13 @@ impl Allocations {
     }
 }
 
+/// Bytes that are allocated and not freed, by all threads; zero when the program has another allocator. While other
+/// threads allocate it is an estimate.
+#[must_use]
+pub fn held_by_the_process() -> u64 {
+    BYTES.load(Ordering::Relaxed).wrapping_sub(FREED.load(Ordering::Relaxed))
+}
+
 /// The most bytes that the calling thread held at any moment of `work`, beyond what it held before; zero when the program
 /// has another allocator.
 pub fn peak_of_this_thread<T>(work: impl FnOnce() -> T) -> (T, u64) {
@@ -89,6 +97,11 @@ fn count(bytes: usize) {
     });
 }
 
+fn uncount(bytes: usize) {
+    hold(-(bytes as i64));
+    FREED.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
 // SAFETY: every call goes on to `System` with the arguments it came with, so `System`'s promises are ours. Counting
 // allocates nothing: the counters are statics and a thread-local without initialiser or destructor.
 unsafe impl GlobalAlloc for CountingAllocator {
@@ -107,14 +120,14 @@ unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         // The old memory is freed only after it was copied.
         count(bytes);
-        hold(-(layout.size() as i64));
+        uncount(layout.size());
         // SAFETY: `memory` came from `System` through this allocator, with this layout, and the caller promises that
         // `bytes` is not zero and does not overflow.
         unsafe { System.realloc(memory, layout, bytes) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        hold(-(layout.size() as i64));
+        uncount(layout.size());
         // SAFETY: `memory` came from `System` through this allocator, with this layout.
         unsafe { System.dealloc(memory, layout) }
     }

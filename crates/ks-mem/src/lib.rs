@@ -22,7 +22,7 @@ mod sync;
 
 pub use block::{Block, BlockPrefix};
 #[cfg(feature = "counting")]
-pub use counting::{Allocations, CountingAllocator, peak_of_this_thread};
+pub use counting::{Allocations, CountingAllocator, held_by_the_process, peak_of_this_thread};
 pub use frame::{
     Cut, Frame, FrameBytes, FrameBytesMut, FrameRead, FrameWrite, MOST_SHARED_FRAMES, Region, quarantined_regions,
 };

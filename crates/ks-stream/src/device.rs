@@ -17,7 +17,7 @@ use ks_io::{
 use ks_mem::Block;
 
 /// A device with its filter factories. It is started when it is made, or in steps as a bus does it, and ends by surprise
-/// removal; until then it and its engine keep each other alive.
+/// removal or with its engine, which keeps it until then.
 #[doc(alias = "KSDEVICE")]
 pub struct Device {
     block: Block,
@@ -63,7 +63,7 @@ impl Device {
             block,
             me: me.clone(),
             name: name.to_string(),
-            io: io.clone(),
+            io: io.for_device(),
             factories: RwLock::new(Vec::new()),
             mutex: io.services().mutex(LockRank::Device, "device"),
             filters: Mutex::new(Vec::new()),
@@ -193,6 +193,10 @@ impl DeviceObject for Device {
         // A removal that came in between has closed no queue of this filter: it has no pin yet.
         let granted = request.access;
         Ok(Created { object: filter, granted })
+    }
+
+    fn remove(&self) {
+        self.surprise_remove();
     }
 }
 
