@@ -1,4 +1,6 @@
 //! Driver host processes: their life, their sandbox, and the objects that stand for theirs here.
 #![forbid(unsafe_code)]
 
+pub mod host_process;
+pub mod report;
 pub mod sandbox;

@@ -184,8 +184,7 @@ fn system_calls() -> Result<BpfProgram, seccompiler::BackendError> {
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWNET;
     let mask = flags(thread | namespaces);
-    let is_thread =
-        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask), flags(thread))?;
+    let is_thread = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask), flags(thread))?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
     // A signal only to this process: its own end by abort.
     let own = u64::from(std::process::id());

@@ -1,0 +1,313 @@
+//! A driver host as a child process: how it is started, what it says, and how it ends.
+//!
+//! The child gets three descriptors: its end of the connection as standard input, a pipe for the lines that the driver
+//! prints as standard output, and a pipe for its report as standard error. Others that this process has without
+//! close-on-exec it closes first. It has no environment, and it ends when the connection does.
+
+use crate::report::{DriverReport, Reader, ReportKind};
+use ks_wire::{Connection, WireError};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// The program that hosts drivers, with what comes before the arguments of the host.
+#[derive(Debug, Clone)]
+pub struct HostCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its first arguments.
+    pub arguments: Vec<OsString>,
+}
+
+/// A running host.
+#[derive(Debug)]
+pub struct HostProcess {
+    driver: String,
+    child: Mutex<Child>,
+    said: Arc<Said>,
+    readers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the child has said so far.
+#[derive(Debug, Default)]
+struct Said {
+    state: Mutex<SaidState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SaidState {
+    report: Reader,
+    /// The report was written to its end, or nothing more can come.
+    complete: bool,
+    output: VecDeque<String>,
+}
+
+/// The most lines of output that are kept.
+const MOST_OUTPUT: usize = 64;
+/// The most bytes of a line; the rest of a longer one is dropped.
+const MOST_LINE: usize = 1024;
+
+/// Takes the lines that a driver prints, as they come.
+pub type OutputSink = Arc<dyn Fn(&str) + Send + Sync>;
+
+impl HostProcess {
+    /// Starts the child; `driver` is what reports call it. `output` takes the lines that the driver prints.
+    pub fn start(
+        command: &HostCommand,
+        arguments: &[OsString],
+        driver: &str,
+        output: Option<OutputSink>,
+    ) -> Result<(HostProcess, Connection), StartError> {
+        let (connection, theirs) = Connection::pair()?;
+        let mut child = Command::new(&command.program)
+            .args(&command.arguments)
+            .args(arguments)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| StartError::Spawn { program: command.program.clone(), error })?;
+        let said = Arc::new(Said::default());
+        let mut readers = Vec::new();
+        if let Some(pipe) = child.stdout.take() {
+            let said = said.clone();
+            readers.push(reader("ks-driver-output", move || {
+                lines(pipe, |line| {
+                    if let Some(output) = &output {
+                        output(line);
+                    }
+                    said.print(line);
+                });
+            })?);
+        }
+        if let Some(pipe) = child.stderr.take() {
+            let said = said.clone();
+            readers.push(reader("ks-driver-report", move || {
+                lines(pipe, |line| said.tell(line));
+                said.close();
+            })?);
+        }
+        let process =
+            HostProcess { driver: driver.to_owned(), child: Mutex::new(child), said, readers: Mutex::new(readers) };
+        Ok((process, connection))
+    }
+
+    /// The system's number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    /// Ends the process at once, whatever it does.
+    pub fn kill(&self) {
+        // It fails only where the child has ended already.
+        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+
+    /// Has the child written a report to its end, or closed what it writes to?
+    pub fn has_reported(&self) -> bool {
+        self.said.state.lock().unwrap_or_else(PoisonError::into_inner).complete
+    }
+
+    /// Ends the process and says why it ended: its own report where it wrote one, else what its exit tells. `None` for
+    /// one that ended in good order.
+    pub fn end(&self) -> Option<DriverReport> {
+        let status = {
+            let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+            match child.try_wait() {
+                Ok(Some(status)) => Ok(status),
+                _ => {
+                    let _ = child.kill();
+                    child.wait()
+                }
+            }
+        };
+        for reader in self.readers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = reader.join();
+        }
+        self.said.finish(&self.driver, status.ok())
+    }
+
+    /// Waits until the child has ended by itself or has written a report.
+    pub fn wait_for_report(&self) {
+        let state = self.said.state.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.said.changed.wait_while(state, |state| !state.complete));
+    }
+}
+
+impl Drop for HostProcess {
+    fn drop(&mut self) {
+        // A child that was not waited for would stay in the system's table.
+        let _ = self.end();
+    }
+}
+
+impl Said {
+    fn print(&self, line: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.output.len() == MOST_OUTPUT {
+            state.output.pop_front();
+        }
+        state.output.push_back(line.to_owned());
+    }
+
+    fn tell(&self, line: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.report.line(line) {
+            state.complete = true;
+            self.changed.notify_all();
+        }
+    }
+
+    fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).complete = true;
+        self.changed.notify_all();
+    }
+
+    fn finish(&self, driver: &str, status: Option<ExitStatus>) -> Option<DriverReport> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let output = state.output.drain(..).collect();
+        let (report, said) = std::mem::take(&mut state.report).finish();
+        match report {
+            Some(report) => Some(DriverReport { driver: driver.to_owned(), output, ..report }),
+            None if status.is_some_and(|status| status.success()) => None,
+            None => {
+                let mut what = match status {
+                    Some(status) => match (status.signal(), status.code()) {
+                        (Some(signal), _) => format!("the process was ended by signal {signal}"),
+                        (_, Some(code)) => format!("the process exited with {code}"),
+                        _ => "the process ended".to_owned(),
+                    },
+                    None => "the process ended".to_owned(),
+                };
+                if let Some(last) = said.last() {
+                    what = format!("{what}: {last}");
+                }
+                let driver = driver.to_owned();
+                Some(DriverReport { driver, kind: ReportKind::Ended, what, output, ..DriverReport::default() })
+            }
+        }
+    }
+}
+
+fn reader(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
+}
+
+/// Calls `each` for every line until the end of `pipe`; what is no UTF-8 is shown as such.
+fn lines(mut pipe: impl Read, mut each: impl FnMut(&str)) {
+    let mut line = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let count = match pipe.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        for &byte in &chunk[..count] {
+            match byte {
+                b'\n' => {
+                    each(String::from_utf8_lossy(&line).trim_end_matches('\r'));
+                    line.clear();
+                }
+                byte if line.len() < MOST_LINE => line.push(byte),
+                _ => {}
+            }
+        }
+    }
+    if !line.is_empty() {
+        each(&String::from_utf8_lossy(&line));
+    }
+}
+
+/// Why a host could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The program.
+    #[error("start {}: {error}", program.display())]
+    Spawn {
+        /// Which.
+        program: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The connection to it.
+    #[error("connect to the driver host: {0}")]
+    Wire(#[from] WireError),
+    /// A thread of this process.
+    #[error("start a thread for the driver host: {0}")]
+    Thread(io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> HostProcess {
+        let command = HostCommand { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
+        HostProcess::start(&command, &[], "test.sys", None).unwrap().0
+    }
+
+    #[test]
+    fn a_host_that_ends_in_good_order_reports_nothing() {
+        let host = shell("echo fine");
+        host.wait_for_report();
+        // Its pipes are closed; the end itself may take a moment more.
+        while host.child.lock().unwrap().try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(host.end(), None);
+    }
+
+    #[test]
+    fn the_report_of_a_dying_host_is_kept_with_its_last_output() {
+        let host = shell(
+            "echo one; echo two; printf 'report fault\\nwhat read of 0x0\\nat t.sys 10\\nend\\n' >&2; kill -9 $$",
+        );
+        host.wait_for_report();
+        let report = host.end().unwrap();
+        assert_eq!((report.kind, report.what.as_str()), (ReportKind::Fault, "read of 0x0"));
+        assert_eq!(report.driver, "test.sys");
+        assert_eq!(report.output, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_host_that_says_nothing_is_told_by_its_exit() {
+        let host = shell("echo 'no memory' >&2; exit 3");
+        host.wait_for_report();
+        while host.child.lock().unwrap().try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(host.end().unwrap().what, "the process exited with 3: no memory");
+        let host = shell("kill -SEGV $$");
+        host.wait_for_report();
+        while host.child.lock().unwrap().try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(host.end().unwrap().what, "the process was ended by signal 11");
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_more_memory_than_a_line() {
+        let mut seen = Vec::new();
+        lines(&b"short\n"[..], |line| seen.push(line.len()));
+        lines(&vec![b'x'; 1 << 20][..], |line| seen.push(line.len()));
+        assert_eq!(seen, [5, MOST_LINE]);
+    }
+
+    #[test]
+    fn a_host_has_no_environment() {
+        let host = shell("env | grep -v '^PWD=\\|^_=\\|^SHLVL=' | wc -l");
+        host.wait_for_report();
+        let report = { host.said.finish("", None) }.unwrap();
+        assert_eq!(report.output, ["0"]);
+    }
+}

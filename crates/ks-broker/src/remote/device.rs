@@ -1,0 +1,60 @@
+//! A device of the other engine.
+
+use super::file::RemoteFile;
+use super::peer::Inner;
+use ks_abi::STATUS_DEVICE_REMOVED;
+use ks_io::sync::Weak;
+use ks_io::{AccessMask, Aspect, CreateRequest, Created, DeviceObject, Refusal};
+use ks_wire::{Message, Open};
+
+/// Stands for a device of another process: its filters open there.
+pub struct RemoteDevice {
+    peer: Weak<Inner>,
+    /// Its name here.
+    name: String,
+    /// Its name there.
+    name_there: String,
+}
+
+impl RemoteDevice {
+    pub(super) fn new(peer: Weak<Inner>, name: String, name_there: String) -> RemoteDevice {
+        RemoteDevice { peer, name, name_there }
+    }
+}
+
+impl DeviceObject for RemoteDevice {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn create(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+        let gone = || {
+            let reason = format!("the process of the device {} has ended", self.name);
+            Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, reason)
+        };
+        let peer = self.peer.upgrade().ok_or_else(gone)?;
+        let requestor = Inner::requestor(request.origin);
+        let (device, reference) = (self.name_there.as_str(), request.name);
+        let access = request.access.0;
+        let answer =
+            peer.call(|id| Message::Open(Open { request: id, requestor, access, device, reference }));
+        match (answer.refusal, answer.status) {
+            (_, status) if status.is_success() && answer.file != 0 => {
+                let object = RemoteFile::new(&peer, answer.file);
+                Ok(Created { object, granted: AccessMask(answer.granted & request.access.specific().0) })
+            }
+            (Some(refusal), _) => Err(refusal),
+            (None, STATUS_DEVICE_REMOVED) => Err(gone()),
+            (None, status) => {
+                let reason = format!("the process of the device {} does not open {reference}", self.name);
+                Err(Refusal::new(super::file::failure(status), Aspect::Device, reason))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for RemoteDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteDevice").field("name", &self.name).finish_non_exhaustive()
+    }
+}
