@@ -163,7 +163,7 @@ impl RankedMutex {
     #[cold]
     #[track_caller]
     fn acquire_blocking(&self) {
-        before_blocking("acquiring a mutex");
+        before_blocking(&self.core, "acquiring a mutex");
         // What was drained may have taken its time; and the first attempt after being woken can lose as well.
         if self.wait_turn(Attempt::First) {
             return;
@@ -293,11 +293,24 @@ fn current_thread() -> u64 {
     })
 }
 
-/// The ranked mutexes that the calling thread holds, for the checks of debug builds.
+/// Whether the calling thread holds a ranked mutex.
+pub(crate) fn holds_ranked() -> bool {
+    held::any()
+}
+
+/// The ranked mutexes that the calling thread holds: how many, and for the checks of debug builds which.
 mod held {
     use super::LockRank;
-    #[cfg(debug_assertions)]
     use crate::sync::thread_local;
+    use std::cell::Cell;
+
+    thread_local! {
+        static COUNT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    pub(super) fn any() -> bool {
+        COUNT.with(Cell::get) > 0
+    }
 
     #[cfg(debug_assertions)]
     thread_local! {
@@ -321,6 +334,7 @@ mod held {
 
     #[inline]
     pub(super) fn note(rank: LockRank, name: &'static str) {
+        COUNT.with(|count| count.set(count.get() + 1));
         #[cfg(debug_assertions)]
         BY_RANK.with(|held| {
             let mut now = held.get();
@@ -333,6 +347,7 @@ mod held {
 
     #[inline]
     pub(super) fn forget(rank: LockRank) {
+        COUNT.with(|count| count.set(count.get() - 1));
         #[cfg(debug_assertions)]
         BY_RANK.with(|held| {
             let mut now = held.get();

@@ -11,7 +11,9 @@ use crate::sync::thread;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Time, TimeSource};
 use crate::timer::Timer;
-use crate::wait::{Event, EventKind, EventObserver, Signal, WaitOutcome, before_blocking, current_node, park_until_granted};
+use crate::wait::{
+    Event, EventKind, EventObserver, Signal, WaitOutcome, before_blocking, current_node, park_until_granted,
+};
 use crate::work::{Dpc, Work, WorkQueue};
 
 /// The clock, the work queues and the waits of one engine; a clone is the same services.
@@ -129,7 +131,7 @@ impl Services {
     /// [`Time::NEVER`] and virtual time finds a deadlock.
     #[doc(alias = "KeDelayExecutionThread")]
     pub fn delay_until(&self, time: Time) -> WaitOutcome {
-        before_blocking("delaying a thread");
+        before_blocking(self.core(), "delaying a thread");
         let node = current_node(self.core());
         match park_until_granted(self.core(), &node, Some(time), "a time") {
             ParkOutcome::Deadlock => WaitOutcome::Deadlock,

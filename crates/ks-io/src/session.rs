@@ -17,8 +17,8 @@ use crate::sync::{Arc, thread_local};
 use crate::transport::Transport;
 use crate::wait::{Event, EventKind, Signal};
 use ks_abi::{
-    Guid, IoControlCode, NtStatus, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
-    STATUS_TIMEOUT,
+    Guid, IoControlCode, NtStatus, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_SUCCESS, STATUS_TIMEOUT,
 };
 use ks_mem::{Frame, MemoryError};
 use std::cell::Cell;

@@ -138,9 +138,9 @@ pub(crate) fn park_until_granted(
 
 /// What every thread does before it blocks.
 #[track_caller]
-pub(crate) fn before_blocking(what: &str) {
+pub(crate) fn before_blocking(core: &Arc<Core>, what: &str) {
     Level::Apc.assert_at_most(what);
-    crate::deferred::drain_before_wait();
+    crate::deferred::before_wait(core);
 }
 
 /// Set: a wait returns at once. Never together with `WAITERS`.
@@ -274,7 +274,7 @@ impl Event {
 
     #[cold]
     fn wait_blocking(&self, deadline: Option<Time>) -> WaitOutcome {
-        before_blocking("waiting for an event");
+        before_blocking(&self.0.core, "waiting for an event");
         let node = current_node(&self.0.core);
         {
             let mut waiting = self.0.waiting.lock();

@@ -404,6 +404,28 @@ fn a_mutex_is_acquired_in_one_place_and_released_in_another() {
     });
 }
 
+/// What was deferred may take any mutex, so a thread that has one waits for a worker to do it.
+#[test]
+fn what_a_thread_deferred_does_not_run_under_its_mutexes_while_it_waits() {
+    each(|services| {
+        let control = services.mutex(LockRank::FilterControl, "control");
+        let device = services.mutex(LockRank::Device, "device");
+        let (done, ran_on) = (clear(&services, EventKind::Notification), Arc::new(Mutex::new(None)));
+        let (set, noted) = (done.clone(), ran_on.clone());
+        {
+            let _inside = ks_io::deferred::enter();
+            let _held = control.hold();
+            ks_io::deferred::run_later(work(move || {
+                let _device = device.hold();
+                *noted.lock().unwrap() = Some(std::thread::current().id());
+                set.set();
+            }));
+            expect_set(&services, &done);
+        }
+        assert_ne!(ran_on.lock().unwrap().unwrap(), std::thread::current().id());
+    });
+}
+
 #[test]
 fn ranks_are_acquired_in_order_and_released_in_any() {
     let services = Services::real();
