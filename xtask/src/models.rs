@@ -11,8 +11,8 @@ use std::process::{Command, ExitCode};
 use crate::repo::{self, Outcome};
 
 /// Crates with models, and every crate that the copy needs, in order.
-const MODELLED: [&str; 2] = ["ks-mem", "ks-io"];
-const COPIED: [&str; 3] = ["ks-abi", "ks-mem", "ks-io"];
+const MODELLED: [&str; 3] = ["ks-mem", "ks-io", "ks-stream"];
+const COPIED: [&str; 5] = ["ks-abi", "ks-mem", "ks-io", "ks-stream", "ks-client"];
 
 /// `cargo xtask models`.
 pub fn run(arguments: &[String]) -> ExitCode {
@@ -270,7 +270,8 @@ mod tests {
         let text = narrowed("[workspace]\nmembers = [\"crates/*\"]\nexclude = [\"fuzz\"]\n[profile.release]\n");
         assert_eq!(
             text,
-            "[workspace]\nmembers = [\"crates/ks-abi\", \"crates/ks-mem\", \"crates/ks-io\"]\n[profile.release]\n"
+            "[workspace]\nmembers = [\"crates/ks-abi\", \"crates/ks-mem\", \"crates/ks-io\", \"crates/ks-stream\", \
+             \"crates/ks-client\"]\n[profile.release]\n"
         );
     }
 

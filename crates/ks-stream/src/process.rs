@@ -10,7 +10,7 @@ use crate::descriptor::PinFlags;
 use crate::pin::Pin;
 use crate::queue::Outgoing;
 use ks_abi::{STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
-use ks_io::sync::{Arc, Weak, atomic::Ordering};
+use ks_io::sync::{Arc, Weak, atomic::Ordering, thread_local};
 use ks_io::{Aspect, Level, Refusal, Services, Ticks, Time, Work, WorkQueue, deferred};
 use std::cell::{Cell, RefCell};
 
@@ -50,20 +50,20 @@ pub(crate) struct Turn(());
 
 impl Turn {
     pub(crate) fn begin(services: &Services) -> Turn {
-        BUDGET.set(Some(Budget { frames: BUDGET_FRAMES, since: services.now() }));
+        BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since: services.now() })));
         Turn(())
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        BUDGET.set(None);
+        BUDGET.with(|budget| budget.set(None));
     }
 }
 
 /// Is this a worker that has budget left?
 pub(crate) fn has_budget() -> Option<bool> {
-    BUDGET.get().map(|budget| budget.frames > 0)
+    BUDGET.with(Cell::get).map(|budget| budget.frames > 0)
 }
 
 /// A deferred attempt: the next hop of a circuit, or one that had to wait for a lock to be released.
@@ -106,7 +106,7 @@ impl Pin {
             // Also on a worker: what brought the frames goes on without waiting for this pin.
             return false;
         }
-        if let Some(budget) = BUDGET.get() {
+        if let Some(budget) = BUDGET.with(Cell::get) {
             return budget.frames > 0;
         }
         // A worker that was asked already sees every attempt made before it begins.
@@ -144,7 +144,7 @@ impl Pin {
 
     fn process_until_pending(self: &Arc<Pin>) -> Left {
         let (Some(queue), Some(instance)) = (self.queue(), self.instance()) else { return Left::Nothing };
-        let mut outgoing = OUTGOING.take();
+        let mut outgoing = OUTGOING.with(RefCell::take);
         let left = loop {
             let status;
             let more;
@@ -172,7 +172,7 @@ impl Pin {
                 break Left::BudgetSpent;
             }
         };
-        OUTGOING.set(outgoing);
+        OUTGOING.with(|kept| kept.replace(outgoing));
         left
     }
 
@@ -221,7 +221,7 @@ enum Left {
 /// Takes frames off this worker's budget. True when it is spent; then it is set anew if nobody else waits for the
 /// worker.
 pub(crate) fn spend(frames: u32, services: &Services) -> bool {
-    let Some(mut budget) = BUDGET.get() else { return false };
+    let Some(mut budget) = BUDGET.with(Cell::get) else { return false };
     budget.frames = budget.frames.saturating_sub(frames.max(1));
     // The clock is read only while somebody waits: reading it costs as much as a hop.
     if services.has_queued_work(WorkQueue::Delayed) {
@@ -231,6 +231,6 @@ pub(crate) fn spend(frames: u32, services: &Services) -> bool {
     } else if budget.frames == 0 {
         budget = Budget { frames: BUDGET_FRAMES, since: services.now() };
     }
-    BUDGET.set(Some(budget));
+    BUDGET.with(|left| left.set(Some(budget)));
     budget.frames == 0
 }
