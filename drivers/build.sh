@@ -42,7 +42,7 @@ trap 'rm -rf "$work"' EXIT
 # The name of the output is in the export table, so the temporary file has the final name.
 made=$work/$(basename "$out")
 # shellcheck disable=SC2086
-$compiler -O2 -Wall -Wextra -Wno-unused-parameter -ffreestanding -fno-ident \
+$compiler -O2 -Wall -Wextra -Wno-unused-parameter -Wno-array-bounds -ffreestanding -fno-ident \
     -ffile-prefix-map="$drivers"=. -isystem "$include/ddk" -I "$drivers/include" $options $strip \
     -nostdlib -o "$made" $sources \
     -Wl,--subsystem,native,--entry,"$entry",--image-base,0x140000000,--dynamicbase,--no-insert-timestamp \

@@ -12,7 +12,7 @@ const USER_ADDRESSES: std::ops::Range<u64> = 0x1_0000..0x7FFF_FFFF_0000;
 
 /// Memory that nobody else knows of yet.
 #[derive(Debug)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
 }
@@ -24,7 +24,7 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Zeroed memory that can be read and written, at `address` or, for None, anywhere.
-    pub(super) fn new(bytes: u64, address: Option<u64>) -> io::Result<Self> {
+    pub(crate) fn new(bytes: u64, address: Option<u64>) -> io::Result<Self> {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
         let fixed = if address.is_some() { libc::MAP_FIXED_NOREPLACE } else { 0 };
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | fixed;
@@ -42,23 +42,23 @@ impl Mapping {
         }
     }
 
-    pub(super) fn address(&self) -> u64 {
+    pub(crate) fn address(&self) -> u64 {
         self.start.as_ptr() as u64
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes
     }
 
     /// The memory, while only the loader knows it.
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the whole mapping is readable and writable until `protect`, which the loader calls last, and its
         // address has not been given to anybody.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
 
     /// Sets the protection of whole pages of the mapping.
-    pub(super) fn protect(&self, pages: std::ops::Range<u64>, protection: Protection) -> io::Result<()> {
+    pub(crate) fn protect(&self, pages: std::ops::Range<u64>, protection: Protection) -> io::Result<()> {
         let mut flags = libc::PROT_NONE;
         for (is_set, flag) in [
             (protection.read, libc::PROT_READ),

@@ -19,7 +19,7 @@ pub use error::{Cause, ImageError, MissingImport};
 pub use parse::{Protection, Section};
 
 use crate::machine::images::{self, Registration};
-use map::Mapping;
+pub(crate) use map::Mapping;
 use parse::Headers;
 use stubs::Stubs;
 

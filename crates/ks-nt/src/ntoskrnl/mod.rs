@@ -40,7 +40,7 @@ mod rtl_time;
 mod rundown;
 mod semaphore;
 mod spin_lock;
-mod thread;
+pub(crate) mod thread;
 mod thread_handle;
 mod timer;
 mod wait;
