@@ -228,12 +228,12 @@ impl<R: Reader> ReaderPin<R> {
             frame.set_status_code(STATUS_BUFFER_TOO_SMALL);
             return Ok(());
         }
-        let buffer = frame.buffer().and_then(|buffer| buffer.write());
+        let buffer = frame.buffer().and_then(|buffer| buffer.bytes_mut(room));
         let mut buffer = buffer.ok_or_else(|| {
             let reason = format!("{}: a frame has no memory to write to", R::FILTER);
             Refusal::new(STATUS_SHARING_VIOLATION, Aspect::Memory, reason)
         })?;
-        let piece = stream.reader.read(&mut buffer[..room]).map_err(|error| file_refusal(R::FILTER, &error))?;
+        let piece = stream.reader.read(&mut buffer).map_err(|error| file_refusal(R::FILTER, &error))?;
         drop(buffer);
         stream.next = piece.next;
         let mut flags = 0;

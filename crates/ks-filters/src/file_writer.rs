@@ -159,11 +159,11 @@ impl<W: Writer> WriterPin<W> {
         if used == 0 {
             return Ok(());
         }
-        let Some(data) = frame.buffer().and_then(|buffer| buffer.read()) else {
+        let Some(data) = frame.buffer().and_then(|buffer| buffer.bytes(used)) else {
             let reason = format!("{}: a frame is still being written by another", W::FILTER);
             return Err(Refusal::new(STATUS_SHARING_VIOLATION, Aspect::Memory, reason));
         };
-        writer.write(&data[..used]).map_err(|error| file_refusal(W::FILTER, &error))
+        writer.write(&data).map_err(|error| file_refusal(W::FILTER, &error))
     }
 }
 

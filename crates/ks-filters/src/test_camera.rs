@@ -291,11 +291,8 @@ impl CameraPin {
         let number = stream.pace.next();
         let time = self.due(number);
         let room = frame.frame_extent() as usize;
-        let rendered = match frame.buffer().and_then(|buffer| buffer.write()) {
-            Some(mut bytes) => {
-                let bytes = &mut bytes[..room];
-                stream.pattern.render_into(number, time.0.unsigned_abs(), bytes).is_ok()
-            }
+        let rendered = match frame.buffer().and_then(|buffer| buffer.bytes_mut(room)) {
+            Some(mut bytes) => stream.pattern.render_into(number, time.0.unsigned_abs(), &mut bytes).is_ok(),
             None => false,
         };
         if !rendered {

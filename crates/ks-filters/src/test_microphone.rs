@@ -295,8 +295,8 @@ impl MicrophonePin {
         let packet_end = self.packet_start(stream.pace.next() + 1);
         let packet_bytes = (packet_end - stream.next_block) as usize * format.block_bytes();
         let room = (frame.frame_extent() as usize).min(packet_bytes);
-        let used = match frame.buffer().and_then(|buffer| buffer.write()) {
-            Some(mut bytes) => self.tone.fill(stream.next_block, &mut bytes[..room]),
+        let used = match frame.buffer().and_then(|buffer| buffer.bytes_mut(room)) {
+            Some(mut bytes) => self.tone.fill(stream.next_block, &mut bytes),
             None => 0,
         };
         if used == 0 {
