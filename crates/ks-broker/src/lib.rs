@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod host_process;
+pub mod remote;
 pub mod report;
 pub mod sandbox;

@@ -85,9 +85,17 @@ impl Sender {
         let mut record = std::mem::take(&mut self.record);
         record.clear();
         message.encode(&mut record);
-        let sent = if record.len() > MOST_RECORD { self.send_long(&record) } else { self.put(&record, descriptor) };
+        let sent = match descriptor {
+            None => self.send_encoded(&record),
+            Some(_) => self.put(&record, descriptor),
+        };
         self.record = record;
         sent
+    }
+
+    /// Sends a message that [`Message::encode`] wrote.
+    pub fn send_encoded(&mut self, record: &[u8]) -> Result<(), WireError> {
+        if record.len() > MOST_RECORD { self.send_long(record) } else { self.put(record, None) }
     }
 
     /// A message that is too long for the ring goes through a file in memory.
@@ -146,6 +154,11 @@ impl Sender {
             self.backlog_bytes -= record.len() + 64;
         }
         Ok(())
+    }
+
+    /// True when something found no room.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
     }
 
     /// True when something found no room before, and might find it now.

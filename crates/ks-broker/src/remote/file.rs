@@ -1,0 +1,447 @@
+//! A file object of the other engine: requests leave here, and complete here.
+
+use super::event;
+use super::peer::Inner;
+use super::pending::{Answer, Bounced, Waiting};
+use super::refusal;
+use ks_abi::{
+    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_TYPE_SET, KSPROPSETID_Stream, KsProperty,
+    NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE,
+    STATUS_PENDING,
+};
+use ks_io::sync::Arc;
+use ks_io::{
+    AccessMask, Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, Irp, Refusal,
+    STREAM_HEADER_BYTES, deferred,
+};
+use ks_mem::{Frame, FrameMemory};
+use ks_stream::{Direction, probe_headers};
+use ks_wire::{Completion, Control, Create, Embedded, FramePart, Message, Named, Parts, RequestId, Stream};
+use zerocopy::FromBytes;
+
+/// Where a KSPIN_CONNECT has its PinToHandle.
+const PIN_TO_HANDLE: usize = 56;
+/// Where a stream header has its Data.
+const DATA: usize = 40;
+/// Header sizes that a pin can have.
+const STRIDES: std::ops::RangeInclusive<usize> = STREAM_HEADER_BYTES..=4096;
+/// The most bytes that an answer of the other side may have.
+const MOST_OUTPUT_BYTES: usize = 16 << 20;
+
+/// Stands for an object of another process that is open there: every request goes over, and waits here until its answer
+/// comes. When that process ends, what waits completes with STATUS_DEVICE_REMOVED.
+pub struct RemoteFile {
+    peer: Arc<Inner>,
+    /// The number that the other side exported it by.
+    file: u64,
+}
+
+impl RemoteFile {
+    pub(super) fn new(peer: &Arc<Inner>, file: u64) -> Arc<RemoteFile> {
+        Arc::new(RemoteFile { peer: peer.clone(), file })
+    }
+
+    /// How the other side of `peer` names a file object of this engine: by its own number, if it is one of its own.
+    pub(super) fn named(peer: &Arc<Inner>, file: &Arc<FileObject>) -> Result<Named, NtStatus> {
+        if let Some(remote) = file.object_as::<RemoteFile>()
+            && Arc::ptr_eq(&remote.peer, peer)
+        {
+            return Ok(Named::Yours(remote.file));
+        }
+        peer.exports.add(file.clone(), None).map(Named::Mine)
+    }
+
+    /// The handle in a request's data that names an object of this engine, in the terms of the other side. The bytes of
+    /// the handle are cleared.
+    fn embedded(&self, irp: &Irp, code: IoControlCode, data: &mut [u8]) -> Result<Embedded, NtStatus> {
+        let Some(file) = irp.file_object() else { return Ok(Embedded::Nothing) };
+        if let Some((offset, handle)) = event::enabled_event(code, irp.input(), data) {
+            let event = file.event_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
+            clear(data, offset as usize);
+            return Ok(Embedded::Event(offset, self.peer.events.add(event)?));
+        }
+        if let Some(handle) = master_clock(code, irp.input(), data) {
+            let clock = file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
+            clear(data, 0);
+            return Ok(Embedded::File(0, RemoteFile::named(&self.peer, &clock)?));
+        }
+        Ok(Embedded::Nothing)
+    }
+
+    fn control(&self, irp: Irp) -> Dispatched {
+        let code = irp.io_control_code();
+        let mut data = irp.output().data().to_vec();
+        let embedded = match self.embedded(&irp, code, &mut data) {
+            Ok(embedded) => embedded,
+            Err(status) => return irp.done(status),
+        };
+        self.submit(
+            irp,
+            |request, irp, record| {
+                Message::Control(Control {
+                    request,
+                    requestor: Inner::requestor(irp.origin()),
+                    file: self.file,
+                    code: code.0,
+                    input_token: irp.input_token(),
+                    output_token: irp.output_token(),
+                    output_bytes: irp.output().limit().min(MOST_OUTPUT_BYTES) as u32,
+                    input: irp.input(),
+                    data: &data[..data.len().min(MOST_OUTPUT_BYTES)],
+                    embedded,
+                })
+                .encode(record);
+            },
+            Waiting::Control,
+        )
+    }
+
+    fn stream(&self, mut irp: Irp, direction: Direction) -> Dispatched {
+        let code = irp.io_control_code();
+        // A driver sends frames; a client sends a list of headers.
+        let any_header_size = irp.stream().is_some();
+        if !any_header_size && let Err(refusal) = self.probe(&mut irp, direction) {
+            return Dispatched::Completed(irp.refuse(refusal));
+        }
+        let mut bounced = Vec::new();
+        let (headers, parts, stride) = match self.places(&irp, direction, &mut bounced) {
+            Ok(places) => places,
+            Err(status) => {
+                bounced.into_iter().for_each(|bounced| self.peer.memory.give_back(bounced.frame));
+                return irp.done(status);
+            }
+        };
+        self.submit(
+            irp,
+            |request, irp, record| {
+                Message::Stream(Stream {
+                    request,
+                    requestor: Inner::requestor(irp.origin()),
+                    file: self.file,
+                    code: code.0,
+                    any_header_size,
+                    stride,
+                    headers: &headers,
+                    parts: Parts::new(&parts),
+                })
+                .encode(record);
+            },
+            |irp| Waiting::Stream(irp, bounced),
+        )
+    }
+
+    /// Checks a client's headers and finds their buffers; what size a header has says the first.
+    fn probe(&self, irp: &mut Irp, direction: Direction) -> Result<(), Refusal> {
+        let list = irp.output().data();
+        let stride = list.first_chunk().map_or(0, |size| u32::from_le_bytes(*size));
+        if !STRIDES.contains(&(stride as usize)) {
+            let reason = format!("stream header 0: Size is {stride}");
+            return Err(Refusal::new(STATUS_INVALID_BUFFER_SIZE, Aspect::Request, reason));
+        }
+        let regions = self.peer.io.regions();
+        let frames = probe_headers(list, direction, stride, |_, header| {
+            regions.resolve(header.data.0, header.frame_extent as usize)
+        })?;
+        irp.set_stream(frames);
+        Ok(())
+    }
+
+    /// The headers without addresses, where the bytes of each lie, and the size of a header. Frames in private memory
+    /// get a shared one that travels in their place.
+    fn places(
+        &self,
+        irp: &Irp,
+        direction: Direction,
+        bounced: &mut Vec<Bounced>,
+    ) -> Result<(Vec<u8>, Vec<u8>, u32), NtStatus> {
+        let Some(stream) = irp.stream() else { return Err(STATUS_INVALID_DEVICE_REQUEST) };
+        let stride = stream.stride();
+        let mut headers = stream.headers();
+        let mut parts = Vec::with_capacity(20 * stream.len());
+        if !STRIDES.contains(&stride) {
+            return Err(STATUS_INVALID_BUFFER_SIZE);
+        }
+        for (index, (frame, header)) in stream.iter().zip(headers.chunks_exact_mut(stride)).enumerate() {
+            clear(header, DATA);
+            let part = match frame.buffer() {
+                None => FramePart::default(),
+                Some(buffer) if buffer.is_shared() => self.place(buffer, buffer.len())?,
+                Some(buffer) => {
+                    let room = buffer.len();
+                    let shared = self.peer.memory.borrow(room, &self.peer.io).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+                    let filled = direction == Direction::Read
+                        || buffer.bytes(frame.data_used() as usize).is_some_and(|data| shared.copy_in(0, &data));
+                    let part = self.place(&shared, room);
+                    bounced.push(Bounced { index, frame: shared });
+                    if !filled {
+                        return Err(STATUS_ACCESS_VIOLATION);
+                    }
+                    part?
+                }
+            };
+            Parts::push(&mut parts, part);
+        }
+        Ok((headers, parts, stride as u32))
+    }
+
+    fn place(&self, frame: &Frame, bytes: usize) -> Result<FramePart, NtStatus> {
+        match self.peer.memory.place(frame, &self.peer.sender) {
+            Ok(part) => Ok(FramePart { bytes: part.bytes.min(u32::try_from(bytes).unwrap_or(u32::MAX)), ..part }),
+            Err(error) => {
+                self.peer.break_off(error);
+                Err(STATUS_DEVICE_REMOVED)
+            }
+        }
+    }
+
+    /// Sends a request over; it waits until its answer comes, a cancel goes the same way, and it completes at once when
+    /// there is nobody any more.
+    fn submit(
+        &self,
+        irp: Irp,
+        encode: impl FnOnce(RequestId, &Irp, &mut Vec<u8>),
+        waiting: impl FnOnce(Irp) -> Waiting,
+    ) -> Dispatched {
+        let peer = &self.peer;
+        let id = match peer.pending.reserve() {
+            Ok(id) => id,
+            Err(status) => return irp.done(status),
+        };
+        let mut record = Vec::new();
+        encode(id, &irp, &mut record);
+        match peer.send_request(id, &record, waiting(irp)) {
+            Ok(()) => Dispatched::Pending,
+            Err((waiting, status)) => match peer.take_apart(waiting) {
+                Some(irp) => irp.done(status),
+                None => Dispatched::Pending,
+            },
+        }
+    }
+
+    fn answer_of(&self, message: impl FnOnce(RequestId) -> Message<'static>) -> Answer {
+        self.peer.call(message)
+    }
+}
+
+impl Dispatch for RemoteFile {
+    fn device_io_control(&self, irp: Irp) -> Dispatched {
+        match irp.io_control_code() {
+            // Across processes no pin is an AVStream peer: frames go as requests.
+            IoControlCode::KS_HANDSHAKE => irp.done(STATUS_INVALID_DEVICE_REQUEST),
+            IoControlCode::KS_READ_STREAM => self.stream(irp, Direction::Read),
+            IoControlCode::KS_WRITE_STREAM => self.stream(irp, Direction::Write),
+            _ => self.control(irp),
+        }
+    }
+
+    fn create_child(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+        let mut parameters = request.parameters.to_vec();
+        let mut embedded = Embedded::Nothing;
+        if let Some(handle) = pin_to_handle(request.name, &parameters) {
+            let named = request.file.file_by_handle(handle).filter(|file| !file.is_cleaned_up());
+            let named = named.ok_or(STATUS_INVALID_HANDLE).and_then(|file| RemoteFile::named(&self.peer, &file));
+            match named {
+                Ok(named) => embedded = Embedded::File(PIN_TO_HANDLE as u32, named),
+                Err(status) => {
+                    let reason = format!("PinToHandle {handle:#x} is no open pin of this client");
+                    return Err(Refusal::new(status, Aspect::Name, reason));
+                }
+            }
+            clear(&mut parameters, PIN_TO_HANDLE);
+        }
+        let requestor = Inner::requestor(request.origin);
+        let answer = self.peer.call(|id| {
+            Message::Create(Create {
+                request: id,
+                requestor,
+                parent: self.file,
+                access: request.access.0,
+                class: request.name,
+                parameters: &parameters,
+                embedded,
+            })
+        });
+        if answer.status.is_success() && answer.file != 0 {
+            let granted = AccessMask(answer.granted & request.access.specific().0);
+            return Ok(Created { object: RemoteFile::new(&self.peer, answer.file), granted });
+        }
+        Err(answer.refusal.unwrap_or_else(|| {
+            let reason = match answer.status {
+                STATUS_DEVICE_REMOVED => "the process of the device has ended",
+                _ => "the process of the device refuses to create the object",
+            };
+            Refusal::new(failure(answer.status), Aspect::Device, reason)
+        }))
+    }
+
+    fn cleanup(&self) {
+        let file = self.file;
+        let _ = self.answer_of(|request| Message::Cleanup { request, file });
+    }
+
+    fn close(&self) {
+        let file = self.file;
+        let _ = self.answer_of(|request| Message::Close { request, file });
+    }
+
+    fn frame_memory(&self) -> FrameMemory {
+        FrameMemory::Shared
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
+        self
+    }
+}
+
+impl std::fmt::Debug for RemoteFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteFile").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// A request of this side has ended over there. What the other side says of it is checked against what was asked.
+    pub(super) fn finish(&self, waiting: Waiting, done: &Completion<'_>) {
+        let _inside = deferred::enter();
+        let status = believed_status(done.status);
+        match waiting {
+            Waiting::Control(irp) => finish_control(irp, status, done),
+            Waiting::Stream(irp, bounced) => self.finish_stream(irp, bounced, status, done),
+            Waiting::Nobody => {}
+            Waiting::Call(call) => {
+                let refusal = done.refusal.map(|told| refusal::from_wire(failure(status), told));
+                let answer = Answer {
+                    status,
+                    file: done.file,
+                    granted: done.granted,
+                    bytes: done.answer.to_vec(),
+                    refusal: refusal.filter(|_| status.is_error()),
+                };
+                *call.answer.lock() = Some(answer);
+                call.done.set();
+            }
+        }
+    }
+
+    fn finish_stream(&self, mut irp: Irp, bounced: Vec<Bounced>, status: NtStatus, done: &Completion<'_>) {
+        let mut status = status;
+        let mut extent = 0;
+        if let Some(stream) = irp.stream() {
+            let stride = stream.stride();
+            if done.answer.len() == stride * stream.len() {
+                for (frame, header) in stream.iter().zip(done.answer.chunks_exact(stride)) {
+                    frame.absorb(header);
+                    extent += frame.frame_extent() as usize;
+                }
+                let reads = irp.io_control_code() == IoControlCode::KS_READ_STREAM;
+                let filled = reads && status.is_success();
+                for bounced in bounced.iter().filter(|_| filled) {
+                    let Some(frame) = stream.frame(bounced.index) else { continue };
+                    let used = frame.data_used() as usize;
+                    let mut bytes = frame.buffer().and_then(|buffer| buffer.bytes_mut(used));
+                    if !bytes.as_mut().is_some_and(|bytes| bounced.frame.copy_out(0, bytes)) {
+                        status = STATUS_ACCESS_VIOLATION;
+                    }
+                }
+            } else if status.is_success() {
+                status = STATUS_DEVICE_PROTOCOL_ERROR;
+            }
+            extent = extent.max(done.answer.len());
+        }
+        bounced.into_iter().for_each(|bounced| self.memory.give_back(bounced.frame));
+        if let Some(told) = done.refusal
+            && status.is_error()
+        {
+            irp.explain(refusal::from_wire(status, told));
+        }
+        irp.parts().output.set_information(usize::try_from(done.information).unwrap_or(usize::MAX).min(extent));
+        drop(irp.complete(status));
+    }
+
+    /// A request that is not on its way after all.
+    pub(super) fn take_apart(&self, waiting: Waiting) -> Option<Irp> {
+        match waiting {
+            Waiting::Control(irp) => Some(irp),
+            Waiting::Stream(irp, bounced) => {
+                bounced.into_iter().for_each(|bounced| self.memory.give_back(bounced.frame));
+                Some(irp)
+            }
+            Waiting::Call(call) => {
+                *call.answer.lock() = Some(Answer::status(STATUS_DEVICE_REMOVED));
+                call.done.set();
+                None
+            }
+            Waiting::Nobody => None,
+        }
+    }
+}
+
+fn finish_control(mut irp: Irp, status: NtStatus, done: &Completion<'_>) {
+    let mut status = status;
+    let output = irp.parts().output;
+    let limit = output.limit();
+    let information = usize::try_from(done.information).unwrap_or(usize::MAX);
+    // More bytes than there is room for, or bytes that are not there: the other side does not follow the protocol.
+    let excess = done.answer.len() > limit || (status.is_success() && information > limit);
+    if excess {
+        status = STATUS_DEVICE_PROTOCOL_ERROR;
+    } else {
+        if !done.answer.is_empty() {
+            let answered = output.answer(done.answer);
+            if answered.is_error() {
+                status = answered;
+            }
+        }
+        output.set_information(information);
+    }
+    if let Some(told) = done.refusal
+        && status.is_error()
+    {
+        irp.explain(refusal::from_wire(status, told));
+    }
+    drop(irp.complete(status));
+}
+
+/// A completion has no status that says that there is none.
+fn believed_status(status: u32) -> NtStatus {
+    match NtStatus(status) {
+        STATUS_PENDING => STATUS_DEVICE_PROTOCOL_ERROR,
+        status => status,
+    }
+}
+
+/// The status of a refusal: a success that brought nothing is none.
+pub(super) fn failure(status: NtStatus) -> NtStatus {
+    if status.is_error() { status } else { STATUS_DEVICE_PROTOCOL_ERROR }
+}
+
+fn clear(bytes: &mut [u8], at: usize) {
+    if let Some(word) = bytes.get_mut(at..at + 8) {
+        word.fill(0);
+    }
+}
+
+/// PinToHandle of a pin's create.
+fn pin_to_handle(class: &str, parameters: &[u8]) -> Option<u64> {
+    let class = class.strip_suffix('\\').unwrap_or(class);
+    if !class.eq_ignore_ascii_case(&KSNAME_Pin.to_string()) {
+        return None;
+    }
+    let handle = parameters.get(PIN_TO_HANDLE..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))?;
+    (handle != 0).then_some(handle)
+}
+
+/// The handle of the clock that a request makes a pin's master clock.
+fn master_clock(code: IoControlCode, input: &[u8], data: &[u8]) -> Option<u64> {
+    const SET: Guid = KSPROPSETID_Stream;
+    if code != IoControlCode::KS_PROPERTY {
+        return None;
+    }
+    let (property, _) = KsProperty::read_from_prefix(input).ok()?;
+    let sets = property.set == SET
+        && property.id == KSPROPERTY_STREAM_MASTERCLOCK
+        && property.flags & KSPROPERTY_TYPE_SET != 0;
+    let handle = data.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))?;
+    (sets && handle != 0).then_some(handle)
+}
