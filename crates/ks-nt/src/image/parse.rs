@@ -231,7 +231,8 @@ fn section(header: &pe::ImageSectionHeader) -> Section {
         rva: header.virtual_address.get(LE),
         bytes,
         protection: Protection {
-            read: has(pe::IMAGE_SCN_MEM_READ),
+            // A processor cannot do the others without reading.
+            read: has(pe::IMAGE_SCN_MEM_READ) || has(pe::IMAGE_SCN_MEM_WRITE) || has(pe::IMAGE_SCN_MEM_EXECUTE),
             write: has(pe::IMAGE_SCN_MEM_WRITE),
             execute: has(pe::IMAGE_SCN_MEM_EXECUTE),
         },
