@@ -28,6 +28,7 @@ pub fn constants() -> Vec<(&'static str, u64)> {
         stream::DEGRADATION,
         video::COMPRESSION,
         video::FRAME_FLAGS,
+        video::INTERLACE_FLAGS,
         video::STREAM_KINDS,
         DevicePowerState::TABLE,
         KProcessorMode::TABLE,

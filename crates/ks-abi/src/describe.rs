@@ -1,9 +1,10 @@
 //! Data formats and data ranges in words, for refusals and tables. Bytes that are too short say less.
 
 use crate::{
-    Guid, KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KSDATAFORMAT_TYPE_AUDIO,
-    KSDATAFORMAT_TYPE_VIDEO, KsDataFormat, KsDataFormatVideoInfoHeader, KsDataFormatWaveFormatEx, KsDataRangeAudio,
-    KsDataRangeVideo, KsIdentifier,
+    Guid, KS_INTERLACE_IsInterlaced, KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_VIDEOINFO2,
+    KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KSDATAFORMAT_TYPE_AUDIO, KSDATAFORMAT_TYPE_VIDEO, KsBitmapInfoHeader,
+    KsDataFormat, KsDataFormatVideoInfoHeader, KsDataFormatVideoInfoHeader2, KsDataFormatWaveFormatEx,
+    KsDataRangeAudio, KsDataRangeVideo, KsDataRangeVideo2, KsIdentifier, KsVideoStreamConfigCaps,
 };
 use zerocopy::FromBytes;
 
@@ -50,10 +51,18 @@ pub fn format(bytes: &[u8]) -> String {
     let mut words = format!("{} {}", guid(head.major_format).to_lowercase(), guid(head.sub_format));
     if head.major_format == KSDATAFORMAT_TYPE_VIDEO && head.specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO {
         if let Some(video) = read::<KsDataFormatVideoInfoHeader>(bytes) {
-            let picture = video.video_info;
-            let bitmap = picture.bitmap;
-            words += &format!(" {}x{}", bitmap.width, bitmap.height.unsigned_abs());
-            words += &rate(picture.avg_time_per_frame);
+            words += &picture(&video.video_info.bitmap, video.video_info.avg_time_per_frame);
+        }
+    } else if head.major_format == KSDATAFORMAT_TYPE_VIDEO && head.specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO2 {
+        if let Some(video) = read::<KsDataFormatVideoInfoHeader2>(bytes) {
+            let info = video.video_info;
+            words += &picture(&info.bitmap, info.avg_time_per_frame);
+            if info.pict_aspect_ratio_x != 0 && info.pict_aspect_ratio_y != 0 {
+                words += &format!(" {}:{}", info.pict_aspect_ratio_x, info.pict_aspect_ratio_y);
+            }
+            if info.interlace_flags & KS_INTERLACE_IsInterlaced != 0 {
+                words += " interlaced";
+            }
         }
     } else if head.specifier == KSDATAFORMAT_SPECIFIER_WAVEFORMATEX
         && let Some(wave) = read::<KsDataFormatWaveFormatEx>(bytes)
@@ -72,16 +81,11 @@ pub fn range(bytes: &[u8]) -> String {
     let mut words = format!("{} {}", guid(head.major_format).to_lowercase(), guid(head.sub_format));
     if head.major_format == KSDATAFORMAT_TYPE_VIDEO && head.specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO {
         if let Some(video) = read::<KsDataRangeVideo>(bytes) {
-            let caps = video.config_caps;
-            let (small, large) = (caps.min_output_size, caps.max_output_size);
-            if small == large {
-                words += &format!(" {}x{}", large.width, large.height);
-            } else {
-                words += &format!(" {}x{}..{}x{}", small.width, small.height, large.width, large.height);
-            }
-            if caps.min_frame_interval == caps.max_frame_interval {
-                words += &rate(caps.min_frame_interval);
-            }
+            words += &caps(&video.config_caps);
+        }
+    } else if head.major_format == KSDATAFORMAT_TYPE_VIDEO && head.specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO2 {
+        if let Some(video) = read::<KsDataRangeVideo2>(bytes) {
+            words += &caps(&video.config_caps);
         }
     } else if head.major_format == KSDATAFORMAT_TYPE_AUDIO
         && let Some(audio) = read::<KsDataRangeAudio>(bytes)
@@ -99,6 +103,23 @@ pub fn range(bytes: &[u8]) -> String {
 
 fn read<T: FromBytes>(bytes: &[u8]) -> Option<T> {
     T::read_from_prefix(bytes).ok().map(|(value, _)| value)
+}
+
+fn picture(bitmap: &KsBitmapInfoHeader, interval_100ns: i64) -> String {
+    format!(" {}x{}{}", bitmap.width, bitmap.height.unsigned_abs(), rate(interval_100ns))
+}
+
+fn caps(caps: &KsVideoStreamConfigCaps) -> String {
+    let (small, large) = (caps.min_output_size, caps.max_output_size);
+    let mut words = if small == large {
+        format!(" {}x{}", large.width, large.height)
+    } else {
+        format!(" {}x{}..{}x{}", small.width, small.height, large.width, large.height)
+    };
+    if caps.min_frame_interval == caps.max_frame_interval {
+        words += &rate(caps.min_frame_interval);
+    }
+    words
 }
 
 fn rate(interval_100ns: i64) -> String {

@@ -27,6 +27,7 @@ pub mod status;
 pub mod stream;
 pub mod topology;
 pub mod userks;
+#[allow(non_upper_case_globals, reason = "constants keep the spelling of the Windows headers")]
 pub mod video;
 
 pub use allocator::*;

@@ -232,6 +232,25 @@ abi_struct! {
 }
 
 abi_consts! {
+    "Interlacing of a video format"
+    pub(crate) INTERLACE_FLAGS: u32 {
+        KS_INTERLACE_IsInterlaced = 0x1,
+        KS_INTERLACE_1FieldPerSample = 0x2,
+        KS_INTERLACE_Field1First = 0x4,
+        KS_INTERLACE_UNUSED = 0x8,
+        KS_INTERLACE_FieldPatternMask = 0x30,
+        KS_INTERLACE_FieldPatField1Only = 0,
+        KS_INTERLACE_FieldPatField2Only = 0x10,
+        KS_INTERLACE_FieldPatBothRegular = 0x20,
+        KS_INTERLACE_FieldPatBothIrregular = 0x30,
+        KS_INTERLACE_DisplayModeMask = 0xC0,
+        KS_INTERLACE_DisplayModeBobOnly = 0,
+        KS_INTERLACE_DisplayModeWeaveOnly = 0x40,
+        KS_INTERLACE_DisplayModeBobOrWeave = 0x80,
+    }
+}
+
+abi_consts! {
     "Kind of a video stream"
     pub(crate) STREAM_KINDS: u32 {
         KS_VIDEOSTREAM_PREVIEW = 0x1,

@@ -1,9 +1,10 @@
 //! The library as the commands use it: the only file that knows its types.
 
 use ks_abi::{
-    Guid, KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_YUY2,
-    KSFILTER_NODE, KSINSTANCE_INDETERMINATE, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin,
-    KsDataFormatVideoInfoHeader, KsPinCommunication, KsPinDataFlow, KsProperty, KsTopologyConnection, KspPin,
+    Guid, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV,
+    KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_YUY2, KSFILTER_NODE, KSINSTANCE_INDETERMINATE,
+    KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsDataFormatVideoInfoHeader,
+    KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow, KsProperty, KsTopologyConnection, KspPin,
 };
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
@@ -170,11 +171,16 @@ impl Engine {
             error => graph_failure(&error, text),
         })?;
         let layout = layout(captured.format.head().sub_format);
-        let Some((video, layout)) = captured.format.read::<KsDataFormatVideoInfoHeader>().zip(layout) else {
+        let bitmap = match captured.format.head().specifier {
+            KSDATAFORMAT_SPECIFIER_VIDEOINFO2 => {
+                captured.format.read::<KsDataFormatVideoInfoHeader2>().map(|video| video.video_info.bitmap)
+            }
+            _ => captured.format.read::<KsDataFormatVideoInfoHeader>().map(|video| video.video_info.bitmap),
+        };
+        let Some((bitmap, layout)) = bitmap.zip(layout) else {
             let why = format!("it gives {}, and pictures are made of I420, NV12 and YUY2", captured.format.describe());
             return Err(Failure::job(doing, why));
         };
-        let bitmap = video.video_info.bitmap;
         Ok(Picture {
             width: bitmap.width.unsigned_abs(),
             height: bitmap.height.unsigned_abs(),

@@ -65,7 +65,10 @@ fn pin_text(text: &mut String, pin: &Pin) {
     line(text, "mediums", &pin.mediums);
     let possible = pin.instances.possible.map_or("no limit".into(), |possible| format!("at most {possible}"));
     line(text, "instances", &[format!("{} now", pin.instances.current), possible]);
-    for format in &pin.formats {
+    // Ranges that differ in their blocks only read the same.
+    let mut formats = pin.formats.clone();
+    formats.dedup();
+    for format in &formats {
         line(text, "format", std::slice::from_ref(format));
     }
 }

@@ -184,6 +184,36 @@ fn y4m_files_keep_their_pictures() {
 }
 
 #[test]
+fn y4m_files_keep_their_fields_and_the_aspect_of_their_pixels() {
+    let scratch = Scratch::new();
+    let (input, output) = (scratch.path("in.y4m"), scratch.path("out.y4m"));
+    for (fields, aspect, said) in
+        [("tff", "16/11", "It A16:11"), ("bff", "1/1", "Ib A1:1"), ("prog", "8/9", "Ip A8:9"), ("prog", "1", "Ip A1:1")]
+    {
+        let filter = format!("setsar={aspect},setfield={fields}");
+        ffmpeg_makes(&input, "testsrc2=size=720x576:rate=25:duration=0.12", &["-vf", &filter, "-pix_fmt", "yuv420p"]);
+        for between in ["", "pass-through ! "] {
+            ks(&["run", &format!("y4m-reader path={input} ! {between}y4m-writer path={output}")]).done();
+            let header = |path: &str| {
+                let bytes = fs::read(path).expect("a file");
+                let end = bytes.iter().position(|byte| *byte == b'\n').expect("a header");
+                String::from_utf8_lossy(&bytes[..end]).into_owned()
+            };
+            assert!(header(&input).contains(said), "{}", header(&input));
+            assert!(header(&output).contains(said), "{}", header(&output));
+            for field in ["field_order", "sample_aspect_ratio", "nb_read_frames", "width"] {
+                assert_eq!(probe(&output, field), probe(&input, field), "{fields} {aspect} {field}");
+            }
+            assert_eq!(md5(&output, &[]), md5(&input, &[]), "{fields} {aspect}");
+        }
+        ks(&["run", &format!("y4m-reader path={input} ! null-renderer")]).done();
+        let picture = scratch.path("frame.png");
+        ks(&["snapshot", &format!("y4m-reader path={input}"), "-o", &picture]).done();
+        assert_eq!((probe(&picture, "width"), probe(&picture, "height")), ("720".into(), "576".into()));
+    }
+}
+
+#[test]
 fn the_microphone_gives_as_many_seconds_as_asked_for() {
     let scratch = Scratch::new();
     let path = scratch.path("a.wav");

@@ -44,8 +44,8 @@ pub(crate) trait Reader: Send + Sized + 'static {
 
     /// The ranges of a filter whose path is not set.
     fn whole_ranges() -> Vec<DataRange>;
-    /// The range that has this format only.
-    fn exact_range(format: &Self::Format) -> DataRange;
+    /// The ranges that have this format only, the preferred one first.
+    fn exact_ranges(format: &Self::Format) -> Vec<DataRange>;
     /// The data format that lies in `range`, which a client asks for.
     fn intersect(format: &Self::Format, range: &DataRange) -> std::result::Result<DataFormat, Refusal>;
     /// Whether frames of `format` are what a client asks for; why not, after the file's name.
@@ -151,7 +151,7 @@ impl<R: Reader> Instance<R> {
 impl<R: Reader> FilterInstance for Instance<R> {
     fn data_ranges(&self, _pin: PinId) -> Option<Vec<DataRange>> {
         let opened = self.settings.values();
-        Some(opened.map_or_else(R::whole_ranges, |opened| vec![R::exact_range(&opened.format)]))
+        Some(opened.map_or_else(R::whole_ranges, |opened| R::exact_ranges(&opened.format)))
     }
 
     fn intersect(

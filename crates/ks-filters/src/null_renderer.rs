@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ks_abi::{
     Guid, KSCATEGORY_RENDER, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SPECIFIER_VIDEOINFO,
-    KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KsDataFormat, KsPinDataFlow, NtStatus, STATUS_PENDING,
+    KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KsDataFormat, KsPinDataFlow, NtStatus,
+    STATUS_PENDING,
 };
 use ks_io::Refusal;
 use ks_stream::{
@@ -34,7 +35,9 @@ pub(crate) fn any() -> DataRange {
 pub(crate) fn intersect_any(owner: &str, range: &DataRange) -> Result<DataFormat, Refusal> {
     let head = range.head();
     match head.specifier {
-        KSDATAFORMAT_SPECIFIER_VIDEOINFO => video_format::intersect_sink(owner, range, &any()),
+        KSDATAFORMAT_SPECIFIER_VIDEOINFO | KSDATAFORMAT_SPECIFIER_VIDEOINFO2 => {
+            video_format::intersect_sink(owner, range, &any())
+        }
         KSDATAFORMAT_SPECIFIER_WAVEFORMATEX => audio_format::intersect_sink(owner, range, &any()),
         // A format without a block: what the client says, and nothing more.
         _ => {

@@ -13,8 +13,9 @@ use ks_stream::{
     PinInstance,
 };
 
+use crate::audio_format;
 use crate::null_renderer::{any, intersect_any};
-use crate::{audio_format, video_format};
+use crate::video_format::{self, Block};
 
 /// The name of the filter.
 pub const NAME: &str = "pass-through";
@@ -66,8 +67,8 @@ impl Instance {
 
 /// The range that holds a format, and as little else as can be said.
 fn range_of(format: &DataFormat) -> DataRange {
-    if let Ok(video) = video_format::parse(format) {
-        return video_format::exact_range(&video);
+    if let (Ok(video), Some(block)) = (video_format::parse(format), Block::named(format.head().specifier)) {
+        return video_format::exact_range_in(&video, block);
     }
     if let Ok(audio) = audio_format::parse(format) {
         return audio_format::exact_range(&audio);

@@ -1,15 +1,18 @@
 //! Video formats as KS data formats and ranges, and back.
 
 use ks_abi::{
-    Guid, KS_VIDEOSTREAM_CAPTURE, KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SUBTYPE_I420,
+    Guid, KS_INTERLACE_1FieldPerSample, KS_INTERLACE_Field1First, KS_INTERLACE_FieldPatBothIrregular,
+    KS_INTERLACE_FieldPatBothRegular, KS_INTERLACE_FieldPatternMask, KS_INTERLACE_IsInterlaced, KS_VIDEOSTREAM_CAPTURE,
+    KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_I420,
     KSDATAFORMAT_SUBTYPE_IYUV, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_YUY2, KSDATAFORMAT_TYPE_VIDEO,
-    KsBitmapInfoHeader, KsDataFormat, KsDataFormatVideoInfoHeader, KsDataRangeVideo, KsVideoInfoHeader,
-    KsVideoStreamConfigCaps, Rect, STATUS_NO_MATCH, Size, fourcc,
+    KsBitmapInfoHeader, KsDataFormat, KsDataFormatVideoInfoHeader, KsDataFormatVideoInfoHeader2, KsDataRangeVideo,
+    KsDataRangeVideo2, KsVideoInfoHeader, KsVideoInfoHeader2, KsVideoStreamConfigCaps, Rect, STATUS_NO_MATCH, Size,
+    fourcc,
 };
 use ks_io::{Aspect, Refusal};
 use ks_stream::{DataFormat, DataRange, Framing};
 
-use crate::media::video::{MAX_DIMENSION, PixelLayout, Ratio, VideoFormat};
+use crate::media::video::{Interlacing, MAX_DIMENSION, PixelLayout, Ratio, VideoFormat};
 
 /// The longest frame that a range names: an hour.
 const LONGEST_INTERVAL_100NS: i64 = 3600 * 10_000_000;
@@ -32,20 +35,118 @@ fn layout_of(subtype: Guid) -> Option<PixelLayout> {
     }
 }
 
-/// The complete data format of a video format.
-pub(crate) fn data_format(format: &VideoFormat) -> DataFormat {
-    DataFormat::of(&KsDataFormatVideoInfoHeader { data_format: head(format), video_info: video_info(format) })
+/// Which of the two blocks describes the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// KS_VIDEOINFOHEADER: size and rate.
+    First,
+    /// KS_VIDEOINFOHEADER2: interlacing and aspect too.
+    Second,
 }
 
-fn head(format: &VideoFormat) -> KsDataFormat {
+impl Block {
+    /// The block that says all there is to say of a format.
+    fn of(format: &VideoFormat) -> Self {
+        let aspect = format.pixel_aspect;
+        let is_interlaced = !matches!(format.interlacing, Interlacing::Unknown | Interlacing::Progressive);
+        if is_interlaced || aspect.numerator != aspect.denominator { Self::Second } else { Self::First }
+    }
+
+    /// The block that a specifier names.
+    pub(crate) fn named(specifier: Guid) -> Option<Self> {
+        match specifier {
+            KSDATAFORMAT_SPECIFIER_VIDEOINFO => Some(Self::First),
+            KSDATAFORMAT_SPECIFIER_VIDEOINFO2 => Some(Self::Second),
+            _ => None,
+        }
+    }
+}
+
+/// The complete data format of a video format.
+pub(crate) fn data_format(format: &VideoFormat, block: Block) -> DataFormat {
+    let data_format = head(format, block);
+    match block {
+        Block::First => DataFormat::of(&KsDataFormatVideoInfoHeader { data_format, video_info: video_info(format) }),
+        Block::Second => {
+            DataFormat::of(&KsDataFormatVideoInfoHeader2 { data_format, video_info: video_info_2(format) })
+        }
+    }
+}
+
+fn head(format: &VideoFormat, block: Block) -> KsDataFormat {
+    let (specifier, bytes) = match block {
+        Block::First => (KSDATAFORMAT_SPECIFIER_VIDEOINFO, size_of::<KsVideoInfoHeader>()),
+        Block::Second => (KSDATAFORMAT_SPECIFIER_VIDEOINFO2, size_of::<KsVideoInfoHeader2>()),
+    };
     KsDataFormat {
         sample_size: format.frame_bytes() as u32,
-        ..KsDataFormat::new(
-            KSDATAFORMAT_TYPE_VIDEO,
-            subtype(format.layout()),
-            KSDATAFORMAT_SPECIFIER_VIDEOINFO,
-            size_of::<KsVideoInfoHeader>() as u32,
-        )
+        ..KsDataFormat::new(KSDATAFORMAT_TYPE_VIDEO, subtype(format.layout()), specifier, bytes as u32)
+    }
+}
+
+fn video_info_2(format: &VideoFormat) -> KsVideoInfoHeader2 {
+    let info = video_info(format);
+    let aspect = picture_aspect(format);
+    KsVideoInfoHeader2 {
+        source: info.source,
+        target: info.target,
+        bit_rate: info.bit_rate,
+        bit_error_rate: info.bit_error_rate,
+        avg_time_per_frame: info.avg_time_per_frame,
+        interlace_flags: interlace_flags(format.interlacing),
+        pict_aspect_ratio_x: aspect.numerator,
+        pict_aspect_ratio_y: aspect.denominator,
+        bitmap: info.bitmap,
+        ..KsVideoInfoHeader2::default()
+    }
+}
+
+/// Decision: field 1 is the top one, as in PAL; the documentation says that in NTSC it is the other.
+fn interlace_flags(interlacing: Interlacing) -> u32 {
+    const REGULAR: u32 = KS_INTERLACE_IsInterlaced | KS_INTERLACE_FieldPatBothRegular;
+    match interlacing {
+        Interlacing::Unknown | Interlacing::Progressive => 0,
+        Interlacing::TopFirst => REGULAR | KS_INTERLACE_Field1First,
+        Interlacing::BottomFirst => REGULAR,
+        Interlacing::Mixed => KS_INTERLACE_IsInterlaced | KS_INTERLACE_FieldPatBothIrregular,
+    }
+}
+
+fn interlacing(flags: u32) -> Result<Interlacing, String> {
+    if flags & KS_INTERLACE_IsInterlaced == 0 {
+        return Ok(Interlacing::Progressive);
+    }
+    if flags & KS_INTERLACE_1FieldPerSample != 0 {
+        return Err("dwInterlaceFlags says one field a sample, and samples are whole frames here".into());
+    }
+    let pattern = flags & KS_INTERLACE_FieldPatternMask;
+    if pattern == KS_INTERLACE_FieldPatBothIrregular {
+        Ok(Interlacing::Mixed)
+    } else if pattern != KS_INTERLACE_FieldPatBothRegular {
+        Err("dwInterlaceFlags says only one of the fields, and samples are whole frames here".into())
+    } else if flags & KS_INTERLACE_Field1First != 0 {
+        Ok(Interlacing::TopFirst)
+    } else {
+        Ok(Interlacing::BottomFirst)
+    }
+}
+
+/// The aspect of the whole picture, which the block has, from that of a pixel, which files have; 0:0 if not known.
+fn picture_aspect(format: &VideoFormat) -> Ratio {
+    scaled(format.pixel_aspect, format.width(), format.height())
+}
+
+/// Multiplies a ratio by `by` over `over`.
+fn scaled(ratio: Ratio, by: u32, over: u32) -> Ratio {
+    if !ratio.is_known() {
+        return Ratio::UNKNOWN;
+    }
+    let above = u64::from(ratio.numerator) * u64::from(by);
+    let below = u64::from(ratio.denominator) * u64::from(over);
+    let divisor = greatest_common_divisor(above, below);
+    match (u32::try_from(above / divisor), u32::try_from(below / divisor)) {
+        (Ok(above), Ok(below)) => Ratio::new(above, below),
+        _ => Ratio::UNKNOWN,
     }
 }
 
@@ -70,18 +171,38 @@ fn video_info(format: &VideoFormat) -> KsVideoInfoHeader {
     }
 }
 
-/// The range that holds one format only.
+/// The range that holds one format only, of which the first block says all.
 pub(crate) fn exact_range(format: &VideoFormat) -> DataRange {
+    exact_range_in(format, Block::First)
+}
+
+/// The range that holds one format only.
+pub(crate) fn exact_range_in(format: &VideoFormat, block: Block) -> DataRange {
     let size = Size { width: format.width() as i32, height: format.height() as i32 };
     let interval = interval_100ns(format.frame_rate);
-    range(format, size, size, interval, interval)
+    range(format, block, size, size, interval, interval)
+}
+
+/// The ranges of one format, the one that says most of it first.
+pub(crate) fn exact_ranges(format: &VideoFormat) -> Vec<DataRange> {
+    let blocks: &[Block] = match Block::of(format) {
+        Block::First => &[Block::First],
+        Block::Second => &[Block::Second, Block::First],
+    };
+    blocks.iter().map(|block| exact_range_in(format, *block)).collect()
 }
 
 /// The range of all sizes and rates of one layout.
-pub(crate) fn whole_range(layout: PixelLayout) -> DataRange {
+pub(crate) fn whole_range(layout: PixelLayout, block: Block) -> DataRange {
     let largest = Size { width: MAX_DIMENSION as i32, height: MAX_DIMENSION as i32 };
     let smallest = Size { width: 1, height: 1 };
-    range(&usual(layout), smallest, largest, 0, LONGEST_INTERVAL_100NS)
+    range(&usual(layout), block, smallest, largest, 0, LONGEST_INTERVAL_100NS)
+}
+
+/// The ranges of everything in these layouts, what says most first, so that nothing is lost where both ends can say it.
+pub(crate) fn whole_ranges(layouts: &[PixelLayout]) -> Vec<DataRange> {
+    let blocks = [Block::Second, Block::First];
+    layouts.iter().flat_map(|layout| blocks.map(|block| whole_range(*layout, block))).collect()
 }
 
 /// What a range holds if nobody asks for anything in particular.
@@ -92,45 +213,86 @@ fn usual(layout: PixelLayout) -> VideoFormat {
     format
 }
 
-fn range(format: &VideoFormat, least: Size, most: Size, shortest: i64, longest: i64) -> DataRange {
-    DataFormat::of(&KsDataRangeVideo {
-        data_range: head(format),
-        fixed_size_samples: 1,
-        stream_description_flags: KS_VIDEOSTREAM_CAPTURE,
-        config_caps: KsVideoStreamConfigCaps {
-            guid: KSDATAFORMAT_SPECIFIER_VIDEOINFO,
-            input_size: most,
-            min_cropping_size: most,
-            max_cropping_size: most,
-            crop_granularity_x: 1,
-            crop_granularity_y: 1,
-            crop_align_x: 1,
-            crop_align_y: 1,
-            min_output_size: least,
-            max_output_size: most,
-            output_granularity_x: 1,
-            output_granularity_y: 1,
-            min_frame_interval: shortest,
-            max_frame_interval: longest,
-            ..KsVideoStreamConfigCaps::default()
-        },
-        video_info: video_info(format),
-        ..KsDataRangeVideo::default()
-    })
+fn range(format: &VideoFormat, block: Block, least: Size, most: Size, shortest: i64, longest: i64) -> DataRange {
+    let data_range = head(format, block);
+    let config_caps = KsVideoStreamConfigCaps {
+        guid: data_range.specifier,
+        input_size: most,
+        min_cropping_size: most,
+        max_cropping_size: most,
+        crop_granularity_x: 1,
+        crop_granularity_y: 1,
+        crop_align_x: 1,
+        crop_align_y: 1,
+        min_output_size: least,
+        max_output_size: most,
+        output_granularity_x: 1,
+        output_granularity_y: 1,
+        min_frame_interval: shortest,
+        max_frame_interval: longest,
+        ..KsVideoStreamConfigCaps::default()
+    };
+    match block {
+        Block::First => DataFormat::of(&KsDataRangeVideo {
+            data_range,
+            fixed_size_samples: 1,
+            stream_description_flags: KS_VIDEOSTREAM_CAPTURE,
+            config_caps,
+            video_info: video_info(format),
+            ..KsDataRangeVideo::default()
+        }),
+        Block::Second => DataFormat::of(&KsDataRangeVideo2 {
+            data_range,
+            fixed_size_samples: 1,
+            stream_description_flags: KS_VIDEOSTREAM_CAPTURE,
+            config_caps,
+            video_info: video_info_2(format),
+            ..KsDataRangeVideo2::default()
+        }),
+    }
 }
 
-/// Checks a format from a client to its last field.
+/// Checks a format from a client to its last field. Interlacing and aspect are known from the second block only.
 ///
-/// Source: ns-ksmedia-tagks_videoinfoheader, ns-ksmedia-tagks_bitmapinfoheader.
+/// Source: ns-ksmedia-tagks_videoinfoheader, ns-ksmedia-tagks_videoinfoheader2, ns-ksmedia-tagks_bitmapinfoheader.
 pub(crate) fn parse(format: &DataFormat) -> Result<VideoFormat, String> {
     let layout = layout_of(format.head().sub_format).ok_or("the subformat is none of NV12, I420 and YUY2")?;
-    if format.head().specifier != KSDATAFORMAT_SPECIFIER_VIDEOINFO {
-        return Err("the specifier is not VIDEOINFO".into());
+    let too_small = |block: &str| format!("FormatSize is {}, too small for a KS_{block}", format.head().format_size);
+    match Block::named(format.head().specifier) {
+        None => Err("the specifier is neither VIDEOINFO nor VIDEOINFO2".into()),
+        Some(Block::First) => {
+            let whole: KsDataFormatVideoInfoHeader = format.read().ok_or_else(|| too_small("VIDEOINFOHEADER"))?;
+            check_picture(&whole.video_info, layout)
+        }
+        Some(Block::Second) => {
+            let whole: KsDataFormatVideoInfoHeader2 = format.read().ok_or_else(|| too_small("VIDEOINFOHEADER2"))?;
+            check_picture_2(&whole.video_info, layout)
+        }
     }
-    let Some(whole) = format.read::<KsDataFormatVideoInfoHeader>() else {
-        return Err(format!("FormatSize is {}, too small for a KS_VIDEOINFOHEADER", format.head().format_size));
+}
+
+fn check_picture_2(info: &KsVideoInfoHeader2, layout: PixelLayout) -> Result<VideoFormat, String> {
+    let first = KsVideoInfoHeader {
+        source: info.source,
+        target: info.target,
+        bit_rate: info.bit_rate,
+        bit_error_rate: info.bit_error_rate,
+        avg_time_per_frame: info.avg_time_per_frame,
+        bitmap: info.bitmap,
     };
-    check_picture(&whole.video_info, layout)
+    let mut picture = check_picture(&first, layout)?;
+    for (name, value) in [("dwCopyProtectFlags", info.copy_protect_flags), ("dwReserved2", info.reserved2)] {
+        if value != 0 {
+            return Err(format!("{name} is {value}, expected 0"));
+        }
+    }
+    picture.interlacing = interlacing(info.interlace_flags)?;
+    let aspect = Ratio::new(info.pict_aspect_ratio_x, info.pict_aspect_ratio_y);
+    if !aspect.is_known() && aspect != Ratio::UNKNOWN {
+        return Err(format!("the picture's aspect is {}:{}", aspect.numerator, aspect.denominator));
+    }
+    picture.pixel_aspect = scaled(aspect, picture.height(), picture.width());
+    Ok(picture)
 }
 
 fn check_picture(info: &KsVideoInfoHeader, layout: PixelLayout) -> Result<VideoFormat, String> {
@@ -193,7 +355,7 @@ pub(crate) fn intersect_source(owner: &str, format: &VideoFormat, asked: &DataRa
             return Err(Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, reason));
         }
     }
-    Ok(data_format(format))
+    Ok(data_format(format, Block::named(asked.head().specifier).unwrap_or_else(|| Block::of(format))))
 }
 
 /// A sink's answer to an intersection: the default of the client's range, or the usual one.
@@ -201,17 +363,26 @@ pub(crate) fn intersect_sink(owner: &str, asked: &DataRange, own: &DataRange) ->
     let refuse = |problem: String| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"));
     let layout = layout_of(own.head().sub_format).or_else(|| layout_of(asked.head().sub_format));
     let layout = layout.ok_or_else(|| refuse("no layout of pixels is named".into()))?;
-    match asked.read::<KsDataRangeVideo>().filter(|_| caps(asked).is_some()) {
-        Some(range) => check_picture(&range.video_info, layout).map(|f| data_format(&f)).map_err(refuse),
-        None => Ok(data_format(&usual(layout))),
-    }
+    let named = |range: &DataRange| Block::named(range.head().specifier);
+    let block = named(asked).or_else(|| named(own)).unwrap_or(Block::First);
+    let default = if caps(asked).is_none() {
+        None
+    } else if block == Block::Second {
+        asked.read::<KsDataRangeVideo2>().map(|range| check_picture_2(&range.video_info, layout))
+    } else {
+        asked.read::<KsDataRangeVideo>().map(|range| check_picture(&range.video_info, layout))
+    };
+    let format = default.unwrap_or_else(|| Ok(usual(layout))).map_err(refuse)?;
+    Ok(data_format(&format, block))
 }
 
 /// The sizes and rates of a range of video formats; `None` if it names none.
 fn caps(range: &DataRange) -> Option<KsVideoStreamConfigCaps> {
     let head = range.head();
-    let named = head.major_format == KSDATAFORMAT_TYPE_VIDEO && head.specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO;
-    range.read::<KsDataRangeVideo>().filter(|_| named).map(|range| range.config_caps)
+    match Block::named(head.specifier).filter(|_| head.major_format == KSDATAFORMAT_TYPE_VIDEO)? {
+        Block::First => range.read::<KsDataRangeVideo>().map(|range| range.config_caps),
+        Block::Second => range.read::<KsDataRangeVideo2>().map(|range| range.config_caps),
+    }
 }
 
 /// Frame duration in 100-ns units, to the nearest; 0 if the rate is not known.
@@ -242,11 +413,10 @@ pub(crate) fn rate_of(interval_100ns: i64) -> Ratio {
         }
     }
     let interval = u32::try_from(interval_100ns).unwrap_or(u32::MAX);
-    let divisor = greatest_common_divisor(10_000_000, interval);
-    Ratio::new(10_000_000 / divisor, interval / divisor)
+    scaled(Ratio::new(10_000_000, interval), 1, 1)
 }
 
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
@@ -263,9 +433,71 @@ mod tests {
 
     #[test]
     fn a_format_survives_the_way_to_ks_and_back() {
-        assert_eq!(parse(&data_format(&nv12())), Ok(nv12()));
+        assert_eq!(parse(&data_format(&nv12(), Block::First)), Ok(nv12()));
         let odd = VideoFormat::new(PixelLayout::Yuy2, 33, 17).unwrap();
-        assert_eq!(parse(&data_format(&odd)), Ok(odd));
+        assert_eq!(parse(&data_format(&odd, Block::First)), Ok(odd));
+    }
+
+    fn pal() -> VideoFormat {
+        let mut format = VideoFormat::new(PixelLayout::I420, 720, 576).unwrap();
+        format.frame_rate = Ratio::new(25, 1);
+        format.interlacing = Interlacing::TopFirst;
+        format.pixel_aspect = Ratio::new(16, 11);
+        format
+    }
+
+    #[test]
+    fn interlacing_and_aspect_survive_in_the_second_block() {
+        for interlacing in
+            [Interlacing::Progressive, Interlacing::TopFirst, Interlacing::BottomFirst, Interlacing::Mixed]
+        {
+            for aspect in [Ratio::new(16, 11), Ratio::new(1, 1), Ratio::UNKNOWN] {
+                let mut format = pal();
+                (format.interlacing, format.pixel_aspect) = (interlacing, aspect);
+                assert_eq!(parse(&data_format(&format, Block::Second)), Ok(format));
+            }
+        }
+        let info = video_info_2(&pal());
+        assert_eq!((info.pict_aspect_ratio_x, info.pict_aspect_ratio_y), (20, 11), "720 * 16 to 576 * 11");
+        let mut too_fine = pal();
+        too_fine.pixel_aspect = Ratio::new(u32::MAX, u32::MAX - 1);
+        assert_eq!(picture_aspect(&too_fine), Ratio::UNKNOWN);
+    }
+
+    #[test]
+    fn only_a_format_that_needs_it_offers_the_second_block() {
+        let specifiers = |format| exact_ranges(&format).iter().map(|range| range.head().specifier).collect::<Vec<_>>();
+        assert_eq!(specifiers(nv12()), [KSDATAFORMAT_SPECIFIER_VIDEOINFO]);
+        assert_eq!(specifiers(pal()), [KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SPECIFIER_VIDEOINFO]);
+        for block in [Block::First, Block::Second] {
+            let whole = whole_range(PixelLayout::I420, block);
+            assert_eq!(intersect_source("reader", &pal(), &whole), Ok(data_format(&pal(), block)));
+            let default = &exact_ranges(&pal())[usize::from(block == Block::First)];
+            assert_eq!(intersect_sink("writer", default, &whole), Ok(data_format(&pal(), block)));
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_second_block_is_checked() {
+        let good: KsDataFormatVideoInfoHeader2 = data_format(&pal(), Block::Second).read().unwrap();
+        let refused = |change: fn(&mut KsVideoInfoHeader2)| {
+            let mut format = good;
+            change(&mut format.video_info);
+            assert!(parse(&DataFormat::of(&format)).is_err(), "{format:?}");
+        };
+        refused(|info| info.interlace_flags |= KS_INTERLACE_1FieldPerSample);
+        refused(|info| info.interlace_flags = KS_INTERLACE_IsInterlaced);
+        refused(|info| info.copy_protect_flags = 1);
+        refused(|info| info.reserved2 = 1);
+        refused(|info| info.pict_aspect_ratio_x = 0);
+        refused(|info| info.pict_aspect_ratio_y = 0);
+        refused(|info| info.bitmap.width = 0);
+        refused(|info| info.avg_time_per_frame = -1);
+        let bytes = good.as_bytes();
+        let mut short = bytes[..bytes.len() - 1].to_vec();
+        short[..4].copy_from_slice(&(bytes.len() as u32 - 1).to_le_bytes());
+        let (short, _) = DataFormat::parse(&short).unwrap();
+        assert!(parse(&short).is_err());
     }
 
     #[test]
@@ -287,7 +519,7 @@ mod tests {
 
     #[test]
     fn every_field_of_the_block_is_checked() {
-        let good: KsDataFormatVideoInfoHeader = data_format(&nv12()).read().unwrap();
+        let good: KsDataFormatVideoInfoHeader = data_format(&nv12(), Block::First).read().unwrap();
         let mut bad = Vec::new();
         let mut with = |change: fn(&mut KsVideoInfoHeader)| {
             let mut format = good;
@@ -317,17 +549,17 @@ mod tests {
 
     #[test]
     fn a_source_gives_its_format_only_to_a_range_that_holds_it() {
-        let whole = whole_range(PixelLayout::Nv12);
-        assert_eq!(intersect_source("camera", &nv12(), &whole), Ok(data_format(&nv12())));
-        let other = exact_range(&VideoFormat::new(PixelLayout::Nv12, 64, 48).unwrap());
+        let whole = whole_range(PixelLayout::Nv12, Block::First);
+        assert_eq!(intersect_source("camera", &nv12(), &whole), Ok(data_format(&nv12(), Block::First)));
+        let other = exact_ranges(&VideoFormat::new(PixelLayout::Nv12, 64, 48).unwrap()).remove(0);
         assert!(intersect_source("camera", &nv12(), &other).is_err());
     }
 
     #[test]
     fn a_sink_takes_the_default_of_a_source() {
-        let whole = whole_range(PixelLayout::Nv12);
-        assert_eq!(intersect_sink("writer", &exact_range(&nv12()), &whole), Ok(data_format(&nv12())));
+        let whole = whole_range(PixelLayout::Nv12, Block::First);
+        assert_eq!(intersect_sink("writer", &exact_ranges(&nv12())[0], &whole), Ok(data_format(&nv12(), Block::First)));
         let bare = DataFormat::new(*whole.head(), &[]);
-        assert_eq!(intersect_sink("writer", &bare, &whole), Ok(data_format(&usual(PixelLayout::Nv12))));
+        assert_eq!(intersect_sink("writer", &bare, &whole), Ok(data_format(&usual(PixelLayout::Nv12), Block::First)));
     }
 }

@@ -61,8 +61,8 @@ impl Reader for WavReader {
         audio_format::whole_ranges()
     }
 
-    fn exact_range(format: &AudioFormat) -> DataRange {
-        audio_format::exact_range(format)
+    fn exact_ranges(format: &AudioFormat) -> Vec<DataRange> {
+        vec![audio_format::exact_range(format)]
     }
 
     fn intersect(format: &AudioFormat, range: &DataRange) -> std::result::Result<DataFormat, Refusal> {

@@ -57,11 +57,11 @@ impl Reader for Y4mReader {
     }
 
     fn whole_ranges() -> Vec<DataRange> {
-        [PixelLayout::I420, PixelLayout::Yuy2].map(video_format::whole_range).to_vec()
+        video_format::whole_ranges(&[PixelLayout::I420, PixelLayout::Yuy2])
     }
 
-    fn exact_range(format: &VideoFormat) -> DataRange {
-        video_format::exact_range(format)
+    fn exact_ranges(format: &VideoFormat) -> Vec<DataRange> {
+        video_format::exact_ranges(format)
     }
 
     fn intersect(format: &VideoFormat, range: &DataRange) -> std::result::Result<DataFormat, Refusal> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ks_abi::KSDATAFORMAT_SPECIFIER_VIDEOINFO;
 use ks_io::Refusal;
 use ks_stream::{DataFormat, DataRange, FilterDescriptor, Framing};
 
@@ -27,7 +28,7 @@ impl Writer for Y4mWriter {
 
     fn ranges() -> Vec<DataRange> {
         // I420 first: it is written as it is, the others are taken apart.
-        [PixelLayout::I420, PixelLayout::Nv12, PixelLayout::Yuy2].map(video_format::whole_range).to_vec()
+        video_format::whole_ranges(&[PixelLayout::I420, PixelLayout::Nv12, PixelLayout::Yuy2])
     }
 
     fn intersect(range: &DataRange, own: &DataRange) -> std::result::Result<DataFormat, Refusal> {
@@ -35,11 +36,13 @@ impl Writer for Y4mWriter {
     }
 
     fn parse(format: &DataFormat) -> std::result::Result<VideoFormat, String> {
-        let mut format = video_format::parse(format)?;
-        // A VIDEOINFO format has no interlacing and square pixels.
-        format.interlacing = Interlacing::Progressive;
-        format.pixel_aspect = Ratio::new(1, 1);
-        Ok(format)
+        let mut picture = video_format::parse(format)?;
+        if format.head().specifier == KSDATAFORMAT_SPECIFIER_VIDEOINFO {
+            // It has no interlacing and square pixels.
+            picture.interlacing = Interlacing::Progressive;
+            picture.pixel_aspect = Ratio::new(1, 1);
+        }
+        Ok(picture)
     }
 
     fn create(path: &Path, format: &VideoFormat) -> Result<Self> {
