@@ -34,3 +34,13 @@ fn text_is_formatted_with_the_types_of_64_bit_windows() {
 fn memory_bitmaps_and_dates_follow_their_documentation() {
     Driver::of_tests("kernel2/rtl.c").run_all_tests();
 }
+
+#[test]
+fn requests_travel_down_and_up_a_device_stack_and_can_be_cancelled() {
+    Driver::of_tests("kernel2/io.c").run_all_tests();
+}
+
+#[test]
+fn memory_is_described_by_lists() {
+    Driver::of_tests("kernel2/mdl.c").run_all_tests();
+}

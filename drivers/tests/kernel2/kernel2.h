@@ -8,7 +8,9 @@
 #include <ntddk.h>
 #include "testing.h"
 
-#define SAME(name, other) TEST(name) { return test_##other(); }
+#define SAME(name, other) \
+    __declspec(dllexport) const char *test_##name(void); \
+    const char *test_##name(void) { return test_##other(); }
 
 /* A routine that the headers or the import library do not have; found as a driver of many versions finds it. */
 #define ROUTINE_OF_TYPE(name) ((name##_t *)routine_of(L"" #name))

@@ -5,6 +5,9 @@
 
 use ks_abi::kernel::UnicodeString;
 
+use super::block::Block;
+use super::pool::{self, Contents};
+
 /// The value at an address.
 ///
 /// # Safety
@@ -159,16 +162,31 @@ pub(crate) unsafe fn text(from: *const UnicodeString) -> String {
 }
 
 /// Pool memory of the driver, which it may free; NULL when there is none.
-pub(crate) fn allocate_pool(bytes: usize, _tag: u32) -> *mut u8 {
-    // SAFETY: any size may be asked for.
-    unsafe { libc::malloc(bytes).cast() }
+pub(crate) fn allocate_pool(bytes: usize, tag: u32) -> *mut u8 {
+    pool::allocate(bytes, tag, Contents::Anything).pointer()
 }
 
 /// Frees pool memory.
 ///
 /// # Safety
-/// `address` came from a pool routine and was not freed.
+/// Nothing uses the memory any more; what is no block of the pool is reported.
 pub(crate) unsafe fn free_pool(address: *mut u8) {
     // SAFETY: the caller's promise.
-    unsafe { libc::free(address.cast()) }
+    pool::free(unsafe { Block::at(address) }, 0, "ExFreePool");
 }
+
+/// Reads a field of a structure that a driver points at: `field!(irp, io_status.status)`.
+macro_rules! field {
+    ($at:expr, $($name:ident).+) => {
+        $crate::ntoskrnl::driver_memory::get(&raw const (*$at).$($name).+)
+    };
+}
+
+/// Writes such a field: `set_field!(irp, cancel, 1)`.
+macro_rules! set_field {
+    ($at:expr, $($name:ident).+, $value:expr) => {
+        $crate::ntoskrnl::driver_memory::put(&raw mut (*$at).$($name).+, $value)
+    };
+}
+
+pub(crate) use {field, set_field};

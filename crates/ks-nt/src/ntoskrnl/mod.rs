@@ -19,11 +19,18 @@ mod event;
 mod ex_timer;
 mod fast_mutex;
 mod format;
+mod io_build;
+mod io_csq;
+mod io_device;
+mod io_name;
+mod io_request;
 pub(crate) mod irql;
 mod kernel;
 mod lists;
 mod lookaside;
+mod mdl;
 mod mutex;
+mod object_manager;
 pub mod pool;
 mod process;
 mod random;
@@ -61,12 +68,20 @@ pub(crate) const TABLES: &[&[Export]] = &[
     event::EXPORTS,
     ex_timer::EXPORTS,
     fast_mutex::EXPORTS,
+    io_build::EXPORTS,
+    io_csq::EXPORTS,
+    io_device::EXPORTS,
+    io_name::EXPORTS,
+    io_request::EXPORTS,
     irql::EXPORTS,
     kernel::EXPORTS,
     kernel::HAL_EXPORTS,
     lists::EXPORTS,
     lookaside::EXPORTS,
+    mdl::EXPORTS,
     mutex::EXPORTS,
+    object_manager::DATA_EXPORTS,
+    object_manager::EXPORTS,
     pool::EXPORTS,
     process::DATA_EXPORTS,
     process::EXPORTS,
