@@ -237,7 +237,7 @@ fn topology_connection(connection: &KsTopologyConnection) -> TopologyConnection 
 }
 
 fn connection(report: ConnectionReport) -> Connection {
-    let latency = |ns: u64| Some(ns).filter(|_| report.frames > 0);
+    let latency = |ns: u64| Some(ns).filter(|&ns| ns > 0);
     Connection {
         latency_ns: Latency { p50: latency(report.latency_p50_ns), p99: latency(report.latency_p99_ns) },
         from: report.from,

@@ -18,7 +18,7 @@ use crate::pin::Pin;
 use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock};
 use clones::CloneState;
-use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, NtStatus, STATUS_CANCELLED, STATUS_SUCCESS};
+use ks_abi::{NtStatus, STATUS_CANCELLED, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{CancelTarget, Irp, StreamFrame};
 use std::collections::VecDeque;
@@ -336,11 +336,7 @@ impl Queue {
     /// A frame leaves in good order.
     #[inline]
     fn leave(&self, counters: &mut Counters, frame: &StreamFrame) {
-        if !self.data_sink {
-            counters.pass(frame);
-        } else if frame.options_flags() & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
-            counters.end_of_stream_left = true;
-        }
+        if self.data_sink { counters.leave_sink(frame) } else { counters.pass(frame) }
     }
 
     fn finish(&self, state: &mut State, key: u32) {

@@ -29,10 +29,22 @@ pub(crate) struct Limit {
     pub(crate) time_100ns: i64,
 }
 
+/// What a pin does for the latency of a connection: the time from leaving the data source, or a filter that works in
+/// place, to reaching the data sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measures {
+    /// Notes when a frame leaves: a data source.
+    Leaving,
+    /// Reads how long a frame has been under way: a data sink.
+    Arriving,
+    /// Both: the input of a filter that works in place, from where a frame goes to the next data sink.
+    Both,
+}
+
 struct Latency {
     services: Services,
     histogram: Histogram,
-    stamps: bool,
+    measures: Measures,
 }
 
 impl Counters {
@@ -54,6 +66,19 @@ impl Counters {
         }
         if let Some(latency) = &mut self.latency {
             latency.pass(frame);
+        }
+    }
+
+    /// A frame leaves a data sink in good order.
+    #[inline]
+    pub(crate) fn leave_sink(&mut self, frame: &StreamFrame) {
+        if frame.options_flags() & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
+            self.end_of_stream_left = true;
+        }
+        if let Some(latency) = &self.latency
+            && latency.measures == Measures::Both
+        {
+            frame.set_stamp(latency.services.now());
         }
     }
 
@@ -85,17 +110,18 @@ impl Counters {
     /// A new stream: the counters of the last one start again.
     pub(crate) fn restart(&mut self) {
         let latency = self.latency.take().map(|kept| {
-            Box::new(Latency { services: kept.services, stamps: kept.stamps, histogram: Histogram::default() })
+            Box::new(Latency { services: kept.services, measures: kept.measures, histogram: Histogram::default() })
         });
         *self = Counters { limit: self.limit, latency, ..Counters::default() };
     }
 
-    /// Measures the latency from the data source (which stamps) to the data sink (which reads the stamps).
-    pub(crate) fn measure(&mut self, services: Services, data_sink: bool) {
-        self.latency = Some(Box::new(Latency { services, histogram: Histogram::default(), stamps: !data_sink }));
+    /// Measures latency from here on.
+    pub(crate) fn measure(&mut self, services: Services, measures: Measures) {
+        self.latency = Some(Box::new(Latency { services, histogram: Histogram::default(), measures }));
     }
 
-    /// The latency below which this share of the frames stayed, in nanoseconds; 0 when nothing was measured.
+    /// The latency below which this share of the frames stayed, in nanoseconds; 0 when nothing was measured, and 1 for a
+    /// time that the clock cannot tell from none.
     pub(crate) fn latency_ns(&self, per_hundred: u64) -> u64 {
         self.latency.as_ref().map_or(0, |latency| latency.histogram.percentile(per_hundred))
     }
@@ -104,10 +130,10 @@ impl Counters {
 impl Latency {
     fn pass(&mut self, frame: &StreamFrame) {
         let now = self.services.now();
-        if self.stamps {
+        if self.measures == Measures::Leaving {
             frame.set_stamp(now);
         } else if let Some(stamp) = frame.take_stamp() {
-            self.histogram.add(now.since(stamp).as_nanos().max(0).cast_unsigned());
+            self.histogram.add(now.since(stamp).as_nanos().max(1).cast_unsigned());
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::automation::{PropertyItem, PropertySet};
 use crate::pin::Pin;
 use crate::property::PropertyCall;
-use crate::statistics::Limit;
+use crate::statistics::{Limit, Measures};
 use ks_abi::{
     NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
     USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN,
@@ -58,13 +58,18 @@ fn limit(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 
 fn measure_latency(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
-    let data_sink = pin.data_flow() == ks_abi::KsPinDataFlow::IN;
+    let works_in_place = pin.filter().descriptor().in_place().is_some_and(|(input, _)| input == pin.id());
+    let measures = match pin.data_flow() == ks_abi::KsPinDataFlow::IN {
+        true if works_in_place => Measures::Both,
+        true => Measures::Arriving,
+        false => Measures::Leaving,
+    };
     let on = call.data_as::<u32>().is_ok_and(|on| on != 0);
     if !on {
         return STATUS_INVALID_PARAMETER;
     }
     let services = pin.services().clone();
-    queue.with_counters(|counters| counters.measure(services, data_sink));
+    queue.with_counters(|counters| counters.measure(services, measures));
     STATUS_SUCCESS
 }
 
