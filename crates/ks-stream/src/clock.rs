@@ -2,8 +2,8 @@
 //!
 //! Source: "Default clocks", nf-ks-ksallocatedefaultclock.
 
-use ks_abi::KsState;
-use ks_io::sync::Mutex;
+use ks_abi::{KsResolution, KsState};
+use ks_io::sync::{Arc, Mutex};
 use ks_io::{Services, Ticks, Time};
 
 /// Stream time of one pin: 0 from its create, running in RUN, held in PAUSE, back to 0 in STOP.
@@ -55,6 +55,11 @@ impl DefaultClock {
         self.services.now()
     }
 
+    /// One unit of 100 ns is the best a clock can do; the default clock adds no error to it.
+    pub fn resolution(&self) -> KsResolution {
+        KsResolution { granularity: 1, error: 0 }
+    }
+
     /// The moment on the engine's clock at which the stream time will be `time`, if the clock runs on.
     pub fn due(&self, time: Ticks) -> Time {
         let state = *self.state.lock();
@@ -82,6 +87,67 @@ impl DefaultClock {
         }
         state.since = now;
         state.state = to;
+    }
+}
+
+/// The clock that a pin goes by: the master clock that its client named, or its own where it implements one.
+///
+/// It may be kept; it keeps neither pin nor clock handle open. Once the pin of the clock is closed it stands in STOP.
+#[doc(alias = "IKsReferenceClock")]
+#[derive(Debug, Clone)]
+pub struct ReferenceClock(Arc<DefaultClock>);
+
+impl ReferenceClock {
+    pub(crate) fn new(clock: Arc<DefaultClock>) -> ReferenceClock {
+        ReferenceClock(clock)
+    }
+
+    /// Stream time in 100-ns units.
+    // ks-coverage: IKsReferenceClock.GetTime done test=a_pin_goes_by_its_master_clock
+    #[doc(alias = "IKsReferenceClock::GetTime")]
+    pub fn time(&self) -> Ticks {
+        self.0.time()
+    }
+
+    /// Time that never stands, whatever the state.
+    // ks-coverage: IKsReferenceClock.GetPhysicalTime done test=a_pin_goes_by_its_master_clock
+    #[doc(alias = "IKsReferenceClock::GetPhysicalTime")]
+    pub fn physical_time(&self) -> Time {
+        self.0.physical_time()
+    }
+
+    /// Stream time, and the engine's monotonic time at that moment.
+    // ks-coverage: IKsReferenceClock.GetCorrelatedTime done test=a_pin_goes_by_its_master_clock
+    #[doc(alias = "IKsReferenceClock::GetCorrelatedTime")]
+    pub fn correlated_time(&self) -> (Ticks, Time) {
+        self.0.correlated_time()
+    }
+
+    /// Physical time, and the engine's monotonic time at that moment: the same for a default clock.
+    // ks-coverage: IKsReferenceClock.GetCorrelatedPhysicalTime done test=a_pin_goes_by_its_master_clock
+    #[doc(alias = "IKsReferenceClock::GetCorrelatedPhysicalTime")]
+    pub fn correlated_physical_time(&self) -> (Time, Time) {
+        let now = self.0.physical_time();
+        (now, now)
+    }
+
+    /// Granularity and error in 100-ns units.
+    // ks-coverage: IKsReferenceClock.GetResolution done test=a_pin_goes_by_its_master_clock
+    #[doc(alias = "IKsReferenceClock::GetResolution")]
+    pub fn resolution(&self) -> KsResolution {
+        self.0.resolution()
+    }
+
+    /// The state of the clock.
+    // ks-coverage: IKsReferenceClock.GetState done test=a_pin_goes_by_its_master_clock
+    #[doc(alias = "IKsReferenceClock::GetState")]
+    pub fn state(&self) -> KsState {
+        self.0.state()
+    }
+
+    /// The moment on the engine's clock at which the stream time will be `time`; `None` while the clock stands.
+    pub fn due(&self, time: Ticks) -> Option<Time> {
+        (self.state() == KsState::RUN).then(|| self.0.due(time))
     }
 }
 

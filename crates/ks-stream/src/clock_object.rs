@@ -18,6 +18,10 @@ pub struct ClockObject {
 }
 
 impl ClockObject {
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
     /// The clock.
     pub(crate) fn clock(&self) -> &DefaultClock {
         self.pin.clock()

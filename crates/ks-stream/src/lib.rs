@@ -36,7 +36,7 @@ mod stream_pointer;
 pub mod validate;
 
 pub use automation::{AutomationTable, Handler, PropertyItem, PropertyMembers, PropertySet, PropertyValues};
-pub use clock::DefaultClock;
+pub use clock::{DefaultClock, ReferenceClock};
 pub use clock_object::ClockObject;
 pub use descriptor::{
     DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,

@@ -2,9 +2,11 @@
 
 pub(crate) mod connect;
 pub(crate) mod intersect;
+mod requests;
 pub(crate) mod state;
 
-use crate::clock::DefaultClock;
+use crate::clock::{DefaultClock, ReferenceClock};
+use crate::clock_object::ClockObject;
 use crate::descriptor::{Framing, PinFlags, PinId};
 use crate::event::{self, EventList};
 use crate::filter::{Filter, default_completion};
@@ -15,25 +17,23 @@ use crate::minidriver::PinInstance;
 use crate::pipe::{AllocatorReport, PipeSection};
 use crate::process::WorkerItem;
 use crate::queue::Queue;
-use crate::stream_io::{self, Direction};
+use crate::stream_io::Direction;
 use crate::stream_pointer::{CloneId, Locked};
 use crate::{property, sets};
 use ks_abi::{
-    IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsHandshake, KsPinCommunication,
-    KsPinDataFlow, KsPriority, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow,
+    KsPriority, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use ks_io::{
-    CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, Origin, RankedMutex, Refusal,
-    RequestorMode, Services, Work,
+    CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, Origin, RankedMutex, Refusal, Services,
+    Work,
 };
 use ks_mem::Block;
 use std::sync::OnceLock;
-use zerocopy::FromBytes;
 
 /// Offsets of `KSPIN`.
 pub(crate) mod offset {
@@ -71,7 +71,7 @@ pub struct Pin {
     worker: OnceLock<Arc<WorkerItem>>,
     pipe: PipeSection,
     connection: Mutex<Connection>,
-    clock: DefaultClock,
+    clock: Arc<DefaultClock>,
     events: EventList,
     failure: Mutex<Option<Refusal>>,
     master_clock: Mutex<Option<Arc<FileObject>>>,
@@ -237,11 +237,25 @@ impl Pin {
         self.file.upgrade()
     }
 
-    /// The pin's clock: stream time that follows the pin's state.
-    // ks-coverage: KsPinGetReferenceClockInterface partial
-    #[doc(alias = "KsPinGetReferenceClockInterface")]
+    /// The pin's own clock: stream time that follows the pin's state.
     pub fn clock(&self) -> &DefaultClock {
         &self.clock
+    }
+
+    /// The clock that the pin is to go by: the master clock that its client set by KSPROPERTY_STREAM_MASTERCLOCK, else
+    /// its own, if its descriptor says that it implements one. STATUS_DEVICE_NOT_READY: neither.
+    ///
+    /// A minidriver asks on the way to ACQUIRE: a master clock is set in STOP. Source:
+    /// nf-ks-kspingetreferenceclockinterface.
+    // ks-coverage: KsPinGetReferenceClockInterface done test=a_pin_goes_by_its_master_clock
+    #[doc(alias = "KsPinGetReferenceClockInterface")]
+    pub fn reference_clock(&self) -> Result<ReferenceClock, ks_abi::NtStatus> {
+        let master = self.master_clock.lock().clone();
+        match master.and_then(|file| file.object_as::<ClockObject>()) {
+            Some(clock) => Ok(ReferenceClock::new(clock.pin().clock.clone())),
+            None if self.flags().contains(PinFlags::IMPLEMENT_CLOCK) => Ok(ReferenceClock::new(self.clock.clone())),
+            None => Err(STATUS_DEVICE_NOT_READY),
+        }
     }
 
     /// The pin's AND gate.
@@ -460,88 +474,6 @@ impl Pin {
             self.orphaned(orphans);
             self.send_outgoing();
         }
-    }
-
-    fn stream_request(self: &Arc<Pin>, mut irp: Irp, direction: Direction) -> Dispatched {
-        let Some(queue) = &self.queue else { return irp.done(STATUS_INVALID_DEVICE_REQUEST) };
-        let right_way = match direction {
-            Direction::Read => self.data_flow() == KsPinDataFlow::OUT,
-            Direction::Write => self.data_flow() == KsPinDataFlow::IN,
-        };
-        if !right_way || self.communication() != KsPinCommunication::SINK {
-            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
-        }
-        if irp.stream().is_none()
-            && let Err(refusal) = stream_io::probe(&mut irp, direction, self.stream_header_bytes(), self.io().regions())
-        {
-            return Dispatched::Completed(irp.refuse(refusal));
-        }
-        let mut batch = vec![irp];
-        let arrival = queue.add(&mut batch);
-        let mut refused = arrival.refused.into_iter();
-        if let Some((irp, status)) = refused.next() {
-            return irp.done(if status == STATUS_SUCCESS { STATUS_CANCELLED } else { status });
-        }
-        if self.triggers(arrival.into_empty) {
-            self.attempt_processing();
-        }
-        Dispatched::Pending
-    }
-
-    fn reset_request(self: &Arc<Pin>, irp: Irp) -> Dispatched {
-        let reset = match KsReset::read_from_prefix(irp.input()) {
-            Ok((reset @ (KsReset::BEGIN | KsReset::END), _)) => reset,
-            Ok(_) => return irp.done(STATUS_INVALID_PARAMETER),
-            Err(_) => return irp.done(STATUS_INVALID_BUFFER_SIZE),
-        };
-        self.set_reset(reset);
-        irp.done(STATUS_SUCCESS)
-    }
-
-    fn set_reset(self: &Arc<Pin>, reset: KsReset) {
-        let _control = self.filter.control().hold();
-        if self.reset_state() == reset {
-            return;
-        }
-        self.block.store_u32(offset::RESET_STATE, reset.0);
-        if let Some(queue) = &self.queue {
-            match reset {
-                KsReset::BEGIN => {
-                    let orphans = queue.close(STATUS_CANCELLED, STATUS_DEVICE_NOT_READY);
-                    queue.with_counters(|counters| counters.begin_next_stream());
-                    self.orphaned(orphans);
-                    self.send_outgoing();
-                }
-                _ if self.agreed_state() >= KsState::ACQUIRE => {
-                    queue.open();
-                    self.start_circuit();
-                }
-                _ => {}
-            }
-        }
-        if let Some(instance) = self.instance.get() {
-            instance.reset(self);
-        }
-    }
-
-    /// The handshake of an unconnected pin: only from the class driver or another driver, exact sizes.
-    fn handshake_request(&self, mut irp: Irp) -> Dispatched {
-        if irp.origin().mode() == RequestorMode::User {
-            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
-        }
-        let bytes = size_of::<KsHandshake>();
-        let parts = irp.parts();
-        if parts.input.len() != bytes || parts.output.limit() != bytes {
-            return irp.done(STATUS_INVALID_BUFFER_SIZE);
-        }
-        let Ok(offer) = KsHandshake::read_from_bytes(parts.input) else {
-            return irp.done(STATUS_INVALID_BUFFER_SIZE);
-        };
-        if offer.protocol_id != PEER_PROTOCOL || self.is_connected() || self.is_gone() {
-            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
-        }
-        let status = parts.output.answer_value(&offer);
-        irp.done(status)
     }
 }
 

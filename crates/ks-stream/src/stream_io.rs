@@ -87,12 +87,7 @@ pub fn probe_headers(
         .map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for the header list"))
 }
 
-fn probe_header(
-    index: usize,
-    header: &KsStreamHeader,
-    direction: Direction,
-    header_bytes: u32,
-) -> Result<(), Refusal> {
+fn probe_header(index: usize, header: &KsStreamHeader, direction: Direction, header_bytes: u32) -> Result<(), Refusal> {
     let bad = |status: NtStatus, reason: String| {
         Err(Refusal::new(status, Aspect::Request, format!("stream header {index}: {reason}")))
     };

@@ -113,3 +113,56 @@ fn a_clock_follows_its_pin_on_injected_time() {
     let without = bench.session.create(bench.pin(IN), KSSTRING_CLOCK, &[0; 4], both_accesses()).unwrap_err();
     assert_eq!(without.status, STATUS_INVALID_DEVICE_REQUEST, "only pins with the clock flag have one");
 }
+
+#[test]
+fn a_pin_goes_by_its_master_clock() {
+    let bench = bench();
+    let (master, slave, other) = (bench.pin(OUT), bench.pin(IN), bench.pin(OUT));
+    let services = bench.session.services().clone();
+    let pass = |millis| {
+        let _ = services.delay_until(services.now() + Ticks::from_millis(millis));
+    };
+    let follow = |pin, clock: u64| {
+        let request = property(KSPROPSETID_Stream, KSPROPERTY_STREAM_MASTERCLOCK, SET);
+        let set = bench.property(pin, request.as_bytes(), &mut clock.to_le_bytes());
+        assert_eq!(set.status, STATUS_SUCCESS);
+    };
+    let go = |pin, to| assert_eq!(bench.set_state(pin, to).status, STATUS_SUCCESS);
+    let engine_pin = bench.engine_pin(slave);
+    assert_eq!(engine_pin.reference_clock().unwrap_err(), STATUS_DEVICE_NOT_READY, "nobody named a clock yet");
+    let own = bench.engine_pin(master).reference_clock().expect("the pin implements one");
+    let handle = create_clock(&bench, master);
+    follow(slave, handle.0);
+    let clock = engine_pin.reference_clock().expect("the client named it");
+    assert_eq!((clock.time(), clock.state(), clock.due(Ticks::ZERO)), (Ticks::ZERO, KsState::STOP, None));
+    go(slave, KsState::RUN);
+    pass(5);
+    assert_eq!(clock.time(), Ticks::ZERO, "the master stands");
+    go(master, KsState::RUN);
+    pass(7);
+    assert_eq!((clock.time(), clock.state()), (Ticks::from_millis(7), KsState::RUN));
+    assert_eq!(clock.time(), own.time());
+    assert_eq!(clock.correlated_time(), (Ticks::from_millis(7), services.now()));
+    assert_eq!(clock.correlated_physical_time(), (clock.physical_time(), services.now()));
+    assert_eq!(clock.due(Ticks::from_millis(9)), Some(services.now() + Ticks::from_millis(2)));
+    assert_eq!((clock.resolution().granularity, clock.resolution().error), (1, 0));
+    go(master, KsState::PAUSE);
+    pass(1);
+    assert_eq!((clock.time(), clock.due(Ticks::ZERO)), (Ticks::from_millis(7), None));
+    // The client's choice goes before the pin's own clock.
+    go(other, KsState::RUN);
+    go(other, KsState::PAUSE);
+    go(other, KsState::STOP);
+    follow(other, handle.0);
+    assert_eq!(bench.engine_pin(other).reference_clock().unwrap().time(), Ticks::from_millis(7));
+    // Nobody is kept open by a clock that a driver keeps, and one whose pin is closed stands.
+    go(slave, KsState::STOP);
+    follow(slave, 0);
+    follow(other, 0);
+    assert_eq!(engine_pin.reference_clock().unwrap_err(), STATUS_DEVICE_NOT_READY);
+    bench.script.taken();
+    let _ = bench.session.close(handle);
+    let _ = bench.session.close(master);
+    assert_eq!(bench.script.taken().last().unwrap(), "close 0");
+    assert_eq!((clock.time(), clock.state()), (Ticks::ZERO, KsState::STOP));
+}

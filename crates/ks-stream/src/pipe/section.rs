@@ -138,7 +138,8 @@ impl PipeSection {
             let reason = format!("no memory for {} frames of {} bytes", framing.frames, framing.frame_bytes);
             Refusal::new(status, Aspect::Memory, reason)
         };
-        let pool = FramePool::in_memory(memory, spec, head.io().regions()).map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
+        let pool = FramePool::in_memory(memory, spec, head.io().regions())
+            .map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
         let mut fresh = Circulation { allocator: None, parked: Vec::with_capacity(spec.frames), generation };
         while let Some(frame) = pool.take() {
             let made = StreamFrames::empty(header_bytes, frame).and_then(|frames| Irp::circuit(head.origin(), frames));

@@ -38,12 +38,9 @@ pub(super) fn set() -> PropertySet<ClockObject> {
                     call.answer_value(&KsCorrelatedTime { time: now, system_time: now })
                 },
             ),
-            PropertyItem::new(KSPROPERTY_CLOCK_RESOLUTION).data_bytes(size_of::<KsResolution>()).get(
-                |_: &ClockObject, call: &mut PropertyCall<'_>| {
-                    // One unit is the best a clock can do; the default clock adds no error to it.
-                    call.answer_value(&KsResolution { granularity: 1, error: 0 })
-                },
-            ),
+            PropertyItem::new(KSPROPERTY_CLOCK_RESOLUTION)
+                .data_bytes(size_of::<KsResolution>())
+                .get(|clock: &ClockObject, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().resolution())),
             PropertyItem::new(KSPROPERTY_CLOCK_STATE)
                 .data_bytes(size_of::<KsState>())
                 .get(|clock: &ClockObject, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().state())),

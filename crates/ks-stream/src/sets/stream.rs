@@ -44,9 +44,6 @@ pub(super) fn interface_set() -> PropertySet<Pin> {
 
 /// In STOP only. The pin keeps the clock's file object until another is set; the client still closes its handle.
 fn set_master_clock(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
-    if pin.state() != KsState::STOP {
-        return STATUS_INVALID_DEVICE_STATE;
-    }
     let handle: u64 = match call.data_as() {
         Ok(handle) => handle,
         Err(status) => return status,
@@ -59,8 +56,15 @@ fn set_master_clock(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
         },
         (_, None) => return STATUS_INVALID_HANDLE,
     };
-    // The old clock goes after the lock is released: this may have been its last reference.
-    let old = std::mem::replace(&mut *pin.master_clock().lock(), clock);
+    let old = {
+        // No change of state comes between.
+        let _control = pin.filter().control().hold();
+        if pin.agreed_state() != KsState::STOP {
+            return STATUS_INVALID_DEVICE_STATE;
+        }
+        std::mem::replace(&mut *pin.master_clock().lock(), clock)
+    };
+    // The old clock goes after the locks are released: this may have been its last reference.
     drop(old);
     STATUS_SUCCESS
 }
