@@ -1,6 +1,6 @@
 //! The names that a driver can import, and where their code is.
 
-use crate::ntoskrnl;
+use crate::{ks, ntoskrnl};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -64,7 +64,7 @@ macro_rules! exports {
 
 /// Every name, once.
 pub fn all() -> impl Iterator<Item = &'static Export> {
-    ntoskrnl::TABLES.iter().copied().flatten()
+    ntoskrnl::TABLES.iter().chain(ks::TABLES).copied().flatten()
 }
 
 /// The export of this name.

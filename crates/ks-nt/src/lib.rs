@@ -5,7 +5,9 @@
 //! Everything here runs in a process that the driver may ruin; nobody else's memory is in it.
 
 pub mod exports;
+pub mod host;
 pub mod image;
+mod ks;
 pub mod machine;
 pub mod ntoskrnl;
 pub mod report;

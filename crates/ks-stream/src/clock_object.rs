@@ -23,7 +23,7 @@ impl ClockObject {
     }
 
     /// The clock.
-    pub(crate) fn clock(&self) -> &DefaultClock {
+    pub fn clock(&self) -> &DefaultClock {
         self.pin.clock()
     }
 }

@@ -1,0 +1,368 @@
+//! Loads a driver's file, makes its device, and takes both down again.
+
+use crate::exports;
+use crate::image::{Image, ImageError, Options};
+use crate::ks::address::{Address, Routine, status};
+use crate::ks::device::{HostedDevice, device_object};
+use crate::machine;
+use ks_abi::kernel::{DriverExtension, DriverObject, IO_TYPE_DRIVER, UnicodeString};
+use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES};
+use ks_io::IoManager;
+use ks_mem::Block;
+use std::collections::HashMap;
+use std::mem::offset_of;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+/// Why a driver could not be loaded. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    File {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no driver that can be hosted.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// There is no memory for the driver's objects.
+    #[error("{file}: no memory for the driver's objects")]
+    Memory {
+        /// The file.
+        file: String,
+    },
+    /// A routine of the driver failed.
+    #[error("{file}: {routine} failed with {status}{}{}", if .reason.is_empty() { "" } else { ": " }, .reason)]
+    Routine {
+        /// The file.
+        file: String,
+        /// DriverEntry, AddDevice, Start or PostStart.
+        routine: &'static str,
+        /// What it returned.
+        status: NtStatus,
+        /// What is wrong with what it asked for, where that is known.
+        reason: String,
+    },
+    /// The driver initialised itself but drives nothing.
+    #[error("{file}: {reason}")]
+    NoDevice {
+        /// The file.
+        file: String,
+        /// What is missing.
+        reason: &'static str,
+    },
+}
+
+/// Hosts drivers for one engine.
+///
+/// There is one kernel a process: several hosts share its pool, its timers and its table of live objects.
+#[derive(Debug, Clone)]
+pub struct Host {
+    io: Arc<IoManager>,
+}
+
+impl Host {
+    /// A host whose drivers' filters are opened through `io`.
+    pub fn new(io: Arc<IoManager>) -> Host {
+        Host { io }
+    }
+
+    /// Loads a driver from a file.
+    pub fn load(&self, file: &Path, options: Options) -> Result<LoadedDriver, LoadError> {
+        let shown = file.display().to_string();
+        let bytes = std::fs::read(file).map_err(|source| LoadError::File { file: shown.clone(), source })?;
+        let name = file.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
+        self.load_bytes(&name, &bytes, options)
+    }
+
+    /// Loads a driver from the bytes of a file of this name: maps it, runs DriverEntry, adds and starts its device.
+    pub fn load_bytes(&self, name: &str, bytes: &[u8], options: Options) -> Result<LoadedDriver, LoadError> {
+        machine::enter_thread();
+        let resolver = |_: &str, name: &str| exports::find(name).map(|export| export.target.address());
+        let image = Image::load(name, bytes, &resolver, options)?;
+        let driver = Driver::new(self.io.clone(), name, &image).map_err(|_| LoadError::Memory { file: name.into() })?;
+        let mut loaded = LoadedDriver { image: Some(image), driver };
+        match loaded.bring_up() {
+            Ok(()) => Ok(loaded),
+            Err(error) => {
+                loaded.take_down();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A driver that runs.
+#[derive(Debug)]
+pub struct LoadedDriver {
+    /// `None` only while it is being unloaded.
+    image: Option<Image>,
+    driver: Arc<Driver>,
+}
+
+/// How an unload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unloaded {
+    /// The driver has let go of everything and is no longer in memory.
+    Gone,
+    /// Somebody still has that many of its filters open; its code stays in memory for them.
+    StillOpen {
+        /// Filters that are open.
+        filters: usize,
+    },
+}
+
+impl LoadedDriver {
+    /// Name of the file.
+    pub fn name(&self) -> &str {
+        &self.driver.name
+    }
+
+    /// Names of the filters that it offers: their reference strings.
+    pub fn filters(&self) -> Vec<String> {
+        use ks_stream::DescribeFilter;
+        let factories = self.driver.devices().into_iter().flat_map(|device| device.factories());
+        factories.map(|factory| factory.view().reference().into_owned()).collect()
+    }
+
+    /// The image, for reports.
+    pub fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
+    }
+
+    /// The device goes without notice, as one that is pulled out: its requests end, nothing new is opened.
+    pub fn surprise_remove(&self) {
+        machine::enter_thread();
+        self.driver.devices().iter().for_each(HostedDevice::surprise);
+    }
+
+    /// Removes the device and unloads the driver. Clients should have closed their handles before.
+    pub fn unload(mut self) -> Unloaded {
+        self.take_down()
+    }
+
+    fn bring_up(&mut self) -> Result<(), LoadError> {
+        let file = self.driver.name.clone();
+        let entry = self.image.as_ref().map_or(0, Image::entry);
+        let Some(entry) = Routine::optional(Address(entry), "DriverEntry") else {
+            return Err(LoadError::NoDevice { file, reason: "the image has no entry point" });
+        };
+        let answer = status(entry.call2(self.driver.object(), self.driver.registry_path()));
+        self.driver.check("DriverEntry", answer)?;
+        let Some(add_device) = Routine::optional(self.driver.add_device_routine(), "AddDevice") else {
+            return Err(LoadError::NoDevice {
+                file,
+                reason: "DriverEntry set no AddDevice routine (a driver that calls KsInitializeDriver has one)",
+            });
+        };
+        let answer = status(add_device.call2(self.driver.object(), self.driver.physical()));
+        self.driver.check("AddDevice", answer)?;
+        let devices = self.driver.devices();
+        if devices.is_empty() {
+            return Err(LoadError::NoDevice { file, reason: "AddDevice created no AVStream device" });
+        }
+        for device in devices {
+            device.start().map_err(|(routine, status)| self.driver.failure(routine, status))?;
+        }
+        Ok(())
+    }
+
+    fn take_down(&mut self) -> Unloaded {
+        let Some(image) = self.image.take() else { return Unloaded::Gone };
+        machine::enter_thread();
+        let devices = self.driver.devices();
+        for device in &devices {
+            device.engine().surprise_remove();
+        }
+        let open = devices.iter().map(|device| device.engine().open_filters()).sum();
+        if open > 0 {
+            // Its code is still called when those handles close: it stays where it is for good.
+            std::mem::forget((image, self.driver.clone()));
+            return Unloaded::StillOpen { filters: open };
+        }
+        devices.iter().rev().for_each(HostedDevice::remove);
+        if let Some(unload) = Routine::optional(self.driver.unload_routine(), "DriverUnload") {
+            unload.call1(self.driver.object());
+        }
+        self.driver.forget();
+        drop(image);
+        Unloaded::Gone
+    }
+}
+
+impl Drop for LoadedDriver {
+    fn drop(&mut self) {
+        self.take_down();
+    }
+}
+
+/// A driver as `ks.sys` knows it, found by the address of its DRIVER_OBJECT.
+pub(crate) struct Driver {
+    block: Block,
+    physical: Block,
+    io: Arc<IoManager>,
+    name: String,
+    registry_path: u64,
+    /// The descriptor of KsInitializeDriver.
+    descriptor: AtomicU64,
+    devices: Mutex<Vec<Arc<HostedDevice>>>,
+    /// Why a routine of `ks.sys` refused what the driver asked for.
+    refusal: Mutex<Option<String>>,
+}
+
+static DRIVERS: LazyLock<Mutex<HashMap<u64, Weak<Driver>>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
+
+const EXTENSION: usize = size_of::<DriverObject>();
+const REGISTRY_PATH: usize = EXTENSION + size_of::<DriverExtension>();
+const TEXT: usize = REGISTRY_PATH + size_of::<UnicodeString>();
+
+impl Driver {
+    fn new(io: Arc<IoManager>, name: &str, image: &Image) -> Result<Arc<Driver>, NtStatus> {
+        let service = name.strip_suffix(".sys").unwrap_or(name);
+        let path: Vec<u16> =
+            format!(r"\Registry\Machine\System\CurrentControlSet\Services\{service}").encode_utf16().collect();
+        let text_bytes = u16::try_from(2 * path.len()).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let block = Block::zeroed(TEXT + usize::from(text_bytes) + 2, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let address = block.address();
+        let path_at = |skip: usize| UnicodeString {
+            length: text_bytes - 2 * skip as u16,
+            maximum_length: text_bytes + 2 - 2 * skip as u16,
+            buffer: Ptr64(address + (TEXT + 2 * skip) as u64),
+            ..UnicodeString::default()
+        };
+        let service_at = path.len() - service.encode_utf16().count();
+        let object = DriverObject {
+            object_type: IO_TYPE_DRIVER as i16,
+            object_size: size_of::<DriverObject>() as i16,
+            driver_start: Ptr64(image.base()),
+            driver_size: image.bytes() as u32,
+            driver_extension: Ptr64(address + EXTENSION as u64),
+            driver_name: path_at(service_at),
+            driver_init: Ptr64(image.entry()),
+            ..DriverObject::default()
+        };
+        block.write(0, &object);
+        let extension = DriverExtension {
+            driver_object: Ptr64(address),
+            service_key_name: path_at(service_at),
+            ..DriverExtension::default()
+        };
+        block.write(EXTENSION, &extension);
+        block.write(REGISTRY_PATH, &path_at(0));
+        for (at, unit) in path.into_iter().enumerate() {
+            block.store_u16(TEXT + 2 * at, unit);
+        }
+        let driver = Arc::new(Driver {
+            physical: device_object(0, 0)?,
+            registry_path: address + REGISTRY_PATH as u64,
+            block,
+            io,
+            name: name.to_owned(),
+            descriptor: AtomicU64::new(0),
+            devices: Mutex::new(Vec::new()),
+            refusal: Mutex::new(None),
+        });
+        drivers().insert(address, Arc::downgrade(&driver));
+        Ok(driver)
+    }
+
+    /// The driver of a DRIVER_OBJECT.
+    pub(crate) fn find(object: u64) -> Option<Arc<Driver>> {
+        drivers().get(&object).and_then(Weak::upgrade)
+    }
+
+    fn forget(&self) {
+        drivers().remove(&self.object());
+    }
+
+    /// Address of the DRIVER_OBJECT.
+    pub(crate) fn object(&self) -> u64 {
+        self.block.address()
+    }
+
+    fn registry_path(&self) -> u64 {
+        self.registry_path
+    }
+
+    /// Address of the bus's device object.
+    fn physical(&self) -> u64 {
+        self.physical.address()
+    }
+
+    pub(crate) fn io(&self) -> &Arc<IoManager> {
+        &self.io
+    }
+
+    pub(crate) fn device_name(&self) -> &str {
+        &self.name
+    }
+
+    /// KsInitializeDriver: the routines that AVStream puts into the driver object, and what it remembers.
+    pub(crate) fn initialize(&self, descriptor: u64, add_device: u64, unload: u64) {
+        self.descriptor.store(descriptor, Ordering::SeqCst);
+        self.block.store_u64(EXTENSION + offset_of!(DriverExtension, add_device), add_device);
+        self.block.store_u64(offset_of!(DriverObject, driver_unload), unload);
+    }
+
+    pub(crate) fn descriptor(&self) -> u64 {
+        self.descriptor.load(Ordering::SeqCst)
+    }
+
+    fn add_device_routine(&self) -> Address {
+        Address(self.block.load_u64(EXTENSION + offset_of!(DriverExtension, add_device)))
+    }
+
+    fn unload_routine(&self) -> Address {
+        Address(self.block.load_u64(offset_of!(DriverObject, driver_unload)))
+    }
+
+    pub(crate) fn add_device(&self, device: Arc<HostedDevice>) {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).push(device);
+    }
+
+    pub(crate) fn remove_device(&self, device: &HostedDevice) {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = devices.iter().position(|known| std::ptr::eq(&**known, device));
+        let gone = at.map(|at| devices.remove(at));
+        drop(devices);
+        drop(gone);
+    }
+
+    fn devices(&self) -> Vec<Arc<HostedDevice>> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Name of the filter with this number: the file's, and a number from the second on.
+    pub(crate) fn friendly_name(&self, index: usize) -> String {
+        let stem = self.name.strip_suffix(".sys").unwrap_or(&self.name);
+        if index == 0 { stem.to_owned() } else { format!("{stem} {}", index + 1) }
+    }
+
+    /// Keeps the reason of a refusal for the message that names the routine.
+    pub(crate) fn explain(&self, reason: String) {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    fn check(&self, routine: &'static str, status: NtStatus) -> Result<(), LoadError> {
+        if status.is_error() { Err(self.failure(routine, status)) } else { Ok(()) }
+    }
+
+    fn failure(&self, routine: &'static str, status: NtStatus) -> LoadError {
+        let reason = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        LoadError::Routine { file: self.name.clone(), routine, status, reason }
+    }
+}
+
+fn drivers() -> std::sync::MutexGuard<'static, HashMap<u64, Weak<Driver>>> {
+    DRIVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("name", &self.name).finish_non_exhaustive()
+    }
+}

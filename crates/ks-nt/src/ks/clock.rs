@@ -1,0 +1,193 @@
+//! The reference clock of a pin, as a COM interface.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::Address;
+use crate::ks::misuse;
+use crate::ks::objects::{self, Object};
+use ks_abi::{
+    Guid, KsResolution, NtStatus, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
+    STATUS_SUCCESS,
+};
+use ks_io::FileObject;
+use ks_mem::Block;
+use ks_stream::{ClockObject, DefaultClock, Pin, PinFlags};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsPinGetReferenceClockInterface);
+
+/// STATUS_NOINTERFACE
+const NO_INTERFACE: NtStatus = NtStatus(0xC00002B9);
+/// IID_IUnknown
+const UNKNOWN: Guid = Guid::from_u128(0x00000000_0000_0000_C000_000000000046);
+/// IID_IKsReferenceClock
+const REFERENCE_CLOCK: Guid = Guid::from_u128(0xC9902485_C180_11D2_8473_D42394459E5E);
+
+/// An IKsReferenceClock: one word in a block, which points at the methods.
+pub(crate) struct ClockInterface {
+    block: Block,
+    source: Source,
+    references: AtomicU32,
+}
+
+/// Whose time it shows.
+enum Source {
+    /// The clock that the pin itself implements.
+    Own(Arc<Pin>),
+    /// The master clock that the client named, by its file object.
+    Master(Arc<FileObject>),
+}
+
+/// The methods in the order of the interface.
+#[repr(C)]
+struct Methods {
+    query_interface: unsafe extern "win64" fn(Address, Address, Address) -> NtStatus,
+    add_ref: unsafe extern "win64" fn(Address) -> u32,
+    release: unsafe extern "win64" fn(Address) -> u32,
+    get_time: unsafe extern "win64" fn(Address) -> i64,
+    get_physical_time: unsafe extern "win64" fn(Address) -> i64,
+    get_correlated_time: unsafe extern "win64" fn(Address, Address) -> i64,
+    get_correlated_physical_time: unsafe extern "win64" fn(Address, Address) -> i64,
+    get_resolution: unsafe extern "win64" fn(Address, Address) -> NtStatus,
+    get_state: unsafe extern "win64" fn(Address, Address) -> NtStatus,
+}
+
+static METHODS: Methods = Methods {
+    query_interface,
+    add_ref,
+    release,
+    get_time,
+    get_physical_time,
+    get_correlated_time,
+    get_correlated_physical_time,
+    get_resolution,
+    get_state,
+};
+
+impl ClockInterface {
+    /// The clock of a pin, with one reference; `None` when it has none (yet).
+    fn of(pin: &Arc<Pin>) -> Result<Arc<ClockInterface>, NtStatus> {
+        let implements =
+            pin.filter().pin_descriptor(pin.id()).is_some_and(|pin| pin.flags().contains(PinFlags::IMPLEMENT_CLOCK));
+        let source = match pin.master_clock_file() {
+            Some(file) => Source::Master(file),
+            None if implements => Source::Own(pin.clone()),
+            None => return Err(STATUS_DEVICE_NOT_READY),
+        };
+        let block = Block::zeroed(16, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        block.store_u64(0, std::ptr::from_ref(&METHODS) as u64);
+        let clock = Arc::new(ClockInterface { block, source, references: AtomicU32::new(1) });
+        objects::insert(clock.block.address(), Object::Clock(clock.clone()));
+        Ok(clock)
+    }
+
+    fn with<R>(&self, ask: impl FnOnce(&DefaultClock) -> R) -> Option<R> {
+        match &self.source {
+            Source::Own(pin) => Some(ask(pin.clock())),
+            Source::Master(file) => {
+                if let Some(clock) = file.object_as::<ClockObject>() {
+                    return Some(ask(clock.clock()));
+                }
+                file.object_as::<Pin>().map(|pin| ask(pin.clock()))
+            }
+        }
+    }
+}
+
+fn find(this: Address, method: &'static str) -> Option<Arc<ClockInterface>> {
+    match objects::find(this) {
+        Some(Object::Clock(clock)) => Some(clock),
+        _ => {
+            misuse::dead(method, "IKsReferenceClock", this.0);
+            None
+        }
+    }
+}
+
+unsafe extern "win64" fn query_interface(this: Address, iid: Address, result: Address) -> NtStatus {
+    let Some(clock) = find(this, "IKsReferenceClock::QueryInterface") else { return STATUS_INVALID_PARAMETER };
+    let wanted: Guid = iid.read();
+    if wanted != UNKNOWN && wanted != REFERENCE_CLOCK {
+        result.put_optional(0u64);
+        return NO_INTERFACE;
+    }
+    clock.references.fetch_add(1, Ordering::SeqCst);
+    result.put_optional(this.0);
+    STATUS_SUCCESS
+}
+
+unsafe extern "win64" fn add_ref(this: Address) -> u32 {
+    find(this, "IKsReferenceClock::AddRef").map_or(0, |clock| clock.references.fetch_add(1, Ordering::SeqCst) + 1)
+}
+
+unsafe extern "win64" fn release(this: Address) -> u32 {
+    let Some(clock) = find(this, "IKsReferenceClock::Release") else { return 0 };
+    let left = clock.references.fetch_sub(1, Ordering::SeqCst).wrapping_sub(1);
+    if left == 0 {
+        drop(objects::remove(this.0));
+    }
+    left
+}
+
+unsafe extern "win64" fn get_time(this: Address) -> i64 {
+    find(this, "IKsReferenceClock::GetTime").and_then(|clock| clock.with(|clock| clock.time().0)).unwrap_or(0)
+}
+
+unsafe extern "win64" fn get_physical_time(this: Address) -> i64 {
+    let clock = find(this, "IKsReferenceClock::GetPhysicalTime");
+    clock.and_then(|clock| clock.with(|clock| clock.physical_time().0)).unwrap_or(0)
+}
+
+unsafe extern "win64" fn get_correlated_time(this: Address, system: Address) -> i64 {
+    let clock = find(this, "IKsReferenceClock::GetCorrelatedTime");
+    let (time, now) = clock
+        .and_then(|clock| {
+            clock.with(|clock| {
+                let (time, now) = clock.correlated_time();
+                (time.0, now.0)
+            })
+        })
+        .unwrap_or_default();
+    system.put_optional(now);
+    time
+}
+
+unsafe extern "win64" fn get_correlated_physical_time(this: Address, system: Address) -> i64 {
+    let clock = find(this, "IKsReferenceClock::GetCorrelatedPhysicalTime");
+    let now = clock.and_then(|clock| clock.with(|clock| clock.physical_time().0)).unwrap_or(0);
+    system.put_optional(now);
+    now
+}
+
+unsafe extern "win64" fn get_resolution(this: Address, result: Address) -> NtStatus {
+    if find(this, "IKsReferenceClock::GetResolution").is_none() {
+        return STATUS_INVALID_PARAMETER;
+    }
+    result.put_optional(KsResolution { granularity: 1, error: 0 });
+    STATUS_SUCCESS
+}
+
+unsafe extern "win64" fn get_state(this: Address, result: Address) -> NtStatus {
+    let clock = find(this, "IKsReferenceClock::GetState");
+    match clock.and_then(|clock| clock.with(|clock| clock.state().0)) {
+        Some(state) => {
+            result.put_optional(state);
+            STATUS_SUCCESS
+        }
+        None => STATUS_DEVICE_NOT_READY,
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsPinGetReferenceClockInterface(pin: Address, result: Address) -> NtStatus {
+    let Some(pin) = objects::pin(pin, "KsPinGetReferenceClockInterface").and_then(|pin| pin.engine()) else {
+        return STATUS_INVALID_PARAMETER;
+    };
+    match ClockInterface::of(&pin) {
+        Ok(clock) => {
+            result.put(0, clock.block.address());
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
+}

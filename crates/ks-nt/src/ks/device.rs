@@ -1,0 +1,347 @@
+//! Devices: from KsInitializeDriver and AddDevice to Remove, as a bus drives them.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::host::Driver;
+use crate::ks::address::{Address, Routine, status};
+use crate::ks::bag::Bag;
+use crate::ks::check;
+use crate::ks::factory::HostedFactory;
+use crate::ks::irp::{LentIrp, Target};
+use crate::ks::misuse;
+use crate::ks::objects::{self, Object};
+use ks_abi::kernel::{
+    DeviceObject, IO_TYPE_DEVICE, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL, KsDeviceDescriptor, KsDeviceDispatch,
+};
+use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
+use ks_mem::Block;
+use ks_stream::Device;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsInitializeDriver, KsAddDevice, KsCreateDevice, KsInitializeDevice, KsTerminateDevice, KsGetDeviceForDeviceObject,
+    KsNullDriverUnload, KsAcquireDevice, KsReleaseDevice,
+);
+
+/// Offsets of KSDEVICE.
+mod offset {
+    pub(super) const DESCRIPTOR: usize = 0;
+    pub(super) const BAG: usize = 8;
+    pub(super) const CONTEXT: usize = 16;
+    pub(super) const FUNCTIONAL: usize = 24;
+    pub(super) const PHYSICAL: usize = 32;
+    pub(super) const NEXT: usize = 40;
+    pub(super) const SYSTEM_POWER: usize = 52;
+    pub(super) const DEVICE_POWER: usize = 56;
+}
+
+/// PowerSystemWorking and PowerDeviceD0
+const WORKING: u32 = 1;
+
+/// A device that a driver made.
+pub(crate) struct HostedDevice {
+    device: Arc<Device>,
+    driver: Weak<Driver>,
+    functional: u64,
+    /// The functional device object, unless the driver made it itself.
+    _functional: Option<Block>,
+    bag: Arc<Bag>,
+    factories: Mutex<Vec<Arc<HostedFactory>>>,
+    /// The engine knows the factories.
+    published: AtomicBool,
+}
+
+impl HostedDevice {
+    /// Makes the device of a descriptor, with the factories that it lists, and tells the driver of it.
+    fn add(
+        driver: &Arc<Driver>,
+        physical: u64,
+        functional: Option<u64>,
+        descriptor: Address,
+        extension_bytes: u32,
+    ) -> Result<Arc<HostedDevice>, NtStatus> {
+        if let Err(wrong) = check::device(descriptor) {
+            driver.explain(wrong);
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        let device = Device::add(driver.io(), driver.device_name())?;
+        let bag = Bag::new()?;
+        let own = match functional {
+            Some(_) => None,
+            None => Some(device_object(driver.object(), extension_bytes as usize)?),
+        };
+        let functional = functional.or_else(|| own.as_ref().map(Block::address)).unwrap_or(0);
+        let block = device.block();
+        block.store_u64(offset::DESCRIPTOR, descriptor.0);
+        block.store_u64(offset::BAG, bag.handle());
+        block.store_u64(offset::FUNCTIONAL, functional);
+        block.store_u64(offset::PHYSICAL, physical);
+        block.store_u64(offset::NEXT, physical);
+        block.store_u32(offset::SYSTEM_POWER, WORKING);
+        block.store_u32(offset::DEVICE_POWER, WORKING);
+        // The first word of the extension is the device header: here, the device itself.
+        let extension = Address(functional).follow(offset_of!(DeviceObject, device_extension));
+        if let Some(extension) = extension.some() {
+            extension.put(0, block.address());
+        }
+        let hosted = Arc::new(HostedDevice {
+            device,
+            driver: Arc::downgrade(driver),
+            functional,
+            _functional: own,
+            bag,
+            factories: Mutex::new(Vec::new()),
+            published: AtomicBool::new(false),
+        });
+        objects::insert(hosted.address(), Object::Device(hosted.clone()));
+        objects::insert(functional, Object::Functional(hosted.clone()));
+        driver.add_device(hosted.clone());
+        match hosted.describe(descriptor).and_then(|()| hosted.dispatch(offset_of!(KsDeviceDispatch, add), "Add", None))
+        {
+            Ok(()) => Ok(hosted),
+            Err(status) => {
+                hosted.forget();
+                Err(status)
+            }
+        }
+    }
+
+    fn describe(self: &Arc<HostedDevice>, descriptor: Address) -> Result<(), NtStatus> {
+        if descriptor.is_null() {
+            return Ok(());
+        }
+        let count: u32 = descriptor.get(offset_of!(KsDeviceDescriptor, filter_descriptors_count));
+        let filters = descriptor.follow(offset_of!(KsDeviceDescriptor, filter_descriptors));
+        for at in 0..count as usize {
+            let factory = HostedFactory::new(self, filters.follow(8 * at), None)?;
+            self.add_factory(&factory);
+        }
+        Ok(())
+    }
+
+    /// Calls a routine of the device's dispatch table: with the device alone, or with a request of a minor function.
+    fn dispatch(self: &Arc<HostedDevice>, at: usize, name: &'static str, minor: Option<u8>) -> Result<(), NtStatus> {
+        let descriptor = Address(self.device.block().load_u64(offset::DESCRIPTOR));
+        let table = descriptor.some().and_then(|descriptor| descriptor.follow(0).some());
+        let Some(routine) = table.and_then(|table| Routine::optional(table.follow(at), name)) else { return Ok(()) };
+        let answer = match minor {
+            None => status(routine.call1(self.address())),
+            Some(minor) => {
+                let irp = LentIrp::lend(Target::Device(self.clone()), IRP_MJ_PNP, minor)?;
+                status(routine.call4(self.address(), irp.address(), 0, 0))
+            }
+        };
+        if answer.is_error() { Err(answer) } else { Ok(()) }
+    }
+
+    /// IRP_MN_START_DEVICE: the driver starts, its filters can be opened.
+    pub(crate) fn start(self: &Arc<HostedDevice>) -> Result<(), (&'static str, NtStatus)> {
+        {
+            let _device = self.device.mutex().hold();
+            self.dispatch(offset_of!(KsDeviceDispatch, start), "Start", Some(IRP_MN_START_DEVICE))
+                .map_err(|status| ("Start", status))?;
+        }
+        {
+            let _device = self.device.mutex().hold();
+            self.dispatch(offset_of!(KsDeviceDispatch, post_start), "PostStart", None)
+                .map_err(|status| ("PostStart", status))?;
+        }
+        self.device.set_started();
+        self.published.store(true, Ordering::SeqCst);
+        for factory in self.factories() {
+            self.device.add_factory(factory.view());
+        }
+        Ok(())
+    }
+
+    /// The device is to go: pending requests end and nothing is opened any more. Handles are to be closed next.
+    pub(crate) fn surprise(self: &Arc<HostedDevice>) {
+        let _ = self.dispatch(
+            offset_of!(KsDeviceDispatch, surprise_removal),
+            "SurpriseRemoval",
+            Some(IRP_MN_SURPRISE_REMOVAL),
+        );
+        self.device.surprise_remove();
+    }
+
+    /// IRP_MN_STOP_DEVICE and IRP_MN_REMOVE_DEVICE: the driver lets go of everything. No filter is open.
+    pub(crate) fn remove(self: &Arc<HostedDevice>) {
+        self.device.surprise_remove();
+        if self.published.swap(false, Ordering::SeqCst) {
+            let _ = self.dispatch(offset_of!(KsDeviceDispatch, stop), "Stop", Some(IRP_MN_STOP_DEVICE));
+        }
+        let _ = self.dispatch(offset_of!(KsDeviceDispatch, remove), "Remove", Some(IRP_MN_REMOVE_DEVICE));
+        self.forget();
+    }
+
+    fn forget(&self) {
+        let factories = std::mem::take(&mut *self.factories.lock().unwrap_or_else(PoisonError::into_inner));
+        factories.into_iter().rev().for_each(|factory| factory.delete());
+        self.bag.free();
+        drop(objects::remove(self.functional));
+        drop(objects::remove(self.address()));
+        if let Some(driver) = self.driver.upgrade() {
+            driver.remove_device(self);
+        }
+    }
+
+    /// What a driver is lent.
+    pub(crate) fn address(&self) -> u64 {
+        self.device.block().address()
+    }
+
+    /// Address of the functional device object.
+    pub(crate) fn functional(&self) -> u64 {
+        self.functional
+    }
+
+    pub(crate) fn context(&self) -> u64 {
+        self.device.block().load_u64(offset::CONTEXT)
+    }
+
+    /// The engine's device.
+    pub(crate) fn engine(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    pub(crate) fn add_factory(&self, factory: &Arc<HostedFactory>) {
+        self.factories.lock().unwrap_or_else(PoisonError::into_inner).push(factory.clone());
+        if self.published.load(Ordering::SeqCst) {
+            self.device.add_factory(factory.view());
+        }
+    }
+
+    pub(crate) fn factory_count(&self) -> usize {
+        self.factories.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The factories, oldest first.
+    pub(crate) fn factories(&self) -> Vec<Arc<HostedFactory>> {
+        self.factories.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Name of the filter with this number, for a person.
+    pub(crate) fn friendly_name(&self, index: usize) -> String {
+        self.driver.upgrade().map_or_else(String::new, |driver| driver.friendly_name(index))
+    }
+}
+
+/// A DEVICE_OBJECT with an extension behind it.
+pub(crate) fn device_object(driver: u64, extension_bytes: usize) -> Result<Block, NtStatus> {
+    /// Windows aligns an extension to 16.
+    const HEAD: usize = size_of::<DeviceObject>().next_multiple_of(16);
+    const FILE_DEVICE_KS: u32 = 0x2F;
+    let room = extension_bytes.max(8).next_multiple_of(16);
+    let block = HEAD.checked_add(room).and_then(|bytes| Block::zeroed(bytes, 16).ok());
+    let block = block.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let object = DeviceObject {
+        object_type: IO_TYPE_DEVICE as i16,
+        object_size: HEAD as u16,
+        reference_count: 1,
+        driver_object: Ptr64(driver),
+        device_extension: Ptr64(block.address() + HEAD as u64),
+        device_type: FILE_DEVICE_KS,
+        stack_size: 1,
+        ..DeviceObject::default()
+    };
+    block.write(0, &object);
+    Ok(block)
+}
+
+pub(crate) unsafe extern "win64" fn KsInitializeDriver(driver: Address, _path: u64, descriptor: Address) -> NtStatus {
+    let Some(driver) = Driver::find(driver.0) else {
+        misuse::dead("KsInitializeDriver", "DRIVER_OBJECT", driver.0);
+        return STATUS_INVALID_PARAMETER;
+    };
+    if let Err(wrong) = check::device(descriptor) {
+        driver.explain(wrong);
+        return STATUS_INVALID_PARAMETER;
+    }
+    driver.initialize(descriptor.0, KsAddDevice as *const () as u64, KsNullDriverUnload as *const () as u64);
+    STATUS_SUCCESS
+}
+
+// ks-coverage: KsAddDevice done test=synthcam_streams_pictures_in_process
+pub(crate) unsafe extern "win64" fn KsAddDevice(driver: Address, physical: u64) -> NtStatus {
+    let Some(driver) = Driver::find(driver.0) else {
+        misuse::dead("KsAddDevice", "DRIVER_OBJECT", driver.0);
+        return STATUS_INVALID_PARAMETER;
+    };
+    let descriptor = Address(driver.descriptor());
+    HostedDevice::add(&driver, physical, None, descriptor, 0).map_or_else(|status| status, |_| STATUS_SUCCESS)
+}
+
+pub(crate) unsafe extern "win64" fn KsCreateDevice(
+    driver: Address,
+    physical: u64,
+    descriptor: Address,
+    extension_bytes: u32,
+    result: Address,
+) -> NtStatus {
+    let Some(driver) = Driver::find(driver.0) else {
+        misuse::dead("KsCreateDevice", "DRIVER_OBJECT", driver.0);
+        return STATUS_INVALID_PARAMETER;
+    };
+    match HostedDevice::add(&driver, physical, None, descriptor, extension_bytes) {
+        Ok(device) => {
+            result.put_optional(device.address());
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+// ks-coverage: KsInitializeDevice partial
+pub(crate) unsafe extern "win64" fn KsInitializeDevice(
+    functional: Address,
+    physical: u64,
+    next: u64,
+    descriptor: Address,
+) -> NtStatus {
+    let object = functional.follow(offset_of!(DeviceObject, driver_object));
+    let Some(driver) = Driver::find(object.0) else {
+        misuse::dead("KsInitializeDevice", "functional device object", functional.0);
+        return STATUS_INVALID_PARAMETER;
+    };
+    match HostedDevice::add(&driver, physical, Some(functional.0), descriptor, 0) {
+        Ok(device) => {
+            device.device.block().store_u64(offset::NEXT, next);
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+// ks-coverage: KsTerminateDevice partial
+pub(crate) unsafe extern "win64" fn KsTerminateDevice(functional: Address) {
+    if let Some(device) = objects::functional(functional, "KsTerminateDevice") {
+        device.remove();
+    }
+}
+
+// ks-coverage: KsGetDeviceForDeviceObject partial
+pub(crate) unsafe extern "win64" fn KsGetDeviceForDeviceObject(functional: Address) -> u64 {
+    match objects::find(functional) {
+        Some(Object::Functional(device)) => device.address(),
+        _ => 0,
+    }
+}
+
+// ks-coverage: KsNullDriverUnload done test=synthcam_streams_pictures_in_process
+pub(crate) unsafe extern "win64" fn KsNullDriverUnload(_driver: u64) {}
+
+pub(crate) unsafe extern "win64" fn KsAcquireDevice(device: Address) {
+    if let Some(device) = objects::device(device, "KsAcquireDevice") {
+        crate::ks::mutex::acquire(device.engine().mutex(), "KsAcquireDevice");
+    }
+}
+
+// ks-coverage: KsReleaseDevice partial
+pub(crate) unsafe extern "win64" fn KsReleaseDevice(device: Address) {
+    if let Some(device) = objects::device(device, "KsReleaseDevice") {
+        crate::ks::mutex::release(device.engine().mutex(), "KsReleaseDevice");
+    }
+}

@@ -1,0 +1,210 @@
+//! Filter factories: what a driver's filter descriptor offers to open.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::Address;
+use crate::ks::bag::Bag;
+use crate::ks::check;
+use crate::ks::descriptor::FilterView;
+use crate::ks::device::HostedDevice;
+use crate::ks::filter::HostedFilter;
+use crate::ks::misuse::misuse;
+use crate::ks::objects::{self, Object};
+use crate::report::BugCheck;
+use ks_abi::kernel::KsFilterDescriptor;
+use ks_abi::{
+    Guid, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+use ks_io::{Aspect, Refusal};
+use ks_mem::Block;
+use ks_stream::{Filter, FilterDispatch, FilterInstance};
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsCreateFilterFactory, KsFilterFactorySetDeviceClassesState, KsFilterFactoryGetSymbolicLink,
+    KsFilterFactoryUpdateCacheData,
+);
+
+/// Offsets of KSFILTERFACTORY.
+mod offset {
+    pub(super) const DESCRIPTOR: usize = 0;
+    pub(super) const BAG: usize = 8;
+    pub(super) const CONTEXT: usize = 16;
+    pub(super) const BYTES: usize = 24;
+}
+
+/// A filter factory of a hosted device.
+pub(crate) struct HostedFactory {
+    block: Block,
+    device: Weak<HostedDevice>,
+    bag: Arc<Bag>,
+    reference: String,
+    friendly_name: String,
+    view: OnceLock<Arc<FilterView>>,
+    filters: Mutex<Vec<Weak<HostedFilter>>>,
+    /// A UNICODE_STRING with its text, made when it is asked for.
+    symbolic_link: OnceLock<Option<Block>>,
+}
+
+/// What the engine calls when a filter is opened.
+struct Opener(Weak<HostedFactory>);
+
+impl FilterDispatch for Opener {
+    fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        match self.0.upgrade() {
+            Some(factory) => HostedFilter::open(&factory, filter),
+            None => Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter factory was deleted")),
+        }
+    }
+}
+
+impl HostedFactory {
+    /// A factory of a descriptor. Its context is the device's.
+    pub(crate) fn new(
+        device: &Arc<HostedDevice>,
+        descriptor: Address,
+        reference: Option<String>,
+    ) -> Result<Arc<HostedFactory>, NtStatus> {
+        let block = Block::zeroed(offset::BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let bag = Bag::new()?;
+        block.store_u64(offset::DESCRIPTOR, descriptor.0);
+        block.store_u64(offset::BAG, bag.handle());
+        block.store_u64(offset::CONTEXT, device.context());
+        let guid = descriptor.follow(offset_of!(KsFilterDescriptor, reference_guid)).some();
+        let reference = reference.or_else(|| guid.map(|guid| guid.read::<Guid>().to_string())).unwrap_or_default();
+        let factory = Arc::new(HostedFactory {
+            block,
+            device: Arc::downgrade(device),
+            bag,
+            friendly_name: device.friendly_name(device.factory_count()),
+            reference,
+            view: OnceLock::new(),
+            filters: Mutex::new(Vec::new()),
+            symbolic_link: OnceLock::new(),
+        });
+        let opener = Arc::new(Opener(Arc::downgrade(&factory)));
+        let view = FilterView::new(factory.address(), &factory.reference, &factory.friendly_name, opener);
+        let _ = factory.view.set(Arc::new(view));
+        objects::insert(factory.address(), Object::Factory(factory.clone()));
+        Ok(factory)
+    }
+
+    /// What a driver is lent.
+    pub(crate) fn address(&self) -> u64 {
+        self.block.address()
+    }
+
+    /// The descriptor as it is now.
+    pub(crate) fn descriptor(&self) -> Address {
+        Address(self.block.load_u64(offset::DESCRIPTOR))
+    }
+
+    pub(crate) fn context(&self) -> u64 {
+        self.block.load_u64(offset::CONTEXT)
+    }
+
+    pub(crate) fn device(&self) -> Option<Arc<HostedDevice>> {
+        self.device.upgrade()
+    }
+
+    /// The factory as the engine knows it.
+    pub(crate) fn view(&self) -> Arc<FilterView> {
+        self.view.get().expect("invariant: set right after the factory was made").clone()
+    }
+
+    /// A view of one of its filters.
+    pub(crate) fn view_of(&self, filter: u64) -> FilterView {
+        // A filter has no filters to open.
+        FilterView::new(filter, &self.reference, &self.friendly_name, Arc::new(Opener(Weak::new())))
+    }
+
+    pub(crate) fn add_filter(&self, filter: &Arc<HostedFilter>) {
+        let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        filters.retain(|known| known.strong_count() > 0);
+        filters.push(Arc::downgrade(filter));
+    }
+
+    /// The open filters, oldest first.
+    pub(crate) fn filters(&self) -> Vec<Arc<HostedFilter>> {
+        let filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        filters.iter().filter_map(Weak::upgrade).filter(|filter| filter.is_open()).collect()
+    }
+
+    /// The device goes: the bag is emptied and the address forgotten.
+    pub(crate) fn delete(&self) {
+        self.bag.free();
+        drop(objects::remove(self.address()));
+    }
+
+    fn symbolic_link(&self) -> u64 {
+        const HEAD: usize = 16;
+        let made = self.symbolic_link.get_or_init(|| {
+            let text = format!(r"\??\userks#{}", self.reference);
+            let units: Vec<u16> = text.encode_utf16().collect();
+            let block = Block::zeroed(HEAD + 2 * units.len() + 2, 16).ok()?;
+            let bytes = u16::try_from(2 * units.len()).ok()?;
+            block.store_u16(0, bytes);
+            block.store_u16(2, bytes + 2);
+            block.store_u64(8, block.address() + HEAD as u64);
+            for (at, unit) in units.into_iter().enumerate() {
+                block.store_u16(HEAD + 2 * at, unit);
+            }
+            Some(block)
+        });
+        made.as_ref().map_or(0, Block::address)
+    }
+}
+
+// ks-coverage: KsCreateFilterFactory partial
+pub(crate) unsafe extern "win64" fn KsCreateFilterFactory(
+    functional: Address,
+    descriptor: Address,
+    reference: Address,
+    _security: u64,
+    _flags: u32,
+    _sleep: u64,
+    _wake: u64,
+    result: Address,
+) -> NtStatus {
+    let Some(device) = objects::functional(functional, "KsCreateFilterFactory") else {
+        return STATUS_INVALID_PARAMETER;
+    };
+    if let Err(wrong) = check::filter(descriptor, device.factory_count()) {
+        misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, "KsCreateFilterFactory", wrong);
+        return STATUS_INVALID_PARAMETER;
+    }
+    let reference = reference.some().map(|text| text.wide_text(256));
+    match HostedFactory::new(&device, descriptor, reference) {
+        Ok(factory) => {
+            device.add_factory(&factory);
+            result.put_optional(factory.address());
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+/// Decision: the interfaces of a factory are known from the moment that the device is started, so there is nothing left
+/// to enable; disabling them is not built.
+// ks-coverage: KsFilterFactorySetDeviceClassesState partial
+pub(crate) unsafe extern "win64" fn KsFilterFactorySetDeviceClassesState(factory: Address, _state: u8) -> NtStatus {
+    match objects::factory(factory, "KsFilterFactorySetDeviceClassesState") {
+        Some(_) => STATUS_SUCCESS,
+        None => STATUS_INVALID_PARAMETER,
+    }
+}
+
+// ks-coverage: KsFilterFactoryGetSymbolicLink partial
+pub(crate) unsafe extern "win64" fn KsFilterFactoryGetSymbolicLink(factory: Address) -> u64 {
+    objects::factory(factory, "KsFilterFactoryGetSymbolicLink").map_or(0, |factory| factory.symbolic_link())
+}
+
+/// There is no cache beside the interfaces themselves.
+// ks-coverage: KsFilterFactoryUpdateCacheData partial
+pub(crate) unsafe extern "win64" fn KsFilterFactoryUpdateCacheData(factory: Address, _descriptor: u64) -> NtStatus {
+    match objects::factory(factory, "KsFilterFactoryUpdateCacheData") {
+        Some(_) => STATUS_SUCCESS,
+        None => STATUS_INVALID_PARAMETER,
+    }
+}

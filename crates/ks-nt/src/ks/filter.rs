@@ -1,0 +1,275 @@
+//! Filters: what the engine asks of one, answered by the routines of the driver.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::{Address, Routine, status};
+use crate::ks::automation;
+use crate::ks::bag::Bag;
+use crate::ks::descriptor::FilterView;
+use crate::ks::device::HostedDevice;
+use crate::ks::factory::HostedFactory;
+use crate::ks::file::file_object;
+use crate::ks::intersect;
+use crate::ks::irp::{LentIrp, Target};
+use crate::ks::objects::{self, Object};
+use crate::ks::pin::HostedPin;
+use ks_abi::kernel::{
+    IRP_MJ_CLOSE, IRP_MJ_CREATE, KsFilterDescriptor, KsFilterDispatch, KsPinDescriptorEx, KsProcessPinIndexEntry,
+};
+use ks_abi::{NtStatus, Ptr64, STATUS_DEVICE_REMOVED, STATUS_PENDING};
+use ks_io::{Aspect, Refusal, RequestorMode};
+use ks_mem::Block;
+use ks_stream::{
+    AutomationTable, DataFormat, DataRange, DescribeFilter, Filter, FilterInstance, Pin, PinId, PinInstance,
+    ProcessPins,
+};
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsFilterAttemptProcessing, KsFilterGetAndGate, KsFilterGetChildPinCount, KsFilterGetFirstChildPin,
+);
+
+/// Offsets of KSFILTER.
+mod offset {
+    pub(super) const DESCRIPTOR: usize = 0;
+    pub(super) const BAG: usize = 8;
+    pub(super) const CONTEXT: usize = 16;
+}
+
+/// An open filter of a hosted driver.
+pub(crate) struct HostedFilter {
+    filter: Weak<Filter>,
+    address: u64,
+    factory: Arc<HostedFactory>,
+    device: Arc<HostedDevice>,
+    view: FilterView,
+    bag: Arc<Bag>,
+    file: Block,
+    /// Living pins in the order of their creation.
+    pins: Mutex<Vec<Arc<HostedPin>>>,
+    automation: OnceLock<AutomationTable<Filter>>,
+    open: AtomicBool,
+    me: Weak<HostedFilter>,
+}
+
+/// The refusal of a routine of the driver.
+pub(crate) fn refused(routine: &str, who: &str, status: NtStatus) -> Refusal {
+    Refusal::new(status, Aspect::Driver, format!("the {routine} routine of {who} returned {status}"))
+}
+
+fn no_memory(status: NtStatus) -> Refusal {
+    Refusal::new(status, Aspect::Memory, "no memory for a filter")
+}
+
+impl HostedFilter {
+    /// A client opens a filter. Device and filter control mutex held.
+    pub(crate) fn open(factory: &Arc<HostedFactory>, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        let removed = || Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the device was removed");
+        let device = factory.device().ok_or_else(removed)?;
+        let bag = Bag::new().map_err(no_memory)?;
+        let file = file_object(device.functional()).map_err(no_memory)?;
+        let block = filter.block();
+        block.store_u64(offset::DESCRIPTOR, factory.descriptor().0);
+        block.store_u64(offset::BAG, bag.handle());
+        block.store_u64(offset::CONTEXT, factory.context());
+        let hosted = Arc::new_cyclic(|me| HostedFilter {
+            filter: Arc::downgrade(filter),
+            address: block.address(),
+            view: factory.view_of(block.address()),
+            factory: factory.clone(),
+            device,
+            bag,
+            file,
+            pins: Mutex::new(Vec::new()),
+            automation: OnceLock::new(),
+            open: AtomicBool::new(true),
+            me: me.clone(),
+        });
+        objects::insert(hosted.address, Object::Filter(hosted.clone()));
+        objects::insert(hosted.file_object(), Object::FilterFile(hosted.clone()));
+        factory.add_filter(&hosted);
+        let answer = hosted.call_with_irp(offset_of!(KsFilterDispatch, create), "filter Create", IRP_MJ_CREATE);
+        if let Err(status) | Ok(status) = answer
+            && !status.is_success()
+        {
+            hosted.forget();
+            return Err(refused("Create", &hosted.view.reference(), status));
+        }
+        Ok(hosted)
+    }
+
+    fn call_with_irp(&self, at: usize, name: &'static str, major: u8) -> Result<NtStatus, NtStatus> {
+        let Some(routine) = self.routine(at, name) else { return Ok(NtStatus(0)) };
+        let Some(me) = self.me.upgrade() else { return Ok(NtStatus(0)) };
+        let irp = LentIrp::lend(Target::Filter(me), major, 0)?;
+        let returned = status(routine.call2(self.address, irp.address()));
+        Ok(irp.outcome(returned))
+    }
+
+    /// A routine of the filter's dispatch table, as it is now.
+    fn routine(&self, at: usize, name: &'static str) -> Option<Routine> {
+        let table = self.descriptor().follow(offset_of!(KsFilterDescriptor, dispatch)).some()?;
+        Routine::optional(table.follow(at), name)
+    }
+
+    fn forget(&self) {
+        self.open.store(false, Ordering::SeqCst);
+        self.bag.free();
+        drop(objects::remove(self.file_object()));
+        drop(objects::remove(self.address));
+    }
+
+    /// What a driver is lent.
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// The descriptor as it is now.
+    pub(crate) fn descriptor(&self) -> Address {
+        Address(self.address).follow(offset::DESCRIPTOR)
+    }
+
+    pub(crate) fn context(&self) -> u64 {
+        Address(self.address).get(offset::CONTEXT)
+    }
+
+    pub(crate) fn factory(&self) -> &Arc<HostedFactory> {
+        &self.factory
+    }
+
+    pub(crate) fn device(&self) -> &Arc<HostedDevice> {
+        &self.device
+    }
+
+    /// Address of its FILE_OBJECT.
+    pub(crate) fn file_object(&self) -> u64 {
+        self.file.address()
+    }
+
+    /// The engine's filter, while it is open.
+    pub(crate) fn engine(&self) -> Option<Arc<Filter>> {
+        self.filter.upgrade()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// The view of its descriptor.
+    pub(crate) fn view(&self) -> &FilterView {
+        &self.view
+    }
+
+    pub(crate) fn add_pin(&self, pin: &Arc<HostedPin>) {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner).push(pin.clone());
+    }
+
+    pub(crate) fn remove_pin(&self, pin: &HostedPin) {
+        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = pins.iter().position(|known| std::ptr::eq(&**known, pin));
+        let gone = at.map(|at| pins.remove(at));
+        drop(pins);
+        drop(gone);
+    }
+
+    /// The pins of one factory in the order of their creation.
+    pub(crate) fn pins(&self, id: PinId) -> Vec<Arc<HostedPin>> {
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.iter().filter(|pin| pin.id() == id).cloned().collect()
+    }
+
+    /// The first pin of the lowest factory that has one.
+    pub(crate) fn first_pin(&self) -> Option<Arc<HostedPin>> {
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.iter().min_by_key(|pin| pin.id()).cloned()
+    }
+}
+
+impl FilterInstance for HostedFilter {
+    fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        let removed = || Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter is closing");
+        HostedPin::create(&self.me.upgrade().ok_or_else(removed)?, pin)
+    }
+
+    fn descriptor(&self) -> Option<&dyn DescribeFilter> {
+        Some(&self.view)
+    }
+
+    fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
+        let Some(me) = self.me.upgrade() else { return intersect::default_handler(range, matching) };
+        let Some(descriptor) = self.view.pin_address(pin) else { return intersect::default_handler(range, matching) };
+        match Routine::optional(
+            descriptor.follow(offset_of!(KsPinDescriptorEx, intersect_handler)),
+            "the intersect handler",
+        ) {
+            Some(handler) => intersect::ask(&me, handler, descriptor, pin, range, matching),
+            None => intersect::default_handler(range, matching),
+        }
+    }
+
+    fn is_filter_centric(&self) -> bool {
+        self.routine(offset_of!(KsFilterDispatch, process), "filter Process").is_some()
+    }
+
+    fn process(&self, _filter: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
+        let Some(process) = self.routine(offset_of!(KsFilterDispatch, process), "filter Process") else {
+            return STATUS_PENDING;
+        };
+        let count = self.view.pin_count();
+        let addresses: Vec<Vec<u64>> =
+            (0..count).map(|id| pins.of(id).map(|entry| entry.address()).collect()).collect();
+        let index: Vec<KsProcessPinIndexEntry> = addresses
+            .iter()
+            .map(|pins| KsProcessPinIndexEntry {
+                pins: Ptr64(if pins.is_empty() { 0 } else { pins.as_ptr() as u64 }),
+                count: pins.len() as u32,
+                ..KsProcessPinIndexEntry::default()
+            })
+            .collect();
+        status(process.call2(self.address, index.as_ptr() as u64))
+    }
+
+    fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        let make = || {
+            let table = self.descriptor().follow(offset_of!(KsFilterDescriptor, automation_table));
+            let me = self.me.clone();
+            automation::table(table, Arc::new(move |_: &Filter| me.upgrade().map(Target::Filter)))
+        };
+        Some(self.automation.get_or_init(make))
+    }
+
+    fn close(&self, _filter: &Filter) {
+        let _ = self.call_with_irp(offset_of!(KsFilterDispatch, close), "filter Close", IRP_MJ_CLOSE);
+        self.forget();
+    }
+}
+
+/// The requestor mode of a lent request: 0 for the kernel, 1 for a user.
+pub(crate) fn mode_byte(mode: RequestorMode) -> u8 {
+    u8::from(mode == RequestorMode::User)
+}
+
+pub(crate) unsafe extern "win64" fn KsFilterAttemptProcessing(filter: Address, asynchronous: u8) {
+    let filter = objects::filter(filter, "KsFilterAttemptProcessing").and_then(|filter| filter.engine());
+    match filter {
+        Some(filter) if asynchronous == 0 => filter.attempt_processing(),
+        Some(filter) => filter.attempt_processing_later(),
+        None => {}
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsFilterGetAndGate(filter: Address) -> u64 {
+    let filter = objects::filter(filter, "KsFilterGetAndGate").and_then(|filter| filter.engine());
+    filter.and_then(|filter| filter.and_gate().map(|gate| gate.address())).unwrap_or(0)
+}
+
+pub(crate) unsafe extern "win64" fn KsFilterGetChildPinCount(filter: Address, id: u32) -> u32 {
+    objects::filter(filter, "KsFilterGetChildPinCount").map_or(0, |filter| filter.pins(id).len() as u32)
+}
+
+pub(crate) unsafe extern "win64" fn KsFilterGetFirstChildPin(filter: Address, id: u32) -> u64 {
+    let filter = objects::filter(filter, "KsFilterGetFirstChildPin");
+    filter.and_then(|filter| filter.pins(id).first().map(|pin| pin.address())).unwrap_or(0)
+}

@@ -1,0 +1,251 @@
+//! Requests as a driver is lent them: a packet with its stack location, known in the live table while it is lent.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::Address;
+use crate::ks::device::HostedDevice;
+use crate::ks::filter::HostedFilter;
+use crate::ks::misuse;
+use crate::ks::objects::{self, Object};
+use crate::ks::pin::HostedPin;
+use ks_abi::kernel::{IO_TYPE_IRP, KsObjectType};
+use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
+use ks_mem::Block;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsGetFilterFromIrp, KsGetPinFromIrp, KsGetNodeIdFromIrp, KsGetObjectTypeFromIrp, KsCompletePendingRequest,
+    KsGetObjectFromFileObject, KsGetObjectTypeFromFileObject,
+);
+
+/// KSFILTER_NODE: the filter itself, no node of it.
+pub(crate) const FILTER_NODE: u32 = u32::MAX;
+
+const IRP_BYTES: usize = 208;
+const STACK_LOCATION_BYTES: usize = 72;
+/// Two, so that a driver that forwards it finds a next one.
+const STACK_LOCATIONS: usize = 2;
+const CURRENT: usize = IRP_BYTES + (STACK_LOCATIONS - 1) * STACK_LOCATION_BYTES;
+
+mod offset {
+    pub(super) const SYSTEM_BUFFER: usize = 24;
+    pub(super) const STATUS: usize = 48;
+    pub(super) const INFORMATION: usize = 56;
+    pub(super) const REQUESTOR_MODE: usize = 64;
+    pub(super) const STACK_COUNT: usize = 66;
+    pub(super) const CURRENT_LOCATION: usize = 67;
+    pub(super) const USER_BUFFER: usize = 112;
+    pub(super) const DRIVER_CONTEXT: usize = 120;
+    pub(super) const CURRENT_STACK_LOCATION: usize = 184;
+    pub(super) const MAJOR: usize = super::CURRENT;
+    pub(super) const MINOR: usize = super::CURRENT + 1;
+    pub(super) const CONTROL: usize = super::CURRENT + 3;
+    pub(super) const PARAMETERS: usize = super::CURRENT + 8;
+    pub(super) const DEVICE: usize = super::CURRENT + 40;
+    pub(super) const FILE: usize = super::CURRENT + 48;
+}
+
+/// SL_PENDING_RETURNED
+const PENDING_RETURNED: u8 = 1;
+
+/// Whom a request is for.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Device(Arc<HostedDevice>),
+    Filter(Arc<HostedFilter>),
+    Pin(Arc<HostedPin>),
+}
+
+/// A request that a driver has been lent.
+pub(crate) struct LentIrp {
+    block: Block,
+    target: Target,
+    /// The node that it is for, or [`FILTER_NODE`].
+    node: u32,
+    completed: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// A request that stays in the live table until this is dropped.
+pub(crate) struct Lending(Arc<LentIrp>);
+
+impl LentIrp {
+    /// A request of a major and minor function, without parameters.
+    pub(crate) fn lend(target: Target, major: u8, minor: u8) -> Result<Lending, NtStatus> {
+        LentIrp::lend_to_node(target, FILTER_NODE, major, minor)
+    }
+
+    /// As [`LentIrp::lend`], for a node of the target.
+    pub(crate) fn lend_to_node(target: Target, node: u32, major: u8, minor: u8) -> Result<Lending, NtStatus> {
+        let bytes = IRP_BYTES + STACK_LOCATIONS * STACK_LOCATION_BYTES;
+        let block = Block::zeroed(bytes, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        block.store_u16(0, IO_TYPE_IRP);
+        block.store_u16(2, bytes as u16);
+        block.store_u8(offset::STACK_COUNT, STACK_LOCATIONS as u8);
+        block.store_u8(offset::CURRENT_LOCATION, STACK_LOCATIONS as u8);
+        block.store_u64(offset::CURRENT_STACK_LOCATION, block.address() + CURRENT as u64);
+        block.store_u8(offset::MAJOR, major);
+        block.store_u8(offset::MINOR, minor);
+        let (device, file) = match &target {
+            Target::Device(device) => (device.functional(), 0),
+            Target::Filter(filter) => (filter.device().functional(), filter.file_object()),
+            Target::Pin(pin) => (pin.filter().device().functional(), pin.file_object()),
+        };
+        block.store_u64(offset::DEVICE, device);
+        block.store_u64(offset::FILE, file);
+        let lent = Arc::new(LentIrp { block, target, node, completed: Mutex::new(false), wake: Condvar::new() });
+        objects::insert(lent.address(), Object::Irp(lent.clone()));
+        Ok(Lending(lent))
+    }
+
+    /// What the driver is lent.
+    pub(crate) fn address(&self) -> u64 {
+        self.block.address()
+    }
+
+    /// Sets one of the four parameters of the stack location.
+    pub(crate) fn set_parameter(&self, index: usize, value: u64) {
+        self.block.store_u64(offset::PARAMETERS + 8 * (index & 3), value);
+    }
+
+    /// Sets who asks: 0 the kernel, 1 a user.
+    pub(crate) fn set_requestor_mode(&self, mode: u8) {
+        self.block.store_u8(offset::REQUESTOR_MODE, mode);
+    }
+
+    /// Sets the buffers that a handler may look at.
+    pub(crate) fn set_buffers(&self, system: u64, user: u64) {
+        self.block.store_u64(offset::SYSTEM_BUFFER, system);
+        self.block.store_u64(offset::USER_BUFFER, user);
+    }
+
+    /// Sets one of the four words of the current owner.
+    pub(crate) fn set_driver_context(&self, index: usize, value: u64) {
+        self.block.store_u64(offset::DRIVER_CONTEXT + 8 * (index & 3), value);
+    }
+
+    /// Information, as the driver left it.
+    pub(crate) fn information(&self) -> u64 {
+        self.block.load_u64(offset::INFORMATION)
+    }
+
+    /// Sets Information before the driver is asked.
+    pub(crate) fn set_information(&self, bytes: u64) {
+        self.block.store_u64(offset::INFORMATION, bytes);
+    }
+
+    /// What a routine returned, once the request is done: a pended one is waited for.
+    pub(crate) fn outcome(&self, returned: NtStatus) -> NtStatus {
+        if returned != STATUS_PENDING && self.block.load_u8(offset::CONTROL) & PENDING_RETURNED == 0 {
+            return returned;
+        }
+        ks_io::deferred::drain_before_wait();
+        let mut completed = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*completed {
+            completed = self.wake.wait(completed).unwrap_or_else(PoisonError::into_inner);
+        }
+        NtStatus(self.block.load_u32(offset::STATUS))
+    }
+
+    /// The driver has finished what it pended.
+    pub(crate) fn complete(&self) -> bool {
+        let mut completed = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !*completed;
+        *completed = true;
+        self.wake.notify_all();
+        first
+    }
+}
+
+impl std::ops::Deref for Lending {
+    type Target = LentIrp;
+
+    fn deref(&self) -> &LentIrp {
+        &self.0
+    }
+}
+
+impl Drop for Lending {
+    fn drop(&mut self) {
+        drop(objects::remove(self.0.address()));
+    }
+}
+
+/// Completes a lent request for `IoCompleteRequest`; false when the address is none.
+pub(crate) fn complete_lent(address: u64, routine: &'static str) -> bool {
+    match objects::find(Address(address)) {
+        Some(Object::Irp(irp)) => {
+            if !irp.complete() {
+                misuse::misuse(
+                    crate::report::BugCheck::MULTIPLE_IRP_COMPLETE_REQUESTS,
+                    routine,
+                    format!("the request at {address:#x} was completed before"),
+                );
+            }
+            true
+        }
+        _ => false,
+    }
+}
+
+fn target(irp: Address) -> Option<Arc<LentIrp>> {
+    match objects::find(irp) {
+        Some(Object::Irp(irp)) => Some(irp),
+        _ => None,
+    }
+}
+
+// ks-coverage: KsGetFilterFromIrp partial
+pub(crate) unsafe extern "win64" fn KsGetFilterFromIrp(irp: Address) -> u64 {
+    match target(irp).map(|irp| irp.target.clone()) {
+        Some(Target::Filter(filter)) => filter.address(),
+        Some(Target::Pin(pin)) => pin.filter().address(),
+        _ => 0,
+    }
+}
+
+// ks-coverage: KsGetPinFromIrp partial
+pub(crate) unsafe extern "win64" fn KsGetPinFromIrp(irp: Address) -> u64 {
+    match target(irp).map(|irp| irp.target.clone()) {
+        Some(Target::Pin(pin)) => pin.address(),
+        _ => 0,
+    }
+}
+
+// ks-coverage: KsGetNodeIdFromIrp partial
+pub(crate) unsafe extern "win64" fn KsGetNodeIdFromIrp(irp: Address) -> u32 {
+    target(irp).map_or(FILTER_NODE, |irp| irp.node)
+}
+
+// ks-coverage: KsGetObjectTypeFromIrp partial
+pub(crate) unsafe extern "win64" fn KsGetObjectTypeFromIrp(irp: Address) -> u32 {
+    match target(irp).map(|irp| irp.target.clone()) {
+        Some(Target::Filter(_)) => KsObjectType::FILTER.0,
+        Some(Target::Pin(_)) => KsObjectType::PIN.0,
+        _ => KsObjectType::DEVICE.0,
+    }
+}
+
+// ks-coverage: KsCompletePendingRequest partial
+pub(crate) unsafe extern "win64" fn KsCompletePendingRequest(irp: Address) {
+    if !complete_lent(irp.0, "KsCompletePendingRequest") {
+        misuse::dead("KsCompletePendingRequest", "request", irp.0);
+    }
+}
+
+// ks-coverage: KsGetObjectFromFileObject partial
+pub(crate) unsafe extern "win64" fn KsGetObjectFromFileObject(file: Address) -> u64 {
+    match objects::find(file) {
+        Some(Object::FilterFile(filter)) => filter.address(),
+        Some(Object::PinFile(pin)) => pin.address(),
+        _ => 0,
+    }
+}
+
+// ks-coverage: KsGetObjectTypeFromFileObject partial
+pub(crate) unsafe extern "win64" fn KsGetObjectTypeFromFileObject(file: Address) -> u32 {
+    match objects::find(file) {
+        Some(Object::PinFile(_)) => KsObjectType::PIN.0,
+        _ => KsObjectType::FILTER.0,
+    }
+}

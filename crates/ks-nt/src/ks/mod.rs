@@ -1,0 +1,45 @@
+//! The `ks.sys` that drivers see, one file a subject.
+//!
+//! A driver passes addresses; [`objects`] turns each into the object behind it or reports a dead one. What the engine
+//! asks of a minidriver is answered by [`filter`] and [`pin`], which call the routines of the driver's tables.
+
+#![expect(non_snake_case, reason = "routines have the names of ks.sys")]
+
+pub(crate) mod address;
+mod automation;
+mod bag;
+mod check;
+mod clock;
+mod descriptor;
+pub(crate) mod device;
+mod factory;
+mod file;
+mod filter;
+mod intersect;
+pub(crate) mod irp;
+mod kernel;
+mod misuse;
+mod mutex;
+mod navigation;
+mod objects;
+mod pin;
+mod stream_pointer;
+mod stubs;
+
+use crate::exports::Export;
+
+/// Every list of exports of `ks.sys`.
+pub(crate) const TABLES: &[&[Export]] = &[
+    bag::EXPORTS,
+    clock::EXPORTS,
+    device::EXPORTS,
+    factory::EXPORTS,
+    filter::EXPORTS,
+    irp::EXPORTS,
+    mutex::EXPORTS,
+    navigation::EXPORTS,
+    pin::EXPORTS,
+    stream_pointer::EXPORTS,
+    stubs::EXPORTS,
+    stubs::MEMBER_EXPORTS,
+];

@@ -1,0 +1,94 @@
+//! The three mutexes of the class driver, taken and given back by a driver.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::Address;
+use crate::ks::misuse;
+use crate::ks::objects::{self, Object};
+use crate::report::BugCheck;
+use ks_io::{Level, RankedMutex};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsAcquireControl, KsReleaseControl, KsPinAcquireProcessingMutex, KsPinReleaseProcessingMutex,
+    KsFilterAcquireProcessingMutex, KsFilterReleaseProcessingMutex,
+);
+
+/// Takes a mutex for the driver, or reports why that would never return.
+pub(crate) fn acquire(mutex: &RankedMutex, routine: &'static str) {
+    if Level::current() > Level::Apc {
+        return misuse::misuse(
+            BugCheck::IRQL_NOT_LESS_OR_EQUAL,
+            routine,
+            format!("waits for the {} mutex at DISPATCH_LEVEL", mutex.name()),
+        );
+    }
+    if mutex.is_held_by_current() {
+        return misuse::misuse(
+            BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION,
+            routine,
+            format!("the thread holds the {} mutex already and would wait for itself", mutex.name()),
+        );
+    }
+    mutex.acquire();
+}
+
+/// Gives a mutex back for the driver.
+pub(crate) fn release(mutex: &RankedMutex, routine: &'static str) {
+    if !mutex.is_held_by_current() {
+        return misuse::misuse(
+            BugCheck::THREAD_NOT_MUTEX_OWNER,
+            routine,
+            format!("the thread does not hold the {} mutex", mutex.name()),
+        );
+    }
+    mutex.release();
+}
+
+/// Runs `with` on the filter control mutex of a filter or pin.
+fn control(object: Address, routine: &'static str, with: impl FnOnce(&RankedMutex)) {
+    let filter = match objects::find(object) {
+        Some(Object::Filter(filter)) => filter.engine(),
+        Some(Object::Pin(pin)) => pin.filter().engine(),
+        _ => return misuse::dead(routine, "KSFILTER or KSPIN", object.0),
+    };
+    if let Some(filter) = filter {
+        with(filter.control());
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsAcquireControl(object: Address) {
+    control(object, "KsAcquireControl", |mutex| acquire(mutex, "KsAcquireControl"));
+}
+
+// ks-coverage: KsReleaseControl partial
+pub(crate) unsafe extern "win64" fn KsReleaseControl(object: Address) {
+    control(object, "KsReleaseControl", |mutex| release(mutex, "KsReleaseControl"));
+}
+
+pub(crate) unsafe extern "win64" fn KsPinAcquireProcessingMutex(pin: Address) {
+    if let Some(pin) = objects::pin(pin, "KsPinAcquireProcessingMutex").and_then(|pin| pin.engine()) {
+        acquire(pin.processing_mutex(), "KsPinAcquireProcessingMutex");
+    }
+}
+
+// ks-coverage: KsPinReleaseProcessingMutex partial
+pub(crate) unsafe extern "win64" fn KsPinReleaseProcessingMutex(pin: Address) {
+    if let Some(pin) = objects::pin(pin, "KsPinReleaseProcessingMutex").and_then(|pin| pin.engine()) {
+        release(pin.processing_mutex(), "KsPinReleaseProcessingMutex");
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsFilterAcquireProcessingMutex(filter: Address) {
+    let filter = objects::filter(filter, "KsFilterAcquireProcessingMutex").and_then(|filter| filter.engine());
+    if let Some(mutex) = filter.as_ref().and_then(|filter| filter.processing_mutex()) {
+        acquire(mutex, "KsFilterAcquireProcessingMutex");
+    }
+}
+
+// ks-coverage: KsFilterReleaseProcessingMutex partial
+pub(crate) unsafe extern "win64" fn KsFilterReleaseProcessingMutex(filter: Address) {
+    let filter = objects::filter(filter, "KsFilterReleaseProcessingMutex").and_then(|filter| filter.engine());
+    if let Some(mutex) = filter.as_ref().and_then(|filter| filter.processing_mutex()) {
+        release(mutex, "KsFilterReleaseProcessingMutex");
+    }
+}

@@ -1,0 +1,332 @@
+//! Pins: what the engine asks of one, answered by the routines of the driver.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::{Address, Routine, status};
+use crate::ks::automation;
+use crate::ks::bag::Bag;
+use crate::ks::descriptor;
+use crate::ks::file::file_object;
+use crate::ks::filter::{HostedFilter, refused};
+use crate::ks::irp::{LentIrp, Target};
+use crate::ks::objects::{self, Object};
+use crate::ks::stream_pointer::Pointer;
+use ks_abi::kernel::{IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
+use ks_abi::{KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
+use ks_io::{Aspect, Refusal};
+use ks_mem::Block;
+use ks_stream::{
+    AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, Framing, Pin, PinFlags, PinId, PinInstance, format,
+};
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsPinAttemptProcessing, KsPinGetAndGate, KsPinGetParentFilter, KsPinGetNextSiblingPin, KsPinGetAvailableByteCount,
+);
+
+/// Offsets of KSPIN.
+mod offset {
+    pub(super) const DESCRIPTOR: usize = 0;
+    pub(super) const BAG: usize = 8;
+    pub(super) const CONTEXT: usize = 16;
+    pub(super) const CONNECTION_FORMAT: usize = 96;
+}
+
+/// A pin of a hosted driver.
+pub(crate) struct HostedPin {
+    pin: Weak<Pin>,
+    address: u64,
+    id: PinId,
+    filter: Arc<HostedFilter>,
+    bag: Arc<Bag>,
+    file: Block,
+    /// The bytes behind KSPIN.ConnectionFormat: the format, and the one before it.
+    formats: Mutex<Vec<Block>>,
+    edge: OnceLock<Option<Arc<Pointer>>>,
+    /// Clones in the order of their creation.
+    clones: Mutex<Vec<Arc<Pointer>>>,
+    automation: OnceLock<AutomationTable<Pin>>,
+    me: Weak<HostedPin>,
+}
+
+fn no_memory<E>(_: E) -> Refusal {
+    Refusal::new(ks_abi::STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "no memory for a pin")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The bytes of a format where a driver may read them.
+fn format_block(format: &DataFormat) -> Result<Block, Refusal> {
+    let block = Block::zeroed(format.bytes().len(), 16).map_err(no_memory)?;
+    block.write_bytes(0, format.bytes());
+    Ok(block)
+}
+
+impl HostedPin {
+    /// A client creates a pin: the driver is offered the format, range by range, and then told of the create. Filter
+    /// control mutex held.
+    pub(crate) fn create(filter: &Arc<HostedFilter>, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        let bag = Bag::new().map_err(no_memory)?;
+        let file = file_object(filter.device().functional()).map_err(no_memory)?;
+        let format = format_block(&pin.format())?;
+        let block = pin.block();
+        block.store_u64(offset::DESCRIPTOR, filter.view().pin_address(pin.id()).unwrap_or_default().0);
+        block.store_u64(offset::BAG, bag.handle());
+        block.store_u64(offset::CONTEXT, filter.context());
+        block.store_u64(offset::CONNECTION_FORMAT, format.address());
+        let hosted = Arc::new_cyclic(|me| HostedPin {
+            pin: Arc::downgrade(pin),
+            address: pin.address(),
+            id: pin.id(),
+            filter: filter.clone(),
+            bag,
+            file,
+            formats: Mutex::new(vec![format]),
+            edge: OnceLock::new(),
+            clones: Mutex::new(Vec::new()),
+            automation: OnceLock::new(),
+            me: me.clone(),
+        });
+        objects::insert(hosted.address, Object::Pin(hosted.clone()));
+        objects::insert(hosted.file_object(), Object::PinFile(hosted.clone()));
+        let made = hosted.accept_format(&pin.format()).and_then(|()| {
+            filter.add_pin(&hosted);
+            hosted.call_with_irp(offset_of!(KsPinDispatch, create), "pin Create", "Create", IRP_MJ_CREATE)
+        });
+        if let Err(refusal) = made {
+            hosted.forget();
+            return Err(refusal);
+        }
+        // The driver may have asked for larger stream headers.
+        pin.set_stream_header_bytes(pin.stream_header_bytes());
+        Ok(hosted)
+    }
+
+    /// Asks SetDataFormat for the first format, with each range of the factory that it falls into.
+    fn accept_format(&self, format: &DataFormat) -> Result<(), Refusal> {
+        let name = self.name();
+        let Some(routine) = self.routine(offset_of!(KsPinDispatch, set_data_format), "pin SetDataFormat") else {
+            return Ok(());
+        };
+        let mut answer = STATUS_NO_MATCH;
+        for range in self.matching_ranges(format) {
+            answer = status(routine.call5(self.address, 0, 0, range.0, 0));
+            if answer != STATUS_NO_MATCH {
+                break;
+            }
+        }
+        if answer.is_success() { Ok(()) } else { Err(refused("SetDataFormat", &name, answer)) }
+    }
+
+    /// The driver's ranges that a format falls into.
+    fn matching_ranges(&self, of: &DataFormat) -> Vec<Address> {
+        let plain = self.descriptor().get(offset_of!(KsPinDescriptorEx, pin_descriptor));
+        let falls = |range: &DataRange| {
+            format::falls_into(of.head(), range.head()).and_then(|()| format::attributes_agree(of, range)).is_ok()
+        };
+        descriptor::ranges(&plain).into_iter().filter(|(_, range)| falls(range)).map(|(address, _)| address).collect()
+    }
+
+    fn call_with_irp(&self, at: usize, name: &'static str, word: &str, major: u8) -> Result<(), Refusal> {
+        let Some(routine) = self.routine(at, name) else { return Ok(()) };
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        let irp = LentIrp::lend(Target::Pin(me), major, 0).map_err(no_memory)?;
+        let answer = irp.outcome(status(routine.call2(self.address, irp.address())));
+        if answer.is_success() { Ok(()) } else { Err(refused(word, &self.name(), answer)) }
+    }
+
+    /// A routine of the pin's dispatch table, as it is now.
+    pub(crate) fn routine(&self, at: usize, name: &'static str) -> Option<Routine> {
+        let table = self.descriptor().follow(offset_of!(KsPinDescriptorEx, dispatch)).some()?;
+        Routine::optional(table.follow(at), name)
+    }
+
+    fn forget(&self) {
+        let clones = std::mem::take(&mut *lock(&self.clones));
+        for clone in clones.into_iter().rev() {
+            clone.delete();
+        }
+        if let Some(Some(edge)) = self.edge.get() {
+            edge.delete();
+        }
+        self.filter.remove_pin(self);
+        self.bag.free();
+        drop(objects::remove(self.file_object()));
+        drop(objects::remove(self.address));
+    }
+
+    fn name(&self) -> String {
+        format!("{}.{}", self.filter.view().reference(), self.id)
+    }
+
+    /// What a driver is lent.
+    pub(crate) fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub(crate) fn id(&self) -> PinId {
+        self.id
+    }
+
+    /// The descriptor as it is now.
+    pub(crate) fn descriptor(&self) -> Address {
+        Address(self.address).follow(offset::DESCRIPTOR)
+    }
+
+    pub(crate) fn filter(&self) -> &Arc<HostedFilter> {
+        &self.filter
+    }
+
+    /// Address of its FILE_OBJECT.
+    pub(crate) fn file_object(&self) -> u64 {
+        self.file.address()
+    }
+
+    /// The engine's pin, while it lives.
+    pub(crate) fn engine(&self) -> Option<Arc<Pin>> {
+        self.pin.upgrade()
+    }
+
+    /// The leading edge; `None` for a pin without queue.
+    pub(crate) fn edge(&self) -> Option<Arc<Pointer>> {
+        self.edge.get_or_init(|| Pointer::edge(self.me.upgrade()?, &self.engine()?)).clone()
+    }
+
+    /// The clones in the order of their creation.
+    pub(crate) fn clones(&self) -> MutexGuard<'_, Vec<Arc<Pointer>>> {
+        lock(&self.clones)
+    }
+}
+
+impl PinInstance for HostedPin {
+    fn process(&self, _pin: &Arc<Pin>) -> NtStatus {
+        match self.routine(offset_of!(KsPinDispatch, process), "pin Process") {
+            Some(routine) => status(routine.call1(self.address)),
+            None => STATUS_PENDING,
+        }
+    }
+
+    fn set_device_state(&self, _pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
+        let at = offset_of!(KsPinDispatch, set_device_state);
+        let Some(routine) = self.routine(at, "pin SetDeviceState") else { return Ok(()) };
+        let answer = status(routine.call3(self.address, u64::from(to.0), u64::from(from.0)));
+        if answer.is_success() { Ok(()) } else { Err(refused("SetDeviceState", &self.name(), answer)) }
+    }
+
+    fn set_data_format(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
+        let flags: u32 = self.descriptor().get(offset_of!(KsPinDescriptorEx, flags));
+        let routine = self.routine(offset_of!(KsPinDispatch, set_data_format), "pin SetDataFormat");
+        let Some(routine) = routine.filter(|_| flags & PinFlags::FIXED_FORMAT.bits() == 0) else {
+            let reason = "the pin does not change its format";
+            return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::Driver, reason));
+        };
+        let before = pin.block().load_u64(offset::CONNECTION_FORMAT);
+        let (old_block, new_block) = (format_block(old)?, format_block(new)?);
+        pin.block().store_u64(offset::CONNECTION_FORMAT, new_block.address());
+        let mut answer = STATUS_NO_MATCH;
+        for range in self.matching_ranges(new) {
+            answer = status(routine.call5(self.address, old_block.address(), 0, range.0, 0));
+            if answer != STATUS_NO_MATCH {
+                break;
+            }
+        }
+        if !answer.is_success() {
+            pin.block().store_u64(offset::CONNECTION_FORMAT, before);
+            return Err(refused("SetDataFormat", &self.name(), answer));
+        }
+        let mut formats = lock(&self.formats);
+        formats.push(new_block);
+        // The driver may still be reading the one before.
+        let gone = formats.len().saturating_sub(2);
+        formats.drain(..gone);
+        Ok(())
+    }
+
+    fn framing(&self, pin: &Pin) -> Option<Framing> {
+        let framing = descriptor::framing_ex(self.descriptor())?;
+        Some(descriptor::framing(&framing, pin.format().head().sample_size))
+    }
+
+    fn reset(&self, pin: &Arc<Pin>) {
+        if let Some(routine) = self.routine(offset_of!(KsPinDispatch, reset), "pin Reset") {
+            let _ = pin;
+            routine.call1(self.address);
+        }
+    }
+
+    fn connect(&self, _pin: &Arc<Pin>) -> Result<(), Refusal> {
+        let Some(routine) = self.routine(offset_of!(KsPinDispatch, connect), "pin Connect") else { return Ok(()) };
+        let answer = status(routine.call1(self.address));
+        if answer.is_success() { Ok(()) } else { Err(refused("Connect", &self.name(), answer)) }
+    }
+
+    fn disconnect(&self, _pin: &Pin) {
+        if let Some(routine) = self.routine(offset_of!(KsPinDispatch, disconnect), "pin Disconnect") {
+            routine.call1(self.address);
+        }
+    }
+
+    fn close(&self, _pin: &Pin) {
+        let _ = self.call_with_irp(offset_of!(KsPinDispatch, close), "pin Close", "Close", IRP_MJ_CLOSE);
+        self.forget();
+    }
+
+    fn clone_cancelled(&self, _pin: &Pin, clone: CloneId) {
+        let found = lock(&self.clones).iter().find(|pointer| pointer.is(clone)).cloned();
+        if let Some(pointer) = found {
+            pointer.cancelled();
+        }
+    }
+
+    fn automation(&self) -> Option<&AutomationTable<Pin>> {
+        let make = || {
+            let table = self.descriptor().follow(offset_of!(KsPinDescriptorEx, automation_table));
+            let me = self.me.clone();
+            automation::table(table, Arc::new(move |_: &Pin| me.upgrade().map(Target::Pin)))
+        };
+        Some(self.automation.get_or_init(make))
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsPinAttemptProcessing(pin: Address, asynchronous: u8) {
+    match objects::pin(pin, "KsPinAttemptProcessing").and_then(|pin| pin.engine()) {
+        Some(pin) if asynchronous == 0 => pin.attempt_processing(),
+        Some(pin) => pin.attempt_processing_later(),
+        None => {}
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsPinGetAndGate(pin: Address) -> u64 {
+    let pin = objects::pin(pin, "KsPinGetAndGate").and_then(|pin| pin.engine());
+    pin.map_or(0, |pin| pin.and_gate().address())
+}
+
+pub(crate) unsafe extern "win64" fn KsPinGetParentFilter(pin: Address) -> u64 {
+    objects::pin(pin, "KsPinGetParentFilter").map_or(0, |pin| pin.filter.address())
+}
+
+// ks-coverage: KsPinGetNextSiblingPin partial
+pub(crate) unsafe extern "win64" fn KsPinGetNextSiblingPin(pin: Address) -> u64 {
+    let Some(pin) = objects::pin(pin, "KsPinGetNextSiblingPin") else { return 0 };
+    let pins = pin.filter.pins(pin.id);
+    let at = pins.iter().position(|known| Arc::ptr_eq(known, &pin));
+    at.and_then(|at| pins.get(at + 1)).map_or(0, |next| next.address)
+}
+
+// ks-coverage: KsPinGetAvailableByteCount partial
+pub(crate) unsafe extern "win64" fn KsPinGetAvailableByteCount(
+    pin: Address,
+    input: Address,
+    output: Address,
+) -> NtStatus {
+    let Some(edge) = objects::pin(pin, "KsPinGetAvailableByteCount").and_then(|pin| pin.edge()) else {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    };
+    let (to_read, room) = edge.available_bytes();
+    input.put_optional(i32::try_from(to_read).unwrap_or(i32::MAX));
+    output.put_optional(i32::try_from(room).unwrap_or(i32::MAX));
+    ks_abi::STATUS_SUCCESS
+}

@@ -1,0 +1,381 @@
+//! Stream pointers: the leading edge and the clones, by their addresses.
+//!
+//! Every routine here is legal at DISPATCH_LEVEL.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::{Address, Routine};
+use crate::ks::misuse::misuse;
+use crate::ks::objects::{self, Object};
+use crate::ks::pin::HostedPin;
+use crate::report::BugCheck;
+use ks_abi::kernel::KsStreamPointerState;
+use ks_abi::{
+    NtStatus, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+use ks_io::{Dpc, Level, Ticks, Time, Timer};
+use ks_stream::{AfterAdvance, CloneId, ClonePointer, FrameRequest, LeadingEdge, Pin, Step};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsPinGetLeadingEdgeStreamPointer, KsPinGetTrailingEdgeStreamPointer, KsPinGetFirstCloneStreamPointer,
+    KsStreamPointerGetNextClone, KsStreamPointerClone, KsStreamPointerDelete, KsStreamPointerLock,
+    KsStreamPointerUnlock, KsStreamPointerAdvance, KsStreamPointerAdvanceOffsets,
+    KsStreamPointerAdvanceOffsetsAndUnlock, KsStreamPointerSetStatusCode, KsStreamPointerGetIrp,
+    KsStreamPointerGetMdl, KsStreamPointerScheduleTimeout, KsStreamPointerCancelTimeout,
+);
+
+/// The most bytes of context that a driver may ask for behind a clone.
+const MOST_CONTEXT_BYTES: u32 = 1 << 20;
+
+/// A stream pointer that a driver has been lent.
+pub(crate) struct Pointer {
+    address: u64,
+    pin: Weak<HostedPin>,
+    kind: Kind,
+    timeout: Mutex<Option<Timer>>,
+}
+
+enum Kind {
+    Edge(LeadingEdge),
+    /// The clone leaves when it is deleted. The engine is called under this lock, never a driver.
+    Clone {
+        id: CloneId,
+        cancel: Address,
+        clone: Mutex<Option<ClonePointer>>,
+    },
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a pointer also moves on when it is unlocked.
+#[derive(Clone, Copy, PartialEq)]
+enum Eject {
+    Stay,
+    Next,
+}
+
+impl Pointer {
+    /// The leading edge of a pin.
+    pub(crate) fn edge(hosted: Arc<HostedPin>, pin: &Arc<Pin>) -> Option<Arc<Pointer>> {
+        let edge = LeadingEdge::of(pin)?;
+        let pointer = Arc::new(Pointer {
+            address: edge.address(),
+            pin: Arc::downgrade(&hosted),
+            kind: Kind::Edge(edge),
+            timeout: Mutex::new(None),
+        });
+        objects::insert(pointer.address, Object::Pointer(pointer.clone()));
+        Some(pointer)
+    }
+
+    fn clone_of(&self, cancel: Address, context_bytes: usize) -> Result<Arc<Pointer>, NtStatus> {
+        let made = match &self.kind {
+            Kind::Edge(edge) => edge.clone_pointer(context_bytes),
+            Kind::Clone { clone, .. } => lock(clone).as_ref().and_then(|clone| clone.clone_pointer(context_bytes)),
+        };
+        let clone = made.ok_or(STATUS_DEVICE_NOT_READY)?;
+        let pin = self.pin.upgrade().ok_or(STATUS_DEVICE_NOT_READY)?;
+        let pointer = Arc::new(Pointer {
+            address: clone.address(),
+            pin: self.pin.clone(),
+            kind: Kind::Clone { id: clone.id(), cancel, clone: Mutex::new(Some(clone)) },
+            timeout: Mutex::new(None),
+        });
+        objects::insert(pointer.address, Object::Pointer(pointer.clone()));
+        pin.clones().push(pointer.clone());
+        Ok(pointer)
+    }
+
+    /// Is this the clone with that number?
+    pub(crate) fn is(&self, clone: CloneId) -> bool {
+        matches!(self.kind, Kind::Clone { id, .. } if id == clone)
+    }
+
+    /// The address is forgotten; a clone lets its frame go, an edge is unlocked.
+    pub(crate) fn delete(&self) {
+        drop(objects::remove(self.address));
+        drop(lock(&self.timeout).take());
+        match &self.kind {
+            Kind::Edge(edge) => {
+                edge.unlock();
+            }
+            Kind::Clone { clone, .. } => {
+                let clone = lock(clone).take();
+                drop(clone);
+            }
+        }
+    }
+
+    /// The request under the unlocked clone was cancelled: the driver's routine is to delete it.
+    pub(crate) fn cancelled(&self) {
+        if let Kind::Clone { cancel, .. } = &self.kind
+            && let Some(routine) = Routine::optional(*cancel, "a clone's cancel routine")
+        {
+            let _level = raise();
+            routine.call1(self.address);
+        }
+    }
+
+    fn lock_frame(&self) -> bool {
+        match &self.kind {
+            Kind::Edge(edge) => edge.lock(),
+            Kind::Clone { clone, .. } => lock(clone).as_mut().is_some_and(|clone| clone.lock().is_some()),
+        }
+    }
+
+    fn is_locked(&self) -> bool {
+        match &self.kind {
+            Kind::Edge(edge) => edge.is_locked(),
+            Kind::Clone { clone, .. } => lock(clone).as_ref().is_some_and(ClonePointer::is_locked),
+        }
+    }
+
+    fn unlock_frame(&self, eject: Eject) {
+        match &self.kind {
+            Kind::Edge(edge) => {
+                let _ = if eject == Eject::Next { edge.eject() } else { edge.unlock() };
+            }
+            Kind::Clone { clone, .. } => {
+                if let Some(clone) = lock(clone).as_mut() {
+                    clone.unlock();
+                    if eject == Eject::Next {
+                        clone.advance();
+                    }
+                }
+            }
+        }
+    }
+
+    fn advance(&self) -> NtStatus {
+        let was_locked = self.is_locked();
+        let step = match &self.kind {
+            Kind::Edge(edge) => edge.advance(),
+            Kind::Clone { clone, .. } => lock(clone).as_mut().map_or(Step::AtEnd, ClonePointer::advance),
+        };
+        if was_locked && step == Step::AtEnd { STATUS_DEVICE_NOT_READY } else { STATUS_SUCCESS }
+    }
+
+    fn advance_offsets(&self, in_bytes: u32, out_bytes: u32, eject: Eject) -> NtStatus {
+        let step = match &self.kind {
+            Kind::Edge(edge) => {
+                let after = if eject == Eject::Next { AfterAdvance::Always } else { AfterAdvance::WhenUsedUp };
+                edge.advance_offsets(in_bytes, out_bytes, after)
+            }
+            Kind::Clone { clone, .. } => lock(clone).as_mut().filter(|clone| clone.is_locked()).map(|clone| {
+                let remaining = clone.advance_offsets(in_bytes, out_bytes);
+                if remaining > 0 && eject == Eject::Stay { Step::OnFrame } else { clone.advance() }
+            }),
+        };
+        match step {
+            Some(Step::OnFrame) => STATUS_SUCCESS,
+            Some(Step::AtEnd) | None => STATUS_DEVICE_NOT_READY,
+        }
+    }
+
+    fn request(&self) -> Option<FrameRequest> {
+        match &self.kind {
+            Kind::Edge(edge) => edge.request(),
+            Kind::Clone { clone, .. } => {
+                lock(clone).as_ref().filter(|clone| clone.is_locked()).and_then(ClonePointer::request)
+            }
+        }
+    }
+
+    /// Bytes at and ahead of the edge; none for a clone.
+    pub(crate) fn available_bytes(&self) -> (u64, u64) {
+        match &self.kind {
+            Kind::Edge(edge) => edge.available_bytes(),
+            Kind::Clone { .. } => (0, 0),
+        }
+    }
+}
+
+/// Raises the thread to DISPATCH_LEVEL for a callback.
+fn raise() -> Option<ks_io::LevelGuard> {
+    (Level::current() < Level::Dispatch).then(|| Level::Dispatch.raise())
+}
+
+/// A timeout that a driver scheduled.
+struct Timeout {
+    pointer: Weak<Pointer>,
+    callback: Address,
+}
+
+impl Dpc for Timeout {
+    fn expired(self: Arc<Self>, _now: Time) {
+        let routine = Routine::optional(self.callback, "a stream pointer's timeout routine");
+        if let (Some(pointer), Some(routine)) = (self.pointer.upgrade(), routine) {
+            routine.call1(pointer.address);
+        }
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsPinGetLeadingEdgeStreamPointer(pin: Address, state: u32) -> u64 {
+    let Some(edge) = objects::pin(pin, "KsPinGetLeadingEdgeStreamPointer").and_then(|pin| pin.edge()) else { return 0 };
+    if KsStreamPointerState(state) == KsStreamPointerState::LOCKED && !edge.lock_frame() {
+        return 0;
+    }
+    edge.address
+}
+
+/// A queue with a distinct trailing edge is not built: the routine answers as for a pin that did not ask for one.
+// ks-coverage: KsPinGetTrailingEdgeStreamPointer not-implemented
+pub(crate) unsafe extern "win64" fn KsPinGetTrailingEdgeStreamPointer(pin: Address, _state: u32) -> u64 {
+    let _ = objects::pin(pin, "KsPinGetTrailingEdgeStreamPointer");
+    0
+}
+
+// ks-coverage: KsPinGetFirstCloneStreamPointer partial
+pub(crate) unsafe extern "win64" fn KsPinGetFirstCloneStreamPointer(pin: Address) -> u64 {
+    let pin = objects::pin(pin, "KsPinGetFirstCloneStreamPointer");
+    pin.and_then(|pin| pin.clones().first().map(|clone| clone.address)).unwrap_or(0)
+}
+
+// ks-coverage: KsStreamPointerGetNextClone partial
+pub(crate) unsafe extern "win64" fn KsStreamPointerGetNextClone(pointer: Address) -> u64 {
+    let Some(pointer) = objects::pointer(pointer, "KsStreamPointerGetNextClone") else { return 0 };
+    let Some(pin) = pointer.pin.upgrade() else { return 0 };
+    let clones = pin.clones();
+    let at = clones.iter().position(|known| Arc::ptr_eq(known, &pointer));
+    at.and_then(|at| clones.get(at + 1)).map_or(0, |next| next.address)
+}
+
+pub(crate) unsafe extern "win64" fn KsStreamPointerClone(
+    pointer: Address,
+    cancel: Address,
+    context_bytes: u32,
+    result: Address,
+) -> NtStatus {
+    let Some(pointer) = objects::pointer(pointer, "KsStreamPointerClone") else { return STATUS_INVALID_PARAMETER };
+    if context_bytes > MOST_CONTEXT_BYTES {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    match pointer.clone_of(cancel, context_bytes as usize) {
+        Ok(clone) => {
+            result.put(0, clone.address);
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsStreamPointerDelete(pointer: Address) {
+    let Some(pointer) = objects::pointer(pointer, "KsStreamPointerDelete") else { return };
+    if matches!(pointer.kind, Kind::Edge(_)) {
+        return misuse(
+            BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION,
+            "KsStreamPointerDelete",
+            "an edge of the queue cannot be deleted; only clones can",
+        );
+    }
+    if let Some(pin) = pointer.pin.upgrade() {
+        pin.clones().retain(|known| !Arc::ptr_eq(known, &pointer));
+    }
+    pointer.delete();
+}
+
+pub(crate) unsafe extern "win64" fn KsStreamPointerLock(pointer: Address) -> NtStatus {
+    match objects::pointer(pointer, "KsStreamPointerLock") {
+        Some(pointer) if pointer.lock_frame() => STATUS_SUCCESS,
+        Some(_) => STATUS_DEVICE_NOT_READY,
+        None => STATUS_INVALID_PARAMETER,
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsStreamPointerUnlock(pointer: Address, eject: u8) {
+    if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerUnlock") {
+        pointer.unlock_frame(ejects(eject));
+    }
+}
+
+fn ejects(eject: u8) -> Eject {
+    if eject != 0 { Eject::Next } else { Eject::Stay }
+}
+
+pub(crate) unsafe extern "win64" fn KsStreamPointerAdvance(pointer: Address) -> NtStatus {
+    match objects::pointer(pointer, "KsStreamPointerAdvance") {
+        Some(pointer) => pointer.advance(),
+        None => STATUS_INVALID_PARAMETER,
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsStreamPointerAdvanceOffsets(
+    pointer: Address,
+    in_bytes: u32,
+    out_bytes: u32,
+    eject: u8,
+) -> NtStatus {
+    match objects::pointer(pointer, "KsStreamPointerAdvanceOffsets") {
+        Some(pointer) => pointer.advance_offsets(in_bytes, out_bytes, ejects(eject)),
+        None => STATUS_INVALID_PARAMETER,
+    }
+}
+
+// ks-coverage: KsStreamPointerAdvanceOffsetsAndUnlock partial
+pub(crate) unsafe extern "win64" fn KsStreamPointerAdvanceOffsetsAndUnlock(
+    pointer: Address,
+    in_bytes: u32,
+    out_bytes: u32,
+    eject: u8,
+) {
+    if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerAdvanceOffsetsAndUnlock") {
+        let _ = pointer.advance_offsets(in_bytes, out_bytes, ejects(eject));
+        pointer.unlock_frame(Eject::Stay);
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsStreamPointerSetStatusCode(pointer: Address, status: NtStatus) -> NtStatus {
+    let Some(pointer) = objects::pointer(pointer, "KsStreamPointerSetStatusCode") else {
+        return STATUS_INVALID_PARAMETER;
+    };
+    if !pointer.is_locked() {
+        return STATUS_DEVICE_NOT_READY;
+    }
+    match &pointer.kind {
+        Kind::Edge(edge) => edge.set_status_code(status),
+        Kind::Clone { clone, .. } => {
+            if let Some(clone) = lock(clone).as_ref() {
+                clone.set_status_code(status);
+            }
+        }
+    }
+    STATUS_SUCCESS
+}
+
+// ks-coverage: KsStreamPointerGetIrp partial
+pub(crate) unsafe extern "win64" fn KsStreamPointerGetIrp(pointer: Address, first: Address, last: Address) -> u64 {
+    let Some(pointer) = objects::pointer(pointer, "KsStreamPointerGetIrp") else { return 0 };
+    let Some(request) = pointer.request() else { return 0 };
+    first.put_optional(u8::from(request.first));
+    last.put_optional(u8::from(request.last));
+    request.irp
+}
+
+/// Decision: frames have no MDL of their own yet; a driver that asks is told that the pointer is not locked.
+// ks-coverage: KsStreamPointerGetMdl not-implemented
+pub(crate) unsafe extern "win64" fn KsStreamPointerGetMdl(pointer: Address) -> u64 {
+    let _ = objects::pointer(pointer, "KsStreamPointerGetMdl");
+    0
+}
+
+// ks-coverage: KsStreamPointerScheduleTimeout partial
+pub(crate) unsafe extern "win64" fn KsStreamPointerScheduleTimeout(pointer: Address, callback: Address, interval: u64) {
+    let Some(pointer) = objects::pointer(pointer, "KsStreamPointerScheduleTimeout") else { return };
+    let Some(pin) = pointer.pin.upgrade().and_then(|pin| pin.engine()) else { return };
+    let services = pin.services();
+    let timer = services.timer(Arc::new(Timeout { pointer: Arc::downgrade(&pointer), callback }));
+    timer.set(services.now() + Ticks(i64::try_from(interval).unwrap_or(i64::MAX)), None);
+    let before = lock(&pointer.timeout).replace(timer);
+    drop(before);
+}
+
+// ks-coverage: KsStreamPointerCancelTimeout partial
+pub(crate) unsafe extern "win64" fn KsStreamPointerCancelTimeout(pointer: Address) {
+    if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerCancelTimeout") {
+        let timer = lock(&pointer.timeout).take();
+        drop(timer);
+    }
+}

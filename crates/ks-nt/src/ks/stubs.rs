@@ -1,0 +1,340 @@
+//! Names of `ks.sys` that are exported so that an image binds, and refuse when they are called.
+
+use crate::exports::{Export, Module, Target};
+use crate::report;
+use ks_abi::{NtStatus, STATUS_NOT_IMPLEMENTED};
+
+/// Makes a routine of each name: it remembers that it was called, and answers in the way of its kind. What a driver
+/// passes stays where it is: the caller of the Windows convention clears its own arguments.
+macro_rules! refusals {
+    (status: $($status:ident)* ; zero: $($zero:ident)* ; nothing: $($nothing:ident)* ;) => {
+        $(
+            unsafe extern "win64" fn $status() -> NtStatus {
+                report::note(&concat!("refused ", stringify!($status)), [0; 2]);
+                STATUS_NOT_IMPLEMENTED
+            }
+        )*
+        $(
+            unsafe extern "win64" fn $zero() -> u64 {
+                report::note(&concat!("refused ", stringify!($zero)), [0; 2]);
+                0
+            }
+        )*
+        $(
+            unsafe extern "win64" fn $nothing() {
+                report::note(&concat!("ignored ", stringify!($nothing)), [0; 2]);
+            }
+        )*
+        const PLAIN: &[Export] =
+            $crate::exports!(Ks: $($status,)* $($zero,)* $($nothing,)*);
+    };
+}
+
+refusals! {
+    status:
+    DllInitialize
+    KoCreateInstance
+    KoDeviceInitialize
+    KoDriverInitialize
+    KoRelease
+    // ks-coverage: KsAcquireCachedMdl not-implemented
+    KsAcquireCachedMdl
+    // ks-coverage: KsAcquireResetValue not-implemented
+    KsAcquireResetValue
+    // ks-coverage: KsAddObjectCreateItemToDeviceHeader not-implemented
+    KsAddObjectCreateItemToDeviceHeader
+    // ks-coverage: KsAddObjectCreateItemToObjectHeader not-implemented
+    KsAddObjectCreateItemToObjectHeader
+    KsAllocateDefaultClock
+    // ks-coverage: KsAllocateDefaultClockEx not-implemented
+    KsAllocateDefaultClockEx
+    // ks-coverage: KsAllocateDeviceHeader not-implemented
+    KsAllocateDeviceHeader
+    // ks-coverage: KsAllocateExtraData not-implemented
+    KsAllocateExtraData
+    // ks-coverage: KsAllocateObjectCreateItem not-implemented
+    KsAllocateObjectCreateItem
+    // ks-coverage: KsAllocateObjectHeader not-implemented
+    KsAllocateObjectHeader
+    // ks-coverage: KsCacheMedium not-implemented
+    KsCacheMedium
+    // ks-coverage: KsCreateAllocator not-implemented
+    KsCreateAllocator
+    KsCreateBusEnumObject
+    // ks-coverage: KsCreateClock not-implemented
+    KsCreateClock
+    // ks-coverage: KsCreateDefaultAllocator not-implemented
+    KsCreateDefaultAllocator
+    // ks-coverage: KsCreateDefaultAllocatorEx not-implemented
+    KsCreateDefaultAllocatorEx
+    // ks-coverage: KsCreateDefaultClock not-implemented
+    KsCreateDefaultClock
+    // ks-coverage: KsCreateDefaultSecurity not-implemented
+    KsCreateDefaultSecurity
+    KsCreatePin
+    // ks-coverage: KsCreateTopologyNode not-implemented
+    KsCreateTopologyNode
+    // ks-coverage: KsDefaultAddEventHandler not-implemented
+    KsDefaultAddEventHandler
+    KsDefaultDeviceIoCompletion
+    KsDefaultDispatchPnp
+    KsDefaultDispatchPower
+    KsDefaultForwardIrp
+    KsDereferenceSoftwareBusObject
+    // ks-coverage: KsDeviceRegisterThermalDispatch not-implemented
+    KsDeviceRegisterThermalDispatch
+    KsDisableEvent
+    KsDispatchInvalidDeviceRequest
+    // ks-coverage: KsDispatchIrp not-implemented
+    KsDispatchIrp
+    // ks-coverage: KsDispatchQuerySecurity not-implemented
+    KsDispatchQuerySecurity
+    // ks-coverage: KsDispatchSetSecurity not-implemented
+    KsDispatchSetSecurity
+    // ks-coverage: KsDispatchSpecificMethod not-implemented
+    KsDispatchSpecificMethod
+    // ks-coverage: KsDispatchSpecificProperty not-implemented
+    KsDispatchSpecificProperty
+    KsEnableEvent
+    // ks-coverage: KsEnableEventWithAllocator not-implemented
+    KsEnableEventWithAllocator
+    // ks-coverage: KsFilterAddTopologyConnections not-implemented
+    KsFilterAddTopologyConnections
+    // ks-coverage: KsFilterCreateNode not-implemented
+    KsFilterCreateNode
+    // ks-coverage: KsFilterCreatePinFactory not-implemented
+    KsFilterCreatePinFactory
+    // ks-coverage: KsFilterFactoryAddCreateItem not-implemented
+    KsFilterFactoryAddCreateItem
+    // ks-coverage: KsForwardAndCatchIrp not-implemented
+    KsForwardAndCatchIrp
+    // ks-coverage: KsForwardIrp not-implemented
+    KsForwardIrp
+    // ks-coverage: KsFreeObjectCreateItem not-implemented
+    KsFreeObjectCreateItem
+    // ks-coverage: KsFreeObjectCreateItemsByContext not-implemented
+    KsFreeObjectCreateItemsByContext
+    // ks-coverage: KsGenerateDataEvent not-implemented
+    KsGenerateDataEvent
+    KsGenerateEvent
+    // ks-coverage: KsGenerateThermalEvent not-implemented
+    KsGenerateThermalEvent
+    KsGetBusEnumIdentifier
+    KsGetBusEnumParentFDOFromChildPDO
+    KsGetBusEnumPnpDeviceObject
+    // ks-coverage: KsGetImageNameAndResourceId not-implemented
+    KsGetImageNameAndResourceId
+    KsHandleSizedListQuery
+    // ks-coverage: KsInitializeDeviceProfile not-implemented
+    KsInitializeDeviceProfile
+    KsInstallBusEnumInterface
+    KsIsBusEnumChildDevice
+    KsIsCurrentProcessFrameServer
+    // ks-coverage: KsLoadResource not-implemented
+    KsLoadResource
+    // ks-coverage: KsMapModuleName not-implemented
+    KsMapModuleName
+    // ks-coverage: KsMergeAutomationTables not-implemented
+    KsMergeAutomationTables
+    KsMethodHandler
+    // ks-coverage: KsMethodHandlerWithAllocator not-implemented
+    KsMethodHandlerWithAllocator
+    // ks-coverage: KsMoveIrpsOnCancelableQueue not-implemented
+    KsMoveIrpsOnCancelableQueue
+    // ks-coverage: KsPersistDeviceProfile not-implemented
+    KsPersistDeviceProfile
+    // ks-coverage: KsPinDataIntersection not-implemented
+    KsPinDataIntersection
+    // ks-coverage: KsPinGetConnectedFilterInterface not-implemented
+    KsPinGetConnectedFilterInterface
+    KsPinGetConnectedPinInterface
+    // ks-coverage: KsPinPropertyHandler not-implemented
+    KsPinPropertyHandler
+    // ks-coverage: KsPinSubmitFrame not-implemented
+    KsPinSubmitFrame
+    // ks-coverage: KsPinSubmitFrameMdl not-implemented
+    KsPinSubmitFrameMdl
+    KsProbeStreamIrp
+    KsPropertyHandler
+    // ks-coverage: KsPropertyHandlerWithAllocator not-implemented
+    KsPropertyHandlerWithAllocator
+    // ks-coverage: KsPublishDeviceProfile not-implemented
+    KsPublishDeviceProfile
+    // ks-coverage: KsQueryInformationFile not-implemented
+    KsQueryInformationFile
+    // ks-coverage: KsQueueWorkItem not-implemented
+    KsQueueWorkItem
+    // ks-coverage: KsReadFile not-implemented
+    KsReadFile
+    // ks-coverage: KsReferenceBusObject not-implemented
+    KsReferenceBusObject
+    KsReferenceSoftwareBusObject
+    // ks-coverage: KsRegisterCountedWorker not-implemented
+    KsRegisterCountedWorker
+    // ks-coverage: KsRegisterFilterWithNoKSPins not-implemented
+    KsRegisterFilterWithNoKSPins
+    // ks-coverage: KsRegisterWorker not-implemented
+    KsRegisterWorker
+    // ks-coverage: KsReleaseCachedMdl not-implemented
+    KsReleaseCachedMdl
+    KsRemoveBusEnumInterface
+    KsServiceBusEnumCreateRequest
+    KsServiceBusEnumPnpRequest
+    // ks-coverage: KsSetInformationFile not-implemented
+    KsSetInformationFile
+    // ks-coverage: KsSetMajorFunctionHandler not-implemented
+    KsSetMajorFunctionHandler
+    KsStreamIo
+    KsSynchronousIoControlDevice
+    // ks-coverage: KsTopologyPropertyHandler not-implemented
+    KsTopologyPropertyHandler
+    // ks-coverage: KsUnserializeObjectPropertiesFromRegistry not-implemented
+    KsUnserializeObjectPropertiesFromRegistry
+    KsUpdateCameraStreamingConsent
+    // ks-coverage: KsValidateAllocatorCreateRequest not-implemented
+    KsValidateAllocatorCreateRequest
+    // ks-coverage: KsValidateAllocatorFramingEx not-implemented
+    KsValidateAllocatorFramingEx
+    KsValidateClockCreateRequest
+    KsValidateConnectRequest
+    // ks-coverage: KsValidateTopologyNodeCreateRequest not-implemented
+    KsValidateTopologyNodeCreateRequest
+    // ks-coverage: KsWriteFile not-implemented
+    KsWriteFile
+    KsiDefaultClockAddMarkEvent
+    KsiPropertyDefaultClockGetCorrelatedPhysicalTime
+    KsiPropertyDefaultClockGetCorrelatedTime
+    KsiPropertyDefaultClockGetFunctionTable
+    KsiPropertyDefaultClockGetPhysicalTime
+    KsiPropertyDefaultClockGetResolution
+    KsiPropertyDefaultClockGetState
+    KsiPropertyDefaultClockGetTime
+    KsiQueryObjectCreateItemsPresent
+    ;
+    zero:
+    // ks-coverage: KsDecrementCountedWorker not-implemented
+    KsDecrementCountedWorker
+    // ks-coverage: KsDeviceGetBusData not-implemented
+    KsDeviceGetBusData
+    // ks-coverage: KsDeviceSetBusData not-implemented
+    KsDeviceSetBusData
+    // ks-coverage: KsDispatchFastIoDeviceControlFailure not-implemented
+    KsDispatchFastIoDeviceControlFailure
+    // ks-coverage: KsDispatchFastReadFailure not-implemented
+    KsDispatchFastReadFailure
+    // ks-coverage: KsFastMethodHandler not-implemented
+    KsFastMethodHandler
+    // ks-coverage: KsFastPropertyHandler not-implemented
+    KsFastPropertyHandler
+    KsGetDefaultClockState
+    KsGetDefaultClockTime
+    // ks-coverage: KsGetOuterUnknown not-implemented
+    KsGetOuterUnknown
+    // ks-coverage: KsIncrementCountedWorker not-implemented
+    KsIncrementCountedWorker
+    // ks-coverage: KsPinGetConnectedPinDeviceObject not-implemented
+    KsPinGetConnectedPinDeviceObject
+    KsPinGetConnectedPinFileObject
+    // ks-coverage: KsProcessPinUpdate not-implemented
+    KsProcessPinUpdate
+    // ks-coverage: KsQueryDevicePnpObject not-implemented
+    KsQueryDevicePnpObject
+    KsQueryObjectAccessMask
+    // ks-coverage: KsQueryObjectCreateItem not-implemented
+    KsQueryObjectCreateItem
+    // ks-coverage: KsRegisterAggregatedClientUnknown not-implemented
+    KsRegisterAggregatedClientUnknown
+    KsRemoveIrpFromCancelableQueue
+    ;
+    nothing:
+    // ks-coverage: KsAcquireDeviceSecurityLock not-implemented
+    KsAcquireDeviceSecurityLock
+    // ks-coverage: KsAddEvent not-implemented
+    KsAddEvent
+    KsAddIrpToCancelableQueue
+    // ks-coverage: KsCancelIo not-implemented
+    KsCancelIo
+    KsCancelRoutine
+    // ks-coverage: KsDereferenceBusObject not-implemented
+    KsDereferenceBusObject
+    // ks-coverage: KsDeviceRegisterAdapterObject not-implemented
+    KsDeviceRegisterAdapterObject
+    // ks-coverage: KsDiscardEvent not-implemented
+    KsDiscardEvent
+    // ks-coverage: KsFilterRegisterPowerCallbacks not-implemented
+    KsFilterRegisterPowerCallbacks
+    // ks-coverage: KsFreeDefaultClock not-implemented
+    KsFreeDefaultClock
+    // ks-coverage: KsFreeDeviceHeader not-implemented
+    KsFreeDeviceHeader
+    KsFreeEventList
+    // ks-coverage: KsFreeObjectHeader not-implemented
+    KsFreeObjectHeader
+    KsGenerateEventList
+    // ks-coverage: KsGenerateEvents not-implemented
+    KsGenerateEvents
+    // ks-coverage: KsPinAttachAndGate not-implemented
+    KsPinAttachAndGate
+    // ks-coverage: KsPinAttachOrGate not-implemented
+    KsPinAttachOrGate
+    // ks-coverage: KsPinGetCopyRelationships not-implemented
+    KsPinGetCopyRelationships
+    // ks-coverage: KsPinRegisterFrameReturnCallback not-implemented
+    KsPinRegisterFrameReturnCallback
+    // ks-coverage: KsPinRegisterHandshakeCallback not-implemented
+    KsPinRegisterHandshakeCallback
+    // ks-coverage: KsPinRegisterIrpCompletionCallback not-implemented
+    KsPinRegisterIrpCompletionCallback
+    // ks-coverage: KsPinRegisterPowerCallbacks not-implemented
+    KsPinRegisterPowerCallbacks
+    // ks-coverage: KsPinSetPinClockTime not-implemented
+    KsPinSetPinClockTime
+    // ks-coverage: KsRecalculateStackDepth not-implemented
+    KsRecalculateStackDepth
+    // ks-coverage: KsReleaseDeviceSecurityLock not-implemented
+    KsReleaseDeviceSecurityLock
+    // ks-coverage: KsReleaseIrpOnCancelableQueue not-implemented
+    KsReleaseIrpOnCancelableQueue
+    // ks-coverage: KsRemoveSpecificIrpFromCancelableQueue not-implemented
+    KsRemoveSpecificIrpFromCancelableQueue
+    KsSetDefaultClockState
+    // ks-coverage: KsSetDefaultClockTime not-implemented
+    KsSetDefaultClockTime
+    // ks-coverage: KsSetDevicePnpAndBaseObject not-implemented
+    KsSetDevicePnpAndBaseObject
+    // ks-coverage: KsSetPowerDispatch not-implemented
+    KsSetPowerDispatch
+    // ks-coverage: KsSetTargetDeviceObject not-implemented
+    KsSetTargetDeviceObject
+    // ks-coverage: KsSetTargetState not-implemented
+    KsSetTargetState
+    // ks-coverage: KsUnregisterWorker not-implemented
+    KsUnregisterWorker
+    ;
+}
+
+/// A member of a C++ class that `ks.sys` exports for aggregation; nothing is built of it.
+unsafe extern "win64" fn refused_member() -> NtStatus {
+    report::note(&"refused a member of CBaseUnknown", [0; 2]);
+    STATUS_NOT_IMPLEMENTED
+}
+
+const fn member(name: &'static str) -> Export {
+    Export { module: Module::Ks, name, target: Target::Code(refused_member as *const ()) }
+}
+
+const MEMBERS: &[Export] = &[
+    member("??0CBaseUnknown@@QEAA@AEBU_GUID@@PEAUIUnknown@@@Z"),
+    member("??0CBaseUnknown@@QEAA@PEAUIUnknown@@@Z"),
+    member("??1CBaseUnknown@@UEAA@XZ"),
+    member("??_FCBaseUnknown@@QEAAXXZ"),
+    member("?IndirectedAddRef@CBaseUnknown@@UEAAKXZ"),
+    member("?IndirectedQueryInterface@CBaseUnknown@@UEAAJAEBU_GUID@@PEAPEAX@Z"),
+    member("?IndirectedRelease@CBaseUnknown@@UEAAKXZ"),
+    member("?NonDelegatedAddRef@CBaseUnknown@@UEAAKXZ"),
+    member("?NonDelegatedQueryInterface@CBaseUnknown@@UEAAJAEBU_GUID@@PEAPEAX@Z"),
+    member("?NonDelegatedRelease@CBaseUnknown@@UEAAKXZ"),
+];
+
+pub(crate) const EXPORTS: &[Export] = PLAIN;
+pub(crate) const MEMBER_EXPORTS: &[Export] = MEMBERS;
