@@ -28,6 +28,9 @@ IMPORT(KIRQL, KfRaiseIrql, (KIRQL))
 IMPORT(VOID, KeLowerIrql, (KIRQL))
 IMPORT(PKTHREAD, KeGetCurrentThread, (void))
 
+/* The tag of what these drivers allocate: Test. */
+#define TAG 0x74736554
+
 /* So long that only a hang takes it: ten seconds. */
 static inline PLARGE_INTEGER watchdog(void)
 {
@@ -58,6 +61,7 @@ typedef struct {
     KEVENT ended;
     void (*routine)(void *);
     void *context;
+    WORK_QUEUE_ITEM item;
 } SIDE;
 
 static inline VOID NTAPI side_main(PVOID context)
@@ -74,6 +78,17 @@ static inline int start(SIDE *side, void (*routine)(void *), void *context)
     side->routine = routine;
     side->context = context;
     return NT_SUCCESS(PsCreateSystemThread(&handle, THREAD_ALL_ACCESS, NULL, NULL, NULL, side_main, side));
+}
+
+/* As start, on a worker thread: also above PASSIVE_LEVEL, where no thread can be started. */
+static inline int start_work(SIDE *side, void (*routine)(void *), void *context)
+{
+    KeInitializeEvent(&side->ended, NotificationEvent, FALSE);
+    side->routine = routine;
+    side->context = context;
+    ExInitializeWorkItem(&side->item, side_main, side);
+    ExQueueWorkItem(&side->item, DelayedWorkQueue);
+    return 1;
 }
 
 static inline int join(SIDE *side)
