@@ -46,7 +46,7 @@ pub(crate) fn probe(
     Ok(())
 }
 
-/// Checks a list of stream headers of `header_bytes` each, see [`probe`], and gives each header that has an extent the
+/// Checks a list of stream headers of `header_bytes` each, see `probe`, and gives each header that has an extent the
 /// buffer that `resolve` finds for it. For those who pass requests on from elsewhere.
 pub fn probe_headers(
     list: &[u8],
