@@ -1,8 +1,10 @@
 //! Drivers built by mingw-w64 are loaded and called.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
-use ks_nt::image::{Options, Placement};
+use ks_nt::image::{Image, Options, Placement, describe};
 use support::{Driver, Extra};
 
 extern "win64" fn system_routine(_name: u64) -> u64 {
@@ -17,5 +19,36 @@ fn a_driver_runs_where_it_was_linked_to_and_where_it_was_not() {
         let driver = Driver::with("image/first.c", EXTRA, Options { placement, ..Options::default() });
         assert_eq!(driver.enter(std::ptr::null_mut(), std::ptr::null_mut()), 0);
         driver.run_all_tests();
+    }
+}
+
+#[test]
+fn a_place_in_an_image_has_a_symbol_and_a_line() {
+    let path = support::build(&["--symbols"], &["image/first.c"]);
+    let file = std::fs::read(path).unwrap();
+    let image = Image::load("first.sys", &file, &|_, _| Some(0x1000), Options::default()).unwrap();
+    let offset = image.export("test_an_import_is_called").unwrap() - image.base();
+    let at = describe(&file, offset);
+    assert_eq!(at.symbol, Some(("test_an_import_is_called".to_owned(), 0)));
+    let source = include_str!("../../../drivers/tests/image/first.c");
+    let line = 1 + source.lines().position(|line| line == "TEST(an_import_is_called)").unwrap();
+    let (name, found) = at.line.clone().unwrap();
+    assert!(name.ends_with("tests/image/first.c"), "{name}");
+    assert!((line..line + 2).contains(&(found as usize)), "{found}");
+    assert!(at.to_string().starts_with("test_an_import_is_called+0x0 ("), "{at}");
+    assert_eq!(describe(&file, offset + 3).symbol, Some(("test_an_import_is_called".to_owned(), 3)));
+    assert!(describe(&file, 0x10_0000).line.is_none());
+    assert!(describe(b"MZ", 0).is_empty());
+}
+
+#[test]
+fn a_place_in_a_stripped_image_is_counted_from_the_export_before_it() {
+    let file = std::fs::read(support::build(&[], &["image/first.c"])).unwrap();
+    let image = Image::load("first.sys", &file, &|_, _| Some(0x1000), Options::default()).unwrap();
+    let offset = image.export("test_an_import_is_called").unwrap() - image.base();
+    let at = describe(&file, offset + 3);
+    assert_eq!(at.to_string(), "test_an_import_is_called+0x3");
+    for end in 0..file.len() {
+        describe(&file[..end], offset);
     }
 }

@@ -5,6 +5,7 @@
 //! runs here.
 
 mod bind;
+mod describe;
 mod error;
 mod export;
 mod map;
@@ -15,6 +16,7 @@ mod stubs;
 use std::collections::BTreeMap;
 
 pub use bind::Resolver;
+pub use describe::{Description, describe};
 pub use error::{Cause, ImageError, MissingImport};
 pub use parse::{Protection, Section};
 
