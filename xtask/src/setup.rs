@@ -32,6 +32,8 @@ const TEST_NEEDS: &[Need] = &[
     need("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
     need("x86_64-w64-mingw32-g++", "g++-mingw-w64-x86-64"),
     need("/usr/x86_64-w64-mingw32/include/ks.h", "mingw-w64-x86-64-dev"),
+    need("clang", "clang"),
+    need("lld-link", "lld"),
 ];
 
 /// Components of the Rust toolchain, by the cargo command that shows them.

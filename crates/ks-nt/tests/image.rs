@@ -52,3 +52,24 @@ fn a_place_in_a_stripped_image_is_counted_from_the_export_before_it() {
         describe(&file[..end], offset);
     }
 }
+
+#[test]
+fn an_image_with_a_security_cookie_guard_pointers_and_several_code_sections_runs() {
+    let path = support::build(&["--msvc", "--entry", "GsDriverEntry"], &["image/guarded.c"]);
+    for placement in [Placement::Preferred, Placement::Anywhere] {
+        let driver = Driver::load(&path, EXTRA, Options { placement, ..Options::default() });
+        let cookie = driver.call("cookie", [0; 4]);
+        assert_eq!(driver.call("call_indirectly", [41, 0, 0, 0]), 0, "the INIT section has not run");
+        assert_eq!(driver.enter(std::ptr::null_mut(), std::ptr::null_mut()), 0);
+        assert_ne!(driver.call("cookie", [0; 4]), cookie, "the entry point of the image made a new cookie");
+        assert_eq!(driver.call("call_indirectly", [41, 0, 0, 0]), 42);
+        let bytes = [1_u8, 2, 3, 4];
+        assert_eq!(driver.call("sum", [bytes.as_ptr() as u64, 4, 0, 0]), 10);
+        assert_eq!(driver.call("smashed_stacks", [0; 4]), 0);
+        assert_eq!(driver.call("routine", [0; 4]), 0x1234, "the import table is read-only");
+        assert_eq!(driver.call("guard_pointer", [0; 4]), driver.call("guard_routine", [0; 4]));
+        let sections = driver.image().sections().iter().filter(|section| section.protection.execute);
+        let code: Vec<_> = sections.map(|section| section.name.as_str()).collect();
+        assert_eq!(code, [".text", "INIT", "PAGE"]);
+    }
+}

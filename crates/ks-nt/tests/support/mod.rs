@@ -32,8 +32,12 @@ impl Driver {
 
     /// As [`Driver::of_tests`], with exports of the test's own, which come first.
     pub(crate) fn with(source: &str, extra: &[Extra], options: Options) -> Self {
-        let path = build(&[], &[source]);
-        let bytes = fs::read(&path).unwrap();
+        Self::load(&build(&[], &[source]), extra, options)
+    }
+
+    /// Loads a driver that is built.
+    pub(crate) fn load(path: &Path, extra: &[Extra], options: Options) -> Self {
+        let bytes = fs::read(path).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
         let resolver = |_: &str, name: &str| {
             let own = extra.iter().find(|(known, _)| *known == name).map(|(_, address)| *address as u64);
