@@ -178,7 +178,7 @@ impl LoadedDriver {
         for device in &devices {
             device.engine().surprise_remove();
         }
-        let open = devices.iter().map(|device| device.engine().open_filters()).sum();
+        let open = devices.iter().map(|device| device.open_filters()).sum();
         if open > 0 {
             // Its code is still called when those handles close: it stays where it is for good.
             std::mem::forget((image, self.driver.clone()));

@@ -1,10 +1,11 @@
 //! The sample camera as a driver of this process: from its file to pictures that a client reads.
 
-#[path = "synthcam/rig.rs"]
-mod rig;
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod ks_rig;
 
 use ks_abi::{KsPinDataFlow, KsState};
-use rig::{Rig, picture_number};
+use ks_rig::{Rig, picture_number};
 
 #[test]
 fn synthcam_streams_pictures_in_process() {
@@ -13,7 +14,7 @@ fn synthcam_streams_pictures_in_process() {
     let pins = filter.pins().unwrap();
     assert_eq!(pins.len(), 1);
     assert_eq!(pins[0].data_flow, KsPinDataFlow::OUT);
-    let pin = rig.create(&filter, 0);
+    let pin = rig.create(&filter, 0, None);
     let frame_bytes = pin.bytes;
     pin.pin.set_state(KsState::PAUSE).unwrap();
     let frames = (0..4).map(|_| pin.pin.allocate(frame_bytes).unwrap()).collect();

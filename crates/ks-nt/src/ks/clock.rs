@@ -5,13 +5,9 @@ use crate::exports::Export;
 use crate::ks::address::Address;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
-use ks_abi::{
-    Guid, KsResolution, NtStatus, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
-    STATUS_SUCCESS,
-};
-use ks_io::FileObject;
+use ks_abi::{Guid, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 use ks_mem::Block;
-use ks_stream::{ClockObject, DefaultClock, Pin, PinFlags};
+use ks_stream::{Pin, ReferenceClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,16 +23,8 @@ const REFERENCE_CLOCK: Guid = Guid::from_u128(0xC9902485_C180_11D2_8473_D4239445
 /// An IKsReferenceClock: one word in a block, which points at the methods.
 pub(crate) struct ClockInterface {
     block: Block,
-    source: Source,
+    clock: ReferenceClock,
     references: AtomicU32,
-}
-
-/// Whose time it shows.
-enum Source {
-    /// The clock that the pin itself implements.
-    Own(Arc<Pin>),
-    /// The master clock that the client named, by its file object.
-    Master(Arc<FileObject>),
 }
 
 /// The methods in the order of the interface.
@@ -68,30 +56,12 @@ static METHODS: Methods = Methods {
 impl ClockInterface {
     /// The clock of a pin, with one reference; `None` when it has none (yet).
     fn of(pin: &Arc<Pin>) -> Result<Arc<ClockInterface>, NtStatus> {
-        let implements =
-            pin.filter().pin_descriptor(pin.id()).is_some_and(|pin| pin.flags().contains(PinFlags::IMPLEMENT_CLOCK));
-        let source = match pin.master_clock_file() {
-            Some(file) => Source::Master(file),
-            None if implements => Source::Own(pin.clone()),
-            None => return Err(STATUS_DEVICE_NOT_READY),
-        };
+        let time = pin.reference_clock()?;
         let block = Block::zeroed(16, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.store_u64(0, std::ptr::from_ref(&METHODS) as u64);
-        let clock = Arc::new(ClockInterface { block, source, references: AtomicU32::new(1) });
+        let clock = Arc::new(ClockInterface { block, clock: time, references: AtomicU32::new(1) });
         objects::insert(clock.block.address(), Object::Clock(clock.clone()));
         Ok(clock)
-    }
-
-    fn with<R>(&self, ask: impl FnOnce(&DefaultClock) -> R) -> Option<R> {
-        match &self.source {
-            Source::Own(pin) => Some(ask(pin.clock())),
-            Source::Master(file) => {
-                if let Some(clock) = file.object_as::<ClockObject>() {
-                    return Some(ask(clock.clock()));
-                }
-                file.object_as::<Pin>().map(|pin| ask(pin.clock()))
-            }
-        }
     }
 }
 
@@ -131,51 +101,48 @@ unsafe extern "win64" fn release(this: Address) -> u32 {
 }
 
 unsafe extern "win64" fn get_time(this: Address) -> i64 {
-    find(this, "IKsReferenceClock::GetTime").and_then(|clock| clock.with(|clock| clock.time().0)).unwrap_or(0)
+    find(this, "IKsReferenceClock::GetTime").map_or(0, |clock| clock.clock.time().0)
 }
 
 unsafe extern "win64" fn get_physical_time(this: Address) -> i64 {
     let clock = find(this, "IKsReferenceClock::GetPhysicalTime");
-    clock.and_then(|clock| clock.with(|clock| clock.physical_time().0)).unwrap_or(0)
+    clock.map_or(0, |clock| clock.clock.physical_time().0)
 }
 
 unsafe extern "win64" fn get_correlated_time(this: Address, system: Address) -> i64 {
     let clock = find(this, "IKsReferenceClock::GetCorrelatedTime");
-    let (time, now) = clock
-        .and_then(|clock| {
-            clock.with(|clock| {
-                let (time, now) = clock.correlated_time();
-                (time.0, now.0)
-            })
-        })
-        .unwrap_or_default();
+    let (time, now) = clock.map_or((0, 0), |clock| {
+        let (time, now) = clock.clock.correlated_time();
+        (time.0, now.0)
+    });
     system.put_optional(now);
     time
 }
 
 unsafe extern "win64" fn get_correlated_physical_time(this: Address, system: Address) -> i64 {
     let clock = find(this, "IKsReferenceClock::GetCorrelatedPhysicalTime");
-    let now = clock.and_then(|clock| clock.with(|clock| clock.physical_time().0)).unwrap_or(0);
+    let (time, now) = clock.map_or((0, 0), |clock| {
+        let (time, now) = clock.clock.correlated_physical_time();
+        (time.0, now.0)
+    });
     system.put_optional(now);
-    now
+    time
 }
 
 unsafe extern "win64" fn get_resolution(this: Address, result: Address) -> NtStatus {
-    if find(this, "IKsReferenceClock::GetResolution").is_none() {
-        return STATUS_INVALID_PARAMETER;
-    }
-    result.put_optional(KsResolution { granularity: 1, error: 0 });
+    let Some(clock) = find(this, "IKsReferenceClock::GetResolution") else { return STATUS_INVALID_PARAMETER };
+    result.put_optional(clock.clock.resolution());
     STATUS_SUCCESS
 }
 
 unsafe extern "win64" fn get_state(this: Address, result: Address) -> NtStatus {
     let clock = find(this, "IKsReferenceClock::GetState");
-    match clock.and_then(|clock| clock.with(|clock| clock.state().0)) {
-        Some(state) => {
-            result.put_optional(state);
+    match clock {
+        Some(clock) => {
+            result.put_optional(clock.clock.state().0);
             STATUS_SUCCESS
         }
-        None => STATUS_DEVICE_NOT_READY,
+        None => STATUS_INVALID_PARAMETER,
     }
 }
 

@@ -38,6 +38,23 @@ pub(crate) struct PinView {
     id: PinId,
 }
 
+/// What an object that is closed points at: a descriptor of nothing. The engine may look once more on another thread,
+/// when the driver's memory is gone.
+static CLOSED: Closed = Closed { words: [0; 32] };
+
+#[repr(C, align(16))]
+struct Closed {
+    /// As many as the largest descriptor has.
+    words: [u64; 32],
+}
+
+const _: () = assert!(size_of::<KsPinDescriptorEx>() <= size_of::<Closed>());
+
+/// Address of a filter's or pin's descriptor that describes nothing.
+pub(crate) fn closed() -> u64 {
+    CLOSED.words.as_ptr() as u64
+}
+
 impl FilterView {
     pub(crate) fn new(
         owner: u64,

@@ -214,6 +214,11 @@ impl HostedDevice {
         }
     }
 
+    /// Filters whose close has not run.
+    pub(crate) fn open_filters(&self) -> usize {
+        self.factories().iter().map(|factory| factory.filters().len()).sum()
+    }
+
     pub(crate) fn factory_count(&self) -> usize {
         self.factories.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

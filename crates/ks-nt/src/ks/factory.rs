@@ -5,7 +5,7 @@ use crate::exports::Export;
 use crate::ks::address::Address;
 use crate::ks::bag::Bag;
 use crate::ks::check;
-use crate::ks::descriptor::FilterView;
+use crate::ks::descriptor::{self, FilterView};
 use crate::ks::device::HostedDevice;
 use crate::ks::filter::HostedFilter;
 use crate::ks::misuse::misuse;
@@ -133,6 +133,7 @@ impl HostedFactory {
 
     /// The device goes: the bag is emptied and the address forgotten.
     pub(crate) fn delete(&self) {
+        self.block.store_u64(offset::DESCRIPTOR, descriptor::closed());
         self.bag.free();
         drop(objects::remove(self.address()));
     }

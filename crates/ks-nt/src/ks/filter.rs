@@ -5,7 +5,7 @@ use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::automation;
 use crate::ks::bag::Bag;
-use crate::ks::descriptor::FilterView;
+use crate::ks::descriptor::{self, FilterView};
 use crate::ks::device::HostedDevice;
 use crate::ks::factory::HostedFactory;
 use crate::ks::file::file_object;
@@ -116,6 +116,7 @@ impl HostedFilter {
 
     fn forget(&self) {
         self.open.store(false, Ordering::SeqCst);
+        Address(self.address).put(offset::DESCRIPTOR, descriptor::closed());
         self.bag.free();
         drop(objects::remove(self.file_object()));
         drop(objects::remove(self.address));

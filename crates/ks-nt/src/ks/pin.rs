@@ -153,6 +153,7 @@ impl HostedPin {
             edge.delete();
         }
         self.filter.remove_pin(self);
+        Address(self.address).put(offset::DESCRIPTOR, descriptor::closed());
         self.bag.free();
         drop(objects::remove(self.file_object()));
         drop(objects::remove(self.address));

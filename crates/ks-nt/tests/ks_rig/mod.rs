@@ -1,0 +1,112 @@
+//! A hosted driver and a client of it, in one process.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use ks_client::{Client, Connect, Filter, Format, Pin, StreamRequest};
+use ks_io::{IoManager, Services};
+use ks_nt::host::{Host, LoadedDriver, Unloaded};
+use ks_nt::image::Options;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Drivers, loaded and started.
+pub(crate) struct Rig {
+    client: Client,
+    drivers: Vec<LoadedDriver>,
+}
+
+/// A pin and the bytes of its frames.
+pub(crate) struct Created {
+    pub(crate) pin: Pin,
+    pub(crate) format: Format,
+    pub(crate) bytes: usize,
+}
+
+impl Rig {
+    /// Builds and starts the driver of a source below `drivers/`.
+    pub(crate) fn start(source: &str) -> Rig {
+        Rig::start_all(&[source])
+    }
+
+    /// Builds and starts several drivers in one engine.
+    pub(crate) fn start_all(sources: &[&str]) -> Rig {
+        let io = IoManager::new(Services::real());
+        let host = Host::new(io.clone());
+        let load = |source: &&str| host.load(&build(source), Options::default());
+        let drivers = sources.iter().map(load).collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}"));
+        Rig { client: Client::new(io.session()), drivers }
+    }
+
+    /// Opens the first driver's first filter.
+    pub(crate) fn open(&self) -> Filter {
+        self.open_of(0)
+    }
+
+    /// Opens the first filter of a driver.
+    pub(crate) fn open_of(&self, driver: usize) -> Filter {
+        self.client.open_by_name(&self.drivers[driver].filters()[0]).unwrap()
+    }
+
+    /// Creates a pin with the format that the driver prefers, or with that of the pin that it connects to.
+    pub(crate) fn create(&self, filter: &Filter, id: u32, pin_to: Option<&Created>) -> Created {
+        let factory = &filter.pins().unwrap()[id as usize];
+        let format = match pin_to {
+            Some(other) => other.format.clone(),
+            None => filter.intersect(id, &factory.data_ranges).unwrap(),
+        };
+        let connect = Connect {
+            pin_id: id,
+            interface: factory.interfaces[0],
+            medium: factory.mediums[0],
+            pin_to: pin_to.map(|other| &other.pin),
+            format: &format,
+        };
+        let pin = filter.create_pin(connect, factory.data_flow).unwrap_or_else(|error| panic!("{error}"));
+        let bytes = format.head().sample_size as usize;
+        Created { pin, format, bytes }
+    }
+
+    /// Unloads the drivers; nobody has them open.
+    pub(crate) fn unload(self) {
+        drop(self.client);
+        for driver in self.drivers {
+            assert_eq!(driver.unload(), Unloaded::Gone);
+        }
+    }
+}
+
+impl Created {
+    /// That many empty frames, sent to be filled.
+    pub(crate) fn read(&self, frames: usize) -> StreamRequest {
+        let frames = (0..frames).map(|_| self.pin.allocate(self.bytes).unwrap()).collect();
+        self.pin.read_stream(frames).unwrap()
+    }
+
+    /// One frame with these bytes, sent to be used.
+    pub(crate) fn write(&self, bytes: &[u8]) -> StreamRequest {
+        let mut frame = self.pin.allocate(bytes.len().max(1)).unwrap();
+        assert!(frame.fill(bytes));
+        self.pin.write_stream(vec![frame]).unwrap()
+    }
+}
+
+/// The number that a picture shows along its top, least significant bit at the left.
+pub(crate) fn picture_number(picture: &[u8], width: usize) -> u32 {
+    let square = width / 32;
+    (0..32).filter(|bit| picture[bit * square + square / 2] > 128).fold(0, |number, bit| number | 1 << bit)
+}
+
+/// Builds a sample driver beside the test program. Test programs may do so at a time: each replaces the file whole.
+fn build(source: &str) -> PathBuf {
+    let drivers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drivers").canonicalize().unwrap();
+    let program = std::env::current_exe().unwrap();
+    let output = program.ancestors().nth(3).unwrap().join("drivers");
+    std::fs::create_dir_all(&output).unwrap();
+    let built = output.join(Path::new(source).with_extension("sys").file_name().unwrap());
+    let mut command = Command::new(drivers.join("build.sh"));
+    command.arg("-o").arg(&built).arg(drivers.join(source)).current_dir(&drivers);
+    let said = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{command:?} failed; `cargo xtask setup` installs what it needs\n{text}");
+    built
+}
