@@ -154,30 +154,49 @@ fn a_circuit_that_was_there_before_a_refused_start_is_there_after_it() {
 }
 
 /// The frames of a refused circuit that a pin downstream still has go when they come back; those of the circuit that is
-/// there again come back to it.
+/// there again come back to it, also if they do so while the driver is asked.
 #[test]
 fn frames_under_way_find_their_own_circuit_after_a_refused_start() {
     for seed in SEEDS {
-        let rig = Rig::new(seed);
-        let graph = Graph::new(&rig);
-        rig.sink.script(wait);
-        UP.into_iter().for_each(|state| graph.bring_all(state));
-        rig.settle();
-        assert_eq!(graph.pins[3].queued_requests(), FRAMES as usize);
-        graph.clients[0].set_state(KsState::STOP).unwrap();
-        rig.source.frames.store(FRAMES + 3, SeqCst);
-        *rig.source.refuse.lock() = Some((KsState::PAUSE, KsState::RUN));
-        assert!(graph.clients[0].set_state(KsState::RUN).is_err());
-        rig.settle();
-        *rig.source.refuse.lock() = None;
-        rig.source.frames.store(0, SeqCst);
-        rig.sink.script(crate::rig::take);
-        rig.sink.pin().attempt_processing();
-        rig.settle();
-        graph.streams(&rig);
-        assert_eq!(graph.clients[3].statistics().unwrap().allocator_frames, FRAMES);
-        drop(graph);
-        rig.assert_quiescent();
+        for while_asked in [false, true] {
+            let rig = Rig::new(seed);
+            let graph = Graph::new(&rig);
+            rig.sink.script(wait);
+            UP.into_iter().for_each(|state| graph.bring_all(state));
+            rig.settle();
+            assert_eq!(graph.pins[3].queued_requests(), FRAMES as usize);
+            graph.clients[0].set_state(KsState::STOP).unwrap();
+            rig.source.frames.store(FRAMES + 3, SeqCst);
+            *rig.source.refuse.lock() = Some((KsState::PAUSE, KsState::RUN));
+            let sink = rig.sink.clone();
+            let let_go = move |pin: &Pin| {
+                sink.script(crate::rig::take);
+                sink.pin().attempt_processing_later();
+                let services = pin.services();
+                let _ = services.delay_until(services.now() + ks_io::Ticks::MILLISECOND);
+            };
+            if while_asked {
+                let let_go = let_go.clone();
+                *rig.source.on_state.lock() = Some(Box::new(move |pin| {
+                    if pin.state() == KsState::RUN {
+                        let_go(pin);
+                    }
+                }));
+            }
+            assert!(graph.clients[0].set_state(KsState::RUN).is_err());
+            rig.settle();
+            *rig.source.on_state.lock() = None;
+            *rig.source.refuse.lock() = None;
+            rig.source.frames.store(0, SeqCst);
+            let_go(&graph.pins[3]);
+            graph.streams(&rig);
+            assert_eq!(graph.clients[3].statistics().unwrap().allocator_frames, FRAMES);
+            graph.bring_all(KsState::STOP);
+            graph.clients.iter().rev().for_each(|pin| pin.set_state(KsState::ACQUIRE).unwrap());
+            assert_eq!(graph.pins[0].queued_requests(), FRAMES as usize, "no frame of the circuit is lost");
+            drop(graph);
+            rig.assert_quiescent();
+        }
     }
 }
 
