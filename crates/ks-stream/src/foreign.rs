@@ -4,7 +4,10 @@
 
 use crate::pin::Pin;
 use crate::pipe::GENERATION;
-use ks_abi::{IoControlCode, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_UNSUCCESSFUL};
+use ks_abi::{
+    IoControlCode, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_INVALID_DEVICE_STATE,
+    STATUS_UNSUCCESSFUL,
+};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{CompletedRequest, CompletionRoutine, Dispatched, FileObject, Irp, Origin, Reply, RequestParts};
 use ks_mem::FrameMemory;
@@ -61,8 +64,12 @@ impl CompletionRoutine for Travelling {
         let Ok(irp) = Irp::circuit(pin.origin(), frames) else { return };
         irp.set_driver_context(GENERATION, self.context);
         if !request.status().is_success() || pin.is_gone() {
-            // The foreign pin is stopped or gone: the frame waits for the next start.
+            // The foreign pin is stopped or gone: the frame waits for the next start. If it only was not up yet, the next
+            // step of this pin is a start too.
             pin.pipe().park([irp]);
+            if matches!(request.status(), STATUS_DEVICE_NOT_READY | STATUS_INVALID_DEVICE_STATE) {
+                pin.pipe().note_not_ready();
+            }
             return;
         }
         match pin.data_flow() {

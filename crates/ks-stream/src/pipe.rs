@@ -228,6 +228,12 @@ impl Pin {
                 },
                 Hop::Foreign(peer) => {
                     let peer = peer.clone();
+                    // A data sink asks again with the frames that it has read: they are empty.
+                    if self.data_flow() == KsPinDataFlow::IN
+                        && self.emptied(&route, &mut outgoing.onward).is_none()
+                    {
+                        return;
+                    }
                     drop(route);
                     return peer.send(&mut outgoing.onward);
                 }

@@ -150,6 +150,9 @@ impl Pin {
                 }
             }
             self.start_circuit();
+        } else if to > from && self.pipe().take_not_ready() {
+            // The foreign pin did not take requests before; it may be up by now.
+            self.start_circuit();
         }
         if enters {
             self.release_gate();

@@ -4,7 +4,10 @@ use super::{Hop, Route};
 use crate::descriptor::Framing;
 use crate::pin::Pin;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
-use ks_io::sync::{Arc, Mutex, RwLock};
+use ks_io::sync::{
+    Arc, Mutex, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 use ks_io::{Aspect, Irp, Refusal, StreamFrames};
 use ks_mem::{FrameMemory, FramePool, PoolSpec};
 
@@ -14,6 +17,8 @@ pub(crate) struct PipeSection {
     state: Mutex<State>,
     /// Read at each hop, written when the circuit is bound or let go.
     pub(super) route: RwLock<Route>,
+    /// A foreign pin was not ready for the frames that are parked.
+    not_ready: AtomicBool,
 }
 
 #[derive(Default)]
@@ -65,6 +70,16 @@ impl PipeSection {
     pub(crate) fn is_walked_through(&self) -> bool {
         let route = self.route.read();
         matches!(route.hop, Hop::None) && route.head.strong_count() > 0
+    }
+
+    /// Notes that a foreign pin was not ready for frames that are about to be parked.
+    pub(crate) fn note_not_ready(&self) {
+        self.not_ready.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`PipeSection::note_not_ready`] was called since.
+    pub(crate) fn take_not_ready(&self) -> bool {
+        self.not_ready.swap(false, Ordering::SeqCst)
     }
 
     #[inline]
