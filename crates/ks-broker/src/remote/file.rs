@@ -56,10 +56,10 @@ impl RemoteFile {
     /// the handle are cleared.
     fn embedded(&self, irp: &Irp, code: IoControlCode, data: &mut [u8]) -> Result<Embedded, NtStatus> {
         let Some(file) = irp.file_object() else { return Ok(Embedded::Nothing) };
-        if let Some((offset, handle)) = event::enabled_event(code, irp.input(), data) {
+        if let Some((offset, handle, tells)) = event::enabled_event(code, irp.input(), data) {
             let event = file.event_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
             clear(data, offset as usize);
-            return Ok(Embedded::Event(offset, self.peer.events.add(event)?));
+            return Ok(Embedded::Event(offset, self.peer.events.add(event, tells)?));
         }
         if let Some(handle) = master_clock(code, irp.input(), data) {
             let clock = file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;

@@ -462,6 +462,7 @@ impl Inner {
             let _inside = deferred::enter();
             self.exports.close();
         }
+        self.events.fail();
         let death = Death { cause };
         let calls = {
             let mut state = self.death.lock();
