@@ -84,7 +84,7 @@ impl<V: Clone + Send + 'static> Settings<V> {
                     .set(move |filter: &Filter, call: &mut PropertyCall<'_>| writer.set(setting, filter, call)),
             );
         }
-        AutomationTable { properties: vec![PropertySet { set: USERKS_PROPSET_SETTINGS, items }] }
+        AutomationTable::of_properties(vec![PropertySet { set: USERKS_PROPSET_SETTINGS, items }])
     }
 
     fn list(&self) -> String {

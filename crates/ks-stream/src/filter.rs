@@ -1,16 +1,18 @@
 //! A filter: one open instance of a filter factory, and the parent of its pins.
 
+use crate::automation::{self, AutomationTable};
 use crate::descriptor::{DescribeFilter, DescribePin, PinId};
 use crate::device::Device;
-use crate::event::{self, EventList};
+use crate::event::{self, EventList, EventToken};
 use crate::filter_process::FilterProcessing;
 use crate::format::DataRange;
 use crate::minidriver::FilterInstance;
 use crate::pin::Pin;
-use crate::{property, sets};
+use crate::{method, property, sets};
 use ks_abi::{
-    IoControlCode, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_NAME_NOT_FOUND,
+    Guid, IoControlCode, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
@@ -175,6 +177,38 @@ impl Filter {
         }
     }
 
+    fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        self.instance.get().and_then(|instance| instance.automation())
+    }
+
+    /// Raises every enabled event of this set and item on the filter.
+    // ks-coverage: KsFilterGenerateEvents done test=a_drivers_event_is_agreed_raised_and_removed
+    #[doc(alias = "KsFilterGenerateEvents")]
+    pub fn generate_events(&self, set: Guid, id: u32) {
+        self.events.generate(set, id);
+    }
+
+    /// Raises one enabled event of the filter.
+    pub fn generate_event(&self, event: EventToken) {
+        self.events.generate_one(event);
+    }
+
+    /// A property or method of a topology node; it is in the node's own automation table.
+    // ks-coverage: KSPROPERTY_TYPE_TOPOLOGY done test=a_request_for_a_node_reaches_its_own_table
+    fn node_request(&self, irp: Irp) -> Dispatched {
+        let Some(node) = automation::node_of(irp.input()) else { return irp.done(STATUS_INVALID_BUFFER_SIZE) };
+        let nodes = self.descriptor.nodes().len();
+        if node as usize >= nodes {
+            let reason = format!("{} has {nodes} topology nodes and no node {node}", self.name());
+            return Dispatched::Completed(irp.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)));
+        }
+        let table = self.instance.get().and_then(|instance| instance.node_automation(node));
+        match irp.io_control_code() {
+            IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
+            _ => property::handle(self, irp, table.as_slice()),
+        }
+    }
+
     pub(crate) fn device_removed(&self) {
         for pin in self.all_pins() {
             pin.device_removed();
@@ -189,16 +223,20 @@ impl Dispatch for Filter {
         }
         let code = irp.io_control_code();
         match code {
+            IoControlCode::KS_PROPERTY | IoControlCode::KS_METHOD if automation::is_for_node(irp.input()) => {
+                self.node_request(irp)
+            }
             IoControlCode::KS_PROPERTY => {
-                let own = self.instance.get().and_then(|instance| instance.automation());
+                let own = self.automation();
                 let built_in = sets::filter_table();
                 match own {
                     Some(own) => property::handle(self, irp, &[own, built_in]),
                     None => property::handle(self, irp, &[built_in]),
                 }
             }
-            IoControlCode::KS_ENABLE_EVENT => self.events.enable(irp, &[]),
-            _ if event::is_event_code(code) => self.events.disable(irp),
+            IoControlCode::KS_METHOD => method::handle(self, irp, self.automation().as_slice()),
+            IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], self.automation()),
+            _ if event::is_event_code(code) => self.events.disable(self, irp, self.automation()),
             _ => irp.done(default_completion(code)),
         }
     }
@@ -218,7 +256,7 @@ impl Dispatch for Filter {
     }
 
     fn cleanup(&self) {
-        self.events.free();
+        self.events.free(self, self.automation());
     }
 
     fn close(&self) {
@@ -253,7 +291,6 @@ pub(crate) fn unknown_class(name: &str, parent: &str, not_built: &[(ks_abi::Guid
 /// Decision: property, method and event requests fail with STATUS_PROPSET_NOT_FOUND, so that an unknown set does not
 /// look like an invalid request; every other code is an invalid device request.
 // ks-coverage: KsDefaultDeviceIoCompletion done test=every_kind_of_handle_has_an_outcome_for_every_code
-// ks-coverage: IOCTL_KS_METHOD not-implemented
 #[doc(alias = "KsDefaultDeviceIoCompletion")]
 pub(crate) fn default_completion(code: IoControlCode) -> NtStatus {
     match code {

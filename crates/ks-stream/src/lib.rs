@@ -22,6 +22,7 @@ mod foreign;
 pub mod format;
 mod gate;
 mod leading_edge;
+mod method;
 mod minidriver;
 mod pin;
 mod pipe;
@@ -35,13 +36,17 @@ mod stream_io;
 mod stream_pointer;
 pub mod validate;
 
-pub use automation::{AutomationTable, Handler, PropertyItem, PropertyMembers, PropertySet, PropertyValues};
+pub use automation::{
+    AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertyMembers,
+    PropertySet, PropertyValues, RemoveEvent,
+};
 pub use clock::{DefaultClock, ReferenceClock};
 pub use clock_object::ClockObject;
 pub use descriptor::{
     DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,
 };
 pub use device::Device;
+pub use event::{EventRequest, EventToken};
 pub use filter::Filter;
 pub use filter_process::{ProcessPin, ProcessPins};
 pub use format::{DataFormat, DataRange};

@@ -88,6 +88,13 @@ pub trait FilterInstance: Send + Sync {
         None
     }
 
+    /// The automation table of a topology node; `None`: the node answers nothing.
+    #[doc(alias = "KSNODE_DESCRIPTOR.AutomationTable")]
+    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
+        let _ = node;
+        None
+    }
+
     /// The last reference to the filter's file object went away. Device and filter control mutex held.
     #[doc(alias = "KSFILTER_DISPATCH.Close")]
     fn close(&self, filter: &Filter) {

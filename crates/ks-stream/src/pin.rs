@@ -5,10 +5,11 @@ pub(crate) mod intersect;
 mod requests;
 pub(crate) mod state;
 
+use crate::automation::{self, AutomationTable};
 use crate::clock::{DefaultClock, ReferenceClock};
 use crate::clock_object::ClockObject;
 use crate::descriptor::{Framing, PinFlags, PinId};
-use crate::event::{self, EventList};
+use crate::event::{self, EventList, EventToken};
 use crate::filter::{Filter, default_completion};
 use crate::foreign::ForeignPeer;
 use crate::format::DataFormat;
@@ -19,7 +20,7 @@ use crate::process::WorkerItem;
 use crate::queue::Queue;
 use crate::stream_io::Direction;
 use crate::stream_pointer::{CloneId, Locked};
-use crate::{property, sets};
+use crate::{method, property, sets};
 use ks_abi::{
     IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow,
     KsPriority, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
@@ -412,6 +413,22 @@ impl Pin {
         Ok(())
     }
 
+    fn automation(&self) -> Option<&AutomationTable<Pin>> {
+        self.instance.get().and_then(|instance| instance.automation())
+    }
+
+    /// Raises every enabled event of this set and item on the pin.
+    // ks-coverage: KsPinGenerateEvents done test=a_drivers_event_is_agreed_raised_and_removed
+    #[doc(alias = "KsPinGenerateEvents")]
+    pub fn generate_events(&self, set: ks_abi::Guid, id: u32) {
+        self.events.generate(set, id);
+    }
+
+    /// Raises one enabled event of the pin.
+    pub fn generate_event(&self, event: EventToken) {
+        self.events.generate_one(event);
+    }
+
     pub(crate) fn me(&self) -> Option<Arc<Pin>> {
         self.me.upgrade()
     }
@@ -483,6 +500,11 @@ impl Dispatch for Pin {
             return irp.done(STATUS_DEVICE_REMOVED);
         }
         let code = irp.io_control_code();
+        if matches!(code, IoControlCode::KS_PROPERTY | IoControlCode::KS_METHOD) && automation::is_for_node(irp.input())
+        {
+            // The nodes belong to the filter; their requests on a pin's stream are not there yet.
+            return irp.done(ks_abi::STATUS_NOT_IMPLEMENTED);
+        }
         if code == IoControlCode::KS_PROPERTY {
             let built_in = sets::pin_table();
             return match self.instance.get().and_then(|instance| instance.automation()) {
@@ -498,8 +520,11 @@ impl Dispatch for Pin {
             IoControlCode::KS_RESET_STATE => me.reset_request(irp),
             // ks-coverage: IOCTL_KS_HANDSHAKE done test=kshandshake_is_for_drivers_only
             IoControlCode::KS_HANDSHAKE => self.handshake_request(irp),
-            IoControlCode::KS_ENABLE_EVENT => self.events.enable(irp, sets::pin_events(self.flags())),
-            _ if event::is_event_code(code) => self.events.disable(irp),
+            IoControlCode::KS_METHOD => method::handle(self, irp, self.automation().as_slice()),
+            IoControlCode::KS_ENABLE_EVENT => {
+                self.events.enable(self, irp, sets::pin_events(self.flags()), self.automation())
+            }
+            _ if event::is_event_code(code) => self.events.disable(self, irp, self.automation()),
             _ => irp.done(default_completion(code)),
         }
     }
@@ -522,7 +547,7 @@ impl Dispatch for Pin {
         me.let_go_of_circuit();
         me.disconnect_as_source();
         me.notify_source();
-        self.events.free();
+        self.events.free(self, self.automation());
         // Let go outside of the lock; a pin that follows its own clock would keep itself open.
         let master_clock = self.master_clock.lock().take();
         drop(master_clock);

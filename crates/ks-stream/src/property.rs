@@ -2,7 +2,7 @@
 //!
 //! Source: nf-ks-kspropertyhandler, ns-ks-ksidentifier, and "Basic support queries for audio properties".
 
-use crate::automation::{AutomationTable, PropertyItem, PropertySet};
+use crate::automation::{AutomationTable, PropertyItem};
 use ks_abi::{
     Guid, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_DEFAULTVALUES, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_RELATIONS,
     KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_SETSUPPORT, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsProperty,
@@ -13,7 +13,7 @@ use ks_io::sync::Arc;
 use ks_io::{Aspect, Dispatched, FileObject, FileReference, Irp, IrpParts, Origin, Output, Refusal};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// One property request as its handler sees it: sizes are checked against the item's minimums, the request and the data
+/// One property or method request as its handler sees it: sizes are checked against the item's minimums, the request and the data
 /// are captures that nobody changes.
 #[derive(Debug)]
 pub struct PropertyCall<'a> {
@@ -25,7 +25,22 @@ pub struct PropertyCall<'a> {
     refusal: Option<Refusal>,
 }
 
-impl PropertyCall<'_> {
+impl<'a> PropertyCall<'a> {
+    pub(crate) fn new(
+        property: &'a KsProperty,
+        request: &'a [u8],
+        output: &'a mut Output,
+        origin: &'a Origin,
+        file: &'a FileReference,
+    ) -> PropertyCall<'a> {
+        PropertyCall { property, request, output, origin, file, refusal: None }
+    }
+
+    /// What the handler's answer comes to.
+    pub(crate) fn outcome(self, status: NtStatus) -> Result<NtStatus, Refusal> {
+        self.refusal.map_or(Ok(status), Err)
+    }
+
     /// Set, item and flags of the request.
     pub fn property(&self) -> KsProperty {
         *self.property
@@ -113,12 +128,9 @@ fn dispatch<T>(object: &T, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Res
         return Ok(STATUS_INVALID_BUFFER_SIZE);
     };
     let verb = property.flags & !KSPROPERTY_TYPE_TOPOLOGY;
-    if property.flags & KSPROPERTY_TYPE_TOPOLOGY != 0 {
-        // Node requests need a node's own automation table; no built-in filter has one yet.
-        return Ok(STATUS_NOT_IMPLEMENTED);
-    }
     if verb == KSPROPERTY_TYPE_SETSUPPORT {
-        return Ok(set_support(property.set, output, tables));
+        let sets = tables.iter().flat_map(|table| &table.properties).map(|set| set.set);
+        return Ok(set_support(property.set, output, sets));
     }
     let Some(item) = find(property, tables)? else { return Ok(STATUS_NOT_FOUND) };
     match verb {
@@ -131,12 +143,9 @@ fn dispatch<T>(object: &T, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Res
             if output.limit() < item.min_data_bytes {
                 return Ok(output.too_small(item.min_data_bytes));
             }
-            let mut call = PropertyCall { property, request, output, origin, file, refusal: None };
+            let mut call = PropertyCall::new(property, request, output, origin, file);
             let status = handler(object, &mut call);
-            match call.refusal.take() {
-                Some(refusal) => Err(refusal),
-                None => Ok(status),
-            }
+            call.outcome(status)
         }
         KSPROPERTY_TYPE_BASICSUPPORT => Ok(basic_support(item, output, Members::All)),
         KSPROPERTY_TYPE_DEFAULTVALUES => Ok(basic_support(item, output, Members::Defaults)),
@@ -167,24 +176,28 @@ fn find<'t, T>(
     if set_found {
         return Ok(None);
     }
-    let name = property.set.name().map_or_else(|| property.set.to_string(), str::to_string);
-    let reason = format!("the object does not support the property set {name}");
-    Err(Refusal::new(STATUS_PROPSET_NOT_FOUND, Aspect::Request, reason))
+    Err(unknown_set(property.set, "property"))
 }
 
 /// SETSUPPORT: with a null set, the list of all sets; else whether the set exists.
-fn set_support<T>(set: Guid, output: &mut Output, tables: &[&AutomationTable<T>]) -> NtStatus {
+pub(crate) fn set_support(set: Guid, output: &mut Output, known: impl Iterator<Item = Guid>) -> NtStatus {
     let mut sets: Vec<Guid> = Vec::new();
-    for known in tables.iter().flat_map(|table| &table.properties).map(|set: &PropertySet<T>| set.set) {
+    for known in known {
         if !sets.contains(&known) {
             sets.push(known);
         }
     }
     if set.is_null() {
-        let bytes: Vec<u8> = sets.iter().flat_map(|set| set.as_bytes().to_vec()).collect();
-        return output.answer(&bytes);
+        return output.answer(sets.as_slice().as_bytes());
     }
     if sets.contains(&set) { STATUS_SUCCESS } else { STATUS_PROPSET_NOT_FOUND }
+}
+
+/// The refusal of a set that is in no table.
+pub(crate) fn unknown_set(set: Guid, kind: &str) -> Refusal {
+    let name = set.name().map_or_else(|| set.to_string(), str::to_string);
+    let reason = format!("the object does not support the {kind} set {name}");
+    Refusal::new(STATUS_PROPSET_NOT_FOUND, Aspect::Request, reason)
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -18,16 +18,16 @@ use std::sync::LazyLock;
 
 /// What every filter answers: KSPROPSETID_Pin, Topology and General.
 pub(crate) fn filter_table() -> &'static AutomationTable<Filter> {
-    static TABLE: LazyLock<AutomationTable<Filter>> = LazyLock::new(|| AutomationTable {
-        properties: vec![pin_factory::set(), filter::topology_set(), filter::general_set()],
+    static TABLE: LazyLock<AutomationTable<Filter>> = LazyLock::new(|| {
+        AutomationTable::of_properties(vec![pin_factory::set(), filter::topology_set(), filter::general_set()])
     });
     &TABLE
 }
 
 /// What every pin answers: KSPROPSETID_Connection, Stream, StreamInterface, and userks' own counters.
 pub(crate) fn pin_table() -> &'static AutomationTable<Pin> {
-    static TABLE: LazyLock<AutomationTable<Pin>> = LazyLock::new(|| AutomationTable {
-        properties: vec![connection::set(), stream::set(), stream::interface_set(), userks::set()],
+    static TABLE: LazyLock<AutomationTable<Pin>> = LazyLock::new(|| {
+        AutomationTable::of_properties(vec![connection::set(), stream::set(), stream::interface_set(), userks::set()])
     });
     &TABLE
 }
@@ -35,7 +35,7 @@ pub(crate) fn pin_table() -> &'static AutomationTable<Pin> {
 /// What every clock answers: KSPROPSETID_Clock.
 pub(crate) fn clock_table() -> &'static AutomationTable<ClockObject> {
     static TABLE: LazyLock<AutomationTable<ClockObject>> =
-        LazyLock::new(|| AutomationTable { properties: vec![clock::set()] });
+        LazyLock::new(|| AutomationTable::of_properties(vec![clock::set()]));
     &TABLE
 }
 

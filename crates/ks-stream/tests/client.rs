@@ -96,7 +96,7 @@ fn an_event_leaves_no_handle_behind() {
 #[test]
 fn an_answer_that_is_too_short_is_no_value() {
     let short = PropertyItem::new(0).get(|_, call| call.answer(&[1, 2]));
-    let table = AutomationTable { properties: vec![PropertySet { set: ATTRIBUTE, items: vec![short] }] };
+    let table = AutomationTable::of_properties(vec![PropertySet { set: ATTRIBUTE, items: vec![short] }]);
     let bench = bench_with(|_| (), Some(table), None);
     let filter = open(&bench);
     let error = filter.object().property::<u32>(ATTRIBUTE, 0).unwrap_err();

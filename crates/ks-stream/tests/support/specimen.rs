@@ -125,6 +125,10 @@ impl FilterInstance for Instance {
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
         self.table.as_deref()
     }
+    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
+        // Node 1, where there is one, answers what the filter does.
+        self.table.as_deref().filter(|_| node == 1)
+    }
     fn close(&self, _filter: &Filter) {
         self.script.note("filter close");
     }
@@ -341,6 +345,11 @@ impl Bench {
     }
 
     /// The engine's pin behind a handle.
+    pub fn engine_filter(&self, handle: Handle) -> Arc<Filter> {
+        let file = self.session.file_object(handle).expect("the handle is open");
+        file.object_as::<Filter>().expect("it is a filter")
+    }
+
     pub fn engine_pin(&self, handle: Handle) -> Arc<Pin> {
         let file = self.session.file_object(handle).expect("the handle is open");
         file.object_as::<Pin>().expect("it is a pin")

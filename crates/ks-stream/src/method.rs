@@ -1,0 +1,71 @@
+//! The method engine: the whole IOCTL_KS_METHOD protocol over automation tables.
+//!
+//! A method's handler is given the request and the data as a property's is; what it reads and what it answers is its
+//! own matter, as its type says.
+//!
+//! Source: nf-ks-ksmethodhandler, ns-ks-ksmethod_item, ns-ks-ksidentifier.
+
+use crate::automation::{AutomationTable, MethodItem};
+use crate::property::{self, PropertyCall};
+use ks_abi::{
+    KSMETHOD_TYPE_BASICSUPPORT, KSMETHOD_TYPE_SEND, KSMETHOD_TYPE_SETSUPPORT, KSMETHOD_TYPE_TOPOLOGY, KsProperty,
+    NtStatus, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+};
+use ks_io::{Aspect, Dispatched, Irp, IrpParts, Refusal};
+use zerocopy::FromBytes;
+
+/// Answers a method request from `tables`, the driver's before the class driver's.
+// ks-coverage: KsMethodHandler done test=a_method_is_run_with_its_request_and_data,a_method_request_asks_for_one_thing
+// ks-coverage: IOCTL_KS_METHOD done test=a_method_is_run_with_its_request_and_data
+#[doc(alias = "KsMethodHandler")]
+pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
+    let status = match dispatch(object, &mut irp, tables) {
+        Ok(status) => status,
+        Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
+    };
+    irp.done(status)
+}
+
+fn dispatch<T>(object: &T, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
+    let IrpParts { input: request, output, origin, file } = irp.parts();
+    // KSMETHOD and KSPROPERTY are both a KSIDENTIFIER.
+    let Ok((method, _)) = KsProperty::ref_from_prefix(request) else {
+        return Ok(STATUS_INVALID_BUFFER_SIZE);
+    };
+    let verb = method.flags & !KSMETHOD_TYPE_TOPOLOGY;
+    if verb == KSMETHOD_TYPE_SETSUPPORT {
+        let sets = tables.iter().flat_map(|table| &table.methods).map(|set| set.set);
+        return Ok(property::set_support(method.set, output, sets));
+    }
+    let Some(item) = find(method, tables)? else { return Ok(STATUS_NOT_FOUND) };
+    match verb {
+        KSMETHOD_TYPE_SEND => {
+            if request.len() < item.min_method_bytes {
+                return Ok(STATUS_INVALID_BUFFER_SIZE);
+            }
+            if output.limit() < item.min_data_bytes {
+                return Ok(output.too_small(item.min_data_bytes));
+            }
+            let mut call = PropertyCall::new(method, request, output, origin, file);
+            let status = (item.handler)(object, &mut call);
+            call.outcome(status)
+        }
+        KSMETHOD_TYPE_BASICSUPPORT => Ok(match output.limit() {
+            0 => output.too_small(size_of::<u32>()),
+            _ => output.answer_value(&item.kind),
+        }),
+        _ => {
+            let reason = format!("method flags {:#x} ask for more or less than one thing", method.flags);
+            Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason))
+        }
+    }
+}
+
+fn find<'t, T>(method: &KsProperty, tables: &[&'t AutomationTable<T>]) -> Result<Option<&'t MethodItem<T>>, Refusal> {
+    let sets = || tables.iter().flat_map(|table| &table.methods).filter(|set| set.set == method.set);
+    match sets().flat_map(|set| &set.items).find(|item| item.id == method.id) {
+        Some(item) => Ok(Some(item)),
+        None if sets().next().is_some() => Ok(None),
+        None => Err(property::unknown_set(method.set, "method")),
+    }
+}
