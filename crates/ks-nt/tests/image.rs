@@ -1,7 +1,5 @@
 //! Drivers built by mingw-w64 are loaded and called.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod support;
 
 use ks_nt::image::{Image, Options, Placement, describe};

@@ -19,6 +19,7 @@ pub use bind::Resolver;
 pub use describe::{Description, describe};
 pub use error::{Cause, ImageError, MissingImport};
 pub use parse::{Protection, Section};
+pub use stubs::set_missing_import_reporter;
 
 use crate::machine::images::{self, Registration};
 pub(crate) use map::Mapping;

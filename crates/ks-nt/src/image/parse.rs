@@ -227,7 +227,12 @@ fn section(header: &pe::ImageSectionHeader) -> Section {
         bytes => bytes,
     };
     Section {
-        name: String::from_utf8_lossy(header.raw_name()).into_owned(),
+        // Names go into messages.
+        name: header
+            .raw_name()
+            .iter()
+            .map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' })
+            .collect(),
         rva: header.virtual_address.get(LE),
         bytes,
         protection: Protection {

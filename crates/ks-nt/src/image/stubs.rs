@@ -1,7 +1,7 @@
 //! What an import that nobody implements is bound to, where that is allowed: code of its own that names it once and
 //! returns STATUS_NOT_IMPLEMENTED.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use ks_abi::STATUS_NOT_IMPLEMENTED;
 
@@ -10,6 +10,16 @@ use super::map::Mapping;
 use super::parse::{PAGE_BYTES, Protection};
 
 const STUB_BYTES: usize = 32;
+
+type Reporter = fn(&str, &MissingImport);
+
+static REPORTER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Names who is told of a call of a missing import: the first one of each import of each image, on the thread that
+/// makes it. Without one, a line is written to stderr.
+pub fn set_missing_import_reporter(reporter: fn(&str, &MissingImport)) {
+    REPORTER.store(reporter as *mut (), Ordering::Release);
+}
 
 /// The stubs of an image.
 #[derive(Debug)]
@@ -66,8 +76,18 @@ extern "win64" fn missing_import(record: *const Record) -> u64 {
     // SAFETY: the stub has the address of a record of its `Stubs`, which is there as long as the stub.
     let record = unsafe { &*record };
     if !record.is_reported.swap(true, Ordering::Relaxed) {
-        let Record { image, import, .. } = record;
-        eprintln!("{image}: called {import}, which is not implemented; it returns STATUS_NOT_IMPLEMENTED");
+        report(&record.image, &record.import);
     }
     u64::from(STATUS_NOT_IMPLEMENTED.0)
+}
+
+fn report(image: &str, import: &MissingImport) {
+    let reporter = REPORTER.load(Ordering::Acquire);
+    if reporter.is_null() {
+        eprintln!("{image}: called {import}, which is not implemented; it returns STATUS_NOT_IMPLEMENTED");
+        return;
+    }
+    // SAFETY: only `set_missing_import_reporter` stores here, and only this type.
+    let reporter = unsafe { std::mem::transmute::<*mut (), Reporter>(reporter) };
+    reporter(image, import);
 }
