@@ -81,11 +81,32 @@ impl Host {
 
     /// Loads a driver from the bytes of a file of this name: maps it, runs DriverEntry, adds and starts its device.
     pub fn load_bytes(&self, name: &str, bytes: &[u8], options: Options) -> Result<LoadedDriver, LoadError> {
+        self.map(name, bytes, options)?.start()
+    }
+
+    /// Maps a driver and runs nothing of it. What it needs of the system is done then: a host confines itself before it
+    /// starts the driver.
+    pub fn map(&self, name: &str, bytes: &[u8], options: Options) -> Result<MappedDriver, LoadError> {
         machine::enter_thread();
         let resolver = |_: &str, name: &str| exports::find(name).map(|export| export.target.address());
         let image = Image::load(name, bytes, &resolver, options)?;
         let driver = Driver::new(self.io.clone(), name, &image).map_err(|_| LoadError::Memory { file: name.into() })?;
-        let mut loaded = LoadedDriver { image: Some(image), driver };
+        Ok(MappedDriver { image, driver })
+    }
+}
+
+/// A driver that is in memory and has not run.
+#[derive(Debug)]
+pub struct MappedDriver {
+    image: Image,
+    driver: Arc<Driver>,
+}
+
+impl MappedDriver {
+    /// Runs DriverEntry, adds and starts the device.
+    pub fn start(self) -> Result<LoadedDriver, LoadError> {
+        machine::enter_thread();
+        let mut loaded = LoadedDriver { image: Some(self.image), driver: self.driver };
         match loaded.bring_up() {
             Ok(()) => Ok(loaded),
             Err(error) => {
