@@ -155,7 +155,9 @@ impl HandleTable {
         let slot = &mut table.slots[index];
         let object = slot.object.take().ok_or(STATUS_INVALID_HANDLE)?;
         slot.generation += 1;
-        self.closes.fetch_add(1, Ordering::Release);
+        if matches!(object, Object::File(_)) {
+            self.closes.fetch_add(1, Ordering::Release);
+        }
         table.free.push(index as u32);
         Ok(object)
     }

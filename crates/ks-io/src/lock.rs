@@ -9,6 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64 as IdCounter;
 
+use crate::deferred;
 use crate::scheduler::{Core, ParkOutcome};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, thread_local};
@@ -131,6 +132,9 @@ impl RankedMutex {
         held::forget(self.rank);
         if self.state.compare_exchange(HELD, OPEN, Ordering::Release, Ordering::Relaxed).is_err() {
             self.release_to_waiter();
+        }
+        if !holds_ranked_mutex() {
+            deferred::drain_after_release();
         }
     }
 
@@ -293,8 +297,9 @@ fn current_thread() -> u64 {
     })
 }
 
-/// Whether the calling thread holds a ranked mutex.
-pub(crate) fn holds_ranked() -> bool {
+/// Whether the calling thread holds a ranked mutex. Deferred work that takes one looks here first, and goes to a worker.
+#[inline]
+pub fn holds_ranked_mutex() -> bool {
     held::any()
 }
 
@@ -308,8 +313,10 @@ mod held {
         static COUNT: Cell<u32> = const { Cell::new(0) };
     }
 
+    #[inline]
     pub(super) fn any() -> bool {
-        COUNT.with(Cell::get) > 0
+        // A thread whose locals are gone holds nothing.
+        COUNT.try_with(Cell::get).unwrap_or(0) > 0
     }
 
     #[cfg(debug_assertions)]

@@ -243,6 +243,10 @@ impl Filter {
 
     /// No request of a client pumps a circuit.
     fn runs_here(&self, processing: &FilterProcessing) -> bool {
+        if ks_io::holds_ranked_mutex() {
+            // The thread waits inside of a driver's callback.
+            return false;
+        }
         if let Some(left) = process::has_budget() {
             return left;
         }

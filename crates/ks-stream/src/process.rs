@@ -106,6 +106,10 @@ impl Pin {
             // Also on a worker: what brought the frames goes on without waiting for this pin.
             return false;
         }
+        if ks_io::holds_ranked_mutex() {
+            // The thread is inside of a driver's callback: another mutex of processing rank would be one too many.
+            return false;
+        }
         if let Some(budget) = BUDGET.with(Cell::get) {
             return budget.frames > 0;
         }

@@ -10,6 +10,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::deferred;
 use crate::level::Level;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -197,9 +198,15 @@ impl Core {
     }
 
     /// Runs one expired timer's procedure at DISPATCH level.
-    fn run_dpc(&self, dpc: Arc<dyn Dpc>, now: Time) {
-        let _dispatch = Level::Dispatch.raise();
-        self.count_panic(catch_unwind(AssertUnwindSafe(|| dpc.expired(now))));
+    fn run_dpc(self: &Arc<Self>, dpc: Arc<dyn Dpc>, now: Time) {
+        {
+            let _dispatch = Level::Dispatch.raise();
+            self.count_panic(catch_unwind(AssertUnwindSafe(|| dpc.expired(now))));
+        }
+        // An object whose last reference went here is closed where that may wait.
+        if let Some(rest) = deferred::take_rest() {
+            self.queue_work(WorkQueue::Delayed, rest);
+        }
     }
 
     fn count_panic(&self, result: Result<(), Panic>) {

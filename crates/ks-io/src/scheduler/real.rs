@@ -236,7 +236,7 @@ impl Queue {
 
 impl Timers {
     /// The DPC thread's life.
-    fn run(&self, core: &Core) {
+    fn run(&self, core: &Arc<Core>) {
         let mut state = self.state.lock();
         while state.phase == Phase::Running {
             let now = core.now();

@@ -391,7 +391,7 @@ impl Virtual {
     }
 
     /// The DPC thread's life.
-    fn run_timers(&self, core: &Core, me: usize) {
+    fn run_timers(&self, core: &Arc<Core>, me: usize) {
         loop {
             let mut state = self.state.lock();
             let now = self.now();

@@ -388,3 +388,28 @@ fn frames_that_a_disconnected_pin_gives_back_late_serve_the_next_connection() {
         rig.assert_quiescent();
     }
 }
+
+#[test]
+fn a_driver_that_waits_in_a_state_change_sees_another_pin_close_after_it() {
+    let rig = Rig::new(1);
+    let filter = rig.open("source");
+    let first = create(&filter, 0, KsPinDataFlow::OUT, None);
+    let second = std::sync::Mutex::new(Some(create(&filter, 0, KsPinDataFlow::OUT, None)));
+    let log = rig.log.clone();
+    *rig.source.on_state.lock() = Some(Box::new(move |pin| {
+        // The close needs the control mutex, which this callback holds.
+        if let Some(second) = second.lock().unwrap().take() {
+            drop(second);
+            let services = pin.filter().device().io().services();
+            let _ = services.delay_until(services.now() + ks_io::Ticks::MILLISECOND);
+            log.lock().push("waited".into());
+        }
+    }));
+    rig.take_log();
+    first.set_state(KsState::ACQUIRE).unwrap();
+    let seen = rig.take_log();
+    assert_eq!(seen.iter().filter(|call| call.ends_with("close")).count(), 1, "{seen:?}");
+    assert!(seen.iter().position(|call| call.ends_with("close")) > seen.iter().position(|call| call == "waited"));
+    drop((first, filter));
+    rig.assert_quiescent();
+}
