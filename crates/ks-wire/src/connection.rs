@@ -1,6 +1,7 @@
 //! A connection: its set-up, its two ends, and its life.
 
-use crate::message::{self, Message};
+use crate::encoding;
+use crate::message::Message;
 use crate::ring::{self, Consumer, MEMORY_BYTES, MOST_RECORD, Place, Producer};
 use crate::{MESSAGE_LIMIT, WireError, socket};
 use ks_mem::SharedMemory;
@@ -111,7 +112,7 @@ impl Sender {
             rest = &rest[count.min(rest.len())..];
         }
         let mut short = Vec::with_capacity(16);
-        message::encode_long(record.len() as u64, &mut short);
+        encoding::encode_long(record.len() as u64, &mut short);
         self.put(&short, Some(file.as_fd()))
     }
 
@@ -208,10 +209,10 @@ impl Receiver {
         if !self.ring.pop(&mut into.bytes)? {
             return Ok(false);
         }
-        match message::descriptor_of(&into.bytes)? {
-            message::With::Nothing => {}
-            message::With::Descriptor => into.descriptor = Some(socket::receive(&self.socket)?),
-            message::With::Long(bytes) => self.receive_long(bytes, into)?,
+        match encoding::descriptor_of(&into.bytes)? {
+            encoding::With::Nothing => {}
+            encoding::With::Descriptor => into.descriptor = Some(socket::receive(&self.socket)?),
+            encoding::With::Long(bytes) => self.receive_long(bytes, into)?,
         }
         Ok(true)
     }
@@ -239,8 +240,8 @@ impl Receiver {
                 count => at += count,
             }
         }
-        match message::descriptor_of(&into.bytes)? {
-            message::With::Nothing => Ok(()),
+        match encoding::descriptor_of(&into.bytes)? {
+            encoding::With::Nothing => Ok(()),
             _ => Err(WireError::Protocol("a long message promises a descriptor")),
         }
     }

@@ -11,16 +11,18 @@
 
 mod codec;
 mod connection;
+mod encoding;
 mod error;
 mod message;
 mod ring;
 mod socket;
 
 pub use connection::{Connection, Lifeline, Received, Receiver, Sender, WakeUp};
+pub use encoding::{INTERFACES_LIMIT, decode_interfaces, encode_interfaces};
 pub use error::WireError;
 pub use message::{
-    Completion, Control, Create, Embedded, FramePart, Heartbeat, INTERFACES_LIMIT, InterfaceEntry, Message, Named,
-    Open, Parts, RegionCut, RequestId, Requestor, Stream, decode_interfaces, encode_interfaces,
+    Completion, Control, Create, Embedded, FramePart, Heartbeat, InterfaceEntry, Message, Named, Open, Parts,
+    RegionCut, RequestId, Requestor, Stream,
 };
 
 /// Version of the protocol; both sides must have the same, because both come from one program.

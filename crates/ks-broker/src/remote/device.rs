@@ -36,8 +36,7 @@ impl DeviceObject for RemoteDevice {
         let requestor = Inner::requestor(request.origin);
         let (device, reference) = (self.name_there.as_str(), request.name);
         let access = request.access.0;
-        let answer =
-            peer.call(|id| Message::Open(Open { request: id, requestor, access, device, reference }));
+        let answer = peer.call(|id| Message::Open(Open { request: id, requestor, access, device, reference }));
         match (answer.refusal, answer.status) {
             (_, status) if status.is_success() && answer.file != 0 => {
                 let object = RemoteFile::new(&peer, answer.file);

@@ -5,15 +5,15 @@ use super::peer::Inner;
 use super::pending::{Answer, Bounced, Waiting};
 use super::refusal;
 use ks_abi::{
-    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_TYPE_SET, KSPROPSETID_Stream, KsProperty,
-    NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
+    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_TYPE_SET, KSPROPSETID_Stream,
+    KsProperty, NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE,
     STATUS_PENDING,
 };
 use ks_io::sync::Arc;
 use ks_io::{
-    AccessMask, Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, Irp, Refusal,
-    STREAM_HEADER_BYTES, deferred,
+    AccessMask, Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, Irp, Refusal, STREAM_HEADER_BYTES,
+    deferred,
 };
 use ks_mem::{Frame, FrameMemory};
 use ks_stream::{Direction, probe_headers};

@@ -86,8 +86,7 @@ impl Memory {
             stride_bytes: size(cut.stride_bytes)?,
         };
         let bytes = memory.len() as u64;
-        let region =
-            Region::over_shared(memory, cut).map_err(|_| WireError::Protocol("a region is cut wrongly"))?;
+        let region = Region::over_shared(memory, cut).map_err(|_| WireError::Protocol("a region is cut wrongly"))?;
         known.bytes += bytes;
         known.regions.insert(number, region);
         Ok(())

@@ -16,8 +16,8 @@ use ks_io::{
 };
 use ks_stream::{Direction, Pin, probe_headers};
 use ks_wire::{
-    Completion, Control, Create, Embedded, InterfaceEntry, Message, Named, Open, Received, RequestId, Requestor, Stream,
-    WireError, encode_interfaces,
+    Completion, Control, Create, Embedded, InterfaceEntry, Message, Named, Open, Received, RequestId, Requestor,
+    Stream, WireError, encode_interfaces,
 };
 use std::borrow::Cow;
 use zerocopy::IntoBytes;
@@ -145,9 +145,9 @@ impl Inner {
         let _inside = deferred::enter();
         let opened = self.client(open.requestor).map_err(Outcome::status).and_then(|session| {
             let interfaces = if self.options.exports.all() { self.io.interfaces(None) } else { Vec::new() };
-            let wanted = interfaces.into_iter().find(|one| {
-                one.device == open.device && one.reference.eq_ignore_ascii_case(open.reference)
-            });
+            let wanted = interfaces
+                .into_iter()
+                .find(|one| one.device == open.device && one.reference.eq_ignore_ascii_case(open.reference));
             let Some(wanted) = wanted else {
                 let reason = format!("there is no filter {} of a device {}", open.reference, open.device);
                 return Err(Outcome::refused(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason)));
@@ -387,7 +387,9 @@ struct Answering {
 enum Form {
     Control,
     /// The other side's size of a header.
-    Stream { theirs: usize },
+    Stream {
+        theirs: usize,
+    },
 }
 
 impl CompletionRoutine for Answering {

@@ -1,4 +1,5 @@
 //! Two engines that reach one another's objects: in one process over a socket pair, and in two processes.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod hostile;
 mod rig;

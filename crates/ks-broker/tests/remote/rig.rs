@@ -1,9 +1,7 @@
 //! Engines with some built-in filters, and connections between them.
 
+use ks_abi::{KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow, KsState};
 use ks_broker::remote::{Handler, Peer};
-use ks_abi::{
-    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow, KsState,
-};
 use ks_client::{Client, Connect, Filter, Pin};
 
 use ks_client::graph::grammar::parse;
@@ -68,7 +66,8 @@ pub(crate) fn connect(source: &Filter, sink: &Filter, source_takes_requests: boo
     let (out, into) = (source.pin(0).unwrap(), sink.pin(0).unwrap());
     assert_eq!((out.communication, into.communication), (KsPinCommunication::BOTH, KsPinCommunication::BOTH));
     let format = source.intersect(0, &into.data_ranges).unwrap();
-    let at = |pin_to| Connect { pin_id: 0, interface: out.interfaces[0], medium: out.mediums[0], pin_to, format: &format };
+    let at =
+        |pin_to| Connect { pin_id: 0, interface: out.interfaces[0], medium: out.mediums[0], pin_to, format: &format };
     if source_takes_requests {
         let from = source.create_pin(at(None), KsPinDataFlow::OUT).unwrap();
         let to = sink.create_pin(at(Some(&from)), KsPinDataFlow::IN).unwrap();
@@ -84,7 +83,8 @@ pub(crate) fn connect(source: &Filter, sink: &Filter, source_takes_requests: boo
 pub(crate) fn client_pin(filter: &Filter, id: u32) -> Pin {
     let out = filter.pin(id).unwrap();
     let format = filter.intersect(id, &out.data_ranges).unwrap();
-    let at = Connect { pin_id: id, interface: out.interfaces[0], medium: out.mediums[0], pin_to: None, format: &format };
+    let at =
+        Connect { pin_id: id, interface: out.interfaces[0], medium: out.mediums[0], pin_to: None, format: &format };
     filter.create_pin(at, KsPinDataFlow::OUT).unwrap()
 }
 
