@@ -230,11 +230,24 @@ impl Inner {
         Ok(if file.granted().allows(demanded) { Ok(file) } else { Err(STATUS_ACCESS_DENIED) })
     }
 
+    /// A number that a running request has names no other.
+    fn must_be_new(&self, request: RequestId) -> Result<(), WireError> {
+        let incoming = self.incoming.lock();
+        if incoming.contains_key(&request) {
+            return Err(WireError::Protocol("the number of a running request was used again"));
+        }
+        if incoming.len() >= super::pending::MOST_REQUESTS {
+            return Err(WireError::Protocol("too many requests at once"));
+        }
+        Ok(())
+    }
+
     fn refuse(&self, request: RequestId, status: NtStatus) {
         self.send(&Message::Completion(bare(request, status)));
     }
 
     fn serve_control(self: &Arc<Inner>, control: &Control<'_>) -> Result<(), WireError> {
+        self.must_be_new(control.request)?;
         let code = IoControlCode(control.code);
         let file = match self.target(control.file, code)? {
             Ok(_) if matches!(code, IoControlCode::KS_READ_STREAM | IoControlCode::KS_WRITE_STREAM) => {
@@ -266,14 +279,13 @@ impl Inner {
         });
         match ready {
             Ok(irp) => self.dispatch(control.request, &file, irp),
-            Err(status) => {
-                self.refuse(control.request, status);
-                Ok(())
-            }
+            Err(status) => self.refuse(control.request, status),
         }
+        Ok(())
     }
 
     fn serve_stream(self: &Arc<Inner>, stream: &Stream<'_>) -> Result<(), WireError> {
+        self.must_be_new(stream.request)?;
         let code = IoControlCode(stream.code);
         let direction = match code {
             IoControlCode::KS_READ_STREAM => Direction::Read,
@@ -325,25 +337,14 @@ impl Inner {
         });
         match ready {
             Ok(irp) => self.dispatch(stream.request, &file, irp),
-            Err(status) => {
-                self.refuse(stream.request, status);
-                Ok(())
-            }
+            Err(status) => self.refuse(stream.request, status),
         }
+        Ok(())
     }
 
-    fn dispatch(&self, request: RequestId, file: &Arc<FileObject>, mut irp: Irp) -> Result<(), WireError> {
-        {
-            let mut incoming = self.incoming.lock();
-            if incoming.len() >= super::pending::MOST_REQUESTS {
-                return Err(WireError::Protocol("too many requests at once"));
-            }
-            if incoming.insert(request, irp.cancel_cell()).is_some() {
-                return Err(WireError::Protocol("the number of a running request was used again"));
-            }
-        }
+    fn dispatch(&self, request: RequestId, file: &Arc<FileObject>, mut irp: Irp) {
+        drop(self.incoming.lock().insert(request, irp.cancel_cell()));
         drop(file.dispatch(irp));
-        Ok(())
     }
 
     pub(super) fn requestor(origin: &Origin) -> Requestor {
