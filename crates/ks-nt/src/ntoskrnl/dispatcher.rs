@@ -273,6 +273,20 @@ impl Dispatcher {
         self.state().mutexes.remove(&thread);
     }
 
+    /// Cancels the timers and takes back the DPCs within a range of memory.
+    pub(crate) fn give_up(&mut self, start: usize, bytes: usize) {
+        let within = |object: &Block| (start..start.saturating_add(bytes)).contains(&object.address());
+        let state = self.state();
+        let timers: Vec<Block> = state.timers.blocks().filter(within).collect();
+        let dpcs: Vec<Block> = state.processor.blocks().chain(state.threaded.blocks()).filter(within).collect();
+        for timer in timers {
+            state.timers.remove(timer);
+        }
+        for dpc in dpcs {
+            super::dpc::remove(self, dpc);
+        }
+    }
+
     /// An object within a range of memory that somebody still uses, with what it is.
     pub(crate) fn in_use(&mut self, start: usize, bytes: usize) -> Option<(usize, &'static str)> {
         let within = |object: &&Block| (start..start.saturating_add(bytes)).contains(&object.address());

@@ -182,7 +182,8 @@ fn check_free(address: usize, allocation: Allocation, routine: &'static str) {
     } else {
         irql::at_most(irql::DISPATCH, routine);
     }
-    if let Some((object, what)) = dispatcher::lock().in_use(address, allocation.bytes) {
+    let in_use = dispatcher::lock().in_use(address, allocation.bytes);
+    if let Some((object, what)) = in_use {
         report::misuse(
             BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION,
             routine,
@@ -191,6 +192,7 @@ fn check_free(address: usize, allocation: Allocation, routine: &'static str) {
                 tag_name(allocation.tag)
             ),
         );
+        dispatcher::lock().give_up(address, allocation.bytes);
     }
 }
 

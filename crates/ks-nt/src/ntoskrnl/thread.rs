@@ -37,7 +37,10 @@ const NORMAL_PRIORITY: i32 = 8;
 const STACK_BYTES: usize = 1 << 20;
 
 struct Registered {
+    /// References that a driver or a handle has.
     references: u32,
+    /// The thread runs, or was not started yet.
+    runs: bool,
     /// Keeps the memory; the block is its address.
     _memory: Box<[u64; THREAD_BYTES / 8]>,
 }
@@ -54,8 +57,7 @@ struct Current(Block);
 
 impl Drop for Current {
     fn drop(&mut self) {
-        ended(self.0, NtStatus::STATUS_SUCCESS);
-        dereference(self.0);
+        over(self.0, NtStatus::STATUS_SUCCESS);
     }
 }
 
@@ -74,7 +76,7 @@ fn make() -> Block {
     block.put(BASE_PRIORITY, NORMAL_PRIORITY);
     block.put(EXIT_STATUS, NtStatus::STATUS_PENDING.0);
     block.put(NUMBER, NEXT_NUMBER.fetch_add(4, Ordering::Relaxed));
-    threads().insert(block, Registered { references: 1, _memory: memory });
+    threads().insert(block, Registered { references: 0, runs: true, _memory: memory });
     block
 }
 
@@ -100,18 +102,35 @@ pub(crate) fn reference(thread: Block) -> bool {
     }
 }
 
-/// Takes a reference back; false if there is no such thread.
+/// Takes a reference back; false if there is none to take.
 pub(crate) fn dereference(thread: Block) -> bool {
     let mut threads = threads();
-    let Some(registered) = threads.get_mut(&thread) else { return false };
+    let Some(registered) = threads.get_mut(&thread).filter(|registered| registered.references > 0) else {
+        return false;
+    };
     registered.references -= 1;
-    if registered.references == 0 {
+    forget_unused(threads, thread);
+    true
+}
+
+/// The thread of this object ended, or never began.
+fn over(thread: Block, status: NtStatus) {
+    ended(thread, status);
+    let mut threads = threads();
+    if let Some(registered) = threads.get_mut(&thread) {
+        registered.runs = false;
+    }
+    forget_unused(threads, thread);
+}
+
+fn forget_unused(mut threads: std::sync::MutexGuard<'_, BTreeMap<Block, Registered>>, thread: Block) {
+    let unused = threads.get(&thread).is_some_and(|registered| registered.references == 0 && !registered.runs);
+    if unused {
         let gone = threads.remove(&thread);
         drop(threads);
         dispatcher::lock().thread_ended(thread);
         drop(gone);
     }
-    true
 }
 
 /// Signals that a thread is over; the first call counts.
@@ -188,7 +207,7 @@ pub(crate) fn start(routine: usize, context: usize) -> Result<Block, NtStatus> {
     });
     if spawned.is_err() {
         dereference(thread);
-        dereference(thread);
+        over(thread, NtStatus::STATUS_INSUFFICIENT_RESOURCES);
         return Err(NtStatus::STATUS_INSUFFICIENT_RESOURCES);
     }
     Ok(thread)

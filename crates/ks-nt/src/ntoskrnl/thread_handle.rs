@@ -31,14 +31,12 @@ pub(super) fn open(thread: Block) -> u64 {
 }
 
 /// The thread of a handle, with a reference for the caller.
-#[allow(dead_code, reason = "for the references by handle")]
 pub(crate) fn reference(handle: u64) -> Option<Block> {
     let thread = handles().threads.get(&handle).copied()?;
     thread::reference(thread).then_some(thread)
 }
 
 /// Closes a handle; false if it is none of a thread.
-#[allow(dead_code, reason = "for the close of a handle")]
 pub(crate) fn close(handle: u64) -> bool {
     let closed = handles().threads.remove(&handle);
     closed.is_some_and(thread::dereference)

@@ -56,7 +56,7 @@ impl Timers {
         self.by_block.insert(timer, Setting { due, number: self.settings, period });
     }
 
-    fn remove(&mut self, timer: Block) -> bool {
+    pub(super) fn remove(&mut self, timer: Block) -> bool {
         match self.by_block.remove(&timer) {
             Some(setting) => self.by_due.remove(&(setting.due, setting.number)).is_some(),
             None => false,
