@@ -2,7 +2,7 @@
 
 mod support;
 
-use ks_nt::ntoskrnl::debug_print;
+use ks_nt::ntoskrnl::{debug_print, registry};
 use support::Driver;
 
 #[test]
@@ -43,4 +43,25 @@ fn requests_travel_down_and_up_a_device_stack_and_can_be_cancelled() {
 #[test]
 fn memory_is_described_by_lists() {
     Driver::of_tests("kernel2/mdl.c").run_all_tests();
+}
+
+#[test]
+fn the_registry_is_what_the_drivers_file_says() {
+    let text = r#"
+        FrameRate = 30
+        Name = "abc"
+        Modes = ["slow", "fast"]
+        Table = { type = "REG_BINARY", data = "01 02 03 04 05 06" }
+        [Parameters]
+        Seed = 7
+        [Tree]
+        a = 1
+        b = 2
+        [Tree.One]
+        [Tree.Two]
+        ["\\Device"]
+        FriendlyName = "A camera"
+    "#;
+    registry::load("tester", text).expect("the text is right");
+    Driver::of_tests("kernel2/registry.c").run_all_tests();
 }

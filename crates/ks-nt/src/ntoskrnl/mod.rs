@@ -35,12 +35,15 @@ pub mod pool;
 mod process;
 mod random;
 mod reader_writer_lock;
+pub mod registry;
+mod registry_key;
 mod remove_lock;
 mod resource;
 mod routine_address;
 mod rtl_bitmap;
 mod rtl_guid;
 mod rtl_memory;
+mod rtl_registry;
 mod rtl_string;
 mod rtl_string_ansi;
 mod rtl_time;
@@ -87,12 +90,14 @@ pub(crate) const TABLES: &[&[Export]] = &[
     process::EXPORTS,
     random::EXPORTS,
     reader_writer_lock::EXPORTS,
+    registry_key::EXPORTS,
     remove_lock::EXPORTS,
     resource::EXPORTS,
     routine_address::EXPORTS,
     rtl_bitmap::EXPORTS,
     rtl_guid::EXPORTS,
     rtl_memory::EXPORTS,
+    rtl_registry::EXPORTS,
     rtl_string::EXPORTS,
     rtl_string_ansi::EXPORTS,
     rtl_time::EXPORTS,
