@@ -8,12 +8,16 @@ mod bytes;
 mod graph_grammar;
 mod ioctl_property;
 mod kspin_connect;
+mod pe_loader;
 mod stream_headers;
+mod wire_message;
 
 pub use graph_grammar::graph_grammar;
 pub use ioctl_property::ioctl_property;
 pub use kspin_connect::kspin_connect;
+pub use pe_loader::pe_loader;
 pub use stream_headers::stream_headers;
+pub use wire_message::wire_message;
 
 #[cfg(test)]
 mod tests {
@@ -50,7 +54,17 @@ mod tests {
     }
 
     #[test]
+    fn the_corpus_of_pe_loader_and_its_truncations_pass() {
+        replay("pe_loader", super::pe_loader);
+    }
+
+    #[test]
     fn the_corpus_of_stream_headers_and_its_truncations_pass() {
         replay("stream_headers", super::stream_headers);
+    }
+
+    #[test]
+    fn the_corpus_of_wire_message_and_its_truncations_pass() {
+        replay("wire_message", super::wire_message);
     }
 }
