@@ -1,8 +1,69 @@
 //! The kernel's levels, locks, waits, timers, threads, memory and lists, called from driver code.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use ks_nt::exports;
 use support::Driver;
+
+/// The drivers whose tests have the names of what they call.
+const DRIVERS: &[&str] = &["levels", "waits", "timers", "threads", "mutexes", "memory", "kernel"];
+
+/// The files of the kernel that these drivers test.
+const FILES: &[&str] = &[
+    "clock",
+    "contiguous",
+    "dpc",
+    "event",
+    "ex_timer",
+    "fast_mutex",
+    "irql",
+    "kernel",
+    "lists",
+    "lookaside",
+    "mutex",
+    "pool",
+    "process",
+    "reader_writer_lock",
+    "remove_lock",
+    "resource",
+    "rundown",
+    "semaphore",
+    "spin_lock",
+    "thread",
+    "timer",
+    "wait",
+    "work_item",
+];
+
+/// What a file exports, read from its source: identifiers in `exports!` lists and in `name:` fields that are exported.
+fn exported(file: &str) -> BTreeSet<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/ntoskrnl/{file}.rs"));
+    let source = fs::read_to_string(source).unwrap();
+    let words = source.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let defined =
+        |word: &&str| source.contains(&format!("fn {word}(")) || source.contains(&format!("name: \"{word}\""));
+    words.filter(|word| exports::find(word).is_some()).filter(defined).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_exported_name_is_called_by_a_test_of_its_name() {
+    let drivers = DRIVERS.iter().map(|name| Driver::of_tests(&format!("kernel1/{name}.c")));
+    let tests: BTreeSet<String> = drivers
+        .flat_map(|driver| driver.image().exports().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|name| name.strip_prefix("test_").or(name.strip_prefix("ends_")).map(str::to_owned))
+        .collect();
+    let names: BTreeSet<String> = FILES.iter().flat_map(|file| exported(file)).collect();
+    let untested: Vec<_> = names.difference(&tests).collect();
+    assert!(untested.is_empty(), "{} of {} names have no test: {untested:?}", untested.len(), names.len());
+    assert!(names.len() >= 300, "only {} names", names.len());
+    println!("{} names", names.len());
+}
 
 #[test]
 fn levels_rise_and_fall_and_spin_locks_exclude() {
