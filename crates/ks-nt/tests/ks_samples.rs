@@ -3,8 +3,12 @@
 
 mod ks_rig;
 
-use ks_abi::{Guid, KsState};
+use ks_abi::{
+    Guid, IoControlCode, KSEVENT_TYPE_ENABLE, KSEVENTF_EVENT_HANDLE, KSMETHOD_TYPE_SEND, KSPROPERTY_TYPE_GET,
+    KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_TOPOLOGY, KsEventData, KsIdentifier, KsState, KspNode, STATUS_SUCCESS,
+};
 use ks_rig::{Rig, picture_number};
+use zerocopy::IntoBytes;
 
 #[test]
 fn a_filter_that_processes_as_a_whole_copies_from_pin_to_pin() {
@@ -115,6 +119,47 @@ fn a_panel_has_properties_of_its_own() {
     assert_eq!(refused.status, ks_abi::STATUS_INVALID_PARAMETER);
     let failing = object.set_property(PANEL, 2, &0i32).unwrap_err();
     assert_eq!(failing.status, ks_abi::STATUS_DEVICE_BUSY);
+    drop(filter);
+    rig.unload();
+}
+
+#[test]
+fn a_panel_has_a_method_an_event_and_a_node() {
+    const SET: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e02);
+    const METHODS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e03);
+    const EVENTS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e04);
+    let rig = Rig::start("panel/panel.c");
+    let filter = rig.open();
+    let object = filter.object();
+    let method = KsIdentifier { set: METHODS, id: 0, flags: KSMETHOD_TYPE_SEND };
+    let mut data = 5u32.to_le_bytes();
+    let request = [method.as_bytes(), &7u64.to_le_bytes()].concat();
+    let outcome = object.control(IoControlCode::KS_METHOD, &request, &mut data);
+    assert_eq!((outcome.status, u32::from_le_bytes(data)), (STATUS_SUCCESS, 12));
+
+    let (handle, raised) = object.transport().create_event().unwrap();
+    let mut event =
+        KsEventData { notification_type: KSEVENTF_EVENT_HANDLE, object: handle.0, ..KsEventData::default() };
+    let request = KsIdentifier { set: EVENTS, id: 0, flags: KSEVENT_TYPE_ENABLE };
+    let outcome = object.control(IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), event.as_mut_bytes());
+    assert_eq!(outcome.status, STATUS_SUCCESS);
+    assert!(!raised.is_set());
+    object.set_property(SET, 0, &25i32).unwrap();
+    assert!(raised.is_set(), "a change is told");
+
+    let node = |id: u32, verb: u32| KspNode {
+        property: KsIdentifier { set: SET, id: 0, flags: verb | KSPROPERTY_TYPE_TOPOLOGY },
+        node_id: id,
+        ..KspNode::default()
+    };
+    let mut level = 3i32.to_le_bytes();
+    let outcome = object.control(IoControlCode::KS_PROPERTY, node(1, KSPROPERTY_TYPE_SET).as_bytes(), &mut level);
+    assert_eq!(outcome.status, STATUS_SUCCESS);
+    let outcome = object.control(IoControlCode::KS_PROPERTY, node(1, KSPROPERTY_TYPE_GET).as_bytes(), &mut level);
+    assert_eq!((outcome.status, i32::from_le_bytes(level)), (STATUS_SUCCESS, 1003), "the node answers for itself");
+    let outcome = object.control(IoControlCode::KS_PROPERTY, node(0, KSPROPERTY_TYPE_GET).as_bytes(), &mut level);
+    assert!(outcome.status.is_error(), "the first node has no table");
+    assert!(object.transport().close(handle).status.is_success());
     drop(filter);
     rig.unload();
 }

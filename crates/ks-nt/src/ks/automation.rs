@@ -2,16 +2,23 @@
 
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::descriptor::MOST_ENTRIES;
+use crate::ks::events;
 use crate::ks::filter::mode_byte;
 use crate::ks::irp::{FILTER_NODE, LentIrp, Target};
 use ks_abi::kernel::{
-    IRP_MJ_DEVICE_CONTROL, KsAutomationTable, KsPropertyItem, KsPropertyMembersList, KsPropertySet, KsPropertyValues,
+    IRP_MJ_DEVICE_CONTROL, KsAutomationTable, KsEventItem, KsEventSet, KsMethodItem, KsMethodSet, KsPropertyItem,
+    KsPropertyMembersList, KsPropertySet, KsPropertyValues,
 };
 use ks_abi::{
-    Guid, IoControlCode, KsIdentifier, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+    Guid, IoControlCode, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KspNode, NtStatus, STATUS_DEVICE_REMOVED,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
 };
 use ks_mem::Block;
-use ks_stream::{AutomationTable, Handler, PropertyCall, PropertyItem, PropertyMembers, PropertySet, PropertyValues};
+use ks_stream::{
+    AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyCall, PropertyItem, PropertyMembers,
+    PropertySet, PropertyValues,
+};
+use std::mem::offset_of;
 use std::sync::Arc;
 
 /// Finds the hosted object that a request on an engine object is for.
@@ -26,6 +33,17 @@ const MOST_MEMBER_BYTES: u64 = 1 << 20;
 enum Verb {
     Get,
     Set,
+    /// The data goes both ways.
+    Method,
+}
+
+/// A handler of the driver's with the tables that it stands in.
+#[derive(Clone, Copy)]
+struct Entry {
+    routine: Routine,
+    set: Address,
+    item: Address,
+    verb: Verb,
 }
 
 /// The handlers of a KSAUTOMATION_TABLE; an empty table at NULL.
@@ -34,13 +52,77 @@ pub(crate) fn table<T: 'static>(address: Address, finder: Finder<T>) -> Automati
         return AutomationTable::default();
     }
     let table: KsAutomationTable = address.read();
-    let properties = (0..table.property_sets_count.min(MOST_ENTRIES) as usize)
-        .filter_map(|at| {
-            let set = Address(table.property_sets.0).at(at * size_of::<KsPropertySet>());
+    AutomationTable {
+        properties: sets(table.property_sets_count, table.property_sets.0, size_of::<KsPropertySet>(), |set| {
             property_set(set, table.property_item_size as usize, &finder)
-        })
+        }),
+        methods: sets(table.method_sets_count, table.method_sets.0, size_of::<KsMethodSet>(), |set| {
+            method_set(set, table.method_item_size as usize, &finder)
+        }),
+        events: sets(table.event_sets_count, table.event_sets.0, size_of::<KsEventSet>(), |set| {
+            event_set(set, table.event_item_size as usize, &finder)
+        }),
+    }
+}
+
+/// The sets of one kind.
+fn sets<S>(count: u32, start: u64, stride: usize, make: impl Fn(Address) -> Option<S>) -> Vec<S> {
+    let count = if start == 0 { 0 } else { count.min(MOST_ENTRIES) };
+    (0..count as usize).filter_map(|at| make(Address(start).at(at * stride))).collect()
+}
+
+fn method_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>) -> Option<MethodSet<T>> {
+    let set: KsMethodSet = address.read();
+    let guid: Guid = Address(set.set.0).some()?.read();
+    let items = (0..set.methods_count.min(MOST_ENTRIES) as usize)
+        .filter_map(|at| method_item(address, Address(set.method_item.0).at(at * stride), finder))
         .collect();
-    AutomationTable { properties, ..AutomationTable::default() }
+    Some(MethodSet { set: guid, items })
+}
+
+fn method_item<T: 'static>(set: Address, address: Address, finder: &Finder<T>) -> Option<MethodItem<T>> {
+    let item: KsMethodItem = address.read();
+    let routine = Routine::optional(Address(item.method_handler.0), "a method's handler")?;
+    Some(MethodItem {
+        id: item.method_id,
+        handler: handler(Entry { routine, set, item: address, verb: Verb::Method }, finder),
+        min_method_bytes: (item.min_method as usize).max(size_of::<KsIdentifier>()),
+        min_data_bytes: item.min_data as usize,
+        kind: item.flags,
+    })
+}
+
+fn event_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>) -> Option<EventSet<T>> {
+    let set: KsEventSet = address.read();
+    let guid: Guid = Address(set.set.0).some()?.read();
+    let item = |at: usize| -> EventItem<T> {
+        let place = Address(set.event_item.0).at(at * stride);
+        let item: KsEventItem = place.read();
+        let (add, remove) = (finder.clone(), finder.clone());
+        EventItem {
+            id: item.event_id,
+            min_data_bytes: item.data_input as usize,
+            add: Some(Box::new(move |object, request| match add(object) {
+                Some(target) => events::added(target, address, place, request),
+                None => STATUS_DEVICE_REMOVED,
+            })),
+            remove: Some(Box::new(move |object, token| {
+                if let Some(target) = remove(object) {
+                    events::removed(&target, token);
+                }
+            })),
+        }
+    };
+    let items = (0..set.events_count.min(MOST_ENTRIES) as usize).map(item).collect();
+    Some(EventSet { set: guid, items })
+}
+
+fn handler<T: 'static>(entry: Entry, finder: &Finder<T>) -> Handler<T> {
+    let finder = finder.clone();
+    Box::new(move |object: &T, call: &mut PropertyCall<'_>| match finder(object) {
+        Some(target) => run(&target, entry, call),
+        None => STATUS_DEVICE_REMOVED,
+    })
 }
 
 fn property_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>) -> Option<PropertySet<T>> {
@@ -54,21 +136,17 @@ fn property_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>)
 
 fn property_item<T: 'static>(set: Address, address: Address, finder: &Finder<T>) -> PropertyItem<T> {
     let item: KsPropertyItem = address.read();
-    let handler = |routine: u64, verb: Verb, name| -> Option<Handler<T>> {
+    let own = |routine: u64, verb: Verb, name| {
         let routine = Routine::optional(Address(routine), name)?;
-        let finder = finder.clone();
-        Some(Box::new(move |object: &T, call: &mut PropertyCall<'_>| match finder(object) {
-            Some(target) => run(&target, routine, set, address, verb, call),
-            None => STATUS_DEVICE_REMOVED,
-        }))
+        Some(handler(Entry { routine, set, item: address, verb }, finder))
     };
     let relations = (0..item.relations_count.min(MOST_ENTRIES) as usize)
         .filter(|_| !item.relations.is_null())
         .map(|at| Address(item.relations.0).get::<KsIdentifier>(at * size_of::<KsIdentifier>()))
         .collect();
     PropertyItem {
-        get: handler(item.get_property_handler.0, Verb::Get, "a property's get handler"),
-        set: handler(item.set_property_handler.0, Verb::Set, "a property's set handler"),
+        get: own(item.get_property_handler.0, Verb::Get, "a property's get handler"),
+        set: own(item.set_property_handler.0, Verb::Set, "a property's set handler"),
         min_property_bytes: (item.min_property as usize).max(size_of::<KsIdentifier>()),
         min_data_bytes: item.min_data as usize,
         values: Address(item.values.0).some().map(values),
@@ -90,46 +168,44 @@ fn values(address: Address) -> PropertyValues {
     PropertyValues { value_type: values.prop_type_set, members: (0..count as usize).map(member).collect() }
 }
 
-/// Calls a property handler with a request of its own.
+/// Calls a property's or method's handler with a request of its own.
 ///
 /// Decision: when a GET handler is called, Information is the room that the client offers; a handler that leaves it
 /// alone has filled all of it.
-fn run(
-    target: &Target,
-    routine: Routine,
-    set: Address,
-    item: Address,
-    verb: Verb,
-    call: &mut PropertyCall<'_>,
-) -> NtStatus {
+fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     let room = call.answer_limit().min(MOST_DATA_BYTES);
-    let bytes = if verb == Verb::Get { room } else { call.data().len() };
+    let bytes = match entry.verb {
+        Verb::Get => room,
+        Verb::Set => call.data().len(),
+        Verb::Method => room.max(call.data().len()),
+    };
     let block = |bytes: usize| Block::zeroed(bytes.max(8), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES);
     let (request, data) = match (block(call.request().len()), block(bytes)) {
         (Ok(request), Ok(data)) => (request, data),
         _ => return STATUS_INSUFFICIENT_RESOURCES,
     };
     request.write_bytes(0, call.request());
-    if verb == Verb::Set {
+    if entry.verb != Verb::Get {
         data.write_bytes(0, call.data());
     }
-    let irp = match LentIrp::lend_to_node(target.clone(), FILTER_NODE, IRP_MJ_DEVICE_CONTROL, 0) {
+    let irp = match LentIrp::lend_to_node(target.clone(), node(call), IRP_MJ_DEVICE_CONTROL, 0) {
         Ok(irp) => irp,
         Err(status) => return status,
     };
     let address = if bytes > 0 { data.address() } else { 0 };
+    let code = if entry.verb == Verb::Method { IoControlCode::KS_METHOD } else { IoControlCode::KS_PROPERTY };
     irp.set_parameter(0, call.answer_limit() as u64);
     irp.set_parameter(1, call.request().len() as u64);
-    irp.set_parameter(2, u64::from(IoControlCode::KS_PROPERTY.0));
+    irp.set_parameter(2, u64::from(code.0));
     irp.set_parameter(3, request.address());
     irp.set_requestor_mode(mode_byte(call.origin().mode()));
     irp.set_buffers(address, address);
-    irp.set_driver_context(0, set.0);
-    irp.set_driver_context(3, item.0);
-    irp.set_information(if verb == Verb::Get { room as u64 } else { 0 });
-    let answer = irp.outcome(status(routine.call3(irp.address(), request.address(), address)));
+    irp.set_driver_context(0, entry.set.0);
+    irp.set_driver_context(3, entry.item.0);
+    irp.set_information(if entry.verb == Verb::Get { room as u64 } else { 0 });
+    let answer = irp.outcome(status(entry.routine.call3(irp.address(), request.address(), address)));
     let information = usize::try_from(irp.information()).unwrap_or(0);
-    if verb == Verb::Set || !answer.is_success() {
+    if entry.verb == Verb::Set || !answer.is_success() || (entry.verb == Verb::Method && information == 0) {
         // Of a failure only the size that a size query learns is kept.
         call.set_information(if answer.is_warning() || answer.is_success() { information } else { 0 });
         return answer;
@@ -138,4 +214,14 @@ fn run(
     data.read_bytes(0, &mut filled);
     let kept = call.answer(&filled);
     if kept == STATUS_SUCCESS { answer } else { kept }
+}
+
+/// The node that a request names.
+fn node(call: &PropertyCall<'_>) -> u32 {
+    if call.property().flags & KSPROPERTY_TYPE_TOPOLOGY == 0 {
+        return FILTER_NODE;
+    }
+    let at = offset_of!(KspNode, node_id);
+    let bytes = call.request().get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(FILTER_NODE, u32::from_le_bytes)
 }

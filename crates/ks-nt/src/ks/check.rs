@@ -1,7 +1,7 @@
 //! What is refused of a driver's descriptors when its device starts: absurd counts, NULLs, addresses of nothing.
 
 use crate::ks::address::Address;
-use crate::ks::descriptor::{MOST_ENTRIES, MOST_PINS, MOST_RANGE_BYTES, node_descriptor, pin_descriptor};
+use crate::ks::descriptor::{MOST_ENTRIES, MOST_NODES, MOST_PINS, MOST_RANGE_BYTES, node_descriptor, pin_descriptor};
 use ks_abi::kernel::{
     KsAutomationTable, KsDeviceDescriptor, KsFilterDescriptor, KsNodeDescriptor, KsPinDescriptorEx, KsPropertyItem,
     KsPropertySet,
@@ -75,7 +75,7 @@ pub(crate) fn filter(descriptor: Address, index: usize) -> Result<(), Wrong> {
     list(&what("PinDescriptors"), pins, MOST_PINS, Address(filter.pin_descriptors.0), bytes as usize)?;
     let (nodes, bytes) = (filter.node_descriptors_count, filter.node_descriptor_size);
     stride(nodes, bytes, size_of::<KsNodeDescriptor>(), "NodeDescriptorSize")?;
-    list(&what("NodeDescriptors"), nodes, MOST_ENTRIES, Address(filter.node_descriptors.0), bytes as usize)?;
+    list(&what("NodeDescriptors"), nodes, MOST_NODES, Address(filter.node_descriptors.0), bytes as usize)?;
     list(&what("Categories"), filter.categories_count, MOST_ENTRIES, Address(filter.categories.0), size_of::<Guid>())?;
     list(&what("Connections"), filter.connections_count, MOST_ENTRIES, Address(filter.connections.0), 16)?;
     for id in 0..pins {

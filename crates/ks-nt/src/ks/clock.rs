@@ -3,6 +3,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
+use crate::ks::aggregation::{NO_INTERFACE, UNKNOWN};
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use ks_abi::{Guid, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
@@ -13,10 +14,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsPinGetReferenceClockInterface);
 
-/// STATUS_NOINTERFACE
-const NO_INTERFACE: NtStatus = NtStatus(0xC00002B9);
-/// IID_IUnknown
-const UNKNOWN: Guid = Guid::from_u128(0x00000000_0000_0000_C000_000000000046);
 /// IID_IKsReferenceClock
 const REFERENCE_CLOCK: Guid = Guid::from_u128(0xC9902485_C180_11D2_8473_D42394459E5E);
 

@@ -17,6 +17,7 @@ use zerocopy::IntoBytes;
 
 /// More of anything than this is no descriptor but an accident.
 pub(crate) const MOST_PINS: u32 = 256;
+pub(crate) const MOST_NODES: u32 = 256;
 pub(crate) const MOST_ENTRIES: u32 = 1024;
 /// The largest data range, format or attribute.
 pub(crate) const MOST_RANGE_BYTES: u32 = 1 << 20;

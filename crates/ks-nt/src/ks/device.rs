@@ -4,6 +4,7 @@ use crate::exports;
 use crate::exports::Export;
 use crate::host::Driver;
 use crate::ks::address::{Address, Routine, status};
+use crate::ks::aggregation;
 use crate::ks::bag::Bag;
 use crate::ks::check;
 use crate::ks::factory::HostedFactory;
@@ -180,6 +181,7 @@ impl HostedDevice {
     fn forget(&self) {
         let factories = std::mem::take(&mut *self.factories.lock().unwrap_or_else(PoisonError::into_inner));
         factories.into_iter().rev().for_each(|factory| factory.delete());
+        aggregation::forget(self.address());
         self.bag.free();
         drop(objects::remove(self.functional));
         drop(objects::remove(self.address()));
@@ -327,7 +329,7 @@ pub(crate) unsafe extern "win64" fn KsTerminateDevice(functional: Address) {
     }
 }
 
-// ks-coverage: KsGetDeviceForDeviceObject partial
+// ks-coverage: KsGetDeviceForDeviceObject done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetDeviceForDeviceObject(functional: Address) -> u64 {
     match objects::find(functional) {
         Some(Object::Functional(device)) => device.address(),
@@ -344,7 +346,7 @@ pub(crate) unsafe extern "win64" fn KsAcquireDevice(device: Address) {
     }
 }
 
-// ks-coverage: KsReleaseDevice partial
+// ks-coverage: KsReleaseDevice done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsReleaseDevice(device: Address) {
     if let Some(device) = objects::device(device, "KsReleaseDevice") {
         crate::ks::mutex::release(device.engine().mutex(), "KsReleaseDevice");

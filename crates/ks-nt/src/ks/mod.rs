@@ -6,12 +6,14 @@
 #![expect(non_snake_case, reason = "routines have the names of ks.sys")]
 
 pub(crate) mod address;
+mod aggregation;
 mod automation;
 mod bag;
 mod check;
 mod clock;
 mod descriptor;
 pub(crate) mod device;
+mod events;
 mod factory;
 mod file;
 mod filter;
@@ -30,9 +32,11 @@ use crate::exports::Export;
 
 /// Every list of exports of `ks.sys`.
 pub(crate) const TABLES: &[&[Export]] = &[
+    aggregation::EXPORTS,
     bag::EXPORTS,
     clock::EXPORTS,
     device::EXPORTS,
+    events::EXPORTS,
     factory::EXPORTS,
     filter::EXPORTS,
     irp::EXPORTS,

@@ -56,11 +56,14 @@ fn control(object: Address, routine: &'static str, with: impl FnOnce(&RankedMute
     }
 }
 
+// ks-coverage: KsPinAcquireControl done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsAcquireControl(object: Address) {
     control(object, "KsAcquireControl", |mutex| acquire(mutex, "KsAcquireControl"));
 }
 
-// ks-coverage: KsReleaseControl partial
+// ks-coverage: KsReleaseControl done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterReleaseControl done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsPinReleaseControl done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsReleaseControl(object: Address) {
     control(object, "KsReleaseControl", |mutex| release(mutex, "KsReleaseControl"));
 }
@@ -71,7 +74,7 @@ pub(crate) unsafe extern "win64" fn KsPinAcquireProcessingMutex(pin: Address) {
     }
 }
 
-// ks-coverage: KsPinReleaseProcessingMutex partial
+// ks-coverage: KsPinReleaseProcessingMutex done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsPinReleaseProcessingMutex(pin: Address) {
     if let Some(pin) = objects::pin(pin, "KsPinReleaseProcessingMutex").and_then(|pin| pin.engine()) {
         release(pin.processing_mutex(), "KsPinReleaseProcessingMutex");

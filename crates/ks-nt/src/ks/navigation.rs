@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsGetDevice, KsGetParent, KsGetFirstChild, KsGetNextSibling);
 
-// ks-coverage: KsGetDevice partial
+// ks-coverage: KsGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterFactoryGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsPinGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetDevice(object: Address) -> u64 {
     match objects::find(object) {
         Some(Object::Device(device)) => device.address(),
@@ -20,7 +22,9 @@ pub(crate) unsafe extern "win64" fn KsGetDevice(object: Address) -> u64 {
     }
 }
 
-// ks-coverage: KsGetParent partial
+// ks-coverage: KsGetParent done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterFactoryGetParentDevice done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterGetParentFilterFactory done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetParent(object: Address) -> u64 {
     match objects::find(object) {
         Some(Object::Device(_)) => 0,
@@ -31,7 +35,9 @@ pub(crate) unsafe extern "win64" fn KsGetParent(object: Address) -> u64 {
     }
 }
 
-// ks-coverage: KsGetFirstChild partial
+// ks-coverage: KsGetFirstChild done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsDeviceGetFirstChildFilterFactory done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterFactoryGetFirstChildFilter done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetFirstChild(object: Address) -> u64 {
     match objects::find(object) {
         Some(Object::Device(device)) => device.factories().first().map_or(0, |factory| factory.address()),
@@ -48,7 +54,9 @@ fn after<T>(list: &[Arc<T>], own: &Arc<T>) -> Option<Arc<T>> {
     list.get(at + 1).cloned()
 }
 
-// ks-coverage: KsGetNextSibling partial
+// ks-coverage: KsGetNextSibling done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterFactoryGetNextSiblingFilterFactory done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterGetNextSiblingFilter done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetNextSibling(object: Address) -> u64 {
     match objects::find(object) {
         Some(Object::Device(_)) => 0,

@@ -1,9 +1,11 @@
 //! The live table: every address that a driver was lent, and the object behind it.
 
 use crate::ks::address::Address;
+use crate::ks::aggregation::Outer;
 use crate::ks::bag::Bag;
 use crate::ks::clock::ClockInterface;
 use crate::ks::device::HostedDevice;
+use crate::ks::events::HostedEvent;
 use crate::ks::factory::HostedFactory;
 use crate::ks::filter::HostedFilter;
 use crate::ks::irp::LentIrp;
@@ -28,6 +30,8 @@ pub(crate) enum Object {
     FilterFile(Arc<HostedFilter>),
     PinFile(Arc<HostedPin>),
     Clock(Arc<ClockInterface>),
+    Event(Arc<HostedEvent>),
+    Outer(Arc<Outer>),
 }
 
 static TABLE: LazyLock<RwLock<HashMap<u64, Object>>> = LazyLock::new(|| RwLock::new(HashMap::new()));

@@ -3,6 +3,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
+use crate::ks::aggregation;
 use crate::ks::automation;
 use crate::ks::bag::Bag;
 use crate::ks::descriptor;
@@ -154,6 +155,7 @@ impl HostedPin {
         }
         self.filter.remove_pin(self);
         Address(self.address).put(offset::DESCRIPTOR, descriptor::closed());
+        aggregation::forget(self.address);
         self.bag.free();
         drop(objects::remove(self.file_object()));
         drop(objects::remove(self.address));
@@ -300,6 +302,17 @@ pub(crate) unsafe extern "win64" fn KsPinAttemptProcessing(pin: Address, asynchr
     }
 }
 
+// ks-coverage: KsGateInitialize done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateAddOnInputToAnd done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateAddOffInputToAnd done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateRemoveOnInputFromAnd done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateRemoveOffInputFromAnd done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateAddOnInputToOr done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateAddOffInputToOr done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateRemoveOnInputFromOr done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateRemoveOffInputFromOr done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateTerminateAnd done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGateTerminateOr done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsPinGetAndGate(pin: Address) -> u64 {
     let pin = objects::pin(pin, "KsPinGetAndGate").and_then(|pin| pin.engine());
     pin.map_or(0, |pin| pin.and_gate().address())
@@ -309,7 +322,7 @@ pub(crate) unsafe extern "win64" fn KsPinGetParentFilter(pin: Address) -> u64 {
     objects::pin(pin, "KsPinGetParentFilter").map_or(0, |pin| pin.filter.address())
 }
 
-// ks-coverage: KsPinGetNextSiblingPin partial
+// ks-coverage: KsPinGetNextSiblingPin done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsPinGetNextSiblingPin(pin: Address) -> u64 {
     let Some(pin) = objects::pin(pin, "KsPinGetNextSiblingPin") else { return 0 };
     let pins = pin.filter.pins(pin.id);
@@ -317,7 +330,7 @@ pub(crate) unsafe extern "win64" fn KsPinGetNextSiblingPin(pin: Address) -> u64 
     at.and_then(|at| pins.get(at + 1)).map_or(0, |next| next.address)
 }
 
-// ks-coverage: KsPinGetAvailableByteCount partial
+// ks-coverage: KsPinGetAvailableByteCount done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsPinGetAvailableByteCount(
     pin: Address,
     input: Address,

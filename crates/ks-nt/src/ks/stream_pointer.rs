@@ -228,7 +228,7 @@ pub(crate) unsafe extern "win64" fn KsPinGetTrailingEdgeStreamPointer(pin: Addre
     0
 }
 
-// ks-coverage: KsPinGetFirstCloneStreamPointer partial
+// ks-coverage: KsPinGetFirstCloneStreamPointer done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsPinGetFirstCloneStreamPointer(pin: Address) -> u64 {
     let pin = objects::pin(pin, "KsPinGetFirstCloneStreamPointer");
     pin.and_then(|pin| pin.clones().first().map(|clone| clone.address)).unwrap_or(0)

@@ -74,8 +74,6 @@ refusals! {
     KsCreatePin
     // ks-coverage: KsCreateTopologyNode not-implemented
     KsCreateTopologyNode
-    // ks-coverage: KsDefaultAddEventHandler not-implemented
-    KsDefaultAddEventHandler
     KsDefaultDeviceIoCompletion
     KsDefaultDispatchPnp
     KsDefaultDispatchPower
@@ -114,9 +112,6 @@ refusals! {
     KsFreeObjectCreateItem
     // ks-coverage: KsFreeObjectCreateItemsByContext not-implemented
     KsFreeObjectCreateItemsByContext
-    // ks-coverage: KsGenerateDataEvent not-implemented
-    KsGenerateDataEvent
-    KsGenerateEvent
     // ks-coverage: KsGenerateThermalEvent not-implemented
     KsGenerateThermalEvent
     KsGetBusEnumIdentifier
@@ -228,8 +223,6 @@ refusals! {
     KsFastPropertyHandler
     KsGetDefaultClockState
     KsGetDefaultClockTime
-    // ks-coverage: KsGetOuterUnknown not-implemented
-    KsGetOuterUnknown
     // ks-coverage: KsIncrementCountedWorker not-implemented
     KsIncrementCountedWorker
     // ks-coverage: KsPinGetConnectedPinDeviceObject not-implemented
@@ -242,15 +235,11 @@ refusals! {
     KsQueryObjectAccessMask
     // ks-coverage: KsQueryObjectCreateItem not-implemented
     KsQueryObjectCreateItem
-    // ks-coverage: KsRegisterAggregatedClientUnknown not-implemented
-    KsRegisterAggregatedClientUnknown
     KsRemoveIrpFromCancelableQueue
     ;
     nothing:
     // ks-coverage: KsAcquireDeviceSecurityLock not-implemented
     KsAcquireDeviceSecurityLock
-    // ks-coverage: KsAddEvent not-implemented
-    KsAddEvent
     KsAddIrpToCancelableQueue
     // ks-coverage: KsCancelIo not-implemented
     KsCancelIo
@@ -259,8 +248,6 @@ refusals! {
     KsDereferenceBusObject
     // ks-coverage: KsDeviceRegisterAdapterObject not-implemented
     KsDeviceRegisterAdapterObject
-    // ks-coverage: KsDiscardEvent not-implemented
-    KsDiscardEvent
     // ks-coverage: KsFilterRegisterPowerCallbacks not-implemented
     KsFilterRegisterPowerCallbacks
     // ks-coverage: KsFreeDefaultClock not-implemented
@@ -270,9 +257,6 @@ refusals! {
     KsFreeEventList
     // ks-coverage: KsFreeObjectHeader not-implemented
     KsFreeObjectHeader
-    KsGenerateEventList
-    // ks-coverage: KsGenerateEvents not-implemented
-    KsGenerateEvents
     // ks-coverage: KsPinAttachAndGate not-implemented
     KsPinAttachAndGate
     // ks-coverage: KsPinAttachOrGate not-implemented

@@ -1,0 +1,283 @@
+//! Events of a driver: entries that it is lent, and what raises them.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::{Address, Routine, status};
+use crate::ks::irp::{LentIrp, Target};
+use crate::ks::misuse;
+use crate::ks::objects::{self, Object};
+use ks_abi::kernel::{IRP_MJ_DEVICE_CONTROL, KSEVENT_ENTRY_ONESHOT, KsEventEntry, KsEventItem, KsEventSet};
+use ks_abi::{
+    Guid, IoControlCode, KSEVENT_TYPE_ONESHOT, KsEventData, NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+use ks_io::Level;
+use ks_mem::Block;
+use ks_stream::{EventRequest, EventToken};
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use zerocopy::FromBytes;
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsAddEvent, KsDefaultAddEventHandler, KsGenerateEvents, KsGenerateEvent, KsGenerateDataEvent, KsGenerateEventList,
+    KsDiscardEvent,
+);
+
+const ENTRY_BYTES: usize = size_of::<KsEventEntry>();
+/// The most bytes that a driver may ask for behind an entry.
+const MOST_EXTRA_BYTES: u32 = 1 << 16;
+/// The most entries of a driver's own list that are looked at.
+const MOST_LISTED: usize = 4096;
+
+/// An event that a client has enabled, as a driver is lent it.
+pub(crate) struct HostedEvent {
+    entry: Block,
+    /// The client's KSEVENTDATA, copied.
+    _data: Block,
+    target: Target,
+    token: EventToken,
+}
+
+/// Entries by the address of their object and their number on it, so that those of an object stand in their order.
+static EVENTS: Mutex<BTreeMap<(u64, u64), Arc<HostedEvent>>> = Mutex::new(BTreeMap::new());
+
+fn events() -> MutexGuard<'static, BTreeMap<(u64, u64), Arc<HostedEvent>>> {
+    EVENTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn address(target: &Target) -> u64 {
+    match target {
+        Target::Device(device) => device.address(),
+        Target::Filter(filter) => filter.address(),
+        Target::Pin(pin) => pin.address(),
+    }
+}
+
+impl HostedEvent {
+    fn raise(&self) {
+        match &self.target {
+            Target::Filter(filter) => {
+                if let Some(filter) = filter.engine() {
+                    filter.generate_event(self.token);
+                }
+            }
+            Target::Pin(pin) => {
+                if let Some(pin) = pin.engine() {
+                    pin.generate_event(self.token);
+                }
+            }
+            Target::Device(_) => {}
+        }
+    }
+
+    fn item(&self) -> Address {
+        Address(self.entry.load_u64(offset_of!(KsEventEntry, event_item)))
+    }
+
+    fn is(&self, set: Option<Guid>, id: u32) -> bool {
+        let own = Address(self.entry.load_u64(offset_of!(KsEventEntry, event_set))).follow(offset_of!(KsEventSet, set));
+        self.item().get::<u32>(offset_of!(KsEventItem, event_id)) == id
+            && set.is_none_or(|set| own.some().is_some_and(|own| own.read::<Guid>() == set))
+    }
+}
+
+/// A client enables an event of the driver's: it is given an entry, and its AddHandler is asked.
+pub(crate) fn added(target: Target, set: Address, item: Address, request: &EventRequest<'_>) -> NtStatus {
+    let extra: u32 = item.get(offset_of!(KsEventItem, extra_entry_data));
+    let block = |bytes: usize| Block::zeroed(bytes.max(8), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES);
+    let made = (extra <= MOST_EXTRA_BYTES)
+        .then(|| Some((block(ENTRY_BYTES + extra as usize).ok()?, block(request.data().len()).ok()?)))
+        .flatten();
+    let Some((entry, data)) = made else { return STATUS_INSUFFICIENT_RESOURCES };
+    data.write_bytes(0, request.data());
+    let kind = KsEventData::read_from_prefix(request.data()).map_or(0, |(data, _)| data.notification_type);
+    let file = match &target {
+        Target::Filter(filter) => filter.file_object(),
+        Target::Pin(pin) => pin.file_object(),
+        Target::Device(_) => 0,
+    };
+    let oneshot = request.event().flags & KSEVENT_TYPE_ONESHOT != 0;
+    let values = KsEventEntry {
+        event_data: Ptr64(data.address()),
+        notification_type: kind,
+        event_set: Ptr64(set.0),
+        event_item: Ptr64(item.0),
+        file_object: Ptr64(file),
+        flags: if oneshot { KSEVENT_ENTRY_ONESHOT } else { 0 },
+        ..KsEventEntry::default()
+    };
+    entry.write(0, &values);
+    // In no list: a driver may take it out of one anyway.
+    entry.store_u64(0, entry.address());
+    entry.store_u64(8, entry.address());
+    let (entry_address, data_address) = (entry.address(), data.address());
+    let key = (address(&target), request.token().number());
+    let event = Arc::new(HostedEvent { entry, _data: data, target: target.clone(), token: request.token() });
+    objects::insert(entry_address, Object::Event(event.clone()));
+    events().insert(key, event);
+    let handler = item.follow(offset_of!(KsEventItem, add_handler));
+    let Some(handler) = Routine::optional(handler, "an event's add handler") else { return STATUS_SUCCESS };
+    let answer = match (LentIrp::lend(target, IRP_MJ_DEVICE_CONTROL, 0), block(request.request().len())) {
+        (Ok(irp), Ok(copy)) => {
+            copy.write_bytes(0, request.request());
+            irp.set_parameter(0, request.data().len() as u64);
+            irp.set_parameter(1, request.request().len() as u64);
+            irp.set_parameter(2, u64::from(IoControlCode::KS_ENABLE_EVENT.0));
+            irp.set_parameter(3, copy.address());
+            irp.set_buffers(copy.address(), data_address);
+            irp.set_driver_context(0, entry_address);
+            irp.outcome(status(handler.call3(irp.address(), data_address, entry_address)))
+        }
+        _ => STATUS_INSUFFICIENT_RESOURCES,
+    };
+    if !answer.is_success() {
+        forget(key);
+    }
+    answer
+}
+
+fn forget(key: (u64, u64)) -> Option<Arc<HostedEvent>> {
+    let event = events().remove(&key)?;
+    drop(objects::remove(event.entry.address()));
+    Some(event)
+}
+
+/// An event is enabled no more: the driver's RemoveHandler hears of it, and the entry goes.
+pub(crate) fn removed(target: &Target, token: EventToken) {
+    let key = (address(target), token.number());
+    let Some(event) = events().get(&key).cloned() else { return };
+    let handler = event.item().follow(offset_of!(KsEventItem, remove_handler));
+    if let Some(handler) = Routine::optional(handler, "an event's remove handler") {
+        let file = event.entry.load_u64(offset_of!(KsEventEntry, file_object));
+        handler.call2(file, event.entry.address());
+    }
+    drop(forget(key));
+}
+
+fn find(entry: Address, routine: &'static str) -> Option<Arc<HostedEvent>> {
+    match objects::find(entry) {
+        Some(Object::Event(event)) => Some(event),
+        _ => {
+            misuse::dead(routine, "KSEVENT_ENTRY", entry.0);
+            None
+        }
+    }
+}
+
+/// The entry is on its object's list from the moment that the client asked for it.
+// ks-coverage: KsAddEvent done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterAddEvent done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsPinAddEvent done test=every_inline_function_of_the_headers_works_on_living_objects
+pub(crate) unsafe extern "win64" fn KsAddEvent(object: Address, entry: Address) {
+    if let Some(event) = find(entry, "KsAddEvent")
+        && address(&event.target) != object.0
+    {
+        misuse::dead("KsAddEvent", "object that the event was enabled on", object.0);
+    }
+}
+
+// ks-coverage: KsDefaultAddEventHandler done test=every_inline_function_of_the_headers_works_on_living_objects
+pub(crate) unsafe extern "win64" fn KsDefaultAddEventHandler(_irp: u64, _data: u64, entry: Address) -> NtStatus {
+    match find(entry, "KsDefaultAddEventHandler") {
+        Some(_) => STATUS_SUCCESS,
+        None => STATUS_INVALID_PARAMETER,
+    }
+}
+
+/// Decision: the data of a buffered event goes nowhere, because no client can enable one yet.
+// ks-coverage: KsGenerateEvents done test=every_inline_function_of_the_headers_works_on_living_objects
+pub(crate) unsafe extern "win64" fn KsGenerateEvents(
+    object: Address,
+    set: Address,
+    id: u32,
+    _data_bytes: u32,
+    _data: u64,
+    callback: Address,
+    context: u64,
+) {
+    let set: Option<Guid> = set.some().map(Address::read);
+    let known = objects::find(object);
+    let callback = Routine::optional(callback, "the callback of KsGenerateEvents");
+    if let (Some(set), None) = (set, callback) {
+        match &known {
+            Some(Object::Filter(filter)) => {
+                if let Some(filter) = filter.engine() {
+                    return filter.generate_events(set, id);
+                }
+            }
+            Some(Object::Pin(pin)) => {
+                if let Some(pin) = pin.engine() {
+                    return pin.generate_events(set, id);
+                }
+            }
+            _ => {}
+        }
+    }
+    if !matches!(known, Some(Object::Filter(_) | Object::Pin(_))) {
+        return misuse::dead("KsGenerateEvents", "KSFILTER or KSPIN", object.0);
+    }
+    let range = (object.0, 0)..=(object.0, u64::MAX);
+    let hit: Vec<_> = events().range(range).map(|(_, event)| event.clone()).filter(|event| event.is(set, id)).collect();
+    for event in hit {
+        let agreed = callback.is_none_or(|callback| {
+            let _level = (Level::current() < Level::Dispatch).then(|| Level::Dispatch.raise());
+            callback.call2(context, event.entry.address()) as u8 != 0
+        });
+        if agreed {
+            event.raise();
+        }
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsGenerateEvent(entry: Address) -> NtStatus {
+    match find(entry, "KsGenerateEvent") {
+        Some(event) => {
+            event.raise();
+            STATUS_SUCCESS
+        }
+        None => STATUS_INVALID_PARAMETER,
+    }
+}
+
+// ks-coverage: KsGenerateDataEvent partial
+pub(crate) unsafe extern "win64" fn KsGenerateDataEvent(entry: Address, _bytes: u32, _data: u64) -> NtStatus {
+    match find(entry, "KsGenerateDataEvent") {
+        Some(event) => {
+            event.raise();
+            STATUS_SUCCESS
+        }
+        None => STATUS_INVALID_PARAMETER,
+    }
+}
+
+/// Raises the entries of a driver's own list. The list is the driver's, and so is its lock, which it may hold or not.
+pub(crate) unsafe extern "win64" fn KsGenerateEventList(
+    set: Address,
+    id: u32,
+    list: Address,
+    _lock_type: u32,
+    _lock: u64,
+) {
+    let set: Option<Guid> = set.some().map(Address::read);
+    let mut link = if list.is_null() { list } else { list.follow(0) };
+    for _ in 0..MOST_LISTED {
+        if link == list || link.is_null() {
+            return;
+        }
+        let entry = link;
+        link = link.follow(0);
+        if let Some(Object::Event(event)) = objects::find(entry)
+            && event.is(set, id)
+        {
+            event.raise();
+        }
+    }
+}
+
+// ks-coverage: KsDiscardEvent partial
+pub(crate) unsafe extern "win64" fn KsDiscardEvent(entry: Address) {
+    if let Some(event) = find(entry, "KsDiscardEvent") {
+        drop(forget((address(&event.target), event.token.number())));
+    }
+}

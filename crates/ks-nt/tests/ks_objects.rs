@@ -1,0 +1,48 @@
+//! The objects that a driver sees: the inline functions of its headers on them, and what stands behind those.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod ks_rig;
+
+use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KsIdentifier};
+use ks_client::Object;
+use ks_rig::Rig;
+use zerocopy::IntoBytes;
+
+const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e20);
+const EVENTS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e21);
+
+/// What failed of the driver's own checks.
+fn failure(object: &Object, check: u32) -> String {
+    let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
+    let mut answer = [0; 200];
+    let outcome = object.control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+    assert!(outcome.status.is_success(), "{}", outcome.status);
+    String::from_utf8(answer[..outcome.information].to_vec()).unwrap()
+}
+
+#[test]
+fn every_inline_function_of_the_headers_works_on_living_objects() {
+    let rig = Rig::start("tests/ks/objects.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    assert_eq!(failure(filter.object(), 0), "");
+    assert_eq!(failure(pin.pin.object(), 1), "");
+    assert_eq!(failure(filter.object(), 2), "", "gates");
+    let event = pin.pin.enable_event(EVENTS, 0).unwrap();
+    assert_eq!(failure(pin.pin.object(), 1), "", "with an event enabled");
+    assert!(event.event().is_set(), "the driver raised it");
+    pin.pin.disable_event(event).unwrap();
+    assert_eq!(failure(pin.pin.object(), 1), "", "the driver was told that it is enabled no more");
+    drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn bags_free_in_reverse_order_and_share_items() {
+    let rig = Rig::start("tests/ks/objects.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    assert_eq!(failure(filter.object(), 3), "");
+    drop((pin, filter));
+    rig.unload();
+}
