@@ -353,8 +353,9 @@ static VOID NTAPI io_work_ex(PVOID object, PVOID context, PIO_WORKITEM item)
     state->thread = object;
     state->id = item;
     state->depth++;
-    KeSetEvent(&state->done, 0, FALSE);
     wait_for(&state->go);
+    /* The last: the state is on the stack of who waits for this. */
+    KeSetEvent(&state->done, 0, FALSE);
 }
 
 TEST(IoAllocateWorkItem)
