@@ -1,7 +1,5 @@
 //! Rules of the kernel that driver code breaks on purpose: each is reported, by its bug check and in a sentence.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod support;
 
 use std::process::Command;
