@@ -7,6 +7,7 @@
 mod abi;
 mod bench;
 mod coverage;
+mod drivers;
 mod fuzz;
 mod layers;
 mod links;
@@ -64,6 +65,12 @@ const VERBS: &[Verb] = &[
         arguments: "[--check] [--ran FILE]",
         summary: "write docs/coverage.md from the tags in the code, or check it",
         run: coverage::run,
+    },
+    Verb {
+        name: "drivers",
+        arguments: "[NAME...] [--commit]",
+        summary: "build the sample drivers; --commit writes those of the repository",
+        run: drivers::run,
     },
     Verb {
         name: "fuzz",

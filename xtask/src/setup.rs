@@ -31,6 +31,7 @@ const TEST_NEEDS: &[Need] = &[
     need("sox", "sox"),
     need("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
     need("x86_64-w64-mingw32-g++", "g++-mingw-w64-x86-64"),
+    need("x86_64-w64-mingw32-dlltool", "binutils-mingw-w64-x86-64"),
     need("/usr/x86_64-w64-mingw32/include/ks.h", "mingw-w64-x86-64-dev"),
     need("clang", "clang"),
     need("lld-link", "lld"),

@@ -9,7 +9,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::repo::{self, Outcome};
-use crate::{coverage, fuzz, layers, links, models, setup, unsafe_code};
+use crate::{coverage, drivers, fuzz, layers, links, models, setup, unsafe_code};
 
 const FLOOR: &str = "tests-floor.toml";
 
@@ -69,6 +69,7 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     step(steps, "layers", layers::check);
     step(steps, "links", links::check);
     step(steps, "unsafe", unsafe_code::check);
+    step(steps, "drivers", drivers::check);
     step(steps, "clippy", clippy);
     step(steps, "doc", doc);
     step(steps, "tests", || {
