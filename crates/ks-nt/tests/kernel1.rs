@@ -12,14 +12,16 @@ use ks_nt::exports;
 use support::Driver;
 
 /// The drivers whose tests have the names of what they call.
-const DRIVERS: &[&str] = &["levels", "waits", "timers", "threads", "mutexes", "memory", "kernel"];
+const DRIVERS: &[&str] = &["levels", "waits", "timers", "threads", "mutexes", "memory", "kernel", "handles"];
 
 /// The files of the kernel that these drivers test.
 const FILES: &[&str] = &[
     "clock",
     "contiguous",
+    "device_queue",
     "dpc",
     "event",
+    "event_handle",
     "ex_timer",
     "fast_mutex",
     "irql",
@@ -98,4 +100,9 @@ fn the_pool_and_the_lists_over_it_keep_what_they_are_given() {
 #[test]
 fn clocks_stacks_and_processor_features_are_told() {
     Driver::of_tests("kernel1/kernel.c").run_all_tests();
+}
+
+#[test]
+fn events_and_threads_have_handles_and_device_queues_keep_order() {
+    Driver::of_tests("kernel1/handles.c").run_all_tests();
 }

@@ -11,11 +11,13 @@ mod c_string;
 pub(crate) mod clock;
 mod code_page;
 mod contiguous;
+mod device_queue;
 pub mod debug_print;
 mod dispatcher;
 mod dpc;
 mod driver_memory;
 mod event;
+mod event_handle;
 mod ex_timer;
 mod fast_mutex;
 mod format;
@@ -23,7 +25,7 @@ mod io_build;
 mod io_csq;
 mod io_device;
 mod io_name;
-mod io_request;
+pub(crate) mod io_request;
 pub(crate) mod irql;
 mod kernel;
 mod lists;
@@ -67,8 +69,10 @@ pub(crate) const TABLES: &[&[Export]] = &[
     clock::HAL_EXPORTS,
     contiguous::EXPORTS,
     debug_print::EXPORTS,
+    device_queue::EXPORTS,
     dpc::EXPORTS,
     event::EXPORTS,
+    event_handle::EXPORTS,
     ex_timer::EXPORTS,
     fast_mutex::EXPORTS,
     io_build::EXPORTS,
