@@ -4,7 +4,7 @@
 //! prints as standard output, and a pipe for its report as standard error. Others that this process has without
 //! close-on-exec it closes first. It has no environment, and it ends when the connection does.
 
-use crate::report::{DriverReport, Reader, ReportKind};
+use crate::report::{DriverReport, LastWords, Leak, Reader};
 use ks_wire::{Connection, WireError};
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The program that hosts drivers, with what comes before the arguments of the host.
 #[derive(Debug, Clone)]
@@ -45,7 +46,18 @@ struct SaidState {
     report: Reader,
     /// The report was written to its end, or nothing more can come.
     complete: bool,
+    /// The child has closed what it writes to.
+    closed: bool,
     output: VecDeque<String>,
+}
+
+/// How a host ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Why, unless it ended in good order.
+    pub report: Option<DriverReport>,
+    /// What its driver had not given back, where it was unloaded.
+    pub leaks: Vec<Leak>,
 }
 
 /// The most lines of output that are kept.
@@ -116,13 +128,17 @@ impl HostProcess {
         self.said.state.lock().unwrap_or_else(PoisonError::into_inner).complete
     }
 
-    /// Ends the process and says why it ended: its own report where it wrote one, else what its exit tells. `None` for
-    /// one that ended in good order.
-    pub fn end(&self) -> Option<DriverReport> {
+    /// Gives the process `grace` to end by itself, ends it then, and says why it ended: its own report where it wrote one,
+    /// else what its exit tells. There is none for one that ended in good order.
+    pub fn end(&self, grace: Duration) -> Ended {
+        let state = self.said.state.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.said.changed.wait_timeout_while(state, grace, |state| !state.closed));
         let status = {
             let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
             match child.try_wait() {
                 Ok(Some(status)) => Ok(status),
+                // Its pipes are closed, so it is on its way out.
+                _ if self.has_closed() && !grace.is_zero() => child.wait(),
                 _ => {
                     let _ = child.kill();
                     child.wait()
@@ -135,6 +151,10 @@ impl HostProcess {
         self.said.finish(&self.driver, status.ok())
     }
 
+    fn has_closed(&self) -> bool {
+        self.said.state.lock().unwrap_or_else(PoisonError::into_inner).closed
+    }
+
     /// Waits until the child has ended by itself or has written a report.
     pub fn wait_for_report(&self) {
         let state = self.said.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +165,7 @@ impl HostProcess {
 impl Drop for HostProcess {
     fn drop(&mut self) {
         // A child that was not waited for would stay in the system's table.
-        let _ = self.end();
+        let _ = self.end(Duration::ZERO);
     }
 }
 
@@ -167,33 +187,35 @@ impl Said {
     }
 
     fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).complete = true;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.complete = true;
+        state.closed = true;
         self.changed.notify_all();
     }
 
-    fn finish(&self, driver: &str, status: Option<ExitStatus>) -> Option<DriverReport> {
+    fn finish(&self, driver: &str, status: Option<ExitStatus>) -> Ended {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let output = state.output.drain(..).collect();
-        let (report, said) = std::mem::take(&mut state.report).finish();
-        match report {
-            Some(report) => Some(DriverReport { driver: driver.to_owned(), output, ..report }),
+        let LastWords { report, leaks, said } = std::mem::take(&mut state.report).finish();
+        let driver = driver.to_owned();
+        let report = match report {
+            Some(report) => Some(DriverReport { driver, output, ..report }),
             None if status.is_some_and(|status| status.success()) => None,
             None => {
-                let mut what = match status {
-                    Some(status) => match (status.signal(), status.code()) {
-                        (Some(signal), _) => format!("the process was ended by signal {signal}"),
-                        (_, Some(code)) => format!("the process exited with {code}"),
-                        _ => "the process ended".to_owned(),
-                    },
-                    None => "the process ended".to_owned(),
-                };
-                if let Some(last) = said.last() {
-                    what = format!("{what}: {last}");
-                }
-                let driver = driver.to_owned();
-                Some(DriverReport { driver, kind: ReportKind::Ended, what, output, ..DriverReport::default() })
+                let what = how_it_ended(status);
+                let what = said.last().map_or_else(|| what.clone(), |last| format!("{what}: {last}"));
+                Some(DriverReport { driver, what, output, ..DriverReport::default() })
             }
-        }
+        };
+        Ended { report, leaks }
+    }
+}
+
+fn how_it_ended(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.signal(), status.code())) {
+        Some((Some(signal), _)) => format!("the process was ended by signal {signal}"),
+        Some((_, Some(code))) => format!("the process exited with {code}"),
+        _ => "the process ended".to_owned(),
     }
 }
 
@@ -250,6 +272,9 @@ pub enum StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::ReportKind;
+
+    const GRACE: Duration = Duration::from_secs(60);
 
     fn shell(script: &str) -> HostProcess {
         let command = HostCommand { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
@@ -259,12 +284,7 @@ mod tests {
     #[test]
     fn a_host_that_ends_in_good_order_reports_nothing() {
         let host = shell("echo fine");
-        host.wait_for_report();
-        // Its pipes are closed; the end itself may take a moment more.
-        while host.child.lock().unwrap().try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        assert_eq!(host.end(), None);
+        assert_eq!(host.end(GRACE).report, None);
     }
 
     #[test]
@@ -273,7 +293,7 @@ mod tests {
             "echo one; echo two; printf 'report fault\\nwhat read of 0x0\\nat t.sys 10\\nend\\n' >&2; kill -9 $$",
         );
         host.wait_for_report();
-        let report = host.end().unwrap();
+        let report = host.end(GRACE).report.unwrap();
         assert_eq!((report.kind, report.what.as_str()), (ReportKind::Fault, "read of 0x0"));
         assert_eq!(report.driver, "test.sys");
         assert_eq!(report.output, ["one", "two"]);
@@ -283,16 +303,10 @@ mod tests {
     fn a_host_that_says_nothing_is_told_by_its_exit() {
         let host = shell("echo 'no memory' >&2; exit 3");
         host.wait_for_report();
-        while host.child.lock().unwrap().try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        assert_eq!(host.end().unwrap().what, "the process exited with 3: no memory");
+        assert_eq!(host.end(GRACE).report.unwrap().what, "the process exited with 3: no memory");
         let host = shell("kill -SEGV $$");
         host.wait_for_report();
-        while host.child.lock().unwrap().try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        assert_eq!(host.end().unwrap().what, "the process was ended by signal 11");
+        assert_eq!(host.end(GRACE).report.unwrap().what, "the process was ended by signal 11");
     }
 
     #[test]
@@ -307,7 +321,7 @@ mod tests {
     fn a_host_has_no_environment() {
         let host = shell("echo \"[$HOME$PATH_INFO$USER$CARGO_MANIFEST_DIR]\"");
         host.wait_for_report();
-        let report = { host.said.finish("", None) }.unwrap();
+        let report = host.said.finish("", None).report.unwrap();
         assert_eq!(report.output, ["[]"]);
     }
 }

@@ -1,6 +1,8 @@
 //! Driver host processes: their life, their sandbox, and the objects that stand for theirs here.
 #![forbid(unsafe_code)]
 
+pub mod driver_host;
+pub mod drivers;
 pub mod host_process;
 pub mod remote;
 pub mod report;

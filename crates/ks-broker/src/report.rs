@@ -46,6 +46,8 @@ pub enum ReportKind {
     UnimplementedImport,
     /// The driver did not answer in time.
     Hang,
+    /// The driver could not be loaded or started.
+    Load,
     /// The process ended, and told nothing.
     #[default]
     Ended,
@@ -59,6 +61,7 @@ impl fmt::Display for ReportKind {
             ReportKind::BugCheck => "bug check",
             ReportKind::UnimplementedImport => "unimplemented import",
             ReportKind::Hang => "hang",
+            ReportKind::Load => "load",
             ReportKind::Ended => "end of the process",
         })
     }
@@ -134,6 +137,34 @@ const MOST_LINES: usize = 64;
 /// The most bytes of a line that are kept.
 const MOST_LINE_BYTES: usize = 1024;
 
+/// Pool memory that a driver had not given back when it was unloaded.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Leak {
+    /// The tag, as it is written.
+    pub tag: String,
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} blocks of tag '{}', {} bytes", self.blocks, self.tag, self.bytes)
+    }
+}
+
+/// What a host said in its life.
+#[derive(Debug, Default)]
+pub struct LastWords {
+    /// Its report, if it wrote one.
+    pub report: Option<DriverReport>,
+    /// What the driver had not given back, if it was unloaded.
+    pub leaks: Vec<Leak>,
+    /// Other lines.
+    pub said: Vec<String>,
+}
+
 /// Reads the lines of a dying host. A line is a word, a blank and the rest:
 ///
 /// ```text
@@ -148,11 +179,13 @@ const MOST_LINE_BYTES: usize = 1024;
 /// end
 /// ```
 ///
+/// `leak 2 300 Tag1` (blocks, bytes, tag) stands for itself, at an unload.
 /// Other lines are kept as what the process said. Nothing in them is believed further than this.
 #[derive(Debug, Default)]
 pub struct Reader {
     report: Option<DriverReport>,
     ended: bool,
+    leaks: Vec<Leak>,
     said: Vec<String>,
 }
 
@@ -168,6 +201,7 @@ impl Reader {
                     "misuse" => ReportKind::Misuse,
                     "bug-check" => ReportKind::BugCheck,
                     "unimplemented-import" => ReportKind::UnimplementedImport,
+                    "load" => ReportKind::Load,
                     _ => ReportKind::Ended,
                 };
                 self.report = Some(DriverReport { kind, ..DriverReport::default() });
@@ -181,6 +215,7 @@ impl Reader {
             ("register", Some(report)) if report.registers.len() < MOST_LINES => report.registers.push(rest.to_owned()),
             ("event", Some(report)) if report.events.len() < MOST_LINES => report.events.push(rest.to_owned()),
             ("end", Some(_)) => self.ended = true,
+            ("leak", _) if self.leaks.len() < MOST_LINES => self.leaks.extend(leak(rest)),
             _ => {
                 if self.said.len() == MOST_LINES {
                     self.said.remove(0);
@@ -196,10 +231,16 @@ impl Reader {
         self.ended
     }
 
-    /// The report, and what else was said; `None` if the process reported nothing.
-    pub fn finish(self) -> (Option<DriverReport>, Vec<String>) {
-        (self.report, self.said)
+    /// What was said.
+    pub fn finish(self) -> LastWords {
+        LastWords { report: self.report, leaks: self.leaks, said: self.said }
     }
+}
+
+fn leak(text: &str) -> Option<Leak> {
+    let mut words = text.splitn(3, ' ');
+    let (blocks, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Leak { tag: words.next()?.to_owned(), blocks, bytes })
 }
 
 fn place(text: &str) -> Option<CodePlace> {
@@ -215,7 +256,18 @@ mod tests {
     fn read(text: &str) -> (Option<DriverReport>, Vec<String>) {
         let mut reader = Reader::default();
         text.lines().for_each(|line| _ = reader.line(line));
-        reader.finish()
+        let LastWords { report, said, .. } = reader.finish();
+        (report, said)
+    }
+
+    #[test]
+    fn leaks_are_read_with_tags_of_any_letters() {
+        let mut reader = Reader::default();
+        for line in ["leak 2 300 Lak1", "leak 1 5000 a b", "leak one 1 x", "leak 1"] {
+            assert!(!reader.line(line));
+        }
+        let leak = |tag: &str, blocks, bytes| Leak { tag: tag.to_owned(), blocks, bytes };
+        assert_eq!(reader.finish().leaks, [leak("Lak1", 2, 300), leak("a b", 1, 5000)]);
     }
 
     #[test]

@@ -127,6 +127,7 @@ const ALLOWED: &[i64] = &[
     // Frames that are shared.
     libc::SYS_memfd_create,
     libc::SYS_ftruncate,
+    libc::SYS_fallocate,
     // Memory.
     libc::SYS_munmap,
     libc::SYS_mremap,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use crate::drivers::DriverArguments;
 use crate::failure::{Exit, Failure};
 use crate::{output, suggest};
 
@@ -27,7 +28,8 @@ A graph is filters with settings, linked by `!`; data flows from left to right:
   name=t               labels a filter: `t.` is any pin of it, `t.1` its pin 1
   'a b' \"a b\"          quotes keep white space; a backslash inside makes the
                        next character an ordinary one
-  ./my.sys             a word with `/` or ending in .sys is a driver file
+  ./my.sys             a word with `/` or ending in .sys is a driver file; each
+                       is loaded into a process of its own
 
 As settings, frames=N and seconds=S count at the pin of that filter; --frames
 and --seconds stop any graph. A table of all connections ends the run on
@@ -81,6 +83,9 @@ pub(crate) struct RunArguments {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) drivers: DriverArguments,
 }
 
 /// List the filters and their categories
@@ -105,13 +110,16 @@ With --json, one document:
               connections: [{{from_node, from_pin, to_node, to_pin}}]}},
    settings: [{{name, kind, default, value, help}}]}}\n\n{EXIT_CODES}"))]
 pub(crate) struct InspectArguments {
-    /// A name as `ks list` shows it, or a symbolic link
+    /// A name as `ks list` shows it, a symbolic link, or a driver file
     #[arg(value_name = "FILTER")]
     pub(crate) filter: String,
 
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) drivers: DriverArguments,
 }
 
 /// Read one frame of a filter and write it as a PNG picture
@@ -127,6 +135,9 @@ pub(crate) struct SnapshotArguments {
     /// The picture to write
     #[arg(short, long, value_name = "FILE.png")]
     pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) drivers: DriverArguments,
 }
 
 /// The verb that a word may have meant.

@@ -8,27 +8,30 @@ use ks_abi::{
 };
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
-use ks_client::graph::grammar::{Element, Graph};
+use ks_client::graph::grammar::{self, Element, Graph};
 use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
 use ks_client::{Client, ClientError, Filter, PinFactory};
 use ks_io::Aspect;
+use std::path::PathBuf;
 use zerocopy::IntoBytes as _;
 
 use crate::document::{
     Connection, FilterEntry, InspectDocument, Instances, Latency, Pin, RunDocument, Setting, Status, Topology,
     TopologyConnection,
 };
+use crate::drivers::{DriverArguments, Drivers};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::picture::{Layout, Picture};
 use crate::progress::Progress;
-use crate::{describe, suggest};
+use crate::{describe, drivers, output, suggest};
 
 /// The engine in this process, with all built-in filters.
 pub(crate) struct Engine {
     client: Client,
-    /// Keeps the drivers loaded.
-    _system: ks_filters::System,
+    drivers: Vec<Drivers>,
+    /// Keeps the built-in drivers loaded.
+    system: ks_filters::System,
 }
 
 /// When a run ends at the latest.
@@ -43,7 +46,64 @@ impl Engine {
     pub(crate) fn boot() -> Result<Self, Failure> {
         let system = ks_filters::system(ks_io::Services::real())
             .map_err(|error| Failure::job("start the engine", error.to_string()))?;
-        Ok(Self { client: Client::new(system.session()), _system: system })
+        Ok(Self { client: Client::new(system.session()), drivers: Vec::new(), system })
+    }
+
+    /// Loads the driver files that a graph names.
+    pub(crate) fn load_drivers(
+        &mut self,
+        graph: &mut Graph,
+        text: &str,
+        arguments: &DriverArguments,
+    ) -> Result<(), Failure> {
+        let elements: Vec<&mut Element> = graph.elements.iter_mut().filter(|one| one.is_driver_file()).collect();
+        // With several files in one process, a refusal is of them all.
+        let groups: Vec<Vec<&mut Element>> = match arguments.together {
+            true if !elements.is_empty() => vec![elements],
+            _ => elements.into_iter().map(|element| vec![element]).collect(),
+        };
+        for mut group in groups {
+            let files: Vec<PathBuf> = group.iter().map(|element| PathBuf::from(&element.name)).collect();
+            let at = group.first().map_or(0, |element| element.at);
+            let links = self.load(&files, arguments).map_err(|failure| failure.at(place(text, at)))?;
+            for (element, link) in group.iter_mut().zip(links) {
+                element.opens = Some(link);
+            }
+        }
+        Ok(())
+    }
+
+    /// The name by which a word opens a filter: a driver file is loaded for it.
+    pub(crate) fn name_of(&mut self, word: &str, arguments: &DriverArguments) -> Result<String, Failure> {
+        if !grammar::is_driver_file(word) {
+            return Ok(word.to_owned());
+        }
+        let links = self.load(&[PathBuf::from(word)], arguments)?;
+        Ok(links.into_iter().next().unwrap_or_else(|| word.to_owned()))
+    }
+
+    /// Symbolic links of the first filter of each file.
+    fn load(&mut self, files: &[PathBuf], arguments: &DriverArguments) -> Result<Vec<String>, Failure> {
+        let (drivers, filters) = Drivers::load(self.system.io(), &self.system.session(), files, arguments)?;
+        self.drivers.push(drivers);
+        Ok(filters.into_iter().map(|filter| filter.symbolic_link).collect())
+    }
+
+    /// Unloads the drivers of files. One that had ended before explains what failed, or is a failure of its own: its
+    /// report is printed.
+    pub(crate) fn unload(&mut self, failure: Option<Failure>) -> Option<Failure> {
+        let reports: Vec<_> = self.drivers.drain(..).flat_map(|drivers| drivers.unload()).collect();
+        for report in &reports {
+            output::complain(&report.to_string().trim_end());
+        }
+        match (failure, reports.first()) {
+            (Some(failure), Some(report)) => {
+                let why = format!("{} ({}: {})", failure.why, report.driver, report.kind);
+                Some(Failure { why, ..failure })
+            }
+            (None, Some(report)) => Some(drivers::broken(report)),
+            (failure, None) => failure,
+        }
     }
 
     /// All filters, in the order of their names.
@@ -69,7 +129,11 @@ impl Engine {
     /// All that can be said of a filter.
     pub(crate) fn inspect(&self, name: &str) -> Result<InspectDocument, Failure> {
         let filter = self.open(name)?;
-        let entry = self.filters().into_iter().find(|entry| entry.name == filter.name());
+        let interface = self.client.find(name);
+        let entry = interface.and_then(|interface| {
+            self.filters().into_iter().find(|entry| entry.symbolic_link == interface.symbolic_link)
+        });
+        let entry = entry.or_else(|| self.filters().into_iter().find(|entry| entry.name == filter.name()));
         let failed = |error: ClientError| request_failure(&error);
         let topology = filter.topology().map_err(failed)?;
         let settings = filter.settings().map_err(failed)?.into_iter().map(|setting| Setting {
@@ -96,7 +160,9 @@ impl Engine {
 
     /// Whether an element offers data to whoever takes it, and takes none. One that cannot be opened is none.
     pub(crate) fn is_source(&self, element: &Element) -> bool {
-        let Ok(filter) = self.client.open_by_name(&element.name) else { return false };
+        let Ok(filter) = self.client.open_by_name(element.opens.as_ref().unwrap_or(&element.name)) else {
+            return false;
+        };
         let Ok(count) = filter.pin_count() else { return false };
         let flow = |pin_id| {
             let property = KsProperty::new(KSPROPSETID_Pin, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET);
@@ -149,7 +215,7 @@ impl Engine {
 
     /// One frame of a video source.
     pub(crate) fn capture(&self, element: &Element, text: &str) -> Result<Picture, Failure> {
-        let filter = self.open(&element.name)?;
+        let filter = self.open(element.opens.as_ref().unwrap_or(&element.name))?;
         for setting in &element.settings {
             filter.set_setting(&setting.key, &setting.value).map_err(|error| {
                 let known =
@@ -273,10 +339,7 @@ fn graph_failure(error: &GraphError, text: &str) -> Failure {
     match error {
         GraphError::UnknownFilter { name, at, known } => unknown_filter(name, known).at(place(text, *at)),
         GraphError::DriverFile { name, at } => {
-            let why = "drivers are not loaded from files yet";
-            failure(format!("load the driver file `{name}`"), why.into())
-                .at(place(text, *at))
-                .with_hint("`ks list` shows the filters that are built in")
+            failure(format!("open the driver file `{name}`"), "it was not loaded".into()).at(place(text, *at))
         }
         GraphError::Setting { filter, key, value, at, known, error } => {
             let hint = match known.contains(key) || EVERYWHERE.contains(&key.as_str()) {

@@ -11,7 +11,14 @@ use crate::output;
 use crate::table::{Align, Table, printable};
 
 pub(crate) fn perform(arguments: &InspectArguments) -> Result<Exit, Failure> {
-    let document = Engine::boot()?.inspect(&arguments.filter)?;
+    let mut engine = Engine::boot()?;
+    let name = engine.name_of(&arguments.filter, &arguments.drivers)?;
+    let document = engine.inspect(&name);
+    let failure = engine.unload(document.as_ref().err().cloned());
+    let document = document?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
     if arguments.json {
         output::print_json(&document)?;
     } else {

@@ -4,6 +4,7 @@
 mod arguments;
 mod describe;
 mod document;
+mod drivers;
 mod engine;
 mod failure;
 mod inspect;
@@ -29,6 +30,10 @@ use crate::arguments::{Arguments, Verb};
 use crate::failure::{Exit, Failure};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|verb| verb == drivers::HOST_VERB) {
+        return host_drivers(arguments);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -58,6 +63,17 @@ fn main() -> ExitCode {
         Err(failure) => {
             output::complain(&failure);
             failure.exit.into()
+        }
+    }
+}
+
+/// The life of a driver host: this program, started by itself.
+fn host_drivers(arguments: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    match ks_broker::drivers::plan_of(arguments) {
+        Some(plan) => ks_broker::driver_host::run(&plan).into(),
+        None => {
+            output::complain(&format!("`ks {}` is for this program alone", drivers::HOST_VERB));
+            Exit::Usage.into()
         }
     }
 }

@@ -37,7 +37,8 @@ fn stream(arguments: &RunArguments) -> Result<(RunDocument, Option<Failure>, Exi
     let text = graph_text(&arguments.graph);
     let mut graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
     let interrupt = Interrupt::install().map_err(|error| Failure::job("listen for Ctrl-C", error.to_string()))?;
-    let engine = Engine::boot()?;
+    let mut engine = Engine::boot()?;
+    engine.load_drivers(&mut graph, &text, &arguments.drivers)?;
     if let [element] = graph.elements.as_slice()
         && element.name != SINK
         && engine.is_source(element)
@@ -50,6 +51,7 @@ fn stream(arguments: &RunArguments) -> Result<(RunDocument, Option<Failure>, Exi
     let line = if arguments.json { ProgressLine::silent() } else { ProgressLine::new(goal(&graph, limits)) };
     let (document, failure) = engine.run(&graph, &text, limits, &interrupt, &mut |progress| line.show(progress));
     line.clear();
+    let failure = engine.unload(failure);
     let exit = match (document.status, interrupt.signal()) {
         (Status::Interrupted, Some(signal)) => Exit::Signalled(signal),
         _ => Exit::Done,

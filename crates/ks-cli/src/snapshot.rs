@@ -10,13 +10,21 @@ use ks_client::graph::grammar;
 
 pub(crate) fn perform(arguments: &SnapshotArguments) -> Result<Exit, Failure> {
     let text = graph_text(&arguments.element);
-    let graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
-    let [element] = graph.elements.as_slice() else {
+    let mut graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
+    if graph.elements.len() != 1 {
         let why = format!("it is of one filter, and here are {}", graph.elements.len());
         let hint = "for a graph with several, use `ks run`";
         return Err(Failure::usage("take the picture", why).with_hint(hint));
-    };
-    let picture = Engine::boot()?.capture(element, &text)?;
+    }
+    let mut engine = Engine::boot()?;
+    engine.load_drivers(&mut graph, &text, &arguments.drivers)?;
+    let Some(element) = graph.elements.first() else { return Ok(Exit::Done) };
+    let picture = engine.capture(element, &text);
+    let failure = engine.unload(picture.as_ref().err().cloned());
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    let picture = picture?;
     let doing = format!("write the picture `{}`", arguments.output.display());
     let Some(rgb) = picture.rgb() else {
         let size = format!("{}x{} {:?}", picture.width, picture.height, picture.layout);

@@ -363,8 +363,14 @@ fn a_link_against_the_flow_of_data_is_refused() {
 }
 
 #[test]
-fn a_driver_file_is_named_as_what_is_not_loaded_yet() {
-    ks(&["run", "./missing.sys ! null-renderer"]).refused(2, &["cannot load the driver file `./missing.sys`"]);
+fn a_driver_file_that_is_no_driver_is_refused_by_name_and_cause() {
+    let words = ["cannot load the driver `missing.sys`", "./missing.sys: No such file", "^^^^^^^^^^^^^"];
+    ks(&["run", "./missing.sys ! null-renderer"]).refused(1, &words);
+    let scratch = Scratch::new();
+    let text = scratch.path("text.sys");
+    fs::write(&text, "not an image").expect("a file");
+    ks(&["inspect", &text]).refused(1, &["cannot load the driver `text.sys`", "text.sys: "]);
+    ks(&["inspect", "/etc/"]).refused(1, &["cannot load the driver"]);
 }
 
 #[test]

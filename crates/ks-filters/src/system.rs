@@ -41,6 +41,11 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
 }
 
 impl System {
+    /// The engine.
+    pub fn io(&self) -> &Arc<IoManager> {
+        &self.io
+    }
+
     /// A new client of the engine.
     pub fn session(&self) -> Arc<Session> {
         self.io.session()

@@ -19,6 +19,14 @@ pub struct InterfaceInfo {
     pub reference: String,
 }
 
+impl InterfaceInfo {
+    /// What messages call the filter: its reference string, or its friendly name where that is a GUID.
+    pub fn title(&self) -> &str {
+        let is_guid = self.reference.len() == 38 && self.reference.starts_with('{') && self.reference.ends_with('}');
+        if is_guid { &self.friendly_name } else { &self.reference }
+    }
+}
+
 /// What registering an interface needs: the record that an INF writes too.
 #[derive(Clone)]
 pub struct InterfaceRecord {

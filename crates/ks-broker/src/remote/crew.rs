@@ -8,6 +8,7 @@ use super::peer::Inner;
 use super::serve;
 use ks_io::sync::{Arc, Condvar, Mutex, Weak, thread};
 use ks_io::{Ticks, Time, Work, deferred};
+use ks_stream::Turn;
 use ks_wire::{Heartbeat, Received, Receiver, WireError};
 use std::time::Duration;
 
@@ -159,7 +160,11 @@ fn work(weak: &Weak<Inner>) {
             } else {
                 *hand_over.receiver.lock() = Some(receiver);
                 deferred::set_before_wait(Some(hand_over.clone()));
-                let executed = inner.execute(&mut received);
+                let executed = {
+                    // Frames that come are processed here: another thread would cost a wake each.
+                    let _turn = Turn::begin(inner.io.services());
+                    inner.execute(&mut received)
+                };
                 deferred::set_before_wait(None);
                 inner.crew.end(place);
                 executed

@@ -170,7 +170,7 @@ impl fmt::Display for GrammarError {
 impl std::error::Error for GrammarError {}
 
 /// Whether a word is the path of a driver file.
-pub(super) fn is_driver_file(word: &str) -> bool {
+pub fn is_driver_file(word: &str) -> bool {
     word.contains('/') || word.ends_with(".sys")
 }
 
@@ -413,6 +413,7 @@ impl<'t> Parser<'t> {
                 }
                 let index = self.elements.len();
                 self.elements.push(Element {
+                    opens: None,
                     name: name.into_owned(),
                     label: None,
                     settings: Vec::new(),

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn graph(elements: usize, links: &[(usize, usize)]) -> Graph {
-        let element = |at| Element { name: "pass-through".into(), label: None, settings: Vec::new(), at };
+        let element = |at| Element { name: "pass-through".into(), opens: None, label: None, settings: Vec::new(), at };
         let end = |element| PinRef { element, pin: None, at: 0 };
         let links = links.iter().map(|(from, to)| Link { from: end(*from), to: end(*to) });
         Graph { elements: (0..elements).map(element).collect(), links: links.collect() }

@@ -28,7 +28,7 @@ pub enum GraphError {
         /// The names there are.
         known: Vec<String>,
     },
-    /// A driver file was named; loading one is not there yet.
+    /// A driver file was named that nobody has loaded: a graph does not host drivers, see [`Element::opens`].
     DriverFile {
         /// The word.
         name: String,
@@ -109,7 +109,7 @@ impl fmt::Display for GraphError {
                 write!(f, "there is no filter named {name}; there are: {}", known.join(", "))
             }
             GraphError::DriverFile { name, .. } => {
-                write!(f, "{name} names a driver file; loading drivers from files is not implemented yet")
+                write!(f, "{name} names a driver file, and no driver was loaded from it")
             }
             GraphError::Setting { error, .. } => write!(f, "{}", error.reason()),
             GraphError::Pin { reason, .. } => f.write_str(reason),
@@ -454,10 +454,10 @@ fn tighter<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
 fn open_filters(client: &Client, graph: &Graph) -> Result<Vec<Filter>, GraphError> {
     let mut filters = Vec::new();
     for element in &graph.elements {
-        if element.is_driver_file() {
+        if element.is_driver_file() && element.opens.is_none() {
             return Err(GraphError::DriverFile { name: element.name.clone(), at: element.at });
         }
-        let Some(interface) = client.find(&element.name) else {
+        let Some(interface) = client.find(element.opens.as_ref().unwrap_or(&element.name)) else {
             let mut known: Vec<String> = client.interfaces(None).into_iter().map(|one| one.reference).collect();
             known.sort();
             known.dedup();

@@ -25,6 +25,8 @@ pub struct Graph {
 pub struct Element {
     /// Reference string, friendly name or symbolic link of a device interface, or the path of a driver file.
     pub name: String,
+    /// The symbolic link to open instead of `name`: that of a filter of the driver, once it was loaded.
+    pub opens: Option<String>,
     /// What other places of the text call this element: `name=t`.
     pub label: Option<String>,
     /// The `key=value` words in the order of the text, without `name`.
@@ -75,7 +77,7 @@ impl Graph {
     pub fn append(&mut self, from: usize, name: &str) -> usize {
         let at = self.elements.get(from).map_or(0, |element| element.at);
         let index = self.elements.len();
-        self.elements.push(Element { name: name.to_owned(), label: None, settings: Vec::new(), at });
+        self.elements.push(Element { name: name.to_owned(), opens: None, label: None, settings: Vec::new(), at });
         self.links
             .push(Link { from: PinRef { element: from, pin: None, at }, to: PinRef { element: index, pin: None, at } });
         index

@@ -7,6 +7,7 @@
 
 mod control_register;
 mod decode;
+mod descriptors;
 mod fault;
 mod handler;
 pub(crate) mod images;
@@ -14,6 +15,7 @@ mod shared_data;
 mod step;
 mod thread;
 
+pub use descriptors::close_inherited;
 pub use fault::{Access, Fault, FaultKind, Place, Registers, set_fault_reporter};
 pub use shared_data::{NT_BUILD_NUMBER, NT_MAJOR_VERSION, NT_MINOR_VERSION};
 pub use thread::enter_thread;

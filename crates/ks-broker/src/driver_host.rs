@@ -1,0 +1,257 @@
+//! What a driver host runs: the engine, the drivers, and the connection to the process that started it.
+//!
+//! The order is the safety of it: descriptors that nobody meant to hand over are closed, the images are mapped, the
+//! process is confined, and only then the first instruction of a driver runs.
+
+use crate::remote::{Handler, Peer};
+use crate::sandbox::{self, Limits};
+use ks_io::{IoManager, Services};
+use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver};
+use ks_nt::image::{MissingImport, MissingImports, Options};
+use ks_nt::machine::{self, Fault, Place};
+use ks_nt::ntoskrnl::{debug_print, pool};
+use ks_nt::report::{self, Report};
+use ks_wire::Connection;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a host is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The drivers; they share the process.
+    pub files: Vec<PathBuf>,
+    /// Whether imports that nothing exports are refused or answered by stubs.
+    pub imports: Imports,
+    /// Whether the process is confined.
+    pub sandbox: Sandbox,
+}
+
+/// What becomes of imports that nothing exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Imports {
+    /// The driver is not loaded.
+    #[default]
+    Strict,
+    /// They are reported when they are called, and answer STATUS_NOT_IMPLEMENTED.
+    Permissive,
+}
+
+/// Whether a host is confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sandbox {
+    /// It is.
+    #[default]
+    On,
+    /// It can do what its user can: for a debugger, and to show what the sandbox forbids.
+    Off,
+}
+
+/// The exit code of a host whose drivers could not be loaded.
+pub const NOT_LOADED: u8 = 3;
+/// The exit code of a host that was not started by this program.
+pub const NOT_A_CHILD: u8 = 2;
+
+/// Runs a host until the other side of its standard input ends. Returns the exit code of the process.
+pub fn run(plan: &Plan) -> u8 {
+    machine::close_inherited(3);
+    let Ok(descriptor) = std::io::stdin().as_fd().try_clone_to_owned() else { return NOT_A_CHILD };
+    let connection = match Connection::join(descriptor) {
+        Ok(connection) => connection,
+        Err(error) => {
+            complain(&format!("standard input is no connection of this program: {error}"));
+            return NOT_A_CHILD;
+        }
+    };
+    let io = IoManager::new(Services::real());
+    let drivers = match load(&Host::new(io.clone()), plan) {
+        Ok(drivers) => drivers,
+        Err(error) => {
+            complain(&format!("report load\nwhat {}\nend", one_line(&error)));
+            return NOT_LOADED;
+        }
+    };
+    match Peer::serve(&io, connection, Arc::new(NoCalls)) {
+        Ok(peer) => drop(peer.wait()),
+        Err(error) => complain(&format!("serve the connection: {error}")),
+    }
+    for driver in drivers.into_iter().rev() {
+        driver.unload();
+    }
+    for leak in pool::leaks() {
+        let tag: String = leak.tag.to_le_bytes().iter().map(|&byte| printable(byte)).collect();
+        complain(&format!("leak {} {} {tag}", leak.blocks, leak.bytes));
+    }
+    0
+}
+
+/// Why the drivers do not run.
+#[derive(Debug, thiserror::Error)]
+enum HostError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{file}: {error}")]
+    Read { file: String, error: std::io::Error },
+    #[error("confine the driver host: {0}")]
+    Sandbox(#[from] sandbox::SandboxError),
+}
+
+fn load(host: &Host, plan: &Plan) -> Result<Vec<LoadedDriver>, HostError> {
+    let missing_imports = match plan.imports {
+        Imports::Strict => MissingImports::Refuse,
+        Imports::Permissive => MissingImports::Stub,
+    };
+    let options = Options { missing_imports, ..Options::default() };
+    let mut mapped = Vec::new();
+    for file in &plan.files {
+        mapped.push(map(host, file, options)?);
+    }
+    machine::set_fault_reporter(on_fault);
+    report::set_reporter(Some(Arc::new(on_misuse)));
+    ks_nt::image::set_missing_import_reporter(on_missing_import);
+    debug_print::set_sink(|text| print(&text.text));
+    if plan.sandbox == Sandbox::On {
+        let confined = sandbox::confine(Limits::default())?;
+        if !confined.landlock {
+            print("the kernel has no Landlock: the filter of system calls stands alone");
+        }
+    }
+    mapped.into_iter().map(|driver| driver.start().map_err(HostError::from)).collect()
+}
+
+fn map(host: &Host, file: &Path, options: Options) -> Result<MappedDriver, HostError> {
+    let shown = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|error| HostError::Read { file: shown.clone(), error })?;
+    let name = file.file_name().map_or(shown, |name| name.to_string_lossy().into_owned());
+    Ok(host.map(&name, &bytes, options)?)
+}
+
+/// The other side calls no service of a host.
+struct NoCalls;
+
+impl Handler for NoCalls {}
+
+/// A line to standard output. Nobody is left to be told if it cannot be written.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    for line in text.lines() {
+        let _ = writeln!(out, "{line}");
+    }
+    let _ = out.flush();
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+fn one_line(error: &HostError) -> String {
+    error.to_string().replace('\n', "; ")
+}
+
+fn printable(byte: u8) -> char {
+    if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '.' }
+}
+
+/// Text of a dying process: it allocates nothing.
+struct FixedText {
+    bytes: [u8; 8192],
+    used: usize,
+}
+
+impl std::fmt::Write for FixedText {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let room = self.bytes.len() - self.used;
+        let count = room.min(text.len());
+        self.bytes[self.used..self.used + count].copy_from_slice(&text.as_bytes()[..count]);
+        self.used += count;
+        Ok(())
+    }
+}
+
+impl FixedText {
+    const fn new() -> FixedText {
+        FixedText { bytes: [0; 8192], used: 0 }
+    }
+
+    /// Straight to the descriptor: the lock of the standard stream may be held by the thread that faulted.
+    fn send(&mut self) {
+        let mut rest = &self.bytes[..self.used];
+        while let Ok(count @ 1..) = rustix::io::write(std::io::stderr().as_fd(), rest) {
+            rest = &rest[count..];
+        }
+        self.used = 0;
+    }
+}
+
+/// In a signal handler: what must be said is said first, with no allocation; the events come after it.
+fn on_fault(fault: &Fault) -> ! {
+    let mut text = FixedText::new();
+    let _ = writeln!(text, "report fault\nwhat {}\nlevel {}", fault.kind, fault.irql);
+    if let Some((image, offset)) = fault.at.in_image() {
+        let _ = writeln!(text, "at {image} {offset:x}");
+    }
+    if let Some((image, offset)) = fault.called_from.as_ref().and_then(Place::in_image) {
+        let _ = writeln!(text, "called-from {image} {offset:x}");
+    }
+    let mut registers = Lines { text: &mut text, prefix: "register ", at_start: true };
+    let _ = write!(registers, "{}", fault.registers);
+    let _ = text.write_str("\n");
+    text.send();
+    write_events(&mut text, &report::recent());
+    let _ = text.write_str("end\n");
+    text.send();
+    std::process::abort()
+}
+
+/// Puts a prefix before each line.
+struct Lines<'t> {
+    text: &'t mut FixedText,
+    prefix: &'static str,
+    at_start: bool,
+}
+
+impl std::fmt::Write for Lines<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for part in text.split_inclusive('\n') {
+            if std::mem::replace(&mut self.at_start, part.ends_with('\n')) {
+                self.text.write_str(self.prefix)?;
+            }
+            self.text.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_events(text: &mut FixedText, events: &[report::Event]) {
+    for event in events {
+        let [first, second] = event.details;
+        let seconds = event.time as f64 / 10_000_000.0;
+        let _ = writeln!(
+            text,
+            "event {seconds:.6} thread {} level {} {} {first:#x} {second:#x}",
+            event.thread, event.irql, event.what
+        );
+        if text.used > text.bytes.len() / 2 {
+            text.send();
+        }
+    }
+}
+
+/// On the thread that broke the rule. A host lets no driver go on after it.
+fn on_misuse(report: &Report) {
+    let mut text = FixedText::new();
+    let kind = if report.routine.starts_with("KeBugCheck") { "bug-check" } else { "misuse" };
+    let _ = writeln!(text, "report {kind}\nwhat {}: {} ({})", report.routine, report.what, report.code);
+    let _ = writeln!(text, "level {}\nthread {}", report.irql, report.thread);
+    text.send();
+    write_events(&mut text, &report.events);
+    let _ = text.write_str("end\n");
+    text.send();
+    std::process::abort()
+}
+
+fn on_missing_import(image: &str, import: &MissingImport) {
+    print(&format!("{image} called {import}, which nothing exports: STATUS_NOT_IMPLEMENTED"));
+}

@@ -1,0 +1,317 @@
+//! The drivers of a process: each host started, watched, and told about.
+
+use crate::driver_host::{Imports, Plan, Sandbox};
+use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
+use crate::remote::{Handler, Peer};
+use crate::report::{CodePlace, DriverReport, ReportKind};
+use ks_io::IoManager;
+use ks_wire::WireError;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How drivers are hosted.
+#[derive(Clone)]
+pub struct Hosting {
+    /// The program that hosts them.
+    pub command: HostCommand,
+    /// What becomes of imports that nothing exports.
+    pub imports: Imports,
+    /// Whether hosts are confined.
+    pub sandbox: Sandbox,
+    /// How long a driver may keep a request before its host is ended; `None`: for ever.
+    pub watchdog: Option<Duration>,
+    /// Takes the lines that drivers print.
+    pub output: Option<OutputSink>,
+}
+
+/// The default of [`Hosting::watchdog`].
+pub const WATCHDOG: Duration = Duration::from_secs(5);
+
+/// Why a driver does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The file.
+    #[error("{}: {error}", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// Why it cannot be read.
+        error: std::io::Error,
+    },
+    /// The host process.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The host ended before its drivers ran.
+    #[error("{}", .0.what)]
+    Load(Box<DriverReport>),
+    /// The host ended while its drivers started, in another way than by a refusal.
+    #[error("{0}")]
+    Broken(Box<DriverReport>),
+    /// The connection, though the host lives.
+    #[error("{driver}: connect to the driver host: {error}")]
+    Wire {
+        /// The driver.
+        driver: String,
+        /// Why.
+        error: WireError,
+    },
+}
+
+/// One host with its drivers.
+pub struct DriverHost {
+    files: Vec<PathBuf>,
+    /// `None` once the host was stopped.
+    peer: Mutex<Option<Arc<Peer>>>,
+    process: Arc<HostProcess>,
+    devices: Vec<String>,
+    watch: Arc<Watch>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the watchdog and the host's owner share.
+#[derive(Default)]
+struct Watch {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+    /// Why the watchdog ended the host.
+    hang: OnceLock<String>,
+}
+
+struct Quiet;
+
+impl Handler for Quiet {}
+
+impl DriverHost {
+    /// Starts a host for `files`, which share its process, and registers their filters in `io`.
+    pub fn start(io: &Arc<IoManager>, hosting: &Hosting, files: &[PathBuf]) -> Result<DriverHost, DriverError> {
+        let files: Result<Vec<PathBuf>, DriverError> = files.iter().map(|file| absolute(file)).collect();
+        let files = files?;
+        let driver = shown(&files);
+        let plan = Plan { files: files.clone(), imports: hosting.imports, sandbox: hosting.sandbox };
+        let (process, connection) =
+            HostProcess::start(&hosting.command, &arguments(&plan), &driver, hosting.output.clone())?;
+        let process = Arc::new(process);
+        let failed = |error| DriverError::Wire { driver: driver.clone(), error };
+        let peer =
+            Peer::start(io, connection, crate::remote::PeerOptions { handler: Arc::new(Quiet), ..Default::default() });
+        let peer = Arc::new(peer.map_err(failed)?);
+        let devices = match peer.register_devices() {
+            Ok(devices) => devices,
+            Err(error) => {
+                // It has ended, or it is of no use.
+                let report = process.end(Duration::from_secs(1)).report.map(|report| name_places(report, &files));
+                return Err(match report {
+                    Some(report) if report.kind == ReportKind::Load => DriverError::Load(Box::new(report)),
+                    Some(report) => DriverError::Broken(Box::new(report)),
+                    None => failed(error),
+                });
+            }
+        };
+        let watch = Arc::new(Watch::default());
+        let watcher = hosting.watchdog.and_then(|limit| {
+            let (peer, process, watch) = (Arc::downgrade(&peer), process.clone(), watch.clone());
+            let run = move || watch.run(limit, &|| peer.upgrade(), &process);
+            std::thread::Builder::new().name("ks-watchdog".to_owned()).spawn(run).ok()
+        });
+        let (peer, watcher) = (Mutex::new(Some(peer)), Mutex::new(watcher));
+        Ok(DriverHost { files, peer, process, devices, watch, watcher })
+    }
+
+    /// The drivers' files.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Names of the devices that it registered.
+    pub fn devices(&self) -> &[String] {
+        &self.devices
+    }
+
+    /// The system's number of the process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Has the host ended, or has it begun to say why it will?
+    pub fn has_ended(&self) -> bool {
+        self.process.has_reported()
+    }
+
+    /// Ends the host: in good order where it still works. Says why it had ended before, and what its drivers had not
+    /// given back. Further calls say nothing.
+    pub fn stop(&self) -> Ended {
+        self.watch.stop();
+        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = watcher.join();
+        }
+        let Some(peer) = self.peer.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ended::default();
+        };
+        drop(peer);
+        let hang = self.watch.hang.get();
+        let grace = if hang.is_some() { Duration::ZERO } else { Duration::from_secs(2) };
+        let mut ended = self.process.end(grace);
+        if let Some(what) = hang {
+            let report = ended.report.unwrap_or_default();
+            let driver = shown(&self.files);
+            ended.report = Some(DriverReport { driver, kind: ReportKind::Hang, what: what.clone(), ..report });
+        }
+        ended.report = ended.report.map(|report| name_places(report, &self.files));
+        ended
+    }
+}
+
+impl Drop for DriverHost {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+impl std::fmt::Debug for DriverHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DriverHost").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Asks for a sign of life four times a limit. A request that is executing for longer than the limit is a hang, and
+    /// so is no answer for as long.
+    fn run(&self, limit: Duration, peer: &dyn Fn() -> Option<Arc<Peer>>, process: &HostProcess) {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let mut asked = 0u64;
+        let mut unanswered = 0;
+        loop {
+            let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait_timeout_while(stopped, limit / 4, |stopped| !*stopped);
+            if waited.is_ok_and(|(stopped, _)| *stopped) {
+                return;
+            }
+            let Some(peer) = peer() else { return };
+            if peer.death().is_some() {
+                return;
+            }
+            let answer = peer.last_heartbeat();
+            let hang = match answer {
+                Some(answer) if answer.executing > 0 && answer.oldest_ms >= limit_ms => Some(format!(
+                    "a request is executing for {} ms (the watchdog allows {limit_ms} ms)",
+                    answer.oldest_ms
+                )),
+                Some(answer) if answer.number == asked => {
+                    unanswered = 0;
+                    None
+                }
+                _ => {
+                    unanswered += 1;
+                    (unanswered > 5).then(|| format!("the host gave no sign of life for {limit_ms} ms"))
+                }
+            };
+            if let Some(what) = hang {
+                let _ = self.hang.set(what);
+                process.kill();
+                return;
+            }
+            if unanswered == 0 {
+                asked += 1;
+                peer.ask_heartbeat(asked);
+            }
+        }
+    }
+}
+
+fn absolute(file: &Path) -> Result<PathBuf, DriverError> {
+    // Opened here too, so that a file that is not there is told before a process is made for it.
+    let failed = |error| DriverError::File { file: file.to_owned(), error };
+    let found = std::fs::canonicalize(file).map_err(failed)?;
+    std::fs::File::open(&found).map_err(failed)?;
+    Ok(found)
+}
+
+fn shown(files: &[PathBuf]) -> String {
+    let names = files.iter().filter_map(|file| file.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" and ")
+}
+
+/// The arguments by which [`plan_of`] finds the plan again.
+fn arguments(plan: &Plan) -> Vec<OsString> {
+    let mut arguments = Vec::new();
+    if plan.imports == Imports::Permissive {
+        arguments.push(PERMISSIVE.into());
+    }
+    if plan.sandbox == Sandbox::Off {
+        arguments.push(NO_SANDBOX.into());
+    }
+    arguments.push("--".into());
+    arguments.extend(plan.files.iter().map(|file| file.clone().into_os_string()));
+    arguments
+}
+
+const PERMISSIVE: &str = "--permissive";
+const NO_SANDBOX: &str = "--no-sandbox";
+
+/// The plan that the parent wrote into the arguments of a host; `None` if they are not of its making.
+pub fn plan_of(arguments: impl IntoIterator<Item = OsString>) -> Option<Plan> {
+    let mut plan = Plan::default();
+    let mut arguments = arguments.into_iter();
+    for argument in arguments.by_ref() {
+        match argument.to_str() {
+            Some(PERMISSIVE) => plan.imports = Imports::Permissive,
+            Some(NO_SANDBOX) => plan.sandbox = Sandbox::Off,
+            Some("--") => {
+                plan.files = arguments.map(PathBuf::from).collect();
+                return Some(plan);
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Puts symbols and lines to the places of a report, from the driver's file.
+fn name_places(mut report: DriverReport, files: &[PathBuf]) -> DriverReport {
+    for place in [&mut report.at, &mut report.called_from].into_iter().flatten() {
+        let named = files.iter().find(|file| file.file_name().is_some_and(|name| name == place.image.as_str()));
+        if let Some(bytes) = named.and_then(|file| std::fs::read(file).ok()) {
+            describe(place, &bytes);
+        }
+    }
+    report
+}
+
+fn describe(place: &mut CodePlace, bytes: &[u8]) {
+    let description = ks_nt::image::describe(bytes, place.offset);
+    place.symbol = description.symbol.map(|(name, distance)| format!("{name}+{distance:#x}"));
+    place.line = description.line.map(|(file, line)| format!("{file}:{line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_its_arguments() {
+        for (imports, sandbox) in [(Imports::Strict, Sandbox::Off), (Imports::Permissive, Sandbox::On)] {
+            let plan = Plan { files: vec!["/a b.sys".into(), "/--.sys".into()], imports, sandbox };
+            assert_eq!(plan_of(arguments(&plan)), Some(plan));
+        }
+        assert_eq!(plan_of(["--else".into()]), None);
+        assert_eq!(plan_of([]), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_without_a_process() {
+        let io = IoManager::new(ks_io::Services::real());
+        let command = HostCommand { program: "/no/such/program".into(), arguments: Vec::new() };
+        let (imports, sandbox) = (Imports::Strict, Sandbox::On);
+        let hosting = Hosting { command, imports, sandbox, watchdog: None, output: None };
+        let error = DriverHost::start(&io, &hosting, &["/no/such/driver.sys".into()]).unwrap_err();
+        assert_eq!(error.to_string(), "/no/such/driver.sys: No such file or directory (os error 2)");
+    }
+}

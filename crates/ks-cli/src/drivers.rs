@@ -1,0 +1,141 @@
+//! Driver files on the command line: each is loaded into a process of its own, or all into one.
+
+use clap::Args;
+use ks_broker::driver_host::{Imports, Sandbox};
+use ks_broker::drivers::{DriverError, DriverHost, Hosting, WATCHDOG};
+use ks_broker::host_process::HostCommand;
+use ks_broker::report::DriverReport;
+use ks_io::{InterfaceInfo, IoManager, Session, Transport as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// The first argument of a process that hosts drivers. It is for this program alone.
+pub(crate) const HOST_VERB: &str = "driver-host";
+
+/// How driver files are hosted.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Driver files")]
+pub(crate) struct DriverArguments {
+    /// Load all driver files into one process
+    #[arg(long)]
+    pub(crate) together: bool,
+
+    /// Load a driver whose imports are not all implemented; a call of one is told
+    #[arg(long)]
+    pub(crate) permissive: bool,
+
+    /// End a driver that keeps a request for S seconds; 0 never does
+    #[arg(long, value_name = "S", default_value_t = WATCHDOG.as_secs_f64(), value_parser = watchdog)]
+    pub(crate) watchdog: f64,
+
+    /// Let drivers do what you may do, for a debugger
+    #[arg(long)]
+    pub(crate) no_sandbox: bool,
+}
+
+fn watchdog(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0 to 86400".into()),
+    }
+}
+
+/// The loaded drivers of a command.
+#[derive(Debug)]
+pub(crate) struct Drivers {
+    hosts: Vec<DriverHost>,
+}
+
+impl Drivers {
+    /// Loads `files`, and says which filter each stands for: the first that it offers.
+    pub(crate) fn load(
+        io: &Arc<IoManager>,
+        session: &Arc<Session>,
+        files: &[PathBuf],
+        arguments: &DriverArguments,
+    ) -> Result<(Drivers, Vec<InterfaceInfo>), Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::job("find this program, to start a driver host", error.to_string()))?;
+        let hosting = Hosting {
+            command: HostCommand { program, arguments: vec![HOST_VERB.into()] },
+            imports: if arguments.permissive { Imports::Permissive } else { Imports::Strict },
+            sandbox: if arguments.no_sandbox { Sandbox::Off } else { Sandbox::On },
+            watchdog: (arguments.watchdog > 0.0).then(|| Duration::from_secs_f64(arguments.watchdog)),
+            output: None,
+        };
+        let groups: Vec<&[PathBuf]> =
+            if arguments.together && !files.is_empty() { vec![files] } else { files.chunks(1).collect() };
+        let mut drivers = Drivers { hosts: Vec::new() };
+        let mut filters = Vec::new();
+        for group in groups {
+            let name = names(group);
+            let output = name.clone();
+            let hosting = Hosting {
+                output: Some(Arc::new(move |line: &str| output::complain(&format!("{output}: {line}")))),
+                ..hosting.clone()
+            };
+            let host = DriverHost::start(io, &hosting, group).map_err(|error| load_failure(&name, &error))?;
+            let all = session.interfaces(None);
+            for file in group {
+                filters.push(filter_of(file, host.devices(), &all)?);
+            }
+            drivers.hosts.push(host);
+        }
+        Ok((drivers, filters))
+    }
+
+    /// Unloads all drivers. The reports of those that had ended before; what drivers have not given back is told.
+    pub(crate) fn unload(&self) -> Vec<DriverReport> {
+        let mut reports = Vec::new();
+        for host in &self.hosts {
+            let ended = host.stop();
+            for leak in &ended.leaks {
+                output::complain(&format!("{}: not given back at the unload: {leak}", names(host.files())));
+            }
+            reports.extend(ended.report);
+        }
+        reports
+    }
+}
+
+/// The failure of a command whose driver broke: the report is what matters.
+pub(crate) fn broken(report: &DriverReport) -> Failure {
+    let why = format!("{}: {}", report.kind, report.what);
+    Failure::job(format!("go on with `{}`", report.driver), why)
+}
+
+fn names(files: &[PathBuf]) -> String {
+    let names = files.iter().map(|file| file.file_name().unwrap_or(file.as_os_str()).to_string_lossy());
+    names.collect::<Vec<_>>().join(" and ")
+}
+
+fn load_failure(name: &str, error: &DriverError) -> Failure {
+    if let DriverError::Broken(report) = error {
+        output::complain(&report.to_string());
+        return broken(report);
+    }
+    let why = error.to_string().replace("; ", "\n  ");
+    let failure = Failure::job(format!("load the driver `{name}`"), why);
+    match error {
+        DriverError::File { .. } => failure.with_hint("give the path of a driver's file"),
+        DriverError::Load(report) if report.what.contains("imports are not implemented") => {
+            failure.with_hint("--permissive loads it and tells when one of them is called")
+        }
+        _ => failure,
+    }
+}
+
+/// The first filter of the driver in `file`. Several drivers of one process have a device each, named after the file.
+fn filter_of(file: &PathBuf, devices: &[String], all: &[InterfaceInfo]) -> Result<InterfaceInfo, Failure> {
+    let name = names(std::slice::from_ref(file));
+    let own = |one: &&InterfaceInfo| devices.len() == 1 || one.device.starts_with(&name);
+    let found = all.iter().filter(|one| devices.contains(&one.device)).find(own);
+    found.cloned().ok_or_else(|| {
+        Failure::job(format!("use the driver `{name}`"), "it offers no filter".to_owned())
+            .with_hint("a filter descriptor without categories registers no device interface")
+    })
+}
