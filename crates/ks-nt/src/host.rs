@@ -3,7 +3,8 @@
 use crate::exports;
 use crate::image::{Image, ImageError, Options};
 use crate::ks::address::{Address, Routine, status};
-use crate::ks::device::{HostedDevice, device_object};
+use crate::ks::device::HostedDevice;
+use crate::ks::kernel::KernelDevice;
 use crate::machine;
 use ks_abi::kernel::{DriverExtension, DriverObject, IO_TYPE_DRIVER, UnicodeString};
 use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES};
@@ -224,7 +225,7 @@ impl Drop for LoadedDriver {
 /// A driver as `ks.sys` knows it, found by the address of its DRIVER_OBJECT.
 pub(crate) struct Driver {
     block: Block,
-    physical: Block,
+    physical: KernelDevice,
     io: Arc<IoManager>,
     name: String,
     registry_path: u64,
@@ -278,7 +279,7 @@ impl Driver {
             block.store_u16(TEXT + 2 * at, unit);
         }
         let driver = Arc::new(Driver {
-            physical: device_object(0, 0)?,
+            physical: KernelDevice::new(0, 0)?,
             registry_path: address + REGISTRY_PATH as u64,
             block,
             io,

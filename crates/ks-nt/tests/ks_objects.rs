@@ -3,7 +3,7 @@
 
 mod ks_rig;
 
-use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KsIdentifier};
+use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KspNode};
 use ks_client::Object;
 use ks_rig::Rig;
 use zerocopy::IntoBytes;
@@ -44,5 +44,46 @@ fn bags_free_in_reverse_order_and_share_items() {
     let pin = rig.create(&filter, 0, None);
     assert_eq!(failure(filter.object(), 3), "");
     drop((pin, filter));
+    rig.unload();
+}
+
+const GROWING: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e30);
+
+#[test]
+fn a_driver_adds_factories_and_nodes_to_an_open_filter() {
+    let rig = Rig::start("tests/ks/growing.c");
+    let filter = rig.open();
+    let pins = filter.pins().unwrap();
+    assert_eq!(pins.len(), 2);
+    let topology = filter.topology().unwrap();
+    assert_eq!((topology.nodes.len(), topology.connections.len()), (1, 2));
+    let object = filter.object();
+    assert_eq!(object.property::<u32>(GROWING, 0).unwrap(), 1, "the first table wins");
+    assert_eq!(object.property::<u32>(GROWING, 9).unwrap(), 2, "the second has what the first has not");
+    let second = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e31);
+    assert_eq!(object.property::<u32>(second, 9).unwrap(), 2);
+    let node = KspNode {
+        property: KsIdentifier { set: GROWING, id: 0, flags: KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_TOPOLOGY },
+        ..KspNode::default()
+    };
+    assert_eq!(object.property_at::<u32>(node.as_bytes(), GROWING, 0).unwrap(), 100, "the node's own table");
+    drop(filter);
+    assert_eq!(rig.open().pins().unwrap().len(), 2, "another open filter has its own");
+    rig.unload();
+}
+
+#[test]
+fn workers_run_their_items_and_are_waited_for() {
+    let rig = Rig::start("tests/ks/growing.c");
+    let filter = rig.open();
+    let request = KsIdentifier { set: GROWING, id: 1, flags: KSPROPERTY_TYPE_GET };
+    let mut answer = [0; 200];
+    let outcome = filter.object().control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+    assert_eq!(String::from_utf8_lossy(&answer[..outcome.information]), "");
+    let list = KsIdentifier { id: 2, ..request };
+    let list: Vec<u64> = filter.object().property_list(list.as_bytes(), GROWING, 2).unwrap();
+    assert_eq!(list, [5, 6, 7]);
+    assert_eq!(filter.object().property::<u32>(GROWING, 3).unwrap(), 99, "a pended request is waited for");
+    drop(filter);
     rig.unload();
 }

@@ -1,5 +1,4 @@
 //! The sample drivers, each as the driver of a client in this process.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod ks_rig;
 

@@ -197,7 +197,7 @@ impl Filter {
     // ks-coverage: KSPROPERTY_TYPE_TOPOLOGY done test=a_request_for_a_node_reaches_its_own_table
     fn node_request(&self, irp: Irp) -> Dispatched {
         let Some(node) = automation::node_of(irp.input()) else { return irp.done(STATUS_INVALID_BUFFER_SIZE) };
-        let nodes = self.descriptor.nodes().len();
+        let nodes = self.descriptor().nodes().len();
         if node as usize >= nodes {
             let reason = format!("{} has {nodes} topology nodes and no node {node}", self.name());
             return Dispatched::Completed(irp.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)));

@@ -164,6 +164,7 @@ impl Routine {
         call3(a, b, c);
         call4(a, b, c, d);
         call5(a, b, c, d, e);
+        call7(a, b, c, d, e, f, g);
         call8(a, b, c, d, e, f, g, h);
     }
 

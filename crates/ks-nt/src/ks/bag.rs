@@ -59,6 +59,11 @@ impl Bag {
         lock(&ITEMS).entry(item).or_insert(Item { bags: 0, free }).bags += 1;
     }
 
+    /// Adds pool memory of our own.
+    pub(crate) fn keep(&self, item: u64) {
+        self.add(item, Address::NULL);
+    }
+
     fn contains(&self, item: u64) -> bool {
         lock(&self.items).contains(&item)
     }

@@ -9,14 +9,14 @@ use crate::ks::bag::Bag;
 use crate::ks::check;
 use crate::ks::factory::HostedFactory;
 use crate::ks::irp::{LentIrp, Target};
+use crate::ks::kernel::KernelDevice;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use ks_abi::kernel::{
-    DeviceObject, IO_TYPE_DEVICE, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE,
-    IRP_MN_SURPRISE_REMOVAL, KsDeviceDescriptor, KsDeviceDispatch,
+    DeviceObject, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL,
+    KsDeviceDescriptor, KsDeviceDispatch,
 };
-use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
-use ks_mem::Block;
+use ks_abi::{NtStatus, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 use ks_stream::Device;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ pub(crate) struct HostedDevice {
     driver: Weak<Driver>,
     functional: u64,
     /// The functional device object, unless the driver made it itself.
-    _functional: Option<Block>,
+    own: Mutex<Option<KernelDevice>>,
     bag: Arc<Bag>,
     factories: Mutex<Vec<Arc<HostedFactory>>>,
     /// The engine knows the factories.
@@ -72,15 +72,16 @@ impl HostedDevice {
         let bag = Bag::new()?;
         let own = match functional {
             Some(_) => None,
-            None => Some(device_object(driver.object(), extension_bytes as usize)?),
+            None => Some(KernelDevice::new(driver.object(), extension_bytes)?),
         };
-        let functional = functional.or_else(|| own.as_ref().map(Block::address)).unwrap_or(0);
+        let below = own.as_ref().map_or(physical, |own| own.attach_to(physical));
+        let functional = functional.or_else(|| own.as_ref().map(KernelDevice::address)).unwrap_or(0);
         let block = device.block();
         block.store_u64(offset::DESCRIPTOR, descriptor.0);
         block.store_u64(offset::BAG, bag.handle());
         block.store_u64(offset::FUNCTIONAL, functional);
         block.store_u64(offset::PHYSICAL, physical);
-        block.store_u64(offset::NEXT, physical);
+        block.store_u64(offset::NEXT, below);
         block.store_u32(offset::SYSTEM_POWER, WORKING);
         block.store_u32(offset::DEVICE_POWER, WORKING);
         // The first word of the extension is the device header: here, the device itself.
@@ -92,7 +93,7 @@ impl HostedDevice {
             device,
             driver: Arc::downgrade(driver),
             functional,
-            _functional: own,
+            own: Mutex::new(own),
             bag,
             factories: Mutex::new(Vec::new()),
             published: AtomicBool::new(false),
@@ -139,17 +140,14 @@ impl HostedDevice {
     }
 
     /// IRP_MN_START_DEVICE: the driver starts, its filters can be opened.
+    ///
+    /// Decision: the device mutex is not held, although a page says so: the public samples take it in Start to create
+    /// their filter factories.
     pub(crate) fn start(self: &Arc<HostedDevice>) -> Result<(), (&'static str, NtStatus)> {
-        {
-            let _device = self.device.mutex().hold();
-            self.dispatch(offset_of!(KsDeviceDispatch, start), "Start", Some(IRP_MN_START_DEVICE))
-                .map_err(|status| ("Start", status))?;
-        }
-        {
-            let _device = self.device.mutex().hold();
-            self.dispatch(offset_of!(KsDeviceDispatch, post_start), "PostStart", None)
-                .map_err(|status| ("PostStart", status))?;
-        }
+        self.dispatch(offset_of!(KsDeviceDispatch, start), "Start", Some(IRP_MN_START_DEVICE))
+            .map_err(|status| ("Start", status))?;
+        self.dispatch(offset_of!(KsDeviceDispatch, post_start), "PostStart", None)
+            .map_err(|status| ("PostStart", status))?;
         self.device.set_started();
         self.published.store(true, Ordering::SeqCst);
         for factory in self.factories() {
@@ -184,6 +182,9 @@ impl HostedDevice {
         aggregation::forget(self.address());
         self.bag.free();
         drop(objects::remove(self.functional));
+        if let Some(own) = self.own.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            own.detach_from(self.device.block().load_u64(offset::NEXT));
+        }
         drop(objects::remove(self.address()));
         if let Some(driver) = self.driver.upgrade() {
             driver.remove_device(self);
@@ -234,28 +235,6 @@ impl HostedDevice {
     pub(crate) fn friendly_name(&self, index: usize) -> String {
         self.driver.upgrade().map_or_else(String::new, |driver| driver.friendly_name(index))
     }
-}
-
-/// A DEVICE_OBJECT with an extension behind it.
-pub(crate) fn device_object(driver: u64, extension_bytes: usize) -> Result<Block, NtStatus> {
-    /// Windows aligns an extension to 16.
-    const HEAD: usize = size_of::<DeviceObject>().next_multiple_of(16);
-    const FILE_DEVICE_KS: u32 = 0x2F;
-    let room = extension_bytes.max(8).next_multiple_of(16);
-    let block = HEAD.checked_add(room).and_then(|bytes| Block::zeroed(bytes, 16).ok());
-    let block = block.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    let object = DeviceObject {
-        object_type: IO_TYPE_DEVICE as i16,
-        object_size: HEAD as u16,
-        reference_count: 1,
-        driver_object: Ptr64(driver),
-        device_extension: Ptr64(block.address() + HEAD as u64),
-        device_type: FILE_DEVICE_KS,
-        stack_size: 1,
-        ..DeviceObject::default()
-    };
-    block.write(0, &object);
-    Ok(block)
 }
 
 pub(crate) unsafe extern "win64" fn KsInitializeDriver(driver: Address, _path: u64, descriptor: Address) -> NtStatus {
@@ -342,13 +321,13 @@ pub(crate) unsafe extern "win64" fn KsNullDriverUnload(_driver: u64) {}
 
 pub(crate) unsafe extern "win64" fn KsAcquireDevice(device: Address) {
     if let Some(device) = objects::device(device, "KsAcquireDevice") {
-        crate::ks::mutex::acquire(device.engine().mutex(), "KsAcquireDevice");
+        crate::ks::mutex::acquire_device(device.engine().mutex());
     }
 }
 
 // ks-coverage: KsReleaseDevice done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsReleaseDevice(device: Address) {
     if let Some(device) = objects::device(device, "KsReleaseDevice") {
-        crate::ks::mutex::release(device.engine().mutex(), "KsReleaseDevice");
+        crate::ks::mutex::release_device(device.engine().mutex());
     }
 }

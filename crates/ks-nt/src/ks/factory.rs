@@ -159,7 +159,7 @@ impl HostedFactory {
     }
 }
 
-// ks-coverage: KsCreateFilterFactory partial
+// ks-coverage: KsCreateFilterFactory done test=a_driver_adds_factories_and_nodes_to_an_open_filter
 pub(crate) unsafe extern "win64" fn KsCreateFilterFactory(
     functional: Address,
     descriptor: Address,

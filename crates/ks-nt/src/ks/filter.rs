@@ -141,6 +141,16 @@ impl HostedFilter {
         Address(self.address).follow(offset::DESCRIPTOR)
     }
 
+    /// Replaces the descriptor by one in the bag.
+    pub(crate) fn set_descriptor(&self, descriptor: Address) {
+        Address(self.address).put(offset::DESCRIPTOR, descriptor.0);
+    }
+
+    /// Keeps pool memory as long as the filter is open.
+    pub(crate) fn keep(&self, item: u64) {
+        self.bag.keep(item);
+    }
+
     pub(crate) fn context(&self) -> u64 {
         Address(self.address).get(offset::CONTEXT)
     }

@@ -8,7 +8,8 @@ use crate::ks::filter::HostedFilter;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
-use ks_abi::kernel::{IO_TYPE_IRP, KsObjectType};
+use crate::ntoskrnl::io_request;
+use ks_abi::kernel::{IO_TYPE_IRP, Irp, KsObjectType};
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
 use ks_mem::Block;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -95,6 +96,13 @@ impl LentIrp {
         block.store_u64(offset::FILE, file);
         let lent = Arc::new(LentIrp { block, target, node, completed: Mutex::new(false), wake: Condvar::new() });
         objects::insert(lent.address(), Object::Irp(lent.clone()));
+        let completed = Arc::downgrade(&lent);
+        let finish = Box::new(move |_| {
+            if let Some(lent) = completed.upgrade() {
+                lent.complete();
+            }
+        });
+        io_request::adopt(lent.address() as *mut Irp, finish);
         Ok(Lending(lent))
     }
 
@@ -167,6 +175,7 @@ impl std::ops::Deref for Lending {
 
 impl Drop for Lending {
     fn drop(&mut self) {
+        io_request::disown(self.0.address() as *mut Irp);
         drop(objects::remove(self.0.address()));
     }
 }
@@ -226,7 +235,7 @@ pub(crate) unsafe extern "win64" fn KsGetObjectTypeFromIrp(irp: Address) -> u32 
     }
 }
 
-// ks-coverage: KsCompletePendingRequest partial
+// ks-coverage: KsCompletePendingRequest done test=a_driver_adds_factories_and_nodes_to_an_open_filter
 pub(crate) unsafe extern "win64" fn KsCompletePendingRequest(irp: Address) {
     if !complete_lent(irp.0, "KsCompletePendingRequest") {
         misuse::dead("KsCompletePendingRequest", "request", irp.0);

@@ -5,6 +5,7 @@
 
 #![expect(non_snake_case, reason = "routines have the names of ks.sys")]
 
+mod accepted;
 pub(crate) mod address;
 mod aggregation;
 mod automation;
@@ -13,13 +14,14 @@ mod check;
 mod clock;
 mod descriptor;
 pub(crate) mod device;
+mod dynamic;
 mod events;
 mod factory;
 mod file;
 mod filter;
 mod intersect;
 pub(crate) mod irp;
-mod kernel;
+pub(crate) mod kernel;
 mod misuse;
 mod mutex;
 mod navigation;
@@ -27,15 +29,18 @@ mod objects;
 mod pin;
 mod stream_pointer;
 mod stubs;
+mod worker;
 
 use crate::exports::Export;
 
 /// Every list of exports of `ks.sys`.
 pub(crate) const TABLES: &[&[Export]] = &[
+    accepted::EXPORTS,
     aggregation::EXPORTS,
     bag::EXPORTS,
     clock::EXPORTS,
     device::EXPORTS,
+    dynamic::EXPORTS,
     events::EXPORTS,
     factory::EXPORTS,
     filter::EXPORTS,
@@ -45,5 +50,6 @@ pub(crate) const TABLES: &[&[Export]] = &[
     pin::EXPORTS,
     stream_pointer::EXPORTS,
     stubs::EXPORTS,
+    worker::EXPORTS,
     stubs::MEMBER_EXPORTS,
 ];

@@ -7,6 +7,7 @@ use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use crate::report::BugCheck;
 use ks_io::{Level, RankedMutex};
+use std::cell::Cell;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsAcquireControl, KsReleaseControl, KsPinAcquireProcessingMutex, KsPinReleaseProcessingMutex,
@@ -30,6 +31,29 @@ pub(crate) fn acquire(mutex: &RankedMutex, routine: &'static str) {
         );
     }
     mutex.acquire();
+}
+
+thread_local! {
+    /// How often the thread has taken the device mutex that it held already.
+    static NESTED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Takes the device mutex for the driver.
+///
+/// Decision: a thread that has it may take it again, because drivers take it in routines that are called with it.
+pub(crate) fn acquire_device(mutex: &RankedMutex) {
+    if mutex.is_held_by_current() {
+        return NESTED.set(NESTED.get() + 1);
+    }
+    acquire(mutex, "KsAcquireDevice");
+}
+
+/// Gives the device mutex back for the driver.
+pub(crate) fn release_device(mutex: &RankedMutex) {
+    match NESTED.get() {
+        0 => release(mutex, "KsReleaseDevice"),
+        nested => NESTED.set(nested - 1),
+    }
 }
 
 /// Gives a mutex back for the driver.

@@ -12,6 +12,7 @@ use crate::ks::irp::LentIrp;
 use crate::ks::misuse;
 use crate::ks::pin::HostedPin;
 use crate::ks::stream_pointer::Pointer;
+use crate::ks::worker::Worker;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
@@ -32,6 +33,7 @@ pub(crate) enum Object {
     Clock(Arc<ClockInterface>),
     Event(Arc<HostedEvent>),
     Outer(Arc<Outer>),
+    Worker(Arc<Worker>),
 }
 
 static TABLE: LazyLock<RwLock<HashMap<u64, Object>>> = LazyLock::new(|| RwLock::new(HashMap::new()));

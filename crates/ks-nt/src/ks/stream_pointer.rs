@@ -5,16 +5,19 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine};
+use crate::ks::kernel::Mdl;
 use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
 use crate::report::BugCheck;
-use ks_abi::kernel::KsStreamPointerState;
+use ks_abi::kernel::{KsStreamPointer, KsStreamPointerState};
 use ks_abi::{
-    NtStatus, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    KsStreamHeader, NtStatus, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
+    STATUS_SUCCESS,
 };
 use ks_io::{Dpc, Level, Ticks, Time, Timer};
 use ks_stream::{AfterAdvance, CloneId, ClonePointer, FrameRequest, LeadingEdge, Pin, Step};
+use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
@@ -34,6 +37,8 @@ pub(crate) struct Pointer {
     pin: Weak<HostedPin>,
     kind: Kind,
     timeout: Mutex<Option<Timer>>,
+    /// The frame's MDL, made when the driver asks for it: the address of the bytes, their number, the MDL.
+    mdl: Mutex<Option<(u64, u32, Mdl)>>,
 }
 
 enum Kind {
@@ -66,6 +71,7 @@ impl Pointer {
             pin: Arc::downgrade(&hosted),
             kind: Kind::Edge(edge),
             timeout: Mutex::new(None),
+            mdl: Mutex::new(None),
         });
         objects::insert(pointer.address, Object::Pointer(pointer.clone()));
         Some(pointer)
@@ -83,6 +89,7 @@ impl Pointer {
             pin: self.pin.clone(),
             kind: Kind::Clone { id: clone.id(), cancel, clone: Mutex::new(Some(clone)) },
             timeout: Mutex::new(None),
+            mdl: Mutex::new(None),
         });
         objects::insert(pointer.address, Object::Pointer(pointer.clone()));
         pin.clones().push(pointer.clone());
@@ -98,6 +105,7 @@ impl Pointer {
     pub(crate) fn delete(&self) {
         drop(objects::remove(self.address));
         drop(lock(&self.timeout).take());
+        drop(lock(&self.mdl).take());
         match &self.kind {
             Kind::Edge(edge) => {
                 edge.unlock();
@@ -354,11 +362,25 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerGetIrp(pointer: Address, firs
     request.irp
 }
 
-/// Decision: frames have no MDL of their own yet; a driver that asks is told that the pointer is not locked.
-// ks-coverage: KsStreamPointerGetMdl not-implemented
+// ks-coverage: KsStreamPointerGetMdl partial
 pub(crate) unsafe extern "win64" fn KsStreamPointerGetMdl(pointer: Address) -> u64 {
-    let _ = objects::pointer(pointer, "KsStreamPointerGetMdl");
-    0
+    let Some(found) = objects::pointer(pointer, "KsStreamPointerGetMdl").filter(|pointer| pointer.is_locked()) else {
+        return 0;
+    };
+    let header = pointer.follow(offset_of!(KsStreamPointer, stream_header));
+    if header.is_null() {
+        return 0;
+    }
+    let (data, bytes) =
+        (header.get(offset_of!(KsStreamHeader, data)), header.get(offset_of!(KsStreamHeader, frame_extent)));
+    if data == 0 || bytes == 0 {
+        return 0;
+    }
+    let mut mdl = lock(&found.mdl);
+    if mdl.as_ref().is_none_or(|(known, length, _)| (*known, *length) != (data, bytes)) {
+        *mdl = Mdl::new(data, bytes).map(|mdl| (data, bytes, mdl));
+    }
+    mdl.as_ref().map_or(0, |(_, _, mdl)| mdl.address())
 }
 
 // ks-coverage: KsStreamPointerScheduleTimeout partial

@@ -32,7 +32,6 @@ macro_rules! refusals {
 
 refusals! {
     status:
-    DllInitialize
     KoCreateInstance
     KoDeviceInitialize
     KoDriverInitialize
@@ -56,8 +55,6 @@ refusals! {
     KsAllocateObjectCreateItem
     // ks-coverage: KsAllocateObjectHeader not-implemented
     KsAllocateObjectHeader
-    // ks-coverage: KsCacheMedium not-implemented
-    KsCacheMedium
     // ks-coverage: KsCreateAllocator not-implemented
     KsCreateAllocator
     KsCreateBusEnumObject
@@ -79,10 +76,7 @@ refusals! {
     KsDefaultDispatchPower
     KsDefaultForwardIrp
     KsDereferenceSoftwareBusObject
-    // ks-coverage: KsDeviceRegisterThermalDispatch not-implemented
-    KsDeviceRegisterThermalDispatch
     KsDisableEvent
-    KsDispatchInvalidDeviceRequest
     // ks-coverage: KsDispatchIrp not-implemented
     KsDispatchIrp
     // ks-coverage: KsDispatchQuerySecurity not-implemented
@@ -96,12 +90,6 @@ refusals! {
     KsEnableEvent
     // ks-coverage: KsEnableEventWithAllocator not-implemented
     KsEnableEventWithAllocator
-    // ks-coverage: KsFilterAddTopologyConnections not-implemented
-    KsFilterAddTopologyConnections
-    // ks-coverage: KsFilterCreateNode not-implemented
-    KsFilterCreateNode
-    // ks-coverage: KsFilterCreatePinFactory not-implemented
-    KsFilterCreatePinFactory
     // ks-coverage: KsFilterFactoryAddCreateItem not-implemented
     KsFilterFactoryAddCreateItem
     // ks-coverage: KsForwardAndCatchIrp not-implemented
@@ -119,9 +107,6 @@ refusals! {
     KsGetBusEnumPnpDeviceObject
     // ks-coverage: KsGetImageNameAndResourceId not-implemented
     KsGetImageNameAndResourceId
-    KsHandleSizedListQuery
-    // ks-coverage: KsInitializeDeviceProfile not-implemented
-    KsInitializeDeviceProfile
     KsInstallBusEnumInterface
     KsIsBusEnumChildDevice
     KsIsCurrentProcessFrameServer
@@ -129,20 +114,13 @@ refusals! {
     KsLoadResource
     // ks-coverage: KsMapModuleName not-implemented
     KsMapModuleName
-    // ks-coverage: KsMergeAutomationTables not-implemented
-    KsMergeAutomationTables
     KsMethodHandler
     // ks-coverage: KsMethodHandlerWithAllocator not-implemented
     KsMethodHandlerWithAllocator
     // ks-coverage: KsMoveIrpsOnCancelableQueue not-implemented
     KsMoveIrpsOnCancelableQueue
-    // ks-coverage: KsPersistDeviceProfile not-implemented
-    KsPersistDeviceProfile
     // ks-coverage: KsPinDataIntersection not-implemented
     KsPinDataIntersection
-    // ks-coverage: KsPinGetConnectedFilterInterface not-implemented
-    KsPinGetConnectedFilterInterface
-    KsPinGetConnectedPinInterface
     // ks-coverage: KsPinPropertyHandler not-implemented
     KsPinPropertyHandler
     // ks-coverage: KsPinSubmitFrame not-implemented
@@ -153,23 +131,13 @@ refusals! {
     KsPropertyHandler
     // ks-coverage: KsPropertyHandlerWithAllocator not-implemented
     KsPropertyHandlerWithAllocator
-    // ks-coverage: KsPublishDeviceProfile not-implemented
-    KsPublishDeviceProfile
     // ks-coverage: KsQueryInformationFile not-implemented
     KsQueryInformationFile
-    // ks-coverage: KsQueueWorkItem not-implemented
-    KsQueueWorkItem
     // ks-coverage: KsReadFile not-implemented
     KsReadFile
     // ks-coverage: KsReferenceBusObject not-implemented
     KsReferenceBusObject
     KsReferenceSoftwareBusObject
-    // ks-coverage: KsRegisterCountedWorker not-implemented
-    KsRegisterCountedWorker
-    // ks-coverage: KsRegisterFilterWithNoKSPins not-implemented
-    KsRegisterFilterWithNoKSPins
-    // ks-coverage: KsRegisterWorker not-implemented
-    KsRegisterWorker
     // ks-coverage: KsReleaseCachedMdl not-implemented
     KsReleaseCachedMdl
     KsRemoveBusEnumInterface
@@ -207,8 +175,6 @@ refusals! {
     KsiQueryObjectCreateItemsPresent
     ;
     zero:
-    // ks-coverage: KsDecrementCountedWorker not-implemented
-    KsDecrementCountedWorker
     // ks-coverage: KsDeviceGetBusData not-implemented
     KsDeviceGetBusData
     // ks-coverage: KsDeviceSetBusData not-implemented
@@ -223,13 +189,6 @@ refusals! {
     KsFastPropertyHandler
     KsGetDefaultClockState
     KsGetDefaultClockTime
-    // ks-coverage: KsIncrementCountedWorker not-implemented
-    KsIncrementCountedWorker
-    // ks-coverage: KsPinGetConnectedPinDeviceObject not-implemented
-    KsPinGetConnectedPinDeviceObject
-    KsPinGetConnectedPinFileObject
-    // ks-coverage: KsProcessPinUpdate not-implemented
-    KsProcessPinUpdate
     // ks-coverage: KsQueryDevicePnpObject not-implemented
     KsQueryDevicePnpObject
     KsQueryObjectAccessMask
@@ -246,10 +205,6 @@ refusals! {
     KsCancelRoutine
     // ks-coverage: KsDereferenceBusObject not-implemented
     KsDereferenceBusObject
-    // ks-coverage: KsDeviceRegisterAdapterObject not-implemented
-    KsDeviceRegisterAdapterObject
-    // ks-coverage: KsFilterRegisterPowerCallbacks not-implemented
-    KsFilterRegisterPowerCallbacks
     // ks-coverage: KsFreeDefaultClock not-implemented
     KsFreeDefaultClock
     // ks-coverage: KsFreeDeviceHeader not-implemented
@@ -261,16 +216,12 @@ refusals! {
     KsPinAttachAndGate
     // ks-coverage: KsPinAttachOrGate not-implemented
     KsPinAttachOrGate
-    // ks-coverage: KsPinGetCopyRelationships not-implemented
-    KsPinGetCopyRelationships
     // ks-coverage: KsPinRegisterFrameReturnCallback not-implemented
     KsPinRegisterFrameReturnCallback
     // ks-coverage: KsPinRegisterHandshakeCallback not-implemented
     KsPinRegisterHandshakeCallback
     // ks-coverage: KsPinRegisterIrpCompletionCallback not-implemented
     KsPinRegisterIrpCompletionCallback
-    // ks-coverage: KsPinRegisterPowerCallbacks not-implemented
-    KsPinRegisterPowerCallbacks
     // ks-coverage: KsPinSetPinClockTime not-implemented
     KsPinSetPinClockTime
     // ks-coverage: KsRecalculateStackDepth not-implemented
@@ -292,8 +243,6 @@ refusals! {
     KsSetTargetDeviceObject
     // ks-coverage: KsSetTargetState not-implemented
     KsSetTargetState
-    // ks-coverage: KsUnregisterWorker not-implemented
-    KsUnregisterWorker
     ;
 }
 

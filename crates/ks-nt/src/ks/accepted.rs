@@ -1,0 +1,197 @@
+//! What a driver announces and nothing here ever acts upon: power, thermal and profile callbacks, caches and adapters.
+//!
+//! Decision: these succeed, because a driver must be able to start; what they announce never happens to a device that is
+//! always powered, never hot, and has neither a bus nor a registry cache.
+
+use crate::exports;
+use crate::exports::Export;
+use crate::ks::address::Address;
+use crate::ks::kernel;
+use crate::ks::objects::{self, Object};
+use ks_abi::kernel::KsProcessPin;
+use ks_abi::{
+    KsMultipleItem, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+use std::mem::offset_of;
+use zerocopy::IntoBytes;
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks:
+    KsFilterRegisterPowerCallbacks, KsPinRegisterPowerCallbacks, KsDeviceRegisterThermalDispatch,
+    KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile, KsPersistDeviceProfile,
+    KsRegisterFilterWithNoKSPins, KsCacheMedium, KsPinGetCopyRelationships, KsProcessPinUpdate,
+    KsPinGetConnectedPinFileObject, KsPinGetConnectedPinDeviceObject, KsPinGetConnectedPinInterface,
+    KsPinGetConnectedFilterInterface, KsHandleSizedListQuery, KsDispatchInvalidDeviceRequest, DllInitialize,
+);
+
+// ks-coverage: KsFilterRegisterPowerCallbacks partial
+pub(crate) unsafe extern "win64" fn KsFilterRegisterPowerCallbacks(filter: Address, _sleep: u64, _wake: u64) {
+    let _ = objects::filter(filter, "KsFilterRegisterPowerCallbacks");
+}
+
+// ks-coverage: KsPinRegisterPowerCallbacks partial
+pub(crate) unsafe extern "win64" fn KsPinRegisterPowerCallbacks(pin: Address, _sleep: u64, _wake: u64) {
+    let _ = objects::pin(pin, "KsPinRegisterPowerCallbacks");
+}
+
+// ks-coverage: KsDeviceRegisterThermalDispatch partial
+pub(crate) unsafe extern "win64" fn KsDeviceRegisterThermalDispatch(device: Address, _table: u64) -> NtStatus {
+    known(objects::device(device, "KsDeviceRegisterThermalDispatch").is_some())
+}
+
+fn known(known: bool) -> NtStatus {
+    if known { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER }
+}
+
+/// Mappings are not generated; a pin that asks for them gets bytes.
+// ks-coverage: KsDeviceRegisterAdapterObject partial
+pub(crate) unsafe extern "win64" fn KsDeviceRegisterAdapterObject(
+    device: Address,
+    _adapter: u64,
+    _most: u32,
+    _stride: u32,
+) {
+    let _ = objects::device(device, "KsDeviceRegisterAdapterObject");
+}
+
+// ks-coverage: KsInitializeDeviceProfile partial
+pub(crate) unsafe extern "win64" fn KsInitializeDeviceProfile(factory: Address) -> NtStatus {
+    known(objects::factory(factory, "KsInitializeDeviceProfile").is_some())
+}
+
+// ks-coverage: KsPublishDeviceProfile partial
+pub(crate) unsafe extern "win64" fn KsPublishDeviceProfile(factory: Address, _profile: u64) -> NtStatus {
+    known(objects::factory(factory, "KsPublishDeviceProfile").is_some())
+}
+
+// ks-coverage: KsPersistDeviceProfile partial
+pub(crate) unsafe extern "win64" fn KsPersistDeviceProfile(factory: Address) -> NtStatus {
+    known(objects::factory(factory, "KsPersistDeviceProfile").is_some())
+}
+
+// ks-coverage: KsRegisterFilterWithNoKSPins partial
+pub(crate) unsafe extern "win64" fn KsRegisterFilterWithNoKSPins() -> NtStatus {
+    STATUS_SUCCESS
+}
+
+// ks-coverage: KsCacheMedium partial
+pub(crate) unsafe extern "win64" fn KsCacheMedium() -> NtStatus {
+    STATUS_SUCCESS
+}
+
+/// No pin of a hosted driver is a branch of a splitter.
+// ks-coverage: KsPinGetCopyRelationships partial
+pub(crate) unsafe extern "win64" fn KsPinGetCopyRelationships(pin: Address, source: Address, branch: Address) {
+    let _ = objects::pin(pin, "KsPinGetCopyRelationships");
+    source.put_optional(0u64);
+    branch.put_optional(0u64);
+}
+
+/// TRUE while the process pin has a frame. What stands in it is what the filter was called with.
+// ks-coverage: KsProcessPinUpdate partial
+pub(crate) unsafe extern "win64" fn KsProcessPinUpdate(pin: Address) -> u8 {
+    u8::from(!pin.is_null() && !pin.follow(offset_of!(KsProcessPin, stream_pointer)).is_null())
+}
+
+/// The hosted pin that an IRP source pin is connected to.
+fn connected(pin: Address, routine: &'static str) -> Option<std::sync::Arc<crate::ks::pin::HostedPin>> {
+    let pin = objects::pin(pin, routine)?.engine()?;
+    pin.connected_file()?;
+    match objects::find(Address(pin.peer()?.address())) {
+        Some(Object::Pin(peer)) => Some(peer),
+        _ => None,
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinFileObject(pin: Address) -> u64 {
+    connected(pin, "KsPinGetConnectedPinFileObject").map_or(0, |peer| peer.file_object())
+}
+
+// ks-coverage: KsPinGetConnectedPinDeviceObject partial
+pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinDeviceObject(pin: Address) -> u64 {
+    connected(pin, "KsPinGetConnectedPinDeviceObject").map_or(0, |peer| peer.filter().device().functional())
+}
+
+pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinInterface(
+    pin: Address,
+    iid: Address,
+    result: Address,
+) -> NtStatus {
+    let peer = objects::pin(pin, "KsPinGetConnectedPinInterface").and_then(|pin| pin.engine()?.peer());
+    match peer {
+        Some(peer) => crate::ks::aggregation::query_client(peer.address(), iid, result),
+        None => ks_abi::STATUS_UNSUCCESSFUL,
+    }
+}
+
+// ks-coverage: KsPinGetConnectedFilterInterface partial
+pub(crate) unsafe extern "win64" fn KsPinGetConnectedFilterInterface(
+    pin: Address,
+    iid: Address,
+    result: Address,
+) -> NtStatus {
+    let peer = objects::pin(pin, "KsPinGetConnectedFilterInterface").and_then(|pin| pin.engine()?.peer());
+    match peer {
+        Some(peer) => crate::ks::aggregation::query_client(peer.filter().block().address(), iid, result),
+        None => ks_abi::STATUS_UNSUCCESSFUL,
+    }
+}
+
+/// Offsets in an IRP and its stack location.
+mod irp {
+    pub(super) const SYSTEM_BUFFER: usize = 24;
+    pub(super) const STATUS: usize = 48;
+    pub(super) const INFORMATION: usize = 56;
+    pub(super) const STACK: usize = 184;
+    pub(super) const OUTPUT_LENGTH: usize = 8;
+}
+
+/// The most bytes that a list may have.
+const MOST_LIST_BYTES: usize = 16 << 20;
+
+/// Answers with a KSMULTIPLE_ITEM list: its size, or all of it.
+pub(crate) unsafe extern "win64" fn KsHandleSizedListQuery(
+    request: Address,
+    count: u32,
+    item_bytes: u32,
+    items: Address,
+) -> NtStatus {
+    let head = size_of::<KsMultipleItem>();
+    let needed = (count as usize).checked_mul(item_bytes as usize).and_then(|bytes| bytes.checked_add(head));
+    let Some(needed) = needed.filter(|needed| *needed <= MOST_LIST_BYTES) else { return STATUS_INVALID_PARAMETER };
+    let room: u32 = request.follow(irp::STACK).get(irp::OUTPUT_LENGTH);
+    let buffer = request.follow(irp::SYSTEM_BUFFER);
+    match room as usize {
+        0 => {
+            request.put(irp::INFORMATION, needed as u64);
+            STATUS_BUFFER_OVERFLOW
+        }
+        4 => {
+            buffer.put(0, needed as u32);
+            request.put(irp::INFORMATION, 4u64);
+            STATUS_SUCCESS
+        }
+        room if room < needed => {
+            request.put(irp::INFORMATION, 0u64);
+            STATUS_BUFFER_TOO_SMALL
+        }
+        _ => {
+            buffer.write_bytes(KsMultipleItem { size: needed as u32, count }.as_bytes());
+            buffer.at(head).write_bytes(&items.bytes(needed - head));
+            request.put(irp::INFORMATION, needed as u64);
+            STATUS_SUCCESS
+        }
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsDispatchInvalidDeviceRequest(_device: u64, request: Address) -> NtStatus {
+    request.put(irp::STATUS, STATUS_INVALID_DEVICE_REQUEST);
+    request.put(irp::INFORMATION, 0u64);
+    kernel::complete_request(request.0);
+    STATUS_INVALID_DEVICE_REQUEST
+}
+
+/// The entry of an export library, which drivers do not call.
+pub(crate) unsafe extern "win64" fn DllInitialize(_path: u64) -> NtStatus {
+    STATUS_SUCCESS
+}
