@@ -56,6 +56,7 @@ pub use leading_edge::{AfterAdvance, LeadingEdge};
 pub use minidriver::{FilterDispatch, FilterInstance, PinInstance};
 pub use pin::Pin;
 pub use pipe::AllocatorReport;
+pub use process::Turn;
 pub use property::PropertyCall;
 pub use queue::{FrameRequest, Step};
 pub use stream_io::{Direction, probe_headers};

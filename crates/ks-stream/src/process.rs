@@ -45,11 +45,17 @@ impl Work for WorkerItem {
     }
 }
 
-/// The turn of a worker: while it lasts, the thread has a budget.
-pub(crate) struct Turn(());
+/// The turn of a worker: while it lasts, the thread has a budget, and circuits run on it.
+///
+/// For a thread that is woken to move frames and is nobody's client: a worker of the services, or one that takes frames
+/// from another process. What the budget does not cover goes to a worker.
+#[derive(Debug)]
+#[must_use = "the turn ends when this is dropped"]
+pub struct Turn(());
 
 impl Turn {
-    pub(crate) fn begin(services: &Services) -> Turn {
+    /// Begins a turn of the calling thread.
+    pub fn begin(services: &Services) -> Turn {
         BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since: services.now() })));
         Turn(())
     }
