@@ -20,6 +20,8 @@ pub(crate) const FRAMES: u32 = 8;
 /// What the filters of one engine share.
 pub(crate) struct Plan {
     pub(crate) frame_bytes: u32,
+    /// Frames in the circuit; `None`: as many as suits their size.
+    circuit_frames: Option<u32>,
     /// Frames after which the source ends its stream.
     pub(crate) frames: AtomicU64,
     made: AtomicU64,
@@ -29,15 +31,24 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(frame_bytes: u32, frames: u64) -> Arc<Self> {
+        Self::with(frame_bytes, None, frames)
+    }
+
+    /// A circuit of few frames, and a stream whose length is set later.
+    pub(crate) fn in_lock_step(frame_bytes: u32, circuit_frames: u32) -> Arc<Self> {
+        Self::with(frame_bytes, Some(circuit_frames), 1)
+    }
+
+    fn with(frame_bytes: u32, circuit_frames: Option<u32>, frames: u64) -> Arc<Self> {
         let (made, sum) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { frame_bytes, frames: AtomicU64::new(frames), made, sum })
+        Arc::new(Self { frame_bytes, circuit_frames, frames: AtomicU64::new(frames), made, sum })
     }
 }
 
-/// Starts the three devices: `source`, `pass`, `sink`.
-pub(crate) fn start(io: &Arc<IoManager>, plan: &Arc<Plan>) -> Result<Vec<Arc<Device>>, NtStatus> {
-    let kinds = [("source", Kind::Source), ("pass", Kind::Pass), ("sink", Kind::Sink)];
-    kinds.into_iter().map(|(name, kind)| Device::start(io, name, vec![Arc::new(describe(name, kind, plan))])).collect()
+/// Starts those of the three devices: `source`, `pass`, `sink`.
+pub(crate) fn start(io: &Arc<IoManager>, plan: &Arc<Plan>, kinds: &[Kind]) -> Result<Vec<Arc<Device>>, NtStatus> {
+    let start = |kind: &Kind| Device::start(io, kind.name(), vec![Arc::new(describe(*kind, plan))]);
+    kinds.iter().map(start).collect()
 }
 
 /// The format of all pins: bytes of one size.
@@ -47,14 +58,31 @@ pub(crate) fn format(frame_bytes: u32) -> DataFormat {
     DataFormat::new(KsDataFormat { sample_size: frame_bytes, ..plain }, &[])
 }
 
+/// What a filter does.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
+    /// Lets go of empty frames, whose bytes it says are used.
     Source,
+    /// Works in place, and does nothing.
     Pass,
+    /// Reads a byte of every page that no other process has.
     Sink,
 }
 
-fn describe(name: &'static str, kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
+impl Kind {
+    pub(crate) const ALL: &'static [Kind] = &[Kind::Source, Kind::Pass, Kind::Sink];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Source => "source",
+            Kind::Pass => "pass",
+            Kind::Sink => "sink",
+        }
+    }
+}
+
+fn describe(kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
+    let name = kind.name();
     let pin = |flow| PinDescriptor::new(flow, vec![format(plan.frame_bytes)]);
     let pins = match kind {
         Kind::Source => vec![pin(KsPinDataFlow::OUT)],
@@ -93,7 +121,8 @@ impl FilterInstance for BenchFilter {
 fn framing(plan: &Plan) -> Option<Framing> {
     // Small frames of a long stream travel in a deeper circuit; large ones in as many as a camera asks for.
     let long = plan.frames.load(Ordering::Relaxed) > 1;
-    let frames = if long && plan.frame_bytes <= 64 << 10 { 4 * FRAMES } else { FRAMES };
+    let usual = if long && plan.frame_bytes <= 64 << 10 { 4 * FRAMES } else { FRAMES };
+    let frames = plan.circuit_frames.unwrap_or(usual);
     Some(Framing { frames, frame_bytes: plan.frame_bytes, alignment: 64 })
 }
 

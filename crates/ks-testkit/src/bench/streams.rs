@@ -1,6 +1,6 @@
 //! The cases that open, connect and stream.
 
-use super::filters::{self, Plan};
+use super::filters::{self, Kind, Plan};
 use super::{BenchError, Reading, meter};
 use ks_abi::{KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsIdentifier, KsPinDataFlow, KsState};
 use ks_client::{Client, Connect, Filter, Format, Pin};
@@ -16,6 +16,7 @@ pub(super) fn failed(why: impl std::fmt::Display) -> BenchError {
 /// An engine with the bench filters and a client of it.
 pub(super) struct Bench {
     devices: Vec<Arc<Device>>,
+    io: Arc<IoManager>,
     client: Client,
     format: Format,
 }
@@ -26,7 +27,7 @@ impl Bench {
         let devices = filters::start(&io, plan).map_err(failed)?;
         let format = Format::from_bytes(filters::format(plan.frame_bytes).bytes());
         let format = format.ok_or_else(|| failed("the bench format is not whole"))?;
-        Ok(Bench { devices, client: Client::new(io.session()), format })
+        Ok(Bench { devices, client: Client::new(io.session()), io, format })
     }
 
     pub(super) fn open(&self, name: &str) -> Result<Filter, BenchError> {
@@ -34,7 +35,24 @@ impl Bench {
         self.client.open(&link).map_err(failed)
     }
 
-    fn pin(&self, filter: &Filter, id: u32, flow: KsPinDataFlow, to: Option<&Pin>) -> Result<Pin, BenchError> {
+    /// The filter of a device.
+    pub(super) fn open_on(&self, device: &str) -> Result<Filter, BenchError> {
+        let interfaces = self.client.interfaces(None);
+        let wanted = interfaces.iter().find(|one| one.device == device).ok_or_else(|| failed("no such device"))?;
+        self.client.open(&wanted.symbolic_link).map_err(failed)
+    }
+
+    pub(super) fn io(&self) -> &Arc<IoManager> {
+        &self.io
+    }
+
+    pub(super) fn pin(
+        &self,
+        filter: &Filter,
+        id: u32,
+        flow: KsPinDataFlow,
+        to: Option<&Pin>,
+    ) -> Result<Pin, BenchError> {
         let connect = Connect {
             pin_id: id,
             interface: KsIdentifier::STANDARD_STREAMING,
@@ -53,7 +71,7 @@ impl Drop for Bench {
 }
 
 /// A chain of filters, connected; pins in the order of the data, closed before the filters.
-struct Chain {
+pub(super) struct Chain {
     pins: Vec<Pin>,
     _filters: Vec<Filter>,
 }
@@ -72,6 +90,26 @@ impl Chain {
             opened.push(next);
         }
         Ok(Chain { pins, _filters: opened })
+    }
+
+    /// A source of any engine, and the sink of this one.
+    pub(super) fn of_two(bench: &Bench, source: Filter) -> Result<Chain, BenchError> {
+        let sink = bench.open("sink")?;
+        let to = bench.pin(&sink, 0, KsPinDataFlow::IN, None)?;
+        let from = bench.pin(&source, 0, KsPinDataFlow::OUT, Some(&to))?;
+        Ok(Chain { pins: vec![from, to], _filters: vec![source, sink] })
+    }
+
+    /// Streams so many frames of a source that has no end, and stops.
+    pub(super) fn stream(&self, frames: u64) -> Result<(), BenchError> {
+        self.sink()?.set_limit(frames, 0).map_err(failed)?;
+        self.run_to_end()?;
+        let counters = self.sink()?.statistics().map_err(failed)?;
+        self.set_state(KsState::STOP)?;
+        if counters.frames == frames {
+            return Ok(());
+        }
+        Err(failed(format!("{} of {frames} frames reached the sink", counters.frames)))
     }
 
     fn set_state(&self, state: KsState) -> Result<(), BenchError> {
