@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use ks_nt::exports;
@@ -43,6 +44,12 @@ const FILES: &[&str] = &[
     "work_item",
 ];
 
+/// Runs the tests of a driver, which stays mapped: a thread of it may be about to return to the kernel.
+#[track_caller]
+fn run(source: &str) {
+    ManuallyDrop::new(Driver::of_tests(source)).run_all_tests();
+}
+
 /// What a file exports, read from its source: identifiers in `exports!` lists and in `name:` fields that are exported.
 fn exported(file: &str) -> BTreeSet<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/ntoskrnl/{file}.rs"));
@@ -69,40 +76,40 @@ fn every_exported_name_is_called_by_a_test_of_its_name() {
 
 #[test]
 fn levels_rise_and_fall_and_spin_locks_exclude() {
-    Driver::of_tests("kernel1/levels.c").run_all_tests();
+    run("kernel1/levels.c");
 }
 
 #[test]
 fn threads_wait_for_events_mutexes_and_semaphores() {
-    Driver::of_tests("kernel1/waits.c").run_all_tests();
+    run("kernel1/waits.c");
 }
 
 #[test]
 fn timers_expire_and_dpcs_run_at_dispatch_level() {
-    Driver::of_tests("kernel1/timers.c").run_all_tests();
+    run("kernel1/timers.c");
 }
 
 #[test]
 fn system_threads_and_work_items_run_a_drivers_routines() {
-    Driver::of_tests("kernel1/threads.c").run_all_tests();
+    run("kernel1/threads.c");
 }
 
 #[test]
 fn mutexes_resources_rundowns_and_remove_locks_keep_others_out() {
-    Driver::of_tests("kernel1/mutexes.c").run_all_tests();
+    run("kernel1/mutexes.c");
 }
 
 #[test]
 fn the_pool_and_the_lists_over_it_keep_what_they_are_given() {
-    Driver::of_tests("kernel1/memory.c").run_all_tests();
+    run("kernel1/memory.c");
 }
 
 #[test]
 fn clocks_stacks_and_processor_features_are_told() {
-    Driver::of_tests("kernel1/kernel.c").run_all_tests();
+    run("kernel1/kernel.c");
 }
 
 #[test]
 fn events_and_threads_have_handles_and_device_queues_keep_order() {
-    Driver::of_tests("kernel1/handles.c").run_all_tests();
+    run("kernel1/handles.c");
 }

@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ks_nt::ntoskrnl::pool;
+use ks_nt::ntoskrnl::{pool, unload};
 use ks_nt::report::{self, BugCheck, Report};
 use support::Driver;
 
@@ -64,6 +64,15 @@ fn a_broken_rule_is_reported_and_no_other_is() {
     driver.call("leak", [0; 4]);
     let leaks: Vec<_> = pool::leaks().iter().map(|leak| (leak.name(), leak.blocks, leak.bytes)).collect();
     assert_eq!(leaks, [("Leak".to_owned(), 2, 5100), ("Reak".to_owned(), 1, 24)]);
+
+    unload::left_behind();
+    driver.call("leave_behind", [0; 4]);
+    let left = unload::left_behind();
+    assert_eq!((left.timers, left.work_items), (1, 0));
+    assert!(left.threads >= 1, "the thread waits for an event that nobody sets");
+    assert_eq!(unload::left_behind().timers, 0, "the timers are cancelled");
+    // The thread runs code of the image, which goes at the end of this test.
+    driver.call("end_what_was_left", [0; 4]);
     report::set_reporter(None);
 }
 

@@ -1,6 +1,7 @@
 /* Rules broken on purpose, one a routine. The Rust side takes the reports and lets the driver go on. */
 #include "kernel1.h"
 
+NTSTATUS NTAPI ZwWaitForSingleObject(HANDLE, BOOLEAN, PLARGE_INTEGER);
 FIND(PVOID, ExAllocatePool2, (ULONGLONG, SIZE_T, ULONG))
 
 #define BREAKS(name) __declspec(dllexport) void breaks_##name(void); void breaks_##name(void)
@@ -243,4 +244,31 @@ void leak(void)
     ExAllocatePoolWithTag(NonPagedPool, 100, 0x6B61654C);
     ExAllocatePoolWithTag(PagedPool, 5000, 0x6B61654C);
     find_ExAllocatePool2()(0x40, 24, 0x6B616552);
+}
+
+/* A timer that nobody cancels and a thread that nobody ends. */
+static VOID NTAPI stay(PVOID context)
+{
+    wait_for(context);
+}
+
+static KEVENT thread_may_end;
+static HANDLE left_thread;
+
+__declspec(dllexport) void leave_behind(void);
+void leave_behind(void)
+{
+    static KTIMER timer;
+    KeInitializeTimer(&timer);
+    KeSetTimerEx(&timer, milliseconds(10000000), 5, NULL);
+    KeInitializeEvent(&thread_may_end, NotificationEvent, FALSE);
+    PsCreateSystemThread(&left_thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, stay, &thread_may_end);
+}
+
+__declspec(dllexport) void end_what_was_left(void);
+void end_what_was_left(void)
+{
+    KeSetEvent(&thread_may_end, 0, FALSE);
+    ZwWaitForSingleObject(left_thread, FALSE, NULL);
+    ZwClose(left_thread);
 }

@@ -55,6 +55,7 @@ mod spin_lock;
 pub(crate) mod thread;
 mod thread_handle;
 mod timer;
+pub mod unload;
 mod wait;
 mod work_item;
 

@@ -133,6 +133,11 @@ fn forget_unused(mut threads: std::sync::MutexGuard<'_, BTreeMap<Block, Register
     }
 }
 
+/// Number of threads that drivers started and that have not ended.
+pub(crate) fn system_threads() -> usize {
+    threads().iter().filter(|(thread, registered)| registered.runs && thread.get::<u8>(IS_SYSTEM) != 0).count()
+}
+
 /// Signals that a thread is over; the first call counts.
 fn ended(thread: Block, status: NtStatus) {
     let mut dispatcher = dispatcher::lock();

@@ -116,6 +116,11 @@ fn queue(item: Block, queue: Queue) -> bool {
     true
 }
 
+/// Number of items that wait for a worker.
+pub(crate) fn waiting() -> usize {
+    [Queue::Critical, Queue::Delayed].iter().map(|queue| queue.pool().lock().queue.len()).sum()
+}
+
 fn run(pool: &'static Pool) {
     thread::prepare();
     let mut workers = pool.lock();
