@@ -121,3 +121,8 @@ pub(crate) unsafe extern "win64" fn DbgQueryDebugFilterState(_component: u32, _l
 pub(crate) unsafe extern "win64" fn DbgSetDebugFilterState(_component: u32, _level: u32, _state: u8) -> NtStatus {
     STATUS_SUCCESS
 }
+
+/// A text of the kernel itself among those of the driver.
+pub(super) fn print_line(text: String) {
+    deliver(DebugText { component: DEFAULT_COMPONENT, level: 0, text });
+}

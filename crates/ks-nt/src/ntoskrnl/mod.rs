@@ -11,6 +11,7 @@ mod c_string;
 pub(crate) mod clock;
 mod code_page;
 mod contiguous;
+mod device_file;
 mod device_queue;
 pub mod debug_print;
 mod dispatcher;
@@ -20,10 +21,13 @@ mod event;
 mod event_handle;
 mod ex_timer;
 mod fast_mutex;
+pub mod file;
+pub mod folder;
 mod format;
 mod io_build;
 mod io_csq;
 mod io_device;
+mod io_interface;
 mod io_name;
 pub(crate) mod io_request;
 pub(crate) mod irql;
@@ -34,6 +38,7 @@ mod mdl;
 mod mutex;
 mod object_manager;
 pub mod pool;
+mod power;
 mod process;
 mod random;
 mod reader_writer_lock;
@@ -50,11 +55,13 @@ mod rtl_string;
 mod rtl_string_ansi;
 mod rtl_time;
 mod rundown;
+mod security;
 mod semaphore;
 mod spin_lock;
 pub(crate) mod thread;
 mod thread_handle;
 mod timer;
+mod trace;
 pub mod unload;
 mod wait;
 mod work_item;
@@ -70,15 +77,18 @@ pub(crate) const TABLES: &[&[Export]] = &[
     clock::HAL_EXPORTS,
     contiguous::EXPORTS,
     debug_print::EXPORTS,
+    device_file::EXPORTS,
     device_queue::EXPORTS,
     dpc::EXPORTS,
     event::EXPORTS,
     event_handle::EXPORTS,
     ex_timer::EXPORTS,
     fast_mutex::EXPORTS,
+    file::EXPORTS,
     io_build::EXPORTS,
     io_csq::EXPORTS,
     io_device::EXPORTS,
+    io_interface::EXPORTS,
     io_name::EXPORTS,
     io_request::EXPORTS,
     irql::EXPORTS,
@@ -91,6 +101,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     object_manager::DATA_EXPORTS,
     object_manager::EXPORTS,
     pool::EXPORTS,
+    power::EXPORTS,
     process::DATA_EXPORTS,
     process::EXPORTS,
     random::EXPORTS,
@@ -107,10 +118,12 @@ pub(crate) const TABLES: &[&[Export]] = &[
     rtl_string_ansi::EXPORTS,
     rtl_time::EXPORTS,
     rundown::EXPORTS,
+    security::EXPORTS,
     semaphore::EXPORTS,
     spin_lock::EXPORTS,
     thread::EXPORTS,
     timer::EXPORTS,
+    trace::EXPORTS,
     wait::EXPORTS,
     work_item::EXPORTS,
 ];

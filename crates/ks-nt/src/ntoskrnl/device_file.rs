@@ -1,0 +1,223 @@
+//! File objects of the devices that drivers of this process made.
+
+#![expect(
+    unsafe_op_in_unsafe_fn,
+    reason = "each routine trusts its caller's addresses, as its documentation page says"
+)]
+
+use core::ptr;
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+
+use ks_abi::kernel::{
+    CreateParameters, DeviceObject, FileObject, IO_TYPE_FILE, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_READ,
+    IRP_MJ_WRITE, IoSecurityContext, IoStatusBlock, Irp, UnicodeString,
+};
+use ks_abi::pointer::Ptr64;
+use ks_abi::status::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+
+use super::driver_memory::{field, get, put, set_field, text};
+use super::event;
+use super::file::ControlRequest;
+use super::io_build::{IoBuildDeviceIoControlRequest, IoBuildSynchronousFsdRequest, send_and_wait};
+use super::io_device::IoGetAttachedDevice;
+use super::io_request::{IofCallDriver, next_location};
+use super::object_manager::{self, Kind, Object};
+use super::{io_name, wait};
+use crate::exports;
+use crate::exports::Export;
+use crate::ntoskrnl::block::Block;
+
+/// Exports of this file.
+pub(crate) const EXPORTS: &[Export] =
+    exports!(Ntoskrnl: IoGetDeviceObjectPointer, IoGetRelatedDeviceObject, IoGetBaseFileSystemDeviceObject);
+
+/// An open device.
+pub(crate) struct DeviceFile {
+    object: Box<UnsafeCell<FileObject>>,
+    name: Vec<u16>,
+    /// The top of the device's stack, held as long as the file.
+    device: *mut DeviceObject,
+    opened: bool,
+}
+
+// SAFETY: the object is a driver's, which accesses it from any thread by its own rules; the rest does not change.
+unsafe impl Send for DeviceFile {}
+// SAFETY: as above.
+unsafe impl Sync for DeviceFile {}
+
+impl Object for DeviceFile {
+    fn kind(&self) -> Kind {
+        Kind::File
+    }
+
+    fn address(&self) -> *mut u8 {
+        self.object.get().cast()
+    }
+
+    fn last_handle_closed(&self) {
+        // SAFETY: the device is held, and the request takes nothing of its own.
+        unsafe { self.send(IRP_MJ_CLEANUP, |_| ()) };
+    }
+}
+
+impl Drop for DeviceFile {
+    fn drop(&mut self) {
+        if self.opened {
+            // SAFETY: as in `last_handle_closed`.
+            unsafe { self.send(IRP_MJ_CLOSE, |_| ()) };
+        }
+        // SAFETY: the reference was taken when the file was made.
+        unsafe { object_manager::ObfDereferenceObject(self.device.cast()) };
+    }
+}
+
+impl DeviceFile {
+    /// Opens a device; its driver is asked.
+    ///
+    /// # Safety
+    /// `device` is the address of a device object.
+    pub(crate) unsafe fn create(device: usize, rest: &str, access: u32, options: u32) -> Result<Arc<Self>, NtStatus> {
+        let device = IoGetAttachedDevice(device as *mut DeviceObject);
+        object_manager::ObfReferenceObject(device.cast());
+        let name: Vec<u16> = rest.encode_utf16().collect();
+        let bytes = (name.len() * 2) as u16;
+        let object = FileObject {
+            object_type: IO_TYPE_FILE as i16,
+            object_size: size_of::<FileObject>() as i16,
+            device_object: Ptr64(device as u64),
+            read_access: u8::from(access & 0x9000_0001 != 0),
+            write_access: u8::from(access & 0x5000_0006 != 0),
+            file_name: UnicodeString {
+                length: bytes,
+                maximum_length: bytes,
+                buffer: Ptr64(name.as_ptr() as u64),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let mut file = Self { object: Box::new(UnsafeCell::new(object)), name, device, opened: false };
+        debug_assert_eq!(file.name.len() * 2, usize::from(bytes));
+        let security = IoSecurityContext { desired_access: access, full_create_options: options, ..Default::default() };
+        let answer = file.send(IRP_MJ_CREATE, |irp| {
+            let stack = next_location(irp);
+            let mut location = get(stack);
+            location.set_create(CreateParameters {
+                security_context: Ptr64(&raw const security as u64),
+                options: 1 << 24 | options & 0x00FF_FFFF,
+                ..Default::default()
+            });
+            put(stack, location);
+        });
+        if !answer.status.is_success() {
+            return Err(answer.status);
+        }
+        file.opened = true;
+        Ok(Arc::new(file))
+    }
+
+    unsafe fn send(&self, major: u8, prepare: impl FnOnce(*mut Irp)) -> IoStatusBlock {
+        send_and_wait(self.device, |irp| {
+            let stack = next_location(irp);
+            set_field!(stack, major_function, major);
+            set_field!(stack, file_object, Ptr64(self.address() as u64));
+            set_field!(irp, original_file_object, Ptr64(self.address() as u64));
+            prepare(irp);
+        })
+    }
+
+    /// Sends a request that ends by itself, and waits.
+    unsafe fn call(&self, build: impl FnOnce(*mut u64, *mut IoStatusBlock) -> *mut Irp) -> IoStatusBlock {
+        let mut ended = [0u64; 3];
+        let mut answer = IoStatusBlock::default();
+        let block = Block::at(ended.as_mut_ptr().cast());
+        event::KeInitializeEvent(block, 0, 0);
+        let irp = build(ended.as_mut_ptr(), &raw mut answer);
+        if irp.is_null() {
+            return IoStatusBlock { status: STATUS_INSUFFICIENT_RESOURCES, ..Default::default() };
+        }
+        set_field!(next_location(irp), file_object, Ptr64(self.address() as u64));
+        set_field!(irp, original_file_object, Ptr64(self.address() as u64));
+        let status = IofCallDriver(self.device, irp);
+        let _ = wait::KeWaitForSingleObject(block, 0, 0, 0, Block::NULL);
+        if answer.status == STATUS_SUCCESS && status.is_error() { IoStatusBlock { status, ..answer } } else { answer }
+    }
+
+    /// A control request.
+    ///
+    /// # Safety
+    /// The buffers are as the request says.
+    pub(crate) unsafe fn control(&self, request: &ControlRequest) -> IoStatusBlock {
+        self.call(|event, answer| {
+            IoBuildDeviceIoControlRequest(
+                request.code,
+                self.device,
+                request.input as *const u8,
+                request.input_bytes,
+                request.output as *mut u8,
+                request.output_bytes,
+                0,
+                event as u64,
+                answer,
+            )
+        })
+    }
+
+    /// A read or a write.
+    ///
+    /// # Safety
+    /// The buffer has that length.
+    pub(crate) unsafe fn transfer(&self, writes: bool, buffer: *mut u8, length: u32, offset: i64) -> IoStatusBlock {
+        let major = if writes { IRP_MJ_WRITE } else { IRP_MJ_READ };
+        self.call(|event, answer| {
+            IoBuildSynchronousFsdRequest(
+                major.into(),
+                self.device,
+                buffer,
+                length,
+                &raw const offset,
+                event as u64,
+                answer,
+            )
+        })
+    }
+}
+
+/// Opens a device by name; the file object has a reference, which keeps the device.
+pub(crate) unsafe extern "win64" fn IoGetDeviceObjectPointer(
+    name: *const UnicodeString,
+    access: u32,
+    file: *mut *mut u8,
+    device: *mut *mut DeviceObject,
+) -> NtStatus {
+    put(file, ptr::null_mut());
+    put(device, ptr::null_mut());
+    let Some((found, rest)) = io_name::device(&text(name)) else { return NtStatus::STATUS_OBJECT_NAME_NOT_FOUND };
+    match DeviceFile::create(found, &rest, access, 0) {
+        Ok(opened) => {
+            put(file, opened.address());
+            put(device, opened.device);
+            object_manager::reference(opened);
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+/// The top of the stack of a file object's device.
+pub(crate) unsafe extern "win64" fn IoGetRelatedDeviceObject(file: *mut FileObject) -> *mut DeviceObject {
+    IoGetAttachedDevice(field!(file, device_object).0 as *mut DeviceObject)
+}
+
+/// No file object has a volume of its own.
+pub(crate) unsafe extern "win64" fn IoGetBaseFileSystemDeviceObject(file: *mut FileObject) -> *mut DeviceObject {
+    field!(file, device_object).0 as *mut DeviceObject
+}
+
+/// The device file of an object, if it is one.
+#[allow(dead_code, reason = "for whoever hosts the driver")]
+pub(crate) fn of(object: Arc<dyn Object>) -> Option<Arc<DeviceFile>> {
+    let object: Arc<dyn Any + Send + Sync> = object;
+    object.downcast().ok()
+}
