@@ -1,13 +1,14 @@
 //! The cases of `ks-bench`: each sets its scene, then works under the meter.
 
 mod filters;
-mod remote;
+mod hosted;
 mod streams;
+mod twin;
 
 use std::fmt;
 use std::time::Duration;
 
-pub use remote::{SERVE, serve};
+pub use hosted::{SERVE, serve};
 
 use ks_abi::{IoControlCode, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsIdentifier};
 
@@ -58,7 +59,7 @@ impl fmt::Display for BenchError {
             Self::NotYet => f.write_str("not yet"),
             Self::Usage => {
                 f.write_str("graph FILTERS BYTES BUFFERS | touch BYTES BUFFERS | property_get COUNT | setup COUNT | ")?;
-                f.write_str("remote BYTES DEPTH BUFFERS | twin BUFFERS")
+                f.write_str("across BYTES DEPTH BUFFERS | twin BUFFERS")
             }
             Self::Failed(why) => f.write_str(why),
         }
@@ -79,13 +80,8 @@ pub fn run(words: &[String]) -> Result<Reading, BenchError> {
         ("touch", Some(&[frame_bytes, buffers])) => streams::touch(frame_bytes, buffers),
         ("property_get", Some(&[count])) => property_get(count),
         ("setup", Some(&[count])) => streams::setup(count),
-        ("remote", Some(&[frame_bytes, depth, buffers])) => remote::stream(frame_bytes, depth, buffers),
-        ("twin", Some(&[buffers])) => remote::twin(buffers),
-        ("remote_frame", Some(&[frame_bytes, buffers])) => remote::frame(frame_bytes, buffers),
-        ("remote_get", Some(&[count])) => remote::get(count),
-        ("futex", Some(&[count])) => remote::hand_over(count),
-        ("host", Some(&[frame_bytes])) => remote::host(frame_bytes),
-        ("futex_host", Some(&[_])) => remote::hand_over_host(),
+        ("across", Some(&[frame_bytes, depth, buffers])) => hosted::across(frame_bytes, depth, buffers),
+        ("twin", Some(&[buffers])) => hosted::twin(buffers),
         _ => Err(BenchError::Usage),
     }
 }

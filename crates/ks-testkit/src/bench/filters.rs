@@ -39,6 +39,11 @@ impl Plan {
         Self::with(frame_bytes, Some(circuit_frames), 1)
     }
 
+    /// A stream without an end.
+    pub(crate) fn endless(frame_bytes: u32, circuit_frames: Option<u32>) -> Arc<Self> {
+        Self::with(frame_bytes, circuit_frames, u64::MAX)
+    }
+
     fn with(frame_bytes: u32, circuit_frames: Option<u32>, frames: u64) -> Arc<Self> {
         let (made, sum) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(Self { frame_bytes, circuit_frames, frames: AtomicU64::new(frames), made, sum })

@@ -23,8 +23,12 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(plan: &Arc<Plan>) -> Result<Bench, BenchError> {
+        Self::of(plan, Kind::ALL)
+    }
+
+    pub(super) fn of(plan: &Arc<Plan>, kinds: &[Kind]) -> Result<Bench, BenchError> {
         let io = IoManager::new(Services::real());
-        let devices = filters::start(&io, plan).map_err(failed)?;
+        let devices = filters::start(&io, plan, kinds).map_err(failed)?;
         let format = Format::from_bytes(filters::format(plan.frame_bytes).bytes());
         let format = format.ok_or_else(|| failed("the bench format is not whole"))?;
         Ok(Bench { devices, client: Client::new(io.session()), io, format })
@@ -40,6 +44,13 @@ impl Bench {
         let interfaces = self.client.interfaces(None);
         let wanted = interfaces.iter().find(|one| one.device == device).ok_or_else(|| failed("no such device"))?;
         self.client.open(&wanted.symbolic_link).map_err(failed)
+    }
+
+    /// Opens the first filter that is not the sink of this engine.
+    pub(super) fn open_other(&self) -> Result<Filter, BenchError> {
+        let mut all = self.client.interfaces(None).into_iter();
+        let link = all.find(|one| one.reference != "sink").ok_or_else(|| failed("no filter came"))?.symbolic_link;
+        self.client.open(&link).map_err(failed)
     }
 
     pub(super) fn io(&self) -> &Arc<IoManager> {

@@ -17,7 +17,7 @@ const FIRST: u32 = 1_000_000;
 
 /// The plan of the sink for it and for the driver.
 pub(super) fn plan() -> Arc<Plan> {
-    Plan::endless(FRAME_BYTES, FRAMES)
+    Plan::endless(FRAME_BYTES, Some(FRAMES))
 }
 
 /// Starts its device.

@@ -1,4 +1,5 @@
-//! Our side of `cargo xtask bench`: `ks-bench CASE ARGUMENTS` does the work and prints one line of JSON about it.
+//! Our side of `cargo xtask bench`: `ks-bench CASE ARGUMENTS` does the work and prints one line of JSON about it. Where
+//! a case needs a second process, this program is started again to serve filters to the first.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -7,9 +8,13 @@ use ks_testkit::bench::{self, BenchError};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    match bench::run(&words) {
+    let outcome = match words.split_first() {
+        Some((first, rest)) if first == bench::SERVE => bench::serve(rest).map(|()| None),
+        _ => bench::run(&words).map(Some),
+    };
+    match outcome {
         Ok(reading) => {
-            println!("{reading}");
+            reading.iter().for_each(|reading| println!("{reading}"));
             ExitCode::SUCCESS
         }
         Err(error) => {

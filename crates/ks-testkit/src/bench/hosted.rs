@@ -29,7 +29,7 @@ pub fn serve(words: &[String]) -> Result<(), BenchError> {
     let _devices = match words.as_slice() {
         ["source", frame_bytes, depth] => {
             let number = |word: &str| word.parse().map_err(|_| BenchError::Usage);
-            let plan = Plan::endless(number(frame_bytes)?, number(depth)?);
+            let plan = Plan::endless(number(frame_bytes)?, Some(number(depth)?));
             filters::start(&io, &plan, &[Kind::Source])
         }
         ["twin"] => twin::start(&io),
@@ -43,12 +43,12 @@ pub fn serve(words: &[String]) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// See [`super::run`]: `remote`.
-pub(super) fn stream(frame_bytes: u64, depth: u64, buffers: u64) -> Result<Reading, BenchError> {
+/// See [`super::run`]: `across`.
+pub(super) fn across(frame_bytes: u64, depth: u64, buffers: u64) -> Result<Reading, BenchError> {
     let bytes = u32::try_from(frame_bytes).map_err(|_| BenchError::Usage)?;
     let depth = u32::try_from(depth).map_err(|_| BenchError::Usage)?;
     let words = ["source", &bytes.to_string(), &depth.to_string()];
-    measure("remote", &Plan::endless(bytes, depth), &words, buffers)
+    measure("across", &Plan::endless(bytes, Some(depth)), &words, buffers)
 }
 
 /// See [`super::run`]: `twin`.
@@ -105,7 +105,7 @@ impl Other {
         let mut command = Command::new(program()?);
         command.arg(SERVE).args(words).stdin(Stdio::from(theirs)).stdout(Stdio::null());
         let mut child = command.spawn().map_err(failed)?;
-        match Peer::attach(&bench.io, ours, Arc::new(Quiet)) {
+        match Peer::attach(bench.io(), ours, Arc::new(Quiet)) {
             Ok(peer) => Ok(Other { child, peer }),
             Err(error) => {
                 let _ = child.kill();
