@@ -208,6 +208,8 @@ impl Watch {
                     unanswered = 0;
                     None
                 }
+                // Nothing was asked yet.
+                None if asked == 0 => None,
                 _ => {
                     unanswered += 1;
                     (unanswered > 5).then(|| format!("the host gave no sign of life for {limit_ms} ms"))
