@@ -6,6 +6,7 @@ use crate::ks::address::{Address, Routine, status};
 use crate::ks::device::HostedDevice;
 use crate::ks::kernel::KernelDevice;
 use crate::machine;
+use crate::ntoskrnl::unload::{self, LeftBehind};
 use ks_abi::kernel::{DriverExtension, DriverObject, IO_TYPE_DRIVER, UnicodeString};
 use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::IoManager;
@@ -131,6 +132,9 @@ pub struct LoadedDriver {
 pub enum Unloaded {
     /// The driver has let go of everything and is no longer in memory.
     Gone,
+    /// The driver is unloaded, and left what would have called into it. Threads and work items cannot be stopped: with
+    /// any of these its code stays in memory. Told when the last driver of the process goes.
+    LeftBehind(LeftBehind),
     /// Somebody still has that many of its filters open; its code stays in memory for them.
     StillOpen {
         /// Filters that are open.
@@ -210,9 +214,17 @@ impl LoadedDriver {
         if let Some(unload) = Routine::optional(self.driver.unload_routine(), "DriverUnload") {
             unload.call1(self.driver.object());
         }
-        self.driver.forget();
-        drop(image);
-        Unloaded::Gone
+        let loading = lock_loading();
+        if self.driver.forget() > 0 {
+            return Unloaded::Gone;
+        }
+        // The kernel does not know which driver set a timer, so it is asked when there is none left.
+        let left = unload::left_behind();
+        drop(loading);
+        if left.threads > 0 || left.work_items > 0 {
+            std::mem::forget(image);
+        }
+        if left == LeftBehind::default() { Unloaded::Gone } else { Unloaded::LeftBehind(left) }
     }
 }
 
@@ -238,6 +250,8 @@ pub(crate) struct Driver {
 
 static DRIVERS: LazyLock<Mutex<HashMap<u64, Weak<Driver>>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
 
+/// IRP_MJ_MAXIMUM_FUNCTION + 1
+const MAJOR_FUNCTIONS: usize = 28;
 const EXTENSION: usize = size_of::<DriverObject>();
 const REGISTRY_PATH: usize = EXTENSION + size_of::<DriverExtension>();
 const TEXT: usize = REGISTRY_PATH + size_of::<UnicodeString>();
@@ -288,6 +302,7 @@ impl Driver {
             devices: Mutex::new(Vec::new()),
             refusal: Mutex::new(None),
         });
+        let _loading = lock_loading();
         drivers().insert(address, Arc::downgrade(&driver));
         Ok(driver)
     }
@@ -297,8 +312,11 @@ impl Driver {
         drivers().get(&object).and_then(Weak::upgrade)
     }
 
-    fn forget(&self) {
-        drivers().remove(&self.object());
+    /// Forgets the driver; how many others there are.
+    fn forget(&self) -> usize {
+        let mut drivers = drivers();
+        drivers.remove(&self.object());
+        drivers.len()
     }
 
     /// Address of the DRIVER_OBJECT.
@@ -324,10 +342,13 @@ impl Driver {
     }
 
     /// KsInitializeDriver: the routines that AVStream puts into the driver object, and what it remembers.
-    pub(crate) fn initialize(&self, descriptor: u64, add_device: u64, unload: u64) {
+    pub(crate) fn initialize(&self, descriptor: u64, add_device: u64, unload: u64, dispatch: u64) {
         self.descriptor.store(descriptor, Ordering::SeqCst);
         self.block.store_u64(EXTENSION + offset_of!(DriverExtension, add_device), add_device);
         self.block.store_u64(offset_of!(DriverObject, driver_unload), unload);
+        for major in 0..MAJOR_FUNCTIONS {
+            self.block.store_u64(offset_of!(DriverObject, major_function) + 8 * major, dispatch);
+        }
     }
 
     pub(crate) fn descriptor(&self) -> u64 {
@@ -370,13 +391,20 @@ impl Driver {
     }
 
     fn check(&self, routine: &'static str, status: NtStatus) -> Result<(), LoadError> {
-        if status.is_error() { Err(self.failure(routine, status)) } else { Ok(()) }
+        if status.is_success() { Ok(()) } else { Err(self.failure(routine, status)) }
     }
 
     fn failure(&self, routine: &'static str, status: NtStatus) -> LoadError {
         let reason = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         LoadError::Routine { file: self.name.clone(), routine, status, reason }
     }
+}
+
+/// Held while a driver becomes known, and while the last one's remains are looked for.
+static LOADING: Mutex<()> = Mutex::new(());
+
+fn lock_loading() -> std::sync::MutexGuard<'static, ()> {
+    LOADING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn drivers() -> std::sync::MutexGuard<'static, HashMap<u64, Weak<Driver>>> {

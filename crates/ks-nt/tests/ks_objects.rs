@@ -3,17 +3,22 @@
 
 mod ks_rig;
 
-use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KspNode};
+use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsState, KspNode};
 use ks_client::Object;
 use ks_rig::Rig;
 use zerocopy::IntoBytes;
 
 const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e20);
+const POINTERS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e40);
 const EVENTS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e21);
 
 /// What failed of the driver's own checks.
 fn failure(object: &Object, check: u32) -> String {
-    let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
+    failure_of(object, CHECKS, check)
+}
+
+fn failure_of(object: &Object, set: Guid, check: u32) -> String {
+    let request = KsIdentifier { set, id: check, flags: KSPROPERTY_TYPE_GET };
     let mut answer = [0; 200];
     let outcome = object.control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
     assert!(outcome.status.is_success(), "{}", outcome.status);
@@ -85,5 +90,27 @@ fn workers_run_their_items_and_are_waited_for() {
     assert_eq!(list, [5, 6, 7]);
     assert_eq!(filter.object().property::<u32>(GROWING, 3).unwrap(), 99, "a pended request is waited for");
     drop(filter);
+    rig.unload();
+}
+
+#[test]
+fn stream_pointers_lock_move_clone_and_time_out() {
+    let rig = Rig::start("tests/ks/pointers.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    let object = pin.pin.object();
+    pin.pin.set_state(KsState::PAUSE).unwrap();
+    let read = pin.read(3);
+    assert_eq!(failure_of(object, POINTERS, 0), "");
+    let used: Vec<u32> = read.wait().unwrap().iter().map(|frame| frame.header.data_used).collect();
+    assert_eq!(used, [10, 20, 0]);
+    let read = pin.read(1);
+    assert_eq!(failure_of(object, POINTERS, 1), "");
+    assert!(!read.is_done(), "a clone has the frame");
+    read.cancel();
+    assert_eq!(read.wait().unwrap_err().status, ks_abi::STATUS_CANCELLED);
+    assert_eq!(object.property::<i32>(POINTERS, 2).unwrap(), 1, "the clone's owner was told");
+    pin.pin.set_state(KsState::STOP).unwrap();
+    drop((pin, filter));
     rig.unload();
 }

@@ -27,4 +27,5 @@ fn synthcam_streams_pictures_in_process() {
     pin.pin.set_state(KsState::STOP).unwrap();
     drop((pin, filter));
     rig.unload();
+    assert_eq!(ks_nt::ntoskrnl::pool::leaks(), [], "the driver freed everything");
 }

@@ -3,6 +3,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::host::Driver;
+use crate::ks::accepted::KsDispatchInvalidDeviceRequest;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::aggregation;
 use crate::ks::bag::Bag;
@@ -136,7 +137,7 @@ impl HostedDevice {
                 status(routine.call4(self.address(), irp.address(), 0, 0))
             }
         };
-        if answer.is_error() { Err(answer) } else { Ok(()) }
+        if answer.is_success() { Ok(()) } else { Err(answer) }
     }
 
     /// IRP_MN_START_DEVICE: the driver starts, its filters can be opened.
@@ -246,7 +247,13 @@ pub(crate) unsafe extern "win64" fn KsInitializeDriver(driver: Address, _path: u
         driver.explain(wrong);
         return STATUS_INVALID_PARAMETER;
     }
-    driver.initialize(descriptor.0, KsAddDevice as *const () as u64, KsNullDriverUnload as *const () as u64);
+    // The engine's own requests never come by these; a driver that hooks one calls what stood there before.
+    driver.initialize(
+        descriptor.0,
+        KsAddDevice as *const () as u64,
+        KsNullDriverUnload as *const () as u64,
+        KsDispatchInvalidDeviceRequest as *const () as u64,
+    );
     STATUS_SUCCESS
 }
 

@@ -8,7 +8,7 @@ use crate::ks::automation;
 use crate::ks::bag::Bag;
 use crate::ks::descriptor;
 use crate::ks::file::file_object;
-use crate::ks::filter::{HostedFilter, refused};
+use crate::ks::filter::{HostedFilter, mode_byte, refused};
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::stream_pointer::Pointer;
@@ -101,6 +101,8 @@ impl HostedPin {
             hosted.forget();
             return Err(refusal);
         }
+        // The edge shows its pin from the start: a filter that processes as a whole is lent it without asking.
+        let _ = hosted.edge();
         // The driver may have asked for larger stream headers.
         pin.set_stream_header_bytes(pin.stream_header_bytes());
         Ok(hosted)
@@ -135,6 +137,9 @@ impl HostedPin {
         let Some(routine) = self.routine(at, name) else { return Ok(()) };
         let Some(me) = self.me.upgrade() else { return Ok(()) };
         let irp = LentIrp::lend(Target::Pin(me), major, 0).map_err(no_memory)?;
+        if let Some(pin) = self.engine() {
+            irp.set_requestor_mode(mode_byte(pin.origin().mode()));
+        }
         let answer = irp.outcome(status(routine.call2(self.address, irp.address())));
         if answer.is_success() { Ok(()) } else { Err(refused(word, &self.name(), answer)) }
     }

@@ -242,7 +242,7 @@ pub(crate) unsafe extern "win64" fn KsPinGetFirstCloneStreamPointer(pin: Address
     pin.and_then(|pin| pin.clones().first().map(|clone| clone.address)).unwrap_or(0)
 }
 
-// ks-coverage: KsStreamPointerGetNextClone partial
+// ks-coverage: KsStreamPointerGetNextClone done test=stream_pointers_lock_move_clone_and_time_out
 pub(crate) unsafe extern "win64" fn KsStreamPointerGetNextClone(pointer: Address) -> u64 {
     let Some(pointer) = objects::pointer(pointer, "KsStreamPointerGetNextClone") else { return 0 };
     let Some(pin) = pointer.pin.upgrade() else { return 0 };
@@ -322,7 +322,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerAdvanceOffsets(
     }
 }
 
-// ks-coverage: KsStreamPointerAdvanceOffsetsAndUnlock partial
+// ks-coverage: KsStreamPointerAdvanceOffsetsAndUnlock done test=stream_pointers_lock_move_clone_and_time_out
 pub(crate) unsafe extern "win64" fn KsStreamPointerAdvanceOffsetsAndUnlock(
     pointer: Address,
     in_bytes: u32,
@@ -353,7 +353,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerSetStatusCode(pointer: Addres
     STATUS_SUCCESS
 }
 
-// ks-coverage: KsStreamPointerGetIrp partial
+// ks-coverage: KsStreamPointerGetIrp done test=stream_pointers_lock_move_clone_and_time_out
 pub(crate) unsafe extern "win64" fn KsStreamPointerGetIrp(pointer: Address, first: Address, last: Address) -> u64 {
     let Some(pointer) = objects::pointer(pointer, "KsStreamPointerGetIrp") else { return 0 };
     let Some(request) = pointer.request() else { return 0 };
@@ -362,7 +362,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerGetIrp(pointer: Address, firs
     request.irp
 }
 
-// ks-coverage: KsStreamPointerGetMdl partial
+// ks-coverage: KsStreamPointerGetMdl done test=stream_pointers_lock_move_clone_and_time_out
 pub(crate) unsafe extern "win64" fn KsStreamPointerGetMdl(pointer: Address) -> u64 {
     let Some(found) = objects::pointer(pointer, "KsStreamPointerGetMdl").filter(|pointer| pointer.is_locked()) else {
         return 0;
@@ -383,7 +383,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerGetMdl(pointer: Address) -> u
     mdl.as_ref().map_or(0, |(_, _, mdl)| mdl.address())
 }
 
-// ks-coverage: KsStreamPointerScheduleTimeout partial
+// ks-coverage: KsStreamPointerScheduleTimeout done test=stream_pointers_lock_move_clone_and_time_out
 pub(crate) unsafe extern "win64" fn KsStreamPointerScheduleTimeout(pointer: Address, callback: Address, interval: u64) {
     let Some(pointer) = objects::pointer(pointer, "KsStreamPointerScheduleTimeout") else { return };
     let Some(pin) = pointer.pin.upgrade().and_then(|pin| pin.engine()) else { return };
@@ -394,7 +394,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerScheduleTimeout(pointer: Addr
     drop(before);
 }
 
-// ks-coverage: KsStreamPointerCancelTimeout partial
+// ks-coverage: KsStreamPointerCancelTimeout done test=stream_pointers_lock_move_clone_and_time_out
 pub(crate) unsafe extern "win64" fn KsStreamPointerCancelTimeout(pointer: Address) {
     if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerCancelTimeout") {
         let timer = lock(&pointer.timeout).take();

@@ -32,7 +32,7 @@ impl Rig {
     pub(crate) fn start_all(sources: &[&str]) -> Rig {
         let io = IoManager::new(Services::real());
         let host = Host::new(io.clone());
-        let load = |source: &&str| host.load(&build(source), Options::default());
+        let load = |source: &&str| host.load(&build(source, &[]), Options::default());
         let drivers = sources.iter().map(load).collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}"));
         Rig { client: Client::new(io.session()), drivers }
     }
@@ -96,15 +96,22 @@ pub(crate) fn picture_number(picture: &[u8], width: usize) -> u32 {
     (0..32).filter(|bit| picture[bit * square + square / 2] > 128).fold(0, |number, bit| number | 1 << bit)
 }
 
-/// Builds a sample driver beside the test program. Test programs may do so at a time: each replaces the file whole.
-fn build(source: &str) -> PathBuf {
+/// Why a driver, built with an option for its compiler, does not load.
+pub(crate) fn refused(source: &str, option: &str) -> String {
+    let host = Host::new(IoManager::new(Services::real()));
+    host.load(&build(source, &[option]), Options::default()).unwrap_err().to_string()
+}
+
+/// Builds a driver beside the test program. Test programs may do so at a time: each replaces the file whole.
+fn build(source: &str, options: &[&str]) -> PathBuf {
     let drivers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drivers").canonicalize().unwrap();
     let program = std::env::current_exe().unwrap();
-    let output = program.ancestors().nth(3).unwrap().join("drivers");
+    let variant: String = options.concat().chars().filter(char::is_ascii_alphanumeric).collect();
+    let output = program.ancestors().nth(3).unwrap().join("drivers").join(variant);
     std::fs::create_dir_all(&output).unwrap();
     let built = output.join(Path::new(source).with_extension("sys").file_name().unwrap());
     let mut command = Command::new(drivers.join("build.sh"));
-    command.arg("-o").arg(&built).arg(drivers.join(source)).current_dir(&drivers);
+    command.args(options).arg("-o").arg(&built).arg(drivers.join(source)).current_dir(&drivers);
     let said = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success(), "{command:?} failed; `cargo xtask setup` installs what it needs\n{text}");

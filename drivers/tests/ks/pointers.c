@@ -1,0 +1,171 @@
+/*
+ * Moves stream pointers over frames that a client has sent, from property handlers: nothing processes by itself.
+ */
+#include "bytes.h"
+
+/* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E40} */
+static const GUID CheckSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x40}};
+
+enum { ANSWER = 200, FRAME = 64 };
+enum { MOVE, WAIT, CANCELLED };
+#define TEXT(x) TEXT_(x)
+#define TEXT_(x) #x
+#define CHECK(condition) \
+    do { \
+        if (!(condition)) \
+            return TEXT(__LINE__) ": " #condition; \
+    } while (0)
+
+static KEVENT TimedOut;
+static LONG Cancelled;
+
+static const char *Move(PKSPIN Pin)
+{
+    PKSSTREAM_POINTER lead, clone, second;
+    PKSSTREAM_HEADER header;
+    BOOLEAN first = FALSE, last = TRUE;
+    LONG in = 0, out = 0;
+    PMDL mdl;
+
+    lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED);
+    CHECK(lead && lead->Pin == Pin && lead->Context == NULL);
+    CHECK(lead->Offset == &lead->OffsetOut);
+    CHECK(lead->OffsetOut.Count == FRAME && lead->OffsetOut.Remaining == FRAME);
+    header = lead->StreamHeader;
+    CHECK(header->FrameExtent == FRAME && header->DataUsed == 0 && lead->OffsetOut.Data == header->Data);
+    CHECK(KsStreamPointerGetIrp(lead, &first, &last) && first && !last);
+    mdl = KsStreamPointerGetMdl(lead);
+    CHECK(mdl && MmGetMdlByteCount(mdl) == FRAME);
+    CHECK(MmGetSystemAddressForMdlSafe(mdl, NormalPagePriority) == header->Data);
+    CHECK(KsStreamPointerGetMdl(lead) == mdl);
+    CHECK(NT_SUCCESS(KsPinGetAvailableByteCount(Pin, &in, &out)) && in == 0 && out == 3 * FRAME);
+
+    CHECK(NT_SUCCESS(KsStreamPointerClone(lead, NULL, 40, &clone)));
+    CHECK(clone->Context == clone + 1 && clone->Pin == Pin && clone->Offset == &clone->OffsetOut);
+    RtlFillMemory(clone->Context, 40, 0xAB);
+    CHECK(KsPinGetFirstCloneStreamPointer(Pin) == clone && KsStreamPointerGetNextClone(clone) == NULL);
+    CHECK(KsStreamPointerGetNextClone(lead) == NULL);
+    CHECK(NT_SUCCESS(KsStreamPointerAdvanceOffsets(clone, 0, 10, FALSE)));
+    CHECK(clone->OffsetOut.Remaining == FRAME - 10 && header->DataUsed == 10);
+    CHECK(lead->OffsetOut.Remaining == FRAME);
+
+    CHECK(NT_SUCCESS(KsStreamPointerAdvance(lead)));
+    CHECK(lead->StreamHeader != header && clone->StreamHeader == header);
+    KsStreamPointerUnlock(lead, FALSE);
+    CHECK(KsStreamPointerAdvanceOffsets(lead, 0, 1, FALSE) == STATUS_DEVICE_NOT_READY);
+    CHECK(KsStreamPointerGetIrp(lead, NULL, NULL) == NULL && KsStreamPointerGetMdl(lead) == NULL);
+    CHECK(NT_SUCCESS(KsStreamPointerLock(lead)));
+
+    CHECK(NT_SUCCESS(KsStreamPointerClone(clone, NULL, 0, &second)));
+    CHECK(second->Context == NULL && second->OffsetOut.Remaining == FRAME - 10);
+    CHECK(KsStreamPointerGetNextClone(clone) == second);
+    CHECK(NT_SUCCESS(KsStreamPointerAdvance(second)));
+    CHECK(second->StreamHeader == lead->StreamHeader && second->OffsetOut.Remaining == FRAME);
+    KsStreamPointerUnlock(second, TRUE);
+    KsStreamPointerDelete(second);
+    CHECK(KsStreamPointerGetNextClone(clone) == NULL);
+    KsStreamPointerDelete(clone);
+    CHECK(KsPinGetFirstCloneStreamPointer(Pin) == NULL);
+
+    CHECK(NT_SUCCESS(KsStreamPointerSetStatusCode(lead, STATUS_SUCCESS)));
+    KsStreamPointerAdvanceOffsetsAndUnlock(lead, 0, 20, TRUE);
+    CHECK(NT_SUCCESS(KsStreamPointerAdvance(lead)));
+    CHECK(KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED) == NULL);
+    CHECK(KsStreamPointerLock(lead) == STATUS_DEVICE_NOT_READY);
+    return NULL;
+}
+
+static void OnTimeout(PKSSTREAM_POINTER Pointer)
+{
+    if (KeGetCurrentIrql() == DISPATCH_LEVEL && Pointer->Pin)
+        KeSetEvent(&TimedOut, IO_NO_INCREMENT, FALSE);
+}
+
+static void OnCancel(PKSSTREAM_POINTER Pointer)
+{
+    if (KeGetCurrentIrql() == DISPATCH_LEVEL)
+        InterlockedIncrement(&Cancelled);
+    KsStreamPointerDelete(Pointer);
+}
+
+/* Leaves an unlocked clone on the frame, for the client to cancel under. */
+static const char *Wait(PKSPIN Pin)
+{
+    PKSSTREAM_POINTER lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED), clone;
+
+    KeInitializeEvent(&TimedOut, NotificationEvent, FALSE);
+    CHECK(lead && NT_SUCCESS(KsStreamPointerClone(lead, OnCancel, 0, &clone)));
+    KsStreamPointerUnlock(clone, FALSE);
+    KsStreamPointerUnlock(lead, TRUE);
+    KsStreamPointerScheduleTimeout(clone, OnTimeout, 100000000000ULL);
+    KsStreamPointerScheduleTimeout(clone, OnTimeout, 10000);
+    KeWaitForSingleObject(&TimedOut, Executive, KernelMode, FALSE, NULL);
+    KsStreamPointerCancelTimeout(clone);
+    return NULL;
+}
+
+static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    PKSPIN pin = KsGetPinFromIrp(Irp);
+    const char *wrong = Request->Id == MOVE ? Move(pin) : Wait(pin);
+    ULONG i;
+    PAGED_CODE();
+    for (i = 0; wrong && wrong[i] && i < ANSWER; i++)
+        ((PCHAR)Data)[i] = wrong[i];
+    Irp->IoStatus.Information = i;
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnCancelled(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    *(LONG *)Data = Cancelled;
+    Irp->IoStatus.Information = sizeof(LONG);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnProcess(PKSPIN Pin)
+{
+    return STATUS_PENDING;
+}
+
+static const KSPROPERTY_ITEM Properties[] = {
+    DEFINE_KSPROPERTY_ITEM(MOVE, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(WAIT, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CANCELLED, OnCancelled, sizeof(KSPROPERTY), sizeof(LONG), NULL, NULL, 0, NULL, NULL, 0),
+};
+static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){
+    DEFINE_KSPROPERTY_SET(&CheckSet, SIZEOF_ARRAY(Properties), Properties, 0, NULL)};
+static const KSAUTOMATION_TABLE Automation = {SIZEOF_ARRAY(PropertySets), sizeof(KSPROPERTY_ITEM), PropertySets};
+
+static const KSDATARANGE Range = BYTES_RANGE(FRAME);
+static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range};
+static const KSPIN_DISPATCH PinDispatch = {.Process = OnProcess};
+static const KSPIN_DESCRIPTOR_EX Pins[] = {{
+    .Dispatch = &PinDispatch,
+    .AutomationTable = &Automation,
+    .PinDescriptor = {.DataRangesCount = SIZEOF_ARRAY(Ranges),
+                      .DataRanges = Ranges,
+                      .DataFlow = KSPIN_DATAFLOW_OUT,
+                      .Communication = KSPIN_COMMUNICATION_BOTH},
+    .Flags = KSPIN_FLAG_DO_NOT_INITIATE_PROCESSING,
+    .InstancesPossible = 1,
+}};
+static const GUID Categories[] = {{CATEGORY_CAPTURE_GUID}};
+static const GUID Reference = {0x1a4f3e52, 0x7f0b, 0x4c60, {0x9d, 0x35, 0x2b, 0x5e, 0x84, 0x11, 0x0c, 0x22}};
+static const KSFILTER_DESCRIPTOR Filter = {
+    .Version = KSFILTER_DESCRIPTOR_VERSION,
+    .ReferenceGuid = &Reference,
+    .PinDescriptorsCount = SIZEOF_ARRAY(Pins),
+    .PinDescriptorSize = sizeof(Pins[0]),
+    .PinDescriptors = Pins,
+    .CategoriesCount = SIZEOF_ARRAY(Categories),
+    .Categories = Categories,
+    .NodeDescriptorSize = sizeof(KSNODE_DESCRIPTOR),
+};
+static const KSFILTER_DESCRIPTOR *const Filters[] = {&Filter};
+static const KSDEVICE_DESCRIPTOR Device = {NULL, 1, Filters, KSDEVICE_DESCRIPTOR_VERSION};
+
+NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
+{
+    return KsInitializeDriver(DriverObject, RegistryPath, &Device);
+}
