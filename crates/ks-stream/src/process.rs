@@ -56,7 +56,12 @@ pub struct Turn(());
 impl Turn {
     /// Begins a turn of the calling thread.
     pub fn begin(services: &Services) -> Turn {
-        BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since: services.now() })));
+        Turn::begin_at(services.now())
+    }
+
+    /// As [`Turn::begin`], by a thread that knows the time.
+    pub fn begin_at(now: Time) -> Turn {
+        BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since: now })));
         Turn(())
     }
 }

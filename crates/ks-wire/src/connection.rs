@@ -59,7 +59,7 @@ impl Connection {
         };
         let consumer = Consumer::new(back, out);
         let lifeline = Lifeline { socket: socket.clone(), wake_up: WakeUp { ended, place: consumer.place() } };
-        let receiver = Receiver { socket, ring: consumer, spins: LEAST_SPINS };
+        let receiver = Receiver { socket, ring: consumer, spins: LEAST_SPINS, sleeps: 0 };
         (sender, receiver, lifeline)
     }
 }
@@ -189,7 +189,10 @@ impl Received {
     }
 }
 
-const LEAST_SPINS: u32 = 8;
+/// Looks after which a sleep is tried without any, while looking does not pay.
+const LEAST_SPINS: u32 = 4;
+/// Every so many sleeps it is tried again whether looking pays.
+const TRY_AGAIN: u32 = 64;
 /// About five microseconds, half of what a wake costs.
 const MOST_SPINS: u32 = 128;
 
@@ -200,6 +203,7 @@ pub struct Receiver {
     ring: Consumer,
     /// How long to look before sleeping; it grows while looking pays.
     spins: u32,
+    sleeps: u32,
 }
 
 impl Receiver {
@@ -256,12 +260,17 @@ impl Receiver {
     pub fn wait(&mut self, wake_up: &WakeUp, awake: impl FnOnce() -> bool) {
         for _ in 0..self.spins {
             if !self.ring.is_empty() {
-                self.spins = (self.spins * 2).min(MOST_SPINS);
+                self.spins = (self.spins * 2).clamp(LEAST_SPINS, MOST_SPINS);
                 return;
             }
             std::hint::spin_loop();
         }
-        self.spins = (self.spins / 2).max(LEAST_SPINS);
+        self.sleeps = self.sleeps.wrapping_add(1);
+        self.spins = match self.spins / 2 {
+            spins if spins >= LEAST_SPINS => spins,
+            _ if self.sleeps.is_multiple_of(TRY_AGAIN) => MOST_SPINS / 4,
+            _ => 0,
+        };
         self.ring.sleep(|| wake_up.ended.load(Ordering::SeqCst) || awake());
     }
 }

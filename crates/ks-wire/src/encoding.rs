@@ -67,6 +67,16 @@ pub(crate) fn encode_long(bytes: u64, into: &mut Vec<u8>) {
     out.u64(bytes);
 }
 
+/// The number of a request that has none yet, see [`number_request`].
+pub const UNNUMBERED: RequestId = 0;
+
+/// Gives an encoded request its number. Every request has it right behind its kind.
+pub fn number_request(record: &mut [u8], request: RequestId) {
+    if let Some(place) = record.get_mut(1..9) {
+        place.copy_from_slice(&request.to_le_bytes());
+    }
+}
+
 fn put_requestor(out: &mut Writer<'_>, requestor: Requestor) {
     out.u64(requestor.client);
     out.u8(u8::from(requestor.kernel_mode));
@@ -432,6 +442,30 @@ mod tests {
             }
             bytes.push(0);
             assert!(Message::decode(&bytes).is_err(), "{message:?}");
+        });
+    }
+
+    #[test]
+    fn a_request_is_numbered_after_it_was_written() {
+        with_every_message(|message| {
+            let request = match message {
+                Message::ListInterfaces { request }
+                | Message::Cleanup { request, .. }
+                | Message::Close { request, .. }
+                | Message::Service { request, .. } => request,
+                Message::Open(open) => open.request,
+                Message::Create(create) => create.request,
+                Message::Control(control) => control.request,
+                Message::Stream(stream) => stream.request,
+                _ => return,
+            };
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            let before = bytes.clone();
+            number_request(&mut bytes, 0x0102_0304_0506_0708);
+            assert!(Message::decode(&bytes).is_ok() && bytes != before);
+            number_request(&mut bytes, request);
+            assert_eq!(bytes, before);
         });
     }
 

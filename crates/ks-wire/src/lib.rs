@@ -18,7 +18,7 @@ mod ring;
 mod socket;
 
 pub use connection::{Connection, Lifeline, Received, Receiver, Sender, WakeUp};
-pub use encoding::{INTERFACES_LIMIT, decode_interfaces, encode_interfaces};
+pub use encoding::{INTERFACES_LIMIT, UNNUMBERED, decode_interfaces, encode_interfaces, number_request};
 pub use error::WireError;
 pub use message::{
     Completion, Control, Create, Embedded, FramePart, Heartbeat, InterfaceEntry, Message, Named, Open, Parts,

@@ -6,7 +6,7 @@ use crate::codec::{Reader, Writer};
 pub type RequestId = u64;
 
 /// Who a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Requestor {
     /// Number of the client in the process of the sender.
     pub client: u64,

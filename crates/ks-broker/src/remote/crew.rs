@@ -148,7 +148,8 @@ fn work(weak: &Weak<Inner>) {
                 Ok(message) => serve::may_wait(&message),
                 Err(error) => return end(&inner, error),
             };
-            let place = inner.crew.begin(inner.io.services().now());
+            let now = inner.io.services().now();
+            let place = inner.crew.begin(now);
             let executed = if waits {
                 inner.crew.take_over(&inner, receiver);
                 let executed = inner.execute(&mut received);
@@ -162,7 +163,7 @@ fn work(weak: &Weak<Inner>) {
                 deferred::set_before_wait(Some(hand_over.clone()));
                 let executed = {
                     // Frames that come are processed here: another thread would cost a wake each.
-                    let _turn = Turn::begin(inner.io.services());
+                    let _turn = Turn::begin_at(now);
                     inner.execute(&mut received)
                 };
                 deferred::set_before_wait(None);

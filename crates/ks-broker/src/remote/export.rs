@@ -4,7 +4,7 @@ use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{FileObject, Handle, IoManager, RequestorMode, Session, Transport};
 use ks_wire::Requestor;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The most file objects that the other side can name.
 const MOST_EXPORTS: usize = 1 << 16;
@@ -18,9 +18,9 @@ pub(super) struct Exports {
 
 #[derive(Default)]
 struct State {
-    files: HashMap<u64, Export>,
+    files: BTreeMap<u64, Export>,
     last: u64,
-    clients: HashMap<Requestor, Arc<Session>>,
+    clients: BTreeMap<Requestor, Arc<Session>>,
     closed: bool,
 }
 

@@ -1,7 +1,7 @@
 //! A file object of the other engine: requests leave here, and complete here.
 
 use super::event;
-use super::peer::Inner;
+use super::peer::{Inner, with_record};
 use super::pending::{Answer, Bounced, Waiting};
 use super::refusal;
 use ks_abi::{
@@ -17,7 +17,7 @@ use ks_io::{
 };
 use ks_mem::{Frame, FrameMemory};
 use ks_stream::{Direction, probe_headers};
-use ks_wire::{Completion, Control, Create, Embedded, FramePart, Message, Named, Parts, RequestId, Stream};
+use ks_wire::{Completion, Control, Create, Embedded, FramePart, Message, Named, Parts, RequestId, Stream, UNNUMBERED};
 use zerocopy::FromBytes;
 
 /// Where a KSPIN_CONNECT has its PinToHandle.
@@ -78,9 +78,9 @@ impl RemoteFile {
         };
         self.submit(
             irp,
-            |request, irp, record| {
+            |irp, record| {
                 Message::Control(Control {
-                    request,
+                    request: UNNUMBERED,
                     requestor: Inner::requestor(irp.origin()),
                     file: self.file,
                     code: code.0,
@@ -114,9 +114,9 @@ impl RemoteFile {
         };
         self.submit(
             irp,
-            |request, irp, record| {
+            |irp, record| {
                 Message::Stream(Stream {
-                    request,
+                    request: UNNUMBERED,
                     requestor: Inner::requestor(irp.origin()),
                     file: self.file,
                     code: code.0,
@@ -200,17 +200,15 @@ impl RemoteFile {
     fn submit(
         &self,
         irp: Irp,
-        encode: impl FnOnce(RequestId, &Irp, &mut Vec<u8>),
+        encode: impl FnOnce(&Irp, &mut Vec<u8>),
         waiting: impl FnOnce(Irp) -> Waiting,
     ) -> Dispatched {
         let peer = &self.peer;
-        let id = match peer.pending.reserve() {
-            Ok(id) => id,
-            Err(status) => return irp.done(status),
-        };
-        let mut record = Vec::new();
-        encode(id, &irp, &mut record);
-        match peer.send_request(id, &record, waiting(irp)) {
+        let sent = with_record(|record| {
+            encode(&irp, record);
+            peer.send_request(record, waiting(irp))
+        });
+        match sent {
             Ok(()) => Dispatched::Pending,
             Err((waiting, status)) => match peer.take_apart(waiting) {
                 Some(irp) => irp.done(status),

@@ -4,7 +4,7 @@ use ks_io::IoManager;
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_mem::{Cut, Frame, FrameMemory, FramePool, PoolSpec, Region, SharedMemory};
 use ks_wire::{FramePart, Message, RegionCut, Sender, WireError};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 /// The most memory of the other side that this one maps: two circuits of the largest size that a device allows.
@@ -19,20 +19,20 @@ const MOST_KEPT: usize = 32;
 #[derive(Default)]
 pub(super) struct Memory {
     /// Regions that this side announced. Held while one is announced, so that nobody names it earlier.
-    announced: Mutex<HashMap<u64, Weak<Region>>>,
+    announced: Mutex<BTreeMap<u64, Weak<Region>>>,
     known: Mutex<Known>,
     bounce: Mutex<Bounce>,
 }
 
 #[derive(Default)]
 struct Known {
-    regions: HashMap<u64, Arc<Region>>,
+    regions: BTreeMap<u64, Arc<Region>>,
     bytes: u64,
 }
 
 #[derive(Default)]
 struct Bounce {
-    free: HashMap<usize, Vec<Frame>>,
+    free: BTreeMap<usize, Vec<Frame>>,
     out_bytes: usize,
 }
 

@@ -15,8 +15,9 @@ use ks_io::sync::{
 use ks_io::{
     CancelCell, CancelTarget, DeviceObject, EventKind, InterfaceRecord, IoManager, Level, Signal, WaitOutcome, deferred,
 };
-use ks_wire::{Connection, Heartbeat, Lifeline, Message, RequestId, Sender, WireError, decode_interfaces};
-use std::collections::HashMap;
+use ks_wire::{Connection, Heartbeat, Lifeline, Message, RequestId, Sender, UNNUMBERED, WireError, decode_interfaces};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 use zerocopy::FromBytes;
@@ -111,7 +112,7 @@ pub(super) struct Inner {
     backlog: AtomicBool,
     pub(super) pending: Pending,
     /// Requests of the other side that are running, for their cancel.
-    pub(super) incoming: Mutex<HashMap<RequestId, Arc<CancelCell>>>,
+    pub(super) incoming: Mutex<BTreeMap<RequestId, Arc<CancelCell>>>,
     pub(super) exports: ExportTable,
     pub(super) memory: Memory,
     pub(super) events: Events,
@@ -151,7 +152,7 @@ impl Peer {
             sender: Mutex::new(sender),
             backlog: AtomicBool::new(false),
             pending: Pending::default(),
-            incoming: Mutex::new(HashMap::new()),
+            incoming: Mutex::new(BTreeMap::new()),
             exports: ExportTable::default(),
             memory: Memory::default(),
             events: Events::default(),
@@ -333,6 +334,25 @@ impl std::fmt::Debug for Peer {
     }
 }
 
+thread_local! {
+    /// Room for the message that the thread writes, kept for the next.
+    static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The most bytes that a thread keeps for its next message.
+const MOST_KEPT_BYTES: usize = 64 << 10;
+
+/// Has `write` write a message into memory of this thread.
+pub(super) fn with_record<T>(write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut record = RECORD.try_with(RefCell::take).unwrap_or_default();
+    record.clear();
+    let written = write(&mut record);
+    if record.capacity() <= MOST_KEPT_BYTES {
+        let _ = RECORD.try_with(|kept| kept.replace(record));
+    }
+    written
+}
+
 impl Inner {
     /// Sends a message. A connection that takes none is broken, and its end tells everybody.
     pub(super) fn send(&self, message: &Message<'_>) {
@@ -350,18 +370,13 @@ impl Inner {
     }
 
     /// Sends a request and lets it wait, in this order for everybody: its cancel and its answer come later.
-    pub(super) fn send_request(
-        &self,
-        id: RequestId,
-        record: &[u8],
-        waiting: Waiting,
-    ) -> Result<(), (Waiting, NtStatus)> {
+    pub(super) fn send_request(&self, record: &mut [u8], waiting: Waiting) -> Result<(), (Waiting, NtStatus)> {
         if record.len() > ks_wire::MESSAGE_LIMIT {
-            self.pending.give_back(id);
             return Err((waiting, ks_abi::STATUS_INVALID_BUFFER_SIZE));
         }
         let mut sender = self.sender.lock();
-        self.pending.insert(id, waiting, || self.me.clone())?;
+        let id = self.pending.insert(waiting, || self.me.clone())?;
+        ks_wire::number_request(record, id);
         let sent = sender.send_encoded(record);
         self.after_send(&sender, sent);
         Ok(())
@@ -380,17 +395,15 @@ impl Inner {
 
     /// Sends a request and waits for its answer. A thread that must not wait only sends it.
     pub(super) fn call<'m>(&self, message: impl FnOnce(RequestId) -> Message<'m>) -> Answer {
-        let id = match self.pending.reserve() {
-            Ok(id) => id,
-            Err(status) => return Answer::status(status),
-        };
         let waits = Level::current() < Level::Dispatch;
         let done = self.io.services().event(EventKind::Notification, Signal::Clear);
         let call = Arc::new(Call { done, answer: Mutex::new(None) });
         let waiting = if waits { Waiting::Call(call.clone()) } else { Waiting::Nobody };
-        let mut record = Vec::new();
-        message(id).encode(&mut record);
-        match self.send_request(id, &record, waiting) {
+        let sent = with_record(|record| {
+            message(UNNUMBERED).encode(record);
+            self.send_request(record, waiting)
+        });
+        match sent {
             Ok(()) if waits => {}
             Ok(()) => return Answer::status(ks_abi::STATUS_SUCCESS),
             Err((_, status)) => return Answer::status(status),

@@ -83,51 +83,34 @@ impl State {
 }
 
 impl Pending {
-    /// A number for a request that is about to be sent.
-    pub(super) fn reserve(&self) -> Result<RequestId, NtStatus> {
+    /// Lets a request wait, and gives it a number. Refused when the other side is gone, when too many wait, or when the
+    /// IRP was cancelled before: then the status says what to complete it with.
+    pub(super) fn insert(
+        &self,
+        waiting: Waiting,
+        target: impl FnOnce() -> Weak<dyn CancelTarget>,
+    ) -> Result<RequestId, (Waiting, NtStatus)> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(STATUS_DEVICE_REMOVED);
+            return Err((waiting, STATUS_DEVICE_REMOVED));
         }
         let index = match state.free.pop() {
             Some(index) => index as usize,
-            None if state.slots.len() >= MOST_REQUESTS => return Err(STATUS_INSUFFICIENT_RESOURCES),
+            None if state.slots.len() >= MOST_REQUESTS => return Err((waiting, STATUS_INSUFFICIENT_RESOURCES)),
             None => {
                 state.slots.push(Slot { generation: 1, waiting: None });
                 state.slots.len() - 1
             }
         };
-        Ok(state.slots[index].generation << INDEX_BITS | index as u64)
-    }
-
-    /// The number is not used after all.
-    pub(super) fn give_back(&self, id: RequestId) {
-        self.state.lock().free(id);
-    }
-
-    /// Lets a request wait. Refused when the other side is gone, or the IRP was cancelled before: then the status says
-    /// what to complete it with, and the number is free.
-    pub(super) fn insert(
-        &self,
-        id: RequestId,
-        waiting: Waiting,
-        target: impl FnOnce() -> Weak<dyn CancelTarget>,
-    ) -> Result<(), (Waiting, NtStatus)> {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Err((waiting, STATUS_DEVICE_REMOVED));
-        }
+        let id = state.slots[index].generation << INDEX_BITS | index as u64;
         if let Waiting::Control(irp) | Waiting::Stream(irp, _) = &waiting
             && irp.arm(target(), id).is_err()
         {
-            state.free(id);
+            state.free.push(index as u32);
             return Err((waiting, STATUS_CANCELLED));
         }
-        match state.slot(id) {
-            Some(slot) => slot.waiting = Some(waiting),
-            None => return Err((waiting, STATUS_DEVICE_REMOVED)),
-        }
-        Ok(())
+        state.slots[index].waiting = Some(waiting);
+        Ok(id)
     }
 
     /// Takes what waits under a number; `None` when nothing does.
@@ -174,10 +157,8 @@ mod tests {
         let pending = Pending::default();
         let mut seen = std::collections::HashSet::new();
         for _ in 0..1000 {
-            let id = pending.reserve().unwrap();
+            let id = pending.insert(Waiting::Nobody, no_target).ok().unwrap();
             assert!(seen.insert(id));
-            assert!(pending.take(id).is_none(), "nothing waits yet");
-            assert!(pending.insert(id, Waiting::Nobody, no_target).is_ok());
             assert!(pending.contains(id));
             assert!(pending.take(id).is_some());
             assert!(pending.take(id).is_none(), "answered twice");
@@ -189,12 +170,12 @@ mod tests {
     fn no_more_than_the_limit_wait_and_none_after_the_end() {
         let pending = Pending::default();
         for _ in 0..MOST_REQUESTS {
-            let id = pending.reserve().unwrap();
-            assert!(pending.insert(id, Waiting::Nobody, no_target).is_ok());
+            assert!(pending.insert(Waiting::Nobody, no_target).is_ok());
         }
-        assert_eq!(pending.reserve().unwrap_err(), STATUS_INSUFFICIENT_RESOURCES);
+        let refused = |pending: &Pending| pending.insert(Waiting::Nobody, no_target).err().unwrap().1;
+        assert_eq!(refused(&pending), STATUS_INSUFFICIENT_RESOURCES);
         assert_eq!(pending.len(), MOST_REQUESTS);
         assert_eq!(pending.close().len(), MOST_REQUESTS);
-        assert_eq!(pending.reserve().unwrap_err(), STATUS_DEVICE_REMOVED);
+        assert_eq!(refused(&pending), STATUS_DEVICE_REMOVED);
     }
 }
