@@ -134,6 +134,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_madvise,
     libc::SYS_brk,
     libc::SYS_membarrier,
+    libc::SYS_mincore,
     // Waiting and time.
     libc::SYS_futex,
     libc::SYS_nanosleep,

@@ -29,6 +29,11 @@ impl ForeignPeer {
         self.file.object().map_or(FrameMemory::Private, |object| object.frame_memory())
     }
 
+    /// Is the foreign pin the data source, which is asked to fill frames?
+    pub(crate) fn is_source(&self) -> bool {
+        self.pin.upgrade().is_some_and(|pin| pin.data_flow() == KsPinDataFlow::IN)
+    }
+
     /// Sends the frames of a circuit; `batch` is empty afterwards.
     pub(crate) fn send(&self, batch: &mut Vec<Irp>) {
         let Some(pin) = self.pin.upgrade() else {
@@ -66,7 +71,7 @@ impl CompletionRoutine for Travelling {
         if !request.status().is_success() || pin.is_gone() {
             // The foreign pin is stopped or gone: the frame waits for the next start. If it only was not up yet, the next
             // step of this pin is a start too.
-            pin.pipe().park([irp]);
+            pin.park_at(&pin.pipe().route(), [irp]);
             if matches!(request.status(), STATUS_DEVICE_NOT_READY | STATUS_INVALID_DEVICE_STATE) {
                 pin.pipe().note_not_ready();
             }

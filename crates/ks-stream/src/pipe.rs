@@ -12,6 +12,7 @@ use crate::queue::{Arrival, Outgoing};
 use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER};
 use ks_io::sync::{Arc, Weak};
 use ks_io::{Aspect, Irp, Refusal, Work, deferred};
+use ks_mem::FrameMemory;
 use section::{Circulation, rewind};
 
 pub use section::AllocatorReport;
@@ -139,7 +140,11 @@ impl Pin {
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
         let header_bytes = pins.iter().map(|pin| pin.stream_header_bytes() as usize).max().unwrap_or(0);
-        let fresh = self.pipe().prepare(self, framing, header_bytes)?;
+        // Frames that cross to another process lie in memory that it can map.
+        let outputs = pins.iter().filter_map(|pin| pin.in_place_counterpart());
+        let foreign = pins.iter().cloned().chain(outputs).find_map(|pin| pin.foreign_peer());
+        let memory = foreign.map_or(FrameMemory::Private, |peer| peer.frame_memory());
+        let fresh = self.pipe().prepare(self, framing, header_bytes, memory)?;
         Ok(PreparedCircuit { pins, fresh })
     }
 
@@ -160,8 +165,12 @@ impl Pin {
                     Some(peer) => Hop::Peer(peer),
                     None => Hop::None,
                 },
-                _ => match pin.in_place_counterpart().and_then(|next| next.peer()) {
-                    Some(peer) => Hop::Peer(peer),
+                _ => match pin.in_place_counterpart() {
+                    Some(next) => match (next.peer(), next.foreign_peer()) {
+                        (Some(peer), _) => Hop::Peer(peer),
+                        (_, Some(foreign)) => Hop::Foreign(foreign),
+                        _ => Hop::Return,
+                    },
                     None => Hop::Return,
                 },
             };
@@ -229,9 +238,7 @@ impl Pin {
                 Hop::Foreign(peer) => {
                     let peer = peer.clone();
                     // A data sink asks again with the frames that it has read: they are empty.
-                    if self.data_flow() == KsPinDataFlow::IN
-                        && self.emptied(&route, &mut outgoing.onward).is_none()
-                    {
+                    if peer.is_source() && self.emptied(&route, &mut outgoing.onward).is_none() {
                         return;
                     }
                     drop(route);
@@ -253,7 +260,7 @@ impl Pin {
         }
     }
 
-    fn park_at(&self, route: &Route, batch: impl IntoIterator<Item = Irp>) {
+    pub(crate) fn park_at(&self, route: &Route, batch: impl IntoIterator<Item = Irp>) {
         match route.head.upgrade() {
             Some(head) => head.pipe().park(batch),
             None => batch.into_iter().for_each(Irp::retire),

@@ -128,14 +128,13 @@ impl PipeSection {
         head: &Arc<Pin>,
         framing: Framing,
         header_bytes: usize,
+        memory: FrameMemory,
     ) -> Result<Option<Circulation>, Refusal> {
         let spec = PoolSpec {
             frames: framing.frames as usize,
             frame_bytes: framing.frame_bytes as usize,
             alignment: framing.alignment as usize,
         };
-        // Frames that cross to another process lie in memory that it can map.
-        let memory = head.foreign_peer().map_or(FrameMemory::Private, |peer| peer.frame_memory());
         let generation = {
             let mut state = self.state.lock();
             let fits = |kept: &Allocator| {

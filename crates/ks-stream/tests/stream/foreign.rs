@@ -1,6 +1,6 @@
 //! Pins that are none of AVStream's: they get requests, and know nothing of the handshake.
 
-use crate::rig::{FRAMES, Rig, SEEDS, UP, number, put};
+use crate::rig::{BOTH_WAYS, DOWN, FRAMES, Requests, Rig, SEEDS, Setup, UP, bring, create, number, put};
 use ks_abi::{
     Guid, IoControlCode, KSCATEGORY_RENDER, KSNAME_Pin, KsPinDataFlow, KsState, NtStatus, STATUS_DEVICE_NOT_READY,
     STATUS_INVALID_DEVICE_REQUEST, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
@@ -169,14 +169,16 @@ impl Joined {
         let plain_filter = rig.session.open(&link, access).unwrap();
         let plain_pin = rig.session.create(plain_filter, &KSNAME_Pin.to_string(), &[], access).unwrap();
         let filter = rig.open(name);
-        let pin = create_to(&filter, flow, plain_pin);
+        // The output of the middle is its second pin.
+        let pin = create_to(&filter, u32::from(name == "middle"), flow, plain_pin);
         Joined { pin, filter, plain_pin, plain_filter }
     }
 }
 
 /// [`ks_client::Connect`] takes a pin of the client library; a plain pin is a handle only.
-fn create_to(filter: &Filter, flow: KsPinDataFlow, to: ks_io::Handle) -> RawPin {
+fn create_to(filter: &Filter, pin_id: u32, flow: KsPinDataFlow, to: ks_io::Handle) -> RawPin {
     let head = ks_abi::KsPinConnect {
+        pin_id,
         interface: ks_abi::KsIdentifier::STANDARD_STREAMING,
         medium: ks_abi::KsIdentifier::STANDARD_DEVIO,
         pin_to_handle: to.0,
@@ -276,6 +278,46 @@ fn stopping_keeps_what_the_plain_end_has_and_starting_goes_on_with_it() {
         joined.pin.bring(&[KsState::RUN]);
         rig.settle();
         assert_eq!(plain.queue.len(), FRAMES as usize);
+        close(rig, joined, &plain);
+    }
+}
+
+#[test]
+fn a_filter_that_works_in_place_sends_its_frames_on_to_a_plain_sink() {
+    for (seed, requests) in SEEDS.flat_map(|seed| BOTH_WAYS.map(|requests| (seed, requests))) {
+        let rig = Rig::with(Setup { seed, requests, ..Setup::default() });
+        let plain = Plain::start(&rig);
+        rig.source.last.store(50, SeqCst);
+        let joined = Joined::new(&rig, "middle", KsPinDataFlow::OUT);
+        let from = rig.open("source");
+        let (source, input) = match requests {
+            Requests::FromSource => {
+                let input = create(&joined.filter, 0, KsPinDataFlow::IN, None);
+                (create(&from, 0, KsPinDataFlow::OUT, Some(&input)), input)
+            }
+            Requests::FromSink => {
+                let source = create(&from, 0, KsPinDataFlow::OUT, None);
+                let input = create(&joined.filter, 0, KsPinDataFlow::IN, Some(&source));
+                (source, input)
+            }
+        };
+        for state in UP {
+            joined.pin.bring(&[state]);
+            bring(&input, &[state]);
+            bring(&source, &[state]);
+        }
+        rig.settle();
+        assert_eq!(plain.queue.len(), FRAMES as usize, "the frames are those of the source");
+        while plain.serve(STATUS_SUCCESS) {
+            rig.settle();
+        }
+        assert_eq!(rig.middle.seen_now(), (0..50).collect::<Vec<_>>());
+        assert_eq!(*plain.seen.lock(), (0..50).collect::<Vec<_>>());
+        for pin in [&source, &input] {
+            bring(pin, &DOWN);
+        }
+        joined.pin.bring(&[KsState::STOP]);
+        drop((source, input, from));
         close(rig, joined, &plain);
     }
 }
