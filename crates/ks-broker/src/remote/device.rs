@@ -5,7 +5,7 @@ use super::peer::Inner;
 use ks_abi::STATUS_DEVICE_REMOVED;
 use ks_io::sync::Weak;
 use ks_io::{AccessMask, Aspect, CreateRequest, Created, DeviceObject, Refusal};
-use ks_wire::{Message, Open};
+use ks_wire::{Message, Open, WireError};
 
 /// Stands for a device of another process: its filters open there.
 pub struct RemoteDevice {
@@ -48,6 +48,13 @@ impl DeviceObject for RemoteDevice {
                 let reason = format!("the process of the device {} does not open {reference}", self.name);
                 Err(Refusal::new(super::file::failure(status), Aspect::Device, reason))
             }
+        }
+    }
+
+    /// This engine ends, and with it the connection.
+    fn remove(&self) {
+        if let Some(peer) = self.peer.upgrade() {
+            peer.break_off(WireError::Closed);
         }
     }
 }

@@ -97,3 +97,16 @@ fn states_go_over_and_a_closed_pin_can_be_made_again_at_once() {
     assert_eq!(host.peer.exported_files(), 0);
     let _ = (KsState::RUN, std::any::type_name::<Pin>());
 }
+
+#[test]
+fn an_engine_that_ends_lets_go_of_the_other() {
+    let parent = engine(vec![]);
+    let (host, peer) = host(&parent, vec![camera()]);
+    let (client, session) = client(&parent);
+    let filter = client.open_by_name("test-camera").unwrap();
+    parent.shut_down();
+    assert_eq!(peer.wait().cause, ks_wire::WireError::Closed);
+    assert!(filter.pin_count().is_err());
+    drop((filter, client, session));
+    assert_eq!(host.peer.wait().cause, ks_wire::WireError::Closed);
+}
