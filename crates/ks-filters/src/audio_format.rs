@@ -1,5 +1,7 @@
 //! Audio formats as KS data formats and ranges, and back.
 
+use std::ops::RangeInclusive;
+
 use ks_abi::{
     Guid, KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KSDATAFORMAT_SUBTYPE_IEEE_FLOAT, KSDATAFORMAT_SUBTYPE_PCM,
     KSDATAFORMAT_TYPE_AUDIO, KsDataFormat, KsDataRangeAudio, STATUS_NO_MATCH,
@@ -8,6 +10,7 @@ use ks_io::{Aspect, Refusal};
 use ks_stream::{DataFormat, DataRange};
 
 use crate::media::audio::{AudioFormat, MAX_CHANNELS, MAX_SAMPLE_RATE, SampleKind};
+use crate::media::audio_conversion::with_channels;
 
 fn subtype(kind: SampleKind) -> Guid {
     match kind {
@@ -40,6 +43,17 @@ pub(crate) fn whole_ranges() -> Vec<DataRange> {
         range(head(SampleKind::Int, 0), MAX_CHANNELS, (8, 32), rates),
         range(head(SampleKind::Float, 0), MAX_CHANNELS, (32, 64), rates),
     ]
+}
+
+/// The range of one kind of samples.
+pub(crate) fn kind_range(
+    kind: SampleKind,
+    maximum_channels: u16,
+    bits: &RangeInclusive<u16>,
+    rates: &RangeInclusive<u32>,
+) -> DataRange {
+    let bits = (u32::from(*bits.start()), u32::from(*bits.end()));
+    range(head(kind, 0), maximum_channels, bits, (*rates.start(), *rates.end()))
 }
 
 fn range(head: KsDataFormat, channels: u16, bits: (u32, u32), rates: (u32, u32)) -> DataRange {
@@ -85,18 +99,15 @@ pub(crate) fn intersect_source(owner: &str, format: &AudioFormat, asked: &DataRa
     Ok(data_format(format))
 }
 
-/// A sink's answer to an intersection: the best that the client's range has and a WAV file holds.
+/// A sink's answer to an intersection: the best that the client's range and its own have, and a WAV file holds.
 pub(crate) fn intersect_sink(owner: &str, asked: &DataRange, own: &DataRange) -> Result<DataFormat, Refusal> {
     let is_float = [own, asked].iter().any(|range| range.head().sub_format == KSDATAFORMAT_SUBTYPE_IEEE_FLOAT);
-    let (channels, bits, rate) = match bounds(asked) {
+    let (channels, bits, rate) = match common_bounds(owner, asked, own)? {
         Some(bounds) => {
             // A range without an upper bound does not ask for the most.
             let channels =
                 if bounds.maximum_channels > MAX_CHANNELS.into() { 2 } else { bounds.maximum_channels as u16 };
-            let rate = 48_000.clamp(
-                bounds.minimum_sample_frequency.min(bounds.maximum_sample_frequency),
-                bounds.maximum_sample_frequency,
-            );
+            let rate = 48_000.clamp(bounds.minimum_sample_frequency, bounds.maximum_sample_frequency);
             (channels, bounds.maximum_bits_per_sample.min(if is_float { 64 } else { 32 }) as u16, rate)
         }
         None => (2, if is_float { 32 } else { 16 }, 48_000),
@@ -105,8 +116,102 @@ pub(crate) fn intersect_sink(owner: &str, asked: &DataRange, own: &DataRange) ->
         true => AudioFormat::float(bits, channels, rate),
         false => AudioFormat::int(bits / 8 * 8, channels, rate),
     };
-    let refuse = |problem| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"));
-    format.map(|format| data_format(&format)).map_err(refuse)
+    format.map(|format| data_format(&format)).map_err(|problem| no_match(owner, &problem.to_string()))
+}
+
+/// A converter's answer to an intersection: what is nearest to its input, out of the client's range and its own.
+///
+/// `Decision:` KSDATARANGE_AUDIO has no least number of channels. A range that names fewer channels than any format may
+/// have is taken to want exactly so many; another one gets the channels of the input.
+pub(crate) fn nearest(
+    owner: &str,
+    input: &AudioFormat,
+    asked: &DataRange,
+    own: &DataRange,
+) -> Result<DataFormat, Refusal> {
+    let kind = match [asked, own].iter().find_map(|range| kind_of(range.head().sub_format)) {
+        Some(kind) => kind,
+        None => input.sample_kind(),
+    };
+    let containers: &[u16] = match kind {
+        SampleKind::Int => &[8, 16, 24, 32],
+        SampleKind::Float => &[32, 64],
+    };
+    let Some(bounds) = common_bounds(owner, asked, own)? else {
+        return if kind == input.sample_kind() {
+            Ok(data_format(input))
+        } else {
+            Err(no_match(owner, "a range of audio without its bounds was asked for"))
+        };
+    };
+    let has_room =
+        |bits: &&u16| (bounds.minimum_bits_per_sample..=bounds.maximum_bits_per_sample).contains(&u32::from(**bits));
+    let offered: Vec<u16> = containers.iter().filter(has_room).copied().collect();
+    // Enough for every sample of the input; of floating point, 24 bits of an integer are.
+    let enough = match (input.sample_kind(), kind) {
+        (SampleKind::Float, SampleKind::Int) => 24,
+        _ => input.container_bits(),
+    };
+    let bits = offered.iter().find(|bits| **bits >= enough).or(offered.last());
+    let bits = *bits.ok_or_else(|| no_match(owner, "no sample has so many bits as the range asked for"))?;
+    let maximum = u16::try_from(bounds.maximum_channels).unwrap_or(u16::MAX);
+    let channels = if maximum < MAX_CHANNELS { maximum } else { input.channels() };
+    let rate = input.sample_rate().clamp(bounds.minimum_sample_frequency, bounds.maximum_sample_frequency);
+    let has_same_samples = (kind, bits) == (input.sample_kind(), input.container_bits());
+    let made = match kind {
+        SampleKind::Int => AudioFormat::int(bits, input.channels(), rate),
+        SampleKind::Float => AudioFormat::float(bits, input.channels(), rate),
+    };
+    let mask = input.channel_mask();
+    let valid_bits = if has_same_samples { input.valid_bits() } else { bits };
+    let format = made
+        .and_then(|format| format.with_channel_mask(mask).with_valid_bits(valid_bits))
+        .and_then(|format| with_channels(format, channels));
+    format.map(|format| data_format(&format)).map_err(|problem| no_match(owner, &problem.to_string()))
+}
+
+fn kind_of(sub_format: Guid) -> Option<SampleKind> {
+    match sub_format {
+        KSDATAFORMAT_SUBTYPE_PCM => Some(SampleKind::Int),
+        KSDATAFORMAT_SUBTYPE_IEEE_FLOAT => Some(SampleKind::Float),
+        _ => None,
+    }
+}
+
+fn no_match(owner: &str, problem: &str) -> Refusal {
+    Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"))
+}
+
+/// What two ranges have in common: those bounds that both name, or that one does. `None`: neither does.
+fn common_bounds(owner: &str, asked: &DataRange, own: &DataRange) -> Result<Option<KsDataRangeAudio>, Refusal> {
+    let (asked, own) = match (bounds(asked), bounds(own)) {
+        (Some(asked), Some(own)) => (asked, own),
+        (one, other) => return Ok(one.or(other).map(ordered)),
+    };
+    let common = KsDataRangeAudio {
+        maximum_channels: asked.maximum_channels.min(own.maximum_channels),
+        minimum_bits_per_sample: asked.minimum_bits_per_sample.max(own.minimum_bits_per_sample),
+        maximum_bits_per_sample: asked.maximum_bits_per_sample.min(own.maximum_bits_per_sample),
+        minimum_sample_frequency: asked.minimum_sample_frequency.max(own.minimum_sample_frequency),
+        maximum_sample_frequency: asked.maximum_sample_frequency.min(own.maximum_sample_frequency),
+        ..asked
+    };
+    if common.minimum_bits_per_sample > common.maximum_bits_per_sample {
+        return Err(no_match(owner, "the bits a sample of both ranges have nothing in common"));
+    }
+    if common.minimum_sample_frequency > common.maximum_sample_frequency {
+        return Err(no_match(owner, "the sample rates of both ranges have nothing in common"));
+    }
+    Ok(Some(common))
+}
+
+/// A client's bounds may be the wrong way round.
+fn ordered(bounds: KsDataRangeAudio) -> KsDataRangeAudio {
+    KsDataRangeAudio {
+        minimum_bits_per_sample: bounds.minimum_bits_per_sample.min(bounds.maximum_bits_per_sample),
+        minimum_sample_frequency: bounds.minimum_sample_frequency.min(bounds.maximum_sample_frequency),
+        ..bounds
+    }
 }
 
 /// The bounds of a range of audio formats; `None` if it names none.
@@ -144,6 +249,37 @@ mod tests {
             let cut = DataFormat::new(head(SampleKind::Float, 8), &float.wave_format()[..length]);
             assert!(parse(&cut).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn a_converter_stays_as_near_to_its_input_as_a_range_lets_it() {
+        let input = AudioFormat::int(16, 1, 44_100).unwrap();
+        let own = |kind| kind_range(kind, MAX_CHANNELS, &(8..=64), &(690..=2_822_400));
+        let (int, float) = (own(SampleKind::Int), own(SampleKind::Float));
+        let asked = |kind, channels, bits: (u16, u16), rates: (u32, u32)| {
+            kind_range(kind, channels, &(bits.0..=bits.1), &(rates.0..=rates.1))
+        };
+        let found =
+            |asked: &DataRange, own: &DataRange| nearest("converter", &input, asked, own).map(|f| parse(&f).unwrap());
+        let whole = asked(SampleKind::Int, MAX_CHANNELS, (8, 32), (1, 4_000_000));
+        assert_eq!(found(&whole, &int), Ok(input));
+        assert_eq!(
+            found(&asked(SampleKind::Int, 2, (24, 32), (48_000, 96_000)), &int),
+            AudioFormat::int(24, 2, 48_000).map_err(|_| unreachable!())
+        );
+        assert_eq!(
+            found(&asked(SampleKind::Int, 1, (8, 8), (8000, 8000)), &int),
+            AudioFormat::int(8, 1, 8000).map_err(|_| unreachable!())
+        );
+        assert_eq!(
+            found(&asked(SampleKind::Float, 32, (32, 64), (1, 4_000_000)), &float),
+            AudioFormat::float(32, 1, 44_100).map_err(|_| unreachable!())
+        );
+        assert!(found(&asked(SampleKind::Int, 2, (8, 32), (100, 600)), &int).is_err(), "too far from 44100");
+        assert!(found(&asked(SampleKind::Int, 2, (9, 10), (1, 4_000_000)), &int).is_err());
+        let surround = AudioFormat::int(16, 2, 44_100).unwrap();
+        let six = nearest("converter", &surround, &asked(SampleKind::Int, 6, (16, 16), (1, 96_000)), &int).unwrap();
+        assert_eq!(parse(&six).unwrap().channel_mask(), 0x3F);
     }
 
     #[test]

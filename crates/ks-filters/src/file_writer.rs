@@ -30,8 +30,15 @@ pub(crate) trait Writer: Send + Sized + 'static {
     /// The name of its pin.
     const PIN: &'static str;
 
-    /// The ranges of what can be written, the preferred one first.
-    fn ranges() -> Vec<DataRange>;
+    /// What may be asked of its format.
+    type Wish: Clone + Default + Send + Sync + 'static;
+    /// The settings of the filter: [`path`], and those that make the wish.
+    const SETTINGS: &'static [Setting<Values<Self::Wish>>];
+
+    /// The ranges of what can be written and is wished for, the preferred one first.
+    fn ranges(wish: &Self::Wish) -> Vec<DataRange>;
+    /// Whether a format is what is wished for; what is not.
+    fn check(wish: &Self::Wish, format: &Self::Format) -> std::result::Result<(), String>;
     /// The data format that lies in `range`, which a client asks for, and in `own`, one of the ranges.
     fn intersect(range: &DataRange, own: &DataRange) -> std::result::Result<DataFormat, Refusal>;
     /// Checks a format from a client.
@@ -48,25 +55,34 @@ pub(crate) trait Writer: Send + Sized + 'static {
     fn extent(&self) -> String;
 }
 
-/// The one setting of a writer.
-static SETTINGS: &[Setting<Option<PathBuf>>] = &[Setting {
-    name: "path",
-    kind: "text",
-    default: "",
-    help: "the file to write; one that exists is overwritten",
-    read: |values| values.as_ref().map_or_else(String::new, |path| path.display().to_string()),
-    write: Write::Value(|values, text| {
-        if text.is_empty() {
-            return Err(SettingError::Expected("the name of a file".into()));
-        }
-        *values = Some(text.into());
-        Ok(())
-    }),
-}];
+/// What a writer is told: where to write, and what it is to take.
+#[derive(Clone, Default)]
+pub(crate) struct Values<T> {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) wish: T,
+}
+
+/// The setting that every writer has.
+pub(crate) const fn path<T>() -> Setting<Values<T>> {
+    Setting {
+        name: "path",
+        kind: "text",
+        default: "",
+        help: "the file to write; one that exists is overwritten",
+        read: |values| values.path.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+        write: Write::Value(|values, text| {
+            if text.is_empty() {
+                return Err(SettingError::Expected("the name of a file".into()));
+            }
+            values.path = Some(text.into());
+            Ok(())
+        }),
+    }
+}
 
 /// What the filter says of itself.
 pub(crate) fn descriptor<W: Writer>() -> FilterDescriptor {
-    let mut pin = PinDescriptor::new(KsPinDataFlow::IN, W::ranges());
+    let mut pin = PinDescriptor::new(KsPinDataFlow::IN, W::ranges(&W::Wish::default()));
     pin.name = Some(W::PIN);
     pin.flags = PinFlags::GENERATE_EOS_EVENTS;
     let categories = [KSCATEGORY_FILESYSTEM, KSCATEGORY_RENDER];
@@ -77,29 +93,34 @@ struct Dispatch<W>(PhantomData<fn() -> W>);
 
 impl<W: Writer> FilterDispatch for Dispatch<W> {
     fn create(&self, _filter: &Arc<Filter>) -> std::result::Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(W::FILTER, SETTINGS, None);
+        let settings = Settings::new(W::FILTER, W::SETTINGS, Values::default());
         let automation = settings.automation();
-        Ok(Arc::new(Instance::<W> { settings, automation, kind: PhantomData }))
+        Ok(Arc::new(Instance::<W> { settings, automation }))
     }
 }
 
-struct Instance<W> {
-    settings: Arc<Settings<Option<PathBuf>>>,
+struct Instance<W: Writer> {
+    settings: Arc<Settings<Values<W::Wish>>>,
     automation: AutomationTable<Filter>,
-    kind: PhantomData<fn() -> W>,
 }
 
 impl<W: Writer> FilterInstance for Instance<W> {
+    fn data_ranges(&self, _pin: PinId) -> Option<Vec<DataRange>> {
+        Some(W::ranges(&self.settings.values().wish))
+    }
+
     fn intersect(&self, _pin: PinId, range: &DataRange, own: &DataRange) -> std::result::Result<DataFormat, Refusal> {
         W::intersect(range, own)
     }
 
     fn accept_format(&self, _pin: PinId, format: &DataFormat, _range: &DataRange) -> std::result::Result<(), Refusal> {
-        parse::<W>(format).map(drop)
+        let parsed = parse::<W>(format)?;
+        W::check(&self.settings.values().wish, &parsed)
+            .map_err(|problem| Refusal::new(STATUS_NO_MATCH, Aspect::Setting, format!("{}: {problem}", W::FILTER)))
     }
 
     fn create_pin(&self, pin: &Arc<Pin>) -> std::result::Result<Arc<dyn PinInstance>, Refusal> {
-        let path = self.settings.values().ok_or_else(|| no_path(W::FILTER))?;
+        let path = self.settings.values().path.ok_or_else(|| no_path(W::FILTER))?;
         Ok(WriterPin::<W>::create(path, parse::<W>(&pin.format())?)?)
     }
 

@@ -4,7 +4,9 @@
 //! of them. What they do to media is in [`media`], which knows nothing of the engine.
 #![forbid(unsafe_code)]
 
+pub mod audio_converter;
 mod audio_format;
+mod audio_wish;
 mod file_reader;
 mod file_writer;
 mod live;

@@ -3,10 +3,14 @@
 //! The minidrivers of this crate wrap what is here; nothing here knows pins, frames or threads.
 
 pub mod audio;
+pub mod audio_conversion;
 pub mod error;
 mod file;
 mod font;
+pub mod mix;
 pub mod pattern;
+pub mod resample;
+pub mod samples;
 pub mod tone;
 pub mod video;
 pub mod wav;

@@ -164,6 +164,23 @@ pub(crate) fn number(text: &str, range: std::ops::RangeInclusive<u32>) -> Result
     parsed.ok_or_else(|| SettingError::Expected(format!("a whole number from {} to {}", range.start(), range.end())))
 }
 
+/// The text of a setting that asks for nothing in particular.
+pub(crate) const ANY: &str = "any";
+
+/// What `parse` makes of the text; `None` for [`ANY`].
+pub(crate) fn or_any<T>(
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, SettingError>,
+) -> Result<Option<T>, SettingError> {
+    if text.eq_ignore_ascii_case(ANY) {
+        return Ok(None);
+    }
+    parse(text).map(Some).map_err(|error| match error {
+        SettingError::Expected(expected) => SettingError::Expected(format!("{expected}, or {ANY}")),
+        other => other,
+    })
+}
+
 /// `true` or `false`.
 pub(crate) fn boolean(text: &str) -> Result<bool, SettingError> {
     text.parse().map_err(|_| SettingError::Expected("true or false".into()))

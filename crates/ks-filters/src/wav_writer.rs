@@ -6,10 +6,12 @@ use ks_io::Refusal;
 use ks_stream::{DataFormat, DataRange, FilterDescriptor, Framing};
 
 use crate::audio_format;
-use crate::file_writer::{self, Writer};
+use crate::audio_wish::{self, AudioWish};
+use crate::file_writer::{self, Values, Writer};
 use crate::media::Result;
 use crate::media::audio::AudioFormat;
 use crate::media::wav::WavWriter;
+use crate::settings::{ANY, Setting, Write};
 
 /// The name of the filter.
 pub const NAME: &str = "wav-writer";
@@ -24,9 +26,49 @@ impl Writer for WavWriter {
     const FILTER: &'static str = NAME;
     const TITLE: &'static str = "WAV writer";
     const PIN: &'static str = "Samples";
+    type Wish = AudioWish;
+    const SETTINGS: &'static [Setting<Values<AudioWish>>] = &[
+        file_writer::path(),
+        Setting {
+            name: "rate",
+            kind: "number|any",
+            default: ANY,
+            help: "samples a second that the file is to have",
+            read: |values| audio_wish::shown(values.wish.rate),
+            write: Write::Value(|values, text| values.wish.set_rate(text)),
+        },
+        Setting {
+            name: "channels",
+            kind: "number|any",
+            default: ANY,
+            help: "channels that the file is to have",
+            read: |values| audio_wish::shown(values.wish.channels),
+            write: Write::Value(|values, text| values.wish.set_channels(text)),
+        },
+        Setting {
+            name: "bits",
+            kind: "8|16|24|32|64|any",
+            default: ANY,
+            help: "bits of a sample that the file is to have",
+            read: |values| audio_wish::shown(values.wish.bits),
+            write: Write::Value(|values, text| values.wish.set_bits(text)),
+        },
+        Setting {
+            name: "format",
+            kind: "any|int|float|u8|s16|s24|s32|f32|f64",
+            default: ANY,
+            help: "type of a sample that the file is to have: integer or float, and its bits",
+            read: |values| values.wish.format_name(),
+            write: Write::Value(|values, text| values.wish.set_format(text)),
+        },
+    ];
 
-    fn ranges() -> Vec<DataRange> {
-        audio_format::whole_ranges()
+    fn ranges(wish: &AudioWish) -> Vec<DataRange> {
+        wish.ranges()
+    }
+
+    fn check(wish: &AudioWish, format: &AudioFormat) -> std::result::Result<(), String> {
+        wish.check(format)
     }
 
     fn intersect(range: &DataRange, own: &DataRange) -> std::result::Result<DataFormat, Refusal> {

@@ -6,10 +6,11 @@ use ks_abi::KSDATAFORMAT_SPECIFIER_VIDEOINFO;
 use ks_io::Refusal;
 use ks_stream::{DataFormat, DataRange, FilterDescriptor, Framing};
 
-use crate::file_writer::{self, Writer};
+use crate::file_writer::{self, Values, Writer};
 use crate::media::Result;
 use crate::media::video::{Interlacing, PixelLayout, Ratio, VideoFormat};
 use crate::media::y4m::Y4mWriter;
+use crate::settings::Setting;
 use crate::video_format;
 
 /// The name of the filter.
@@ -25,8 +26,14 @@ impl Writer for Y4mWriter {
     const FILTER: &'static str = NAME;
     const TITLE: &'static str = "Y4M writer";
     const PIN: &'static str = "Frames";
+    type Wish = ();
+    const SETTINGS: &'static [Setting<Values<()>>] = &[file_writer::path()];
 
-    fn ranges() -> Vec<DataRange> {
+    fn check(_wish: &(), _format: &VideoFormat) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    fn ranges(_wish: &()) -> Vec<DataRange> {
         // I420 first: it is written as it is, the others are taken apart.
         video_format::whole_ranges(&[PixelLayout::I420, PixelLayout::Nv12, PixelLayout::Yuy2])
     }

@@ -1,0 +1,150 @@
+//! The converters and the tee, in graphs.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use ks_client::Client;
+use ks_client::graph::grammar;
+use ks_client::graph::run::{GraphError, GraphRunner, Options, Report, RunStatus};
+use ks_filters::media::audio::{AudioFormat, SampleKind};
+use ks_filters::media::samples::{decode, encode};
+use ks_filters::media::wav::{WavReader, WavWriter};
+use std::f64::consts::TAU;
+use support::{Scratch, World};
+
+/// Runs a graph to the end of its stream.
+fn run(text: &str) -> Result<Report, GraphError> {
+    let world = World::new(3);
+    let client = Client::new(world.system.session());
+    let runner = GraphRunner::build(&client, &grammar::parse(text).unwrap(), Options::default())?;
+    let report = runner.run(&mut |_| {});
+    assert_eq!((report.status, &report.error), (RunStatus::Completed, &None), "{text}");
+    Ok(report)
+}
+
+fn write_wav(path: &str, format: &AudioFormat, samples: &[f64]) {
+    let mut data = Vec::new();
+    encode(format, samples, &mut data);
+    let mut writer = WavWriter::create(path, format).unwrap();
+    writer.write(&data).unwrap();
+    writer.finish().unwrap();
+}
+
+fn read_wav(path: &str) -> (AudioFormat, Vec<f64>) {
+    let mut reader = WavReader::open(path).unwrap();
+    let mut data = vec![0; usize::try_from(reader.remaining_bytes()).unwrap()];
+    let mut filled = 0;
+    while filled < data.len() {
+        filled += reader.read(&mut data[filled..]).unwrap();
+    }
+    let mut samples = Vec::new();
+    decode(reader.format(), &data, &mut samples);
+    (*reader.format(), samples)
+}
+
+fn tone(rate: u32, blocks: usize) -> Vec<f64> {
+    let amplitude = 10_f64.powf(-1.0 / 20.0);
+    (0..blocks).map(|n| amplitude * (TAU * 997.0 * n as f64 / f64::from(rate)).sin()).collect()
+}
+
+/// How far below the tone of 997 Hz that is in them everything else lies in samples, without their ends.
+fn residual_db(samples: &[f64], rate: u32) -> f64 {
+    let step = TAU * 997.0 / f64::from(rate);
+    let ends = rate as usize / 50;
+    let inner = || (ends..samples.len() - ends).map(|n| (samples[n], (step * n as f64).sin_cos()));
+    let (mut ss, mut sc, mut cc, mut ys, mut yc) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for (value, (sin, cos)) in inner() {
+        (ss, sc, cc) = (ss + sin * sin, sc + sin * cos, cc + cos * cos);
+        (ys, yc) = (ys + value * sin, yc + value * cos);
+    }
+    let determinant = ss * cc - sc * sc;
+    let (a, b) = ((ys * cc - yc * sc) / determinant, (yc * ss - ys * sc) / determinant);
+    let tone: f64 = inner().map(|(_, (sin, cos))| (a * sin + b * cos).powi(2)).sum();
+    let rest: f64 = inner().map(|(value, (sin, cos))| (value - a * sin - b * cos).powi(2)).sum();
+    10.0 * (rest / tone).log10()
+}
+
+#[test]
+fn a_tone_is_brought_to_another_rate_at_exact_length_with_a_residual_below_90_db() {
+    let scratch = Scratch::new("resample");
+    let (from, to) = (scratch.path("in.wav"), scratch.path("out.wav"));
+    write_wav(&from, &AudioFormat::int(24, 1, 44_100).unwrap(), &tone(44_100, 2 * 44_100 + 77));
+    run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={to} rate=48000")).unwrap();
+    let (format, samples) = read_wav(&to);
+    assert_eq!(format, AudioFormat::int(24, 1, 48_000).unwrap());
+    assert_eq!(samples.len(), 2 * 48_000 + 84, "77 blocks become 83.8");
+    let residual = residual_db(&samples, 48_000);
+    assert!(residual < -90.0, "{residual} dB");
+}
+
+#[test]
+fn a_writer_gets_the_format_that_it_is_told_to_take() {
+    let scratch = Scratch::new("audio-formats");
+    let (from, to) = (scratch.path("in.wav"), scratch.path("out.wav"));
+    write_wav(&from, &AudioFormat::int(16, 1, 44_100).unwrap(), &tone(44_100, 4410));
+    for (settings, expected) in [
+        ("", AudioFormat::int(16, 1, 44_100)),
+        ("channels=2", AudioFormat::int(16, 2, 44_100)),
+        ("bits=24", AudioFormat::int(24, 1, 44_100)),
+        ("format=f32", AudioFormat::float(32, 1, 44_100)),
+        ("format=float bits=64 rate=22050", AudioFormat::float(64, 1, 22_050)),
+        ("bits=8 rate=8000 channels=2", AudioFormat::int(8, 2, 8000)),
+    ] {
+        let expected = expected.unwrap();
+        run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={to} {settings}")).unwrap();
+        let (format, samples) = read_wav(&to);
+        assert_eq!(format, expected, "{settings}");
+        let blocks = 4410 * expected.sample_rate() as usize / 44_100;
+        assert_eq!(samples.len(), blocks * usize::from(expected.channels()), "{settings}");
+        assert!(samples.iter().any(|sample| *sample > 0.8), "{settings}");
+    }
+}
+
+#[test]
+fn a_conversion_to_the_same_format_changes_no_bit() {
+    let scratch = Scratch::new("same-format");
+    let (from, to) = (scratch.path("in.wav"), scratch.path("out.wav"));
+    let format = AudioFormat::int(24, 2, 48_000).unwrap();
+    write_wav(&from, &format, &tone(48_000, 100_000));
+    run(&format!("wav-reader path={from} ! audio-converter ! audio-converter ! wav-writer path={to}")).unwrap();
+    assert_eq!(std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap());
+}
+
+#[test]
+fn an_empty_file_gives_an_empty_file_of_the_other_format() {
+    let scratch = Scratch::new("empty");
+    let (from, to) = (scratch.path("in.wav"), scratch.path("out.wav"));
+    write_wav(&from, &AudioFormat::int(16, 2, 44_100).unwrap(), &[]);
+    run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={to} rate=48000")).unwrap();
+    let (format, samples) = read_wav(&to);
+    assert_eq!((format.sample_rate(), samples.len()), (48_000, 0));
+}
+
+#[test]
+fn a_live_microphone_is_converted_as_it_comes() {
+    let scratch = Scratch::new("live-convert");
+    let to = scratch.path("out.wav");
+    let report = run(&format!(
+        "test-microphone rate=44100 channels=1 format=f32 live=true level=-1 frames=100 ! audio-converter ! wav-writer \
+         path={to} rate=48000 format=s16"
+    ))
+    .unwrap();
+    assert!(report.connections[1].frames >= 99, "each frame goes on as it comes: {report:?}");
+    let (format, samples) = read_wav(&to);
+    assert_eq!((format.sample_kind(), samples.len()), (SampleKind::Int, 48_000));
+    let residual = residual_db(&samples, 48_000);
+    assert!(residual < -90.0, "{residual} dB");
+}
+
+#[test]
+fn a_writer_that_does_not_get_what_it_was_told_to_take_says_so() {
+    let scratch = Scratch::new("no-converter");
+    let (from, to) = (scratch.path("in.wav"), scratch.path("out.wav"));
+    write_wav(&from, &AudioFormat::int(16, 1, 44_100).unwrap(), &tone(44_100, 100));
+    for settings in ["rate=48000", "channels=2", "bits=24", "format=f32"] {
+        let error = run(&format!("wav-reader path={from} ! wav-writer path={to} {settings}")).unwrap_err();
+        assert!(matches!(error, GraphError::Connect { .. }), "{settings}: {error}");
+    }
+    assert!(!std::fs::exists(&to).unwrap(), "nothing was written");
+}
