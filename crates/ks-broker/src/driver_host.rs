@@ -3,13 +3,15 @@
 //! The order is the safety of it: descriptors that nobody meant to hand over are closed, the images are mapped, the
 //! process is confined, and only then the first instruction of a driver runs.
 
+use crate::files::ParentsFiles;
 use crate::remote::{Handler, Peer};
 use crate::sandbox::{self, Limits};
 use ks_io::{IoManager, Services};
 use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver};
 use ks_nt::image::{MissingImport, MissingImports, Options};
 use ks_nt::machine::{self, Fault, Place};
-use ks_nt::ntoskrnl::{debug_print, pool};
+use ks_nt::ntoskrnl::registry::{self, RegistryError};
+use ks_nt::ntoskrnl::{debug_print, file, pool};
 use ks_nt::report::{self, Report};
 use ks_wire::Connection;
 use std::fmt::Write as _;
@@ -49,6 +51,9 @@ pub enum Sandbox {
     Off,
 }
 
+/// What a host reports when its drivers run.
+pub(crate) const READY: &[u8] = b"ready";
+
 /// The exit code of a host whose drivers could not be loaded.
 pub const NOT_LOADED: u8 = 3;
 /// The exit code of a host that was not started by this program.
@@ -66,17 +71,32 @@ pub fn run(plan: &Plan) -> u8 {
         }
     };
     let io = IoManager::new(Services::real());
-    let drivers = match load(&Host::new(io.clone()), plan) {
-        Ok(drivers) => drivers,
+    let refused = |error: HostError| {
+        complain(&format!("report load\nwhat {}\nend", one_line(&error)));
+        NOT_LOADED
+    };
+    let mapped = match prepare(&Host::new(io.clone()), plan) {
+        Ok(mapped) => mapped,
+        Err(error) => return refused(error),
+    };
+    // Served before the drivers start, because DriverEntry may open a file.
+    let peer = match Peer::serve(&io, connection, Arc::new(NoCalls)) {
+        Ok(peer) => Arc::new(peer),
         Err(error) => {
-            complain(&format!("report load\nwhat {}\nend", one_line(&error)));
-            return NOT_LOADED;
+            complain(&format!("serve the connection: {error}"));
+            return NOT_A_CHILD;
         }
     };
-    match Peer::serve(&io, connection, Arc::new(NoCalls)) {
-        Ok(peer) => drop(peer.wait()),
-        Err(error) => complain(&format!("serve the connection: {error}")),
-    }
+    let files = ParentsFiles::default();
+    files.connect(&peer);
+    file::set_file_service(Some(Arc::new(files)));
+    let started: Result<Vec<LoadedDriver>, LoadError> = mapped.into_iter().map(MappedDriver::start).collect();
+    let drivers = match started {
+        Ok(drivers) => drivers,
+        Err(error) => return refused(error.into()),
+    };
+    peer.report(READY);
+    peer.wait_for_end();
     for driver in drivers.into_iter().rev() {
         driver.unload();
     }
@@ -94,11 +114,14 @@ enum HostError {
     Load(#[from] LoadError),
     #[error("{file}: {error}")]
     Read { file: String, error: std::io::Error },
+    #[error("{file}: {error}")]
+    Registry { file: String, error: RegistryError },
     #[error("confine the driver host: {0}")]
     Sandbox(#[from] sandbox::SandboxError),
 }
 
-fn load(host: &Host, plan: &Plan) -> Result<Vec<LoadedDriver>, HostError> {
+/// Maps the drivers and confines the process.
+fn prepare(host: &Host, plan: &Plan) -> Result<Vec<MappedDriver>, HostError> {
     let missing_imports = match plan.imports {
         Imports::Strict => MissingImports::Refuse,
         Imports::Permissive => MissingImports::Stub,
@@ -118,14 +141,27 @@ fn load(host: &Host, plan: &Plan) -> Result<Vec<LoadedDriver>, HostError> {
             print("the kernel has no Landlock: the filter of system calls stands alone");
         }
     }
-    mapped.into_iter().map(|driver| driver.start().map_err(HostError::from)).collect()
+    Ok(mapped)
 }
 
 fn map(host: &Host, file: &Path, options: Options) -> Result<MappedDriver, HostError> {
     let shown = file.display().to_string();
     let bytes = std::fs::read(file).map_err(|error| HostError::Read { file: shown.clone(), error })?;
     let name = file.file_name().map_or(shown, |name| name.to_string_lossy().into_owned());
+    registry_of(file, &name)?;
     Ok(host.map(&name, &bytes, options)?)
+}
+
+/// What `synthcam.toml` beside `synthcam.sys` says is in the registry of the driver.
+fn registry_of(file: &Path, name: &str) -> Result<(), HostError> {
+    let beside = file.with_extension("toml");
+    let text = match std::fs::read_to_string(&beside) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(HostError::Read { file: beside.display().to_string(), error }),
+    };
+    let service = name.strip_suffix(".sys").unwrap_or(name);
+    registry::load(service, &text).map_err(|error| HostError::Registry { file: beside.display().to_string(), error })
 }
 
 /// The other side calls no service of a host.

@@ -1,10 +1,13 @@
 //! The drivers of a process: each host started, watched, and told about.
 
-use crate::driver_host::{Imports, Plan, Sandbox};
+use crate::driver_host::{Imports, Plan, READY, Sandbox};
+use crate::files::Files;
 use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
-use crate::remote::{Handler, Peer};
+use crate::remote::{Handler, Peer, PeerOptions};
 use crate::report::{CodePlace, DriverReport, ReportKind};
+use ks_abi::NtStatus;
 use ks_io::IoManager;
+use ks_nt::ntoskrnl::folder::Folder;
 use ks_wire::WireError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,9 @@ pub struct Hosting {
     pub imports: Imports,
     /// Whether hosts are confined.
     pub sandbox: Sandbox,
+    /// The folder that drivers find their files in, a folder a drive: `C/logs/a.txt` below it is `\??\C:\logs\a.txt`.
+    /// `None`: they have no files.
+    pub files: Option<PathBuf>,
     /// How long a driver may keep a request before its host is ended; `None`: for ever.
     pub watchdog: Option<Duration>,
     /// Takes the lines that drivers print.
@@ -80,9 +86,38 @@ struct Watch {
     hang: OnceLock<String>,
 }
 
-struct Quiet;
+/// What this side does for a host: its files, and the word that its drivers run.
+#[derive(Default)]
+struct Service {
+    files: Files,
+    /// The drivers run, or never will.
+    settled: Mutex<bool>,
+    changed: Condvar,
+}
 
-impl Handler for Quiet {}
+impl Service {
+    fn settle(&self) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_while(settled, |settled| !*settled));
+    }
+}
+
+impl Handler for Service {
+    fn report(&self, bytes: &[u8]) {
+        if bytes == READY {
+            self.settle();
+        }
+    }
+
+    fn service(&self, operation: u32, body: &[u8]) -> (NtStatus, Vec<u8>) {
+        self.files.answer(operation, body)
+    }
+}
 
 impl DriverHost {
     /// Starts a host for `files`, which share its process, and registers their filters in `io`.
@@ -90,14 +125,18 @@ impl DriverHost {
         let files: Result<Vec<PathBuf>, DriverError> = files.iter().map(|file| absolute(file)).collect();
         let files = files?;
         let driver = shown(&files);
+        let folder = hosting.files.as_deref().map(open_folder).transpose()?;
         let plan = Plan { files: files.clone(), imports: hosting.imports, sandbox: hosting.sandbox };
         let (process, connection) =
             HostProcess::start(&hosting.command, &arguments(&plan), &driver, hosting.output.clone())?;
         let process = Arc::new(process);
         let failed = |error| DriverError::Wire { driver: driver.clone(), error };
-        let peer =
-            Peer::start(io, connection, crate::remote::PeerOptions { handler: Arc::new(Quiet), ..Default::default() });
+        let service = Arc::new(Service { files: Files::new(folder), ..Service::default() });
+        let peer = Peer::start(io, connection, PeerOptions { handler: service.clone(), ..PeerOptions::default() });
         let peer = Arc::new(peer.map_err(failed)?);
+        let ended = service.clone();
+        peer.on_death(move |_| ended.settle());
+        service.wait();
         let devices = match peer.register_devices() {
             Ok(devices) => devices,
             Err(error) => {
@@ -236,6 +275,10 @@ fn absolute(file: &Path) -> Result<PathBuf, DriverError> {
     Ok(found)
 }
 
+fn open_folder(path: &Path) -> Result<Folder, DriverError> {
+    Folder::open(path).map_err(|error| DriverError::File { file: path.to_owned(), error })
+}
+
 fn shown(files: &[PathBuf]) -> String {
     let names = files.iter().filter_map(|file| file.file_name());
     names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" and ")
@@ -312,7 +355,7 @@ mod tests {
         let io = IoManager::new(ks_io::Services::real());
         let command = HostCommand { program: "/no/such/program".into(), arguments: Vec::new() };
         let (imports, sandbox) = (Imports::Strict, Sandbox::On);
-        let hosting = Hosting { command, imports, sandbox, watchdog: None, output: None };
+        let hosting = Hosting { command, imports, sandbox, files: None, watchdog: None, output: None };
         let error = DriverHost::start(&io, &hosting, &["/no/such/driver.sys".into()]).unwrap_err();
         assert_eq!(error.to_string(), "/no/such/driver.sys: No such file or directory (os error 2)");
     }

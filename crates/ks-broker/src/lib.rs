@@ -3,6 +3,7 @@
 
 pub mod driver_host;
 pub mod drivers;
+pub mod files;
 pub mod host_process;
 pub mod remote;
 pub mod report;

@@ -32,6 +32,10 @@ pub(crate) struct DriverArguments {
     #[arg(long, value_name = "S", default_value_t = WATCHDOG.as_secs_f64(), value_parser = watchdog)]
     pub(crate) watchdog: f64,
 
+    /// Let drivers have files below DIR: a folder a drive letter
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
+
     /// Let drivers do what you may do, for a debugger
     #[arg(long)]
     pub(crate) no_sandbox: bool,
@@ -64,6 +68,7 @@ impl Drivers {
             command: HostCommand { program, arguments: vec![HOST_VERB.into()] },
             imports: if arguments.permissive { Imports::Permissive } else { Imports::Strict },
             sandbox: if arguments.no_sandbox { Sandbox::Off } else { Sandbox::On },
+            files: arguments.files.clone(),
             watchdog: (arguments.watchdog > 0.0).then(|| Duration::from_secs_f64(arguments.watchdog)),
             output: None,
         };

@@ -291,6 +291,20 @@ impl Peer {
         self.inner.break_off(cause);
     }
 
+    /// Waits until the connection has ended, whoever else holds this side.
+    pub fn wait_for_end(&self) {
+        let ended = Arc::new((Mutex::new(false), ks_io::sync::Condvar::new()));
+        let told = ended.clone();
+        self.on_death(move |_| {
+            *told.0.lock() = true;
+            told.1.notify_all();
+        });
+        let mut over = ended.0.lock();
+        while !*over {
+            over = ended.1.wait(over);
+        }
+    }
+
     /// Waits until the connection has ended: what a process that only serves does.
     pub fn wait(mut self) -> Death {
         if let Some(watcher) = self.watcher.take() {
