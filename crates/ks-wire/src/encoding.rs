@@ -112,7 +112,7 @@ fn embedded(fields: &mut Reader<'_>, bytes: usize) -> Result<Embedded, WireError
         return Err(fields.invalid("place of a handle"));
     }
     match tag {
-        0 => Ok(Embedded::Nothing),
+        0 if offset == 0 && number == 0 => Ok(Embedded::Nothing),
         1 => Ok(Embedded::File(offset, Named::Yours(number))),
         2 => Ok(Embedded::File(offset, Named::Mine(number))),
         3 => Ok(Embedded::Event(offset, number)),
@@ -492,6 +492,11 @@ mod tests {
             })
         };
         assert_eq!(decode(create(Embedded::File(0, Named::Yours(1)))), None);
+        let mut bytes = Vec::new();
+        create(Embedded::Nothing).encode(&mut bytes);
+        // A handle of no kind has no place either: a message has one form.
+        *bytes.last_mut().unwrap() = 1;
+        assert!(Message::decode(&bytes).is_err());
         for offset in [1, u32::MAX, u32::MAX - 7] {
             assert!(decode(create(Embedded::File(offset, Named::Yours(1)))).is_some());
         }
