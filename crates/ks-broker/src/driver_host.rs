@@ -231,6 +231,9 @@ fn on_fault(fault: &Fault) -> ! {
     if let Some((image, offset)) = fault.called_from.as_ref().and_then(Place::in_image) {
         let _ = writeln!(text, "called-from {image} {offset:x}");
     }
+    if let Some(in_hand) = report::in_hand() {
+        let _ = writeln!(text, "request {in_hand}");
+    }
     let mut registers = Lines { text: &mut text, prefix: "register ", at_start: true };
     let _ = write!(registers, "{}", fault.registers);
     let _ = text.write_str("\n");
@@ -281,6 +284,9 @@ fn on_misuse(report: &Report) {
     let kind = if report.routine.starts_with("KeBugCheck") { "bug-check" } else { "misuse" };
     let _ = writeln!(text, "report {kind}\nwhat {}: {} ({})", report.routine, report.what, report.code);
     let _ = writeln!(text, "level {}\nthread {}", report.irql, report.thread);
+    if let Some(in_hand) = report::in_hand() {
+        let _ = writeln!(text, "request {in_hand}");
+    }
     text.send();
     write_events(&mut text, &report.events);
     let _ = text.write_str("end\n");

@@ -4,8 +4,10 @@
 //! [`Reporter`]; without one the report is printed and the process aborts. A reporter that returns lets the driver go on
 //! with the mildest reading of what it asked for, which is what a test wants and a host does not.
 
+use ks_abi::KsIdentifier;
+use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::ntoskrnl::{clock, irql};
@@ -148,7 +150,9 @@ struct Slot {
     number: AtomicU64,
     time: AtomicU64,
     thread_and_irql: AtomicU64,
-    what: AtomicPtr<&'static str>,
+    /// Address and length of a text that lives for ever.
+    what: AtomicPtr<u8>,
+    what_bytes: AtomicUsize,
     details: [AtomicU64; 2],
 }
 
@@ -159,18 +163,20 @@ static SLOTS: [Slot; EVENTS] = [const {
         time: AtomicU64::new(0),
         thread_and_irql: AtomicU64::new(0),
         what: AtomicPtr::new(std::ptr::null_mut()),
+        what_bytes: AtomicUsize::new(0),
         details: [const { AtomicU64::new(0) }; 2],
     }
 }; EVENTS];
 
 /// Remembers that something happened. Takes no lock and allocates nothing.
-pub fn note(what: &'static &'static str, details: [u64; 2]) {
+pub fn note(what: &'static str, details: [u64; 2]) {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let slot = &SLOTS[number as usize % EVENTS];
     slot.number.store(0, Ordering::Release);
     slot.time.store(clock::interrupt_time() as u64, Ordering::Relaxed);
     slot.thread_and_irql.store(system_thread() << 8 | u64::from(irql::current()), Ordering::Relaxed);
-    slot.what.store(std::ptr::from_ref(what).cast_mut(), Ordering::Relaxed);
+    slot.what.store(what.as_ptr().cast_mut(), Ordering::Relaxed);
+    slot.what_bytes.store(what.len(), Ordering::Relaxed);
     slot.details[0].store(details[0], Ordering::Relaxed);
     slot.details[1].store(details[1], Ordering::Relaxed);
     // Pairs with the acquire load of `recent`: who sees the number sees the fields.
@@ -186,20 +192,74 @@ pub fn recent() -> Vec<Event> {
 
 fn read(slot: &Slot) -> Option<(u64, Event)> {
     let number = slot.number.load(Ordering::Acquire);
-    let what = slot.what.load(Ordering::Relaxed);
-    if number == 0 || what.is_null() {
+    let (what, bytes) = (slot.what.load(Ordering::Relaxed), slot.what_bytes.load(Ordering::Relaxed));
+    let (time, thread_and_irql) = (slot.time.load(Ordering::Relaxed), slot.thread_and_irql.load(Ordering::Relaxed));
+    let details = [slot.details[0].load(Ordering::Relaxed), slot.details[1].load(Ordering::Relaxed)];
+    // The loads above come before this one: nothing was written meanwhile, so the address and the length belong together.
+    std::sync::atomic::fence(Ordering::Acquire);
+    if number == 0 || what.is_null() || slot.number.load(Ordering::Relaxed) != number {
         return None;
     }
-    let thread_and_irql = slot.thread_and_irql.load(Ordering::Relaxed);
+    // SAFETY: `note` stored them from one static text.
+    let what = unsafe { std::slice::from_raw_parts(what, bytes) };
     let event = Event {
-        time: slot.time.load(Ordering::Relaxed) as i64,
+        time: time as i64,
         thread: thread_and_irql >> 8,
         irql: thread_and_irql as u8,
-        // SAFETY: `note` stores nothing here but references to statics.
-        what: unsafe { *what },
-        details: [slot.details[0].load(Ordering::Relaxed), slot.details[1].load(Ordering::Relaxed)],
+        what: std::str::from_utf8(what).unwrap_or_default(),
+        details,
     };
-    (slot.number.load(Ordering::Acquire) == number).then_some((number, event))
+    Some((number, event))
+}
+
+/// What a driver is doing for whom, on one thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InHand {
+    /// The routine of the driver that was called.
+    pub routine: &'static str,
+    /// The property, method or event that it answers: set, item and flags.
+    pub identifier: Option<KsIdentifier>,
+}
+
+impl fmt::Display for InHand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.routine)?;
+        match &self.identifier {
+            Some(of) => write!(f, " for {} item {} flags {:#x}", of.set, of.id, of.flags),
+            None => Ok(()),
+        }
+    }
+}
+
+thread_local! {
+    static IN_HAND: Cell<Option<InHand>> = const { Cell::new(None) };
+}
+
+/// What the driver is doing on this thread; `None` outside of its callbacks.
+pub fn in_hand() -> Option<InHand> {
+    IN_HAND.try_with(Cell::get).ok().flatten()
+}
+
+/// A call of a driver's routine: remembered as an event, and as what is in hand until this is dropped.
+pub(crate) struct Call(Option<InHand>);
+
+impl Call {
+    pub(crate) fn of(routine: &'static str, argument: u64) -> Call {
+        note(routine, [argument, 0]);
+        Call(IN_HAND.replace(Some(InHand { routine, identifier: None })))
+    }
+
+    /// Says what the call is for, before it is made.
+    pub(crate) fn answers(&self, identifier: KsIdentifier) {
+        let named = IN_HAND.get().map(|in_hand| InHand { identifier: Some(identifier), ..in_hand });
+        IN_HAND.set(named);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        IN_HAND.set(self.0);
+    }
 }
 
 /// The number that the system gave to the calling thread.
@@ -224,7 +284,7 @@ mod tests {
     #[test]
     fn the_last_events_are_remembered_in_order() {
         for number in 0..3 * EVENTS as u64 {
-            note(&"counting", [number, number * 2]);
+            note("counting", [number, number * 2]);
         }
         // Other tests may note something meanwhile: what is left of ours is in order and belongs together.
         let counted: Vec<_> = recent().into_iter().filter(|event| event.what == "counting").collect();

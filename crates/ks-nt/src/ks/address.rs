@@ -2,8 +2,8 @@
 
 use crate::ks::misuse::misuse;
 use crate::machine;
-use crate::report::BugCheck;
-use ks_abi::NtStatus;
+use crate::report::{BugCheck, Call};
+use ks_abi::{KsIdentifier, NtStatus};
 use ks_io::Level;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -130,6 +130,8 @@ impl Address {
 pub(crate) struct Routine {
     address: u64,
     name: &'static str,
+    /// What it answers, where that is known: for reports.
+    identifier: Option<KsIdentifier>,
 }
 
 macro_rules! callers {
@@ -139,6 +141,10 @@ macro_rules! callers {
             pub(crate) fn $name(self, $($argument: u64),*) -> u64 {
                 type Code = unsafe extern "win64" fn($(callers!(@type $argument)),*) -> u64;
                 machine::enter_thread();
+                let call = Call::of(self.name, callers!(@first $($argument),*));
+                if let Some(identifier) = self.identifier {
+                    call.answers(identifier);
+                }
                 let level = Level::current();
                 // SAFETY: the promise of the type: there is code here, of this many word arguments.
                 let code: Code = unsafe { std::mem::transmute::<u64, Code>(self.address) };
@@ -150,12 +156,18 @@ macro_rules! callers {
         )+
     };
     (@type $argument:ident) => { u64 };
+    (@first $first:ident $(, $rest:ident)*) => { $first };
 }
 
 impl Routine {
     /// The routine at an address that a table of the driver's names; `None` for NULL.
     pub(crate) fn optional(address: Address, name: &'static str) -> Option<Routine> {
-        address.some().map(|address| Routine { address: address.0, name })
+        address.some().map(|address| Routine { address: address.0, name, identifier: None })
+    }
+
+    /// The same routine, called to answer this property, method or event.
+    pub(crate) fn answering(self, identifier: KsIdentifier) -> Routine {
+        Routine { identifier: Some(identifier), ..self }
     }
 
     callers! {

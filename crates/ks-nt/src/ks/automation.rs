@@ -203,7 +203,8 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     irp.set_driver_context(0, entry.set.0);
     irp.set_driver_context(3, entry.item.0);
     irp.set_information(if entry.verb == Verb::Get { room as u64 } else { 0 });
-    let answer = irp.outcome(status(entry.routine.call3(irp.address(), request.address(), address)));
+    let routine = entry.routine.answering(call.property());
+    let answer = irp.outcome(status(routine.call3(irp.address(), request.address(), address)));
     let information = usize::try_from(irp.information()).unwrap_or(0);
     if entry.verb == Verb::Set || !answer.is_success() || (entry.verb == Verb::Method && information == 0) {
         // Of a failure only the size that a size query learns is kept.

@@ -205,7 +205,7 @@ pub(crate) fn start(routine: usize, context: usize) -> Result<Block, NtStatus> {
             current.get_or_init(|| Current(thread));
         });
         prepare();
-        report::note(&"system thread starts", [thread.address() as u64, routine as u64]);
+        report::note("system thread starts", [thread.address() as u64, routine as u64]);
         // SAFETY: the driver gave the routine and its context; the cell is this thread's own.
         unsafe { enter_routine(routine, context, EXIT_FRAME.with(std::cell::Cell::as_ptr)) };
         leave(thread);
@@ -222,7 +222,7 @@ pub(crate) fn start(routine: usize, context: usize) -> Result<Block, NtStatus> {
 fn leave(thread: Block) {
     irql_and_locks_at_end(thread);
     irql::set(irql::PASSIVE);
-    report::note(&"system thread ends", [thread.address() as u64, 0]);
+    report::note("system thread ends", [thread.address() as u64, 0]);
     ended(thread, NtStatus(EXIT_WITH.get()));
 }
 
