@@ -107,6 +107,8 @@ const ALLOWED: &[i64] = &[
     // Descriptors that are there.
     libc::SYS_read,
     libc::SYS_write,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
     libc::SYS_readv,
     libc::SYS_writev,
     libc::SYS_recvmsg,
