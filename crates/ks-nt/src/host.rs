@@ -4,6 +4,7 @@ use crate::exports;
 use crate::image::{Image, ImageError, Options};
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::device::HostedDevice;
+use crate::ks::engine_file;
 use crate::ks::kernel::KernelDevice;
 use crate::machine;
 use crate::ntoskrnl::unload::{self, LeftBehind};
@@ -69,7 +70,10 @@ pub struct Host {
 
 impl Host {
     /// A host whose drivers' filters are opened through `io`.
+    ///
+    /// The drivers also find the other filters of this engine by the links of their interfaces.
     pub fn new(io: Arc<IoManager>) -> Host {
+        engine_file::serve(&io);
         Host { io }
     }
 

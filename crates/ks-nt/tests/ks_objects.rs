@@ -114,3 +114,20 @@ fn stream_pointers_lock_move_clone_and_time_out() {
     drop((pin, filter));
     rig.unload();
 }
+
+#[test]
+fn a_driver_opens_another_and_reads_from_it() {
+    const OPEN: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e50);
+    let rig = Rig::start_all(&["counter/counter.cpp", "tests/ks/opener.c"]);
+    let opener = rig.open_of(1);
+    let link = rig.link_of(0).replacen(r"\\?\", r"\??\", 1);
+    let text: Vec<u8> = link.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    opener.object().set_property(OPEN, 0, text.as_slice()).unwrap();
+    let numbers: [u32; 2] = opener.object().property(OPEN, 1).unwrap();
+    assert_eq!(numbers, [1_000_000, 1_000_001]);
+    let nobody: Vec<u8> = r"\??\userks#nobody".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let refused = opener.object().set_property(OPEN, 0, nobody.as_slice()).unwrap_err();
+    assert_eq!(refused.status, ks_abi::STATUS_OBJECT_NAME_NOT_FOUND);
+    drop(opener);
+    rig.unload();
+}

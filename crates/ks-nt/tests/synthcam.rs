@@ -1,7 +1,5 @@
 //! The sample camera as a driver of this process: from its file to pictures that a client reads.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod ks_rig;
 
 use ks_abi::{KsPinDataFlow, KsState};

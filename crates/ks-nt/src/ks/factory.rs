@@ -18,7 +18,7 @@ use ks_abi::{
 };
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
-use ks_stream::{Filter, FilterDispatch, FilterInstance};
+use ks_stream::{DescribeFilter, Filter, FilterDispatch, FilterInstance};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -143,7 +143,10 @@ impl HostedFactory {
     fn symbolic_link(&self) -> u64 {
         const HEAD: usize = 16;
         let made = self.symbolic_link.get_or_init(|| {
-            let text = format!(r"\??\userks#{}", self.reference);
+            // As the namespace of the engine names the first of its interfaces.
+            let category = *self.view().categories().first()?;
+            let device = self.device.upgrade()?;
+            let text = format!(r"\??\userks#{}#{category}\{}", device.engine().device_name(), self.reference);
             let units: Vec<u16> = text.encode_utf16().collect();
             let block = Block::zeroed(HEAD + 2 * units.len() + 2, 16).ok()?;
             let bytes = u16::try_from(2 * units.len()).ok()?;

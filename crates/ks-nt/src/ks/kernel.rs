@@ -92,6 +92,15 @@ impl Drop for Mdl {
     }
 }
 
+/// Sets an event of the driver's; 0 is none.
+pub(crate) fn set_event(event: u64) {
+    if event != 0
+        && let Some(set) = routine("KeSetEvent")
+    {
+        set.call3(event, 0, 0);
+    }
+}
+
 /// Gives a work item to the kernel's workers.
 pub(crate) fn queue_work_item(item: u64, queue: u32) {
     if let Some(queue_item) = routine("ExQueueWorkItem") {

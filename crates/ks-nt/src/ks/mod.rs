@@ -15,6 +15,7 @@ mod clock;
 mod descriptor;
 pub(crate) mod device;
 mod dynamic;
+pub(crate) mod engine_file;
 mod events;
 mod factory;
 mod file;
@@ -41,6 +42,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     clock::EXPORTS,
     device::EXPORTS,
     dynamic::EXPORTS,
+    engine_file::EXPORTS,
     events::EXPORTS,
     factory::EXPORTS,
     filter::EXPORTS,

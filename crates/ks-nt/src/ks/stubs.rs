@@ -10,19 +10,19 @@ macro_rules! refusals {
     (status: $($status:ident)* ; zero: $($zero:ident)* ; nothing: $($nothing:ident)* ;) => {
         $(
             unsafe extern "win64" fn $status() -> NtStatus {
-                report::note(&concat!("refused ", stringify!($status)), [0; 2]);
+                report::note(concat!("refused ", stringify!($status)), [0; 2]);
                 STATUS_NOT_IMPLEMENTED
             }
         )*
         $(
             unsafe extern "win64" fn $zero() -> u64 {
-                report::note(&concat!("refused ", stringify!($zero)), [0; 2]);
+                report::note(concat!("refused ", stringify!($zero)), [0; 2]);
                 0
             }
         )*
         $(
             unsafe extern "win64" fn $nothing() {
-                report::note(&concat!("ignored ", stringify!($nothing)), [0; 2]);
+                report::note(concat!("ignored ", stringify!($nothing)), [0; 2]);
             }
         )*
         const PLAIN: &[Export] =
@@ -55,11 +55,7 @@ refusals! {
     KsAllocateObjectCreateItem
     // ks-coverage: KsAllocateObjectHeader not-implemented
     KsAllocateObjectHeader
-    // ks-coverage: KsCreateAllocator not-implemented
-    KsCreateAllocator
     KsCreateBusEnumObject
-    // ks-coverage: KsCreateClock not-implemented
-    KsCreateClock
     // ks-coverage: KsCreateDefaultAllocator not-implemented
     KsCreateDefaultAllocator
     // ks-coverage: KsCreateDefaultAllocatorEx not-implemented
@@ -68,9 +64,6 @@ refusals! {
     KsCreateDefaultClock
     // ks-coverage: KsCreateDefaultSecurity not-implemented
     KsCreateDefaultSecurity
-    KsCreatePin
-    // ks-coverage: KsCreateTopologyNode not-implemented
-    KsCreateTopologyNode
     KsDefaultDeviceIoCompletion
     KsDefaultDispatchPnp
     KsDefaultDispatchPower
@@ -147,8 +140,6 @@ refusals! {
     KsSetInformationFile
     // ks-coverage: KsSetMajorFunctionHandler not-implemented
     KsSetMajorFunctionHandler
-    KsStreamIo
-    KsSynchronousIoControlDevice
     // ks-coverage: KsTopologyPropertyHandler not-implemented
     KsTopologyPropertyHandler
     // ks-coverage: KsUnserializeObjectPropertiesFromRegistry not-implemented
@@ -248,7 +239,7 @@ refusals! {
 
 /// A member of a C++ class that `ks.sys` exports for aggregation; nothing is built of it.
 unsafe extern "win64" fn refused_member() -> NtStatus {
-    report::note(&"refused a member of CBaseUnknown", [0; 2]);
+    report::note("refused a member of CBaseUnknown", [0; 2]);
     STATUS_NOT_IMPLEMENTED
 }
 

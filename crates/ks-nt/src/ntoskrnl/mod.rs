@@ -36,7 +36,7 @@ mod lists;
 mod lookaside;
 mod mdl;
 mod mutex;
-mod object_manager;
+pub(crate) mod object_manager;
 pub mod pool;
 mod power;
 mod process;

@@ -47,6 +47,11 @@ impl Rig {
         self.client.open_by_name(&self.drivers[driver].filters()[0]).unwrap()
     }
 
+    /// Link of the first filter of a driver.
+    pub(crate) fn link_of(&self, driver: usize) -> String {
+        self.client.find(&self.drivers[driver].filters()[0]).unwrap().symbolic_link
+    }
+
     /// Creates a pin with the format that the driver prefers, or with that of the pin that it connects to.
     pub(crate) fn create(&self, filter: &Filter, id: u32, pin_to: Option<&Created>) -> Created {
         let factory = &filter.pins().unwrap()[id as usize];
