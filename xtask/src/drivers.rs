@@ -47,7 +47,10 @@ struct Driver {
 pub fn run(arguments: &[String]) -> ExitCode {
     let (options, names): (Vec<_>, Vec<_>) = arguments.iter().partition(|word| word.starts_with("--"));
     let outcome = match options.as_slice() {
-        [] => build_named(&names),
+        [] => {
+            let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+            build_named(&names).map(|files| files.iter().for_each(|file| println!("drivers: {}", file.display())))
+        }
         [word] if *word == "--commit" && names.is_empty() => commit(),
         _ => Err("takes names of drivers, or --commit".to_owned()),
     };
@@ -60,29 +63,27 @@ pub fn check() -> Outcome {
     COMMITTED.iter().try_for_each(|name| check_committed(name))
 }
 
-fn build_named(names: &[&String]) -> Outcome {
+/// Brings the named drivers up to date, or all; where they are.
+pub fn build_named(names: &[&str]) -> Outcome<Vec<PathBuf>> {
     let all = all()?;
-    if let Some(unknown) = names.iter().find(|name| all.iter().all(|driver| driver.name != ***name)) {
+    if let Some(unknown) = names.iter().find(|name| all.iter().all(|driver| driver.name != **name)) {
         let known: Vec<_> = all.iter().map(|driver| driver.name.as_str()).collect();
         return Err(format!("no driver '{unknown}'; there are {}", known.join(", ")));
     }
     let output = repo::output_dir("drivers")?;
-    let wanted = all.iter().filter(|driver| names.is_empty() || names.iter().any(|name| driver.name == **name));
-    let (mut built, mut current) = (0, 0);
+    let wanted = all.iter().filter(|driver| names.is_empty() || names.contains(&driver.name.as_str()));
+    let mut files = Vec::new();
+    let mut built = 0;
     for driver in wanted {
         let file = output.join(format!("{}.sys", driver.name));
-        if is_current(&file, &driver.parts()?) {
-            current += 1;
-        } else {
+        if !is_current(&file, &driver.parts()?) {
             driver.build(&file)?;
             built += 1;
         }
-        if !names.is_empty() {
-            println!("drivers: {}", file.display());
-        }
+        files.push(file);
     }
-    println!("drivers: {built} built, {current} up to date, in {}", repo::relative(&output));
-    Ok(())
+    eprintln!("drivers: {built} built, {} up to date", files.len() - built);
+    Ok(files)
 }
 
 fn commit() -> Outcome {
@@ -263,7 +264,7 @@ mod tests {
 
     #[test]
     fn an_unknown_driver_is_refused_with_the_known_ones() {
-        let error = build_named(&[&"none".to_owned()]).unwrap_err();
+        let error = build_named(&["none"]).unwrap_err();
         assert!(error.contains("synthcam"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ mod twin;
 use std::fmt;
 use std::time::Duration;
 
-pub use hosted::{SERVE, serve};
+pub use hosted::{DRIVER_HOST, SERVE, host_driver, serve};
 
 use ks_abi::{IoControlCode, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsIdentifier};
 
@@ -59,7 +59,7 @@ impl fmt::Display for BenchError {
             Self::NotYet => f.write_str("not yet"),
             Self::Usage => {
                 f.write_str("graph FILTERS BYTES BUFFERS | touch BYTES BUFFERS | property_get COUNT | setup COUNT | ")?;
-                f.write_str("across BYTES DEPTH BUFFERS | twin BUFFERS")
+                f.write_str("across BYTES DEPTH BUFFERS | twin BUFFERS | driver FILE BUFFERS | first_frame FILE COUNT")
             }
             Self::Failed(why) => f.write_str(why),
         }
@@ -74,6 +74,11 @@ impl std::error::Error for BenchError {}
 /// Words that name no case, a case that is not there yet, or work that failed.
 pub fn run(words: &[String]) -> Result<Reading, BenchError> {
     let (case, rest) = words.split_first().ok_or(BenchError::Usage)?;
+    if let ("driver" | "first_frame", [file, count]) = (case.as_str(), rest) {
+        let count = count.parse().ok().filter(|count| *count > 0).ok_or(BenchError::Usage)?;
+        let measure = if case == "driver" { hosted::driver } else { hosted::first_frame };
+        return measure(file.as_ref(), count);
+    }
     let numbers: Option<Vec<u64>> = rest.iter().map(|word| word.parse().ok().filter(|number| *number > 0)).collect();
     match (case.as_str(), numbers.as_deref()) {
         ("graph", Some(&[filters, frame_bytes, buffers])) => streams::graph(filters, frame_bytes, buffers),

@@ -1,8 +1,10 @@
 //! Builds the programs of both sides: ours with cargo, the peers of `bench/` with the C compiler.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::drivers;
 use crate::repo::{self, Outcome};
 use crate::setup::{self, Need};
 
@@ -10,16 +12,22 @@ use crate::setup::{self, Need};
 const NEEDS: &[Need] = &[
     Need { probe: "cc", package: "gcc" },
     Need { probe: "pkg-config", package: "pkg-config" },
+    Need { probe: "x86_64-w64-mingw32-gcc", package: "gcc-mingw-w64-x86-64" },
+    Need { probe: "x86_64-w64-mingw32-g++", package: "g++-mingw-w64-x86-64" },
     Need { probe: "/usr/include/gstreamer-1.0/gst/gst.h", package: "libgstreamer1.0-dev" },
 ];
 
 const OURS: &str = "ks-bench";
-const PEERS: &[&str] = &["getppid", "gobject_get", "gst_graph", "gst_setup"];
+const PEERS: &[&str] = &["futex_pair", "getppid", "gobject_get", "gst_graph", "gst_setup"];
+
+/// The drivers that goals name.
+const DRIVERS: &[&str] = &["counter", "synthcam"];
 
 /// Where the built programs are.
 pub struct Programs {
     ours: PathBuf,
     peers: PathBuf,
+    drivers: PathBuf,
 }
 
 impl Programs {
@@ -27,12 +35,18 @@ impl Programs {
     pub fn path(&self, name: &str) -> PathBuf {
         if name == OURS { self.ours.clone() } else { self.peers.join(name) }
     }
+
+    /// An argument of a program; a driver's is the path of the driver.
+    pub fn argument(&self, word: &str) -> OsString {
+        if word.ends_with(".sys") { self.drivers.join(word).into() } else { word.into() }
+    }
 }
 
 /// Installs what is missing and builds everything.
 pub fn prepare() -> Outcome<Programs> {
     setup::install_packages(NEEDS)?;
     repo::run(&mut repo::cargo(&["build", "--quiet", "--release", "--package=ks-testkit", "--bin", OURS]))?;
+    drivers::build_named(DRIVERS)?;
     let peers = repo::output_dir("bench")?;
     let flags = repo::output(Command::new("pkg-config").args(["--cflags", "--libs", "gstreamer-1.0"]))?;
     let sources = repo::root().join("bench");
@@ -42,5 +56,6 @@ pub fn prepare() -> Outcome<Programs> {
         compile.arg(peers.join(name)).arg(sources.join(name).with_extension("c"));
         repo::run(compile.args(flags.split_whitespace()))?;
     }
-    Ok(Programs { ours: repo::target_dir().join("release").join(OURS), peers })
+    let drivers = repo::output_dir("drivers")?;
+    Ok(Programs { ours: repo::target_dir().join("release").join(OURS), peers, drivers })
 }

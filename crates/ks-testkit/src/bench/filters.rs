@@ -34,11 +34,6 @@ impl Plan {
         Self::with(frame_bytes, None, frames)
     }
 
-    /// A circuit of few frames, and a stream whose length is set later.
-    pub(crate) fn in_lock_step(frame_bytes: u32, circuit_frames: u32) -> Arc<Self> {
-        Self::with(frame_bytes, Some(circuit_frames), 1)
-    }
-
     /// A stream without an end.
     pub(crate) fn endless(frame_bytes: u32, circuit_frames: Option<u32>) -> Arc<Self> {
         Self::with(frame_bytes, circuit_frames, u64::MAX)

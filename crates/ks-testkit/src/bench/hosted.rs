@@ -3,17 +3,26 @@
 use super::filters::{self, Kind, Plan};
 use super::streams::{Bench, Chain, failed};
 use super::{BenchError, Reading, meter, twin};
+use ks_abi::{KsDataFormat, KsIdentifier, KsState};
+use ks_broker::driver_host::{self, Imports, Sandbox};
+use ks_broker::drivers::{self, DriverHost, Hosting};
+use ks_broker::host_process::HostCommand;
 use ks_broker::remote::{Handler, Peer};
 use ks_broker::sandbox::{self, Limits};
+use ks_client::{Client, Connect, Filter, Pin};
 use ks_io::sync::Arc;
 use ks_io::{IoManager, Services};
 use ks_wire::Connection;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The first argument of a process that only serves.
 pub const SERVE: &str = "serve";
+
+/// The first argument of a process that hosts a driver.
+pub const DRIVER_HOST: &str = "driver-host";
 
 struct Quiet;
 
@@ -43,6 +52,14 @@ pub fn serve(words: &[String]) -> Result<(), BenchError> {
     Ok(())
 }
 
+/// What a process that hosts a driver does; the exit code.
+pub fn host_driver(words: &[String]) -> u8 {
+    match drivers::plan_of(words.iter().map(OsString::from)) {
+        Some(plan) => driver_host::run(&plan),
+        None => driver_host::NOT_A_CHILD,
+    }
+}
+
 /// See [`super::run`]: `across`.
 pub(super) fn across(frame_bytes: u64, depth: u64, buffers: u64) -> Result<Reading, BenchError> {
     let bytes = u32::try_from(frame_bytes).map_err(|_| BenchError::Usage)?;
@@ -54,6 +71,82 @@ pub(super) fn across(frame_bytes: u64, depth: u64, buffers: u64) -> Result<Readi
 /// See [`super::run`]: `twin`.
 pub(super) fn twin(buffers: u64) -> Result<Reading, BenchError> {
     measure("twin", &twin::plan(), &["twin"], buffers)
+}
+
+/// See [`super::run`]: `driver`.
+pub(super) fn driver(file: &Path, buffers: u64) -> Result<Reading, BenchError> {
+    let bench = Bench::of(&twin::plan(), &[Kind::Sink])?;
+    let host = start(bench.io(), file)?;
+    measure_chain("driver", &bench, host.process_id(), buffers)
+}
+
+/// See [`super::run`]: `first_frame`. The time that passed is without the period of each frame.
+pub(super) fn first_frame(file: &Path, count: u64) -> Result<Reading, BenchError> {
+    let mut periods_ns = 0;
+    let once = |periods_ns: &mut u64| {
+        let io = IoManager::new(Services::real());
+        let host = start(&io, file)?;
+        let client = Client::new(io.session());
+        let interface = client.interfaces(None).into_iter().next().ok_or_else(|| failed("no filter came"))?;
+        let filter = client.open(&interface.symbolic_link).map_err(failed)?;
+        let (pin, period_ns) = read_one(&filter)?;
+        *periods_ns += period_ns;
+        Ok((pin, filter, host))
+    };
+    // One first, so that the files are in memory.
+    drop(once(&mut 0)?);
+    // They stop and end after the measurement.
+    let mut running = Vec::new();
+    let reading = meter("first_frame", count, || {
+        (0..count).try_for_each(|_| once(&mut periods_ns).map(|one| running.push(one)))
+    })?;
+    Ok(Reading { wall_ns: reading.wall_ns.saturating_sub(periods_ns), ..reading })
+}
+
+/// Creates the first pin of a filter and reads a frame of it; the pin runs, and the period of its frames.
+fn read_one(filter: &Filter) -> Result<(Pin, u64), BenchError> {
+    let factory = filter.pin(0).map_err(failed)?;
+    let format = filter.intersect(0, &factory.data_ranges).map_err(failed)?;
+    let period_ns = period_ns(format.bytes()).ok_or_else(|| failed("the format has no period"))?;
+    let connect = Connect {
+        pin_id: 0,
+        interface: KsIdentifier::STANDARD_STREAMING,
+        medium: KsIdentifier::STANDARD_DEVIO,
+        pin_to: None,
+        format: &format,
+    };
+    let pin = filter.create_pin(connect, factory.data_flow).map_err(failed)?;
+    let frame = pin.allocate(format.head().sample_size as usize).map_err(failed)?;
+    pin.set_state(KsState::PAUSE).map_err(failed)?;
+    let request = pin.read_stream(vec![frame]).map_err(failed)?;
+    pin.set_state(KsState::RUN).map_err(failed)?;
+    let frames = request.wait().map_err(failed)?;
+    if frames.iter().all(|frame| frame.data().is_empty()) {
+        return Err(failed("the first frame is empty"));
+    }
+    Ok((pin, period_ns))
+}
+
+/// The period that the VIDEOINFOHEADER of a format says.
+fn period_ns(format: &[u8]) -> Option<u64> {
+    let at = size_of::<KsDataFormat>() + AVERAGE_TIME_A_FRAME;
+    let bytes = format.get(at..at + 8)?.try_into().ok()?;
+    u64::from_le_bytes(bytes).checked_mul(100)
+}
+
+/// Offset of `AvgTimePerFrame` in VIDEOINFOHEADER.
+const AVERAGE_TIME_A_FRAME: usize = 40;
+
+fn start(io: &Arc<IoManager>, file: &Path) -> Result<DriverHost, BenchError> {
+    let hosting = Hosting {
+        command: HostCommand { program: program()?, arguments: vec![DRIVER_HOST.into()] },
+        imports: Imports::Strict,
+        sandbox: Sandbox::On,
+        files: None,
+        watchdog: Some(drivers::WATCHDOG),
+        output: None,
+    };
+    DriverHost::start(io, &hosting, &[file.to_owned()]).map_err(failed)
 }
 
 fn measure(case: &'static str, plan: &Arc<Plan>, words: &[&str], buffers: u64) -> Result<Reading, BenchError> {
@@ -68,12 +161,7 @@ fn measure(case: &'static str, plan: &Arc<Plan>, words: &[&str], buffers: u64) -
 }
 
 /// Streams from the only filter that is not the sink, and counts the processor time of that process too.
-pub(super) fn measure_chain(
-    case: &'static str,
-    bench: &Bench,
-    process: u32,
-    buffers: u64,
-) -> Result<Reading, BenchError> {
+fn measure_chain(case: &'static str, bench: &Bench, process: u32, buffers: u64) -> Result<Reading, BenchError> {
     let chain = Chain::of_two(bench, bench.open_other()?)?;
     // A short stream first, so that memory and threads are there.
     chain.stream(1000.min(buffers))?;
@@ -124,7 +212,7 @@ impl Drop for Other {
 }
 
 /// This program.
-pub(super) fn program() -> Result<PathBuf, BenchError> {
+fn program() -> Result<PathBuf, BenchError> {
     std::env::current_exe().map_err(failed)
 }
 
@@ -138,6 +226,14 @@ mod tests {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(serve(&words), Err(BenchError::Usage), "{line}");
         }
+    }
+
+    #[test]
+    fn the_period_of_a_picture_is_in_its_format() {
+        let mut format = vec![0; 200];
+        format[104..112].copy_from_slice(&333_333_u64.to_le_bytes());
+        assert_eq!(period_ns(&format), Some(33_333_300));
+        assert_eq!(period_ns(&format[..64]), None);
     }
 
     #[test]

@@ -39,13 +39,6 @@ impl Bench {
         self.client.open(&link).map_err(failed)
     }
 
-    /// The filter of a device.
-    pub(super) fn open_on(&self, device: &str) -> Result<Filter, BenchError> {
-        let interfaces = self.client.interfaces(None);
-        let wanted = interfaces.iter().find(|one| one.device == device).ok_or_else(|| failed("no such device"))?;
-        self.client.open(&wanted.symbolic_link).map_err(failed)
-    }
-
     /// Opens the first filter that is not the sink of this engine.
     pub(super) fn open_other(&self) -> Result<Filter, BenchError> {
         let mut all = self.client.interfaces(None).into_iter();

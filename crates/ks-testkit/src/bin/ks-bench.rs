@@ -9,6 +9,7 @@ use ks_testkit::bench::{self, BenchError};
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match words.split_first() {
+        Some((first, rest)) if first == bench::DRIVER_HOST => return bench::host_driver(rest).into(),
         Some((first, rest)) if first == bench::SERVE => bench::serve(rest).map(|()| None),
         _ => bench::run(&words).map(Some),
     };
