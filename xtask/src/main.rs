@@ -9,6 +9,7 @@ mod bench;
 mod coverage;
 mod drivers;
 mod fuzz;
+mod imports;
 mod layers;
 mod links;
 mod models;
@@ -65,6 +66,12 @@ const VERBS: &[Verb] = &[
         arguments: "[--check] [--ran FILE]",
         summary: "write docs/coverage.md from the tags in the code, or check it",
         run: coverage::run,
+    },
+    Verb {
+        name: "imports",
+        arguments: "[--check]",
+        summary: "write docs/imports.md from the exports of ks-nt, or check it",
+        run: imports::run,
     },
     Verb {
         name: "drivers",
