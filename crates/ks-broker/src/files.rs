@@ -7,7 +7,7 @@
 use crate::remote::Peer;
 use ks_abi::{
     NtStatus, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_PATH_NOT_FOUND, STATUS_SUCCESS, STATUS_TOO_MANY_OPENED_FILES,
+    STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, STATUS_TOO_MANY_OPENED_FILES,
     STATUS_UNSUCCESSFUL,
 };
 use ks_nt::ntoskrnl::file::{FileRequest, FileService, HostFile, Opened};
@@ -98,7 +98,8 @@ impl Files {
     fn open(&self, fields: &mut Fields<'_>) -> Result<Vec<u8>, NtStatus> {
         let (access, disposition, options) = (fields.u32()?, fields.u32()?, fields.u32()?);
         let path = std::str::from_utf8(fields.0).map_err(|_| STATUS_INVALID_PARAMETER)?.to_owned();
-        let folder = self.folder.as_ref().ok_or(STATUS_OBJECT_PATH_NOT_FOUND)?;
+        // A drive without files, as a driver meets it on a machine that has not been prepared for it.
+        let folder = self.folder.as_ref().ok_or(STATUS_OBJECT_NAME_NOT_FOUND)?;
         if self.table().files.len() >= MOST_FILES {
             return Err(STATUS_TOO_MANY_OPENED_FILES);
         }
@@ -323,6 +324,6 @@ mod tests {
 
     #[test]
     fn without_a_folder_there_are_no_files() {
-        assert_eq!(open(&Files::default(), "C/a", 2), Err(STATUS_OBJECT_PATH_NOT_FOUND));
+        assert_eq!(open(&Files::default(), "C/a", 2), Err(STATUS_OBJECT_NAME_NOT_FOUND));
     }
 }

@@ -2,9 +2,10 @@
 
 use ks_abi::{
     Guid, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV,
-    KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_YUY2, KSFILTER_NODE, KSINSTANCE_INDETERMINATE,
-    KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsDataFormatVideoInfoHeader,
-    KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow, KsProperty, KsTopologyConnection, KspPin,
+    KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_RGB24, KSDATAFORMAT_SUBTYPE_RGB32, KSDATAFORMAT_SUBTYPE_UYVY,
+    KSDATAFORMAT_SUBTYPE_YUY2, KSFILTER_NODE, KSINSTANCE_INDETERMINATE, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET,
+    KSPROPSETID_Pin, KsDataFormatVideoInfoHeader, KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow,
+    KsProperty, KsTopologyConnection, KspPin,
 };
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
@@ -22,7 +23,7 @@ use crate::document::{
 use crate::drivers::{DriverArguments, Drivers};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::picture::{Layout, Picture};
+use crate::picture::{Layout, Lines, Picture};
 use crate::progress::Progress;
 use crate::{describe, drivers, output, suggest};
 
@@ -236,15 +237,19 @@ impl Engine {
             GraphError::Request(error) => Failure { doing: doing.clone(), ..request_failure(&error) },
             error => graph_failure(&error, text),
         })?;
-        let layout = layout(captured.format.head().sub_format);
         let bitmap = match captured.format.head().specifier {
             KSDATAFORMAT_SPECIFIER_VIDEOINFO2 => {
                 captured.format.read::<KsDataFormatVideoInfoHeader2>().map(|video| video.video_info.bitmap)
             }
             _ => captured.format.read::<KsDataFormatVideoInfoHeader>().map(|video| video.video_info.bitmap),
         };
+        let sub_format = captured.format.head().sub_format;
+        let layout = bitmap.and_then(|bitmap| layout(sub_format, bitmap.height));
         let Some((bitmap, layout)) = bitmap.zip(layout) else {
-            let why = format!("it gives {}, and pictures are made of I420, NV12 and YUY2", captured.format.describe());
+            let why = format!(
+                "it gives {}, and pictures are made of I420, NV12, YUY2, UYVY, RGB24 and RGB32",
+                captured.format.describe()
+            );
             return Err(Failure::job(doing, why));
         };
         Ok(Picture {
@@ -319,11 +324,15 @@ fn connection(report: ConnectionReport) -> Connection {
     }
 }
 
-fn layout(sub_format: Guid) -> Option<Layout> {
+fn layout(sub_format: Guid, height: i32) -> Option<Layout> {
+    let lines = if height < 0 { Lines::TopDown } else { Lines::BottomUp };
     match sub_format {
         KSDATAFORMAT_SUBTYPE_I420 | KSDATAFORMAT_SUBTYPE_IYUV => Some(Layout::I420),
         KSDATAFORMAT_SUBTYPE_NV12 => Some(Layout::Nv12),
         KSDATAFORMAT_SUBTYPE_YUY2 => Some(Layout::Yuy2),
+        KSDATAFORMAT_SUBTYPE_UYVY => Some(Layout::Uyvy),
+        KSDATAFORMAT_SUBTYPE_RGB24 => Some(Layout::Bgr24(lines)),
+        KSDATAFORMAT_SUBTYPE_RGB32 => Some(Layout::Bgr32(lines)),
         _ => None,
     }
 }

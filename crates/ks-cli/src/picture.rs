@@ -9,6 +9,21 @@ pub(crate) enum Layout {
     Nv12,
     /// Y U Y V for two neighbours.
     Yuy2,
+    /// U Y V Y for two neighbours.
+    Uyvy,
+    /// Blue, green, red; lines of a multiple of four bytes.
+    Bgr24(Lines),
+    /// Blue, green, red and one more byte.
+    Bgr32(Lines),
+}
+
+/// Which line of a picture comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// The lowest: a bitmap whose height is above zero.
+    BottomUp,
+    /// The highest.
+    TopDown,
 }
 
 /// A frame without padding between its lines.
@@ -32,7 +47,9 @@ impl Picture {
         let chroma = half_width.checked_mul(half_height)?;
         let frame_bytes = match self.layout {
             Layout::I420 | Layout::Nv12 => luma.checked_add(chroma.checked_mul(2)?)?,
-            Layout::Yuy2 => half_width.checked_mul(4)?.checked_mul(height)?,
+            Layout::Yuy2 | Layout::Uyvy => half_width.checked_mul(4)?.checked_mul(height)?,
+            Layout::Bgr24(_) => width.checked_mul(3)?.checked_next_multiple_of(4)?.checked_mul(height)?,
+            Layout::Bgr32(_) => width.checked_mul(4)?.checked_mul(height)?,
         };
         if luma == 0 || self.bytes.len() < frame_bytes {
             return None;
@@ -41,6 +58,15 @@ impl Picture {
         let bytes = &self.bytes;
         for y in 0..height {
             for x in 0..width {
+                if let Layout::Bgr24(lines) | Layout::Bgr32(lines) = self.layout {
+                    let line = if lines == Lines::BottomUp { height - 1 - y } else { y };
+                    let at = match self.layout {
+                        Layout::Bgr32(_) => (line * width + x) * 4,
+                        _ => line * (width * 3).next_multiple_of(4) + x * 3,
+                    };
+                    rgb.extend([bytes[at + 2], bytes[at + 1], bytes[at]]);
+                    continue;
+                }
                 let block = y / 2 * half_width + x / 2;
                 let (y, u, v) = match self.layout {
                     Layout::I420 => (bytes[y * width + x], bytes[luma + block], bytes[luma + chroma + block]),
@@ -48,6 +74,11 @@ impl Picture {
                     Layout::Yuy2 => {
                         let pair = y * half_width * 4 + x / 2 * 4;
                         (bytes[pair + x % 2 * 2], bytes[pair + 1], bytes[pair + 3])
+                    }
+                    // What is left is UYVY; the others have no chroma.
+                    Layout::Uyvy | Layout::Bgr24(_) | Layout::Bgr32(_) => {
+                        let pair = y * half_width * 4 + x / 2 * 4;
+                        (bytes[pair + 1 + x % 2 * 2], bytes[pair], bytes[pair + 2])
                     }
                 };
                 rgb.extend(bt601(y, u, v));
@@ -94,12 +125,31 @@ mod tests {
             bytes: vec![y[0], u[0], y[1], v[0], y[2], u[1], y[3], v[1], y[4], u[0], y[5], v[0], y[6], u[1], y[7], v[1]],
             ..i420.clone()
         };
+        let swapped = yuy2.bytes.chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]).collect();
+        let uyvy = Picture { layout: Layout::Uyvy, bytes: swapped, ..i420.clone() };
+        assert_eq!(uyvy.rgb(), yuy2.rgb());
         let rgb = i420.rgb().expect("whole");
         assert_eq!(rgb.len(), 24);
         assert_eq!(rgb[..3], bt601(16, 90, 240));
         assert_eq!(rgb[21..], bt601(235, 54, 34));
         assert_eq!(nv12.rgb(), Some(rgb.clone()));
         assert_eq!(yuy2.rgb(), Some(rgb));
+    }
+
+    #[test]
+    fn bitmaps_are_turned_the_right_way_up_and_their_padding_is_left_out() {
+        // Two lines of one pixel: 1 2 3 below, 4 5 6 above, each padded to four bytes.
+        let bitmap = Picture {
+            width: 1,
+            height: 2,
+            layout: Layout::Bgr24(Lines::BottomUp),
+            bytes: vec![1, 2, 3, 99, 4, 5, 6, 99],
+        };
+        assert_eq!(bitmap.rgb(), Some(vec![6, 5, 4, 3, 2, 1]));
+        for layout in [Layout::Bgr24(Lines::TopDown), Layout::Bgr32(Lines::TopDown)] {
+            assert_eq!(Picture { layout, ..bitmap.clone() }.rgb(), Some(vec![3, 2, 1, 6, 5, 4]));
+        }
+        assert_eq!(Picture { bytes: vec![0; 7], ..bitmap }.rgb(), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::error::ClientError;
 use crate::filter::{Connect, Filter, PinFactory};
 use crate::format::{Format, Range};
 use crate::pin::Pin;
-use ks_abi::{KsIdentifier, KsPinCommunication, KsPinDataFlow, STATUS_NO_MATCH};
+use ks_abi::{Guid, KsIdentifier, KsPinCommunication, KsPinDataFlow, STATUS_NO_MATCH};
 use ks_io::Aspect;
 
 /// Two connected pins and what they agreed on.
@@ -94,6 +94,12 @@ fn agree_on_format(
     if let Ok(format) = to.intersect(sink.id, &source.data_ranges) {
         return Ok(format);
     }
+    // A driver may know no wildcards: of what it offers itself, it names what the sink may take.
+    if let Ok(format) = from.intersect(source.id, &source.data_ranges)
+        && sink.data_ranges.iter().any(|range| may_take(range, &format))
+    {
+        return Ok(format);
+    }
     let aspect = first.aspect().unwrap_or(Aspect::Driver);
     let reason = format!(
         "{} offers {}; {} takes {}; refused: {aspect}",
@@ -103,6 +109,15 @@ fn agree_on_format(
         words(&sink.data_ranges)
     );
     Err(refused(names, aspect, reason))
+}
+
+/// Do the GUIDs of a range allow a format? NULL allows everything. The sink has the last word when its pin is created.
+fn may_take(range: &Range, format: &Format) -> bool {
+    let (range, format) = (range.head(), format.head());
+    let allows = |one: Guid, other: Guid| one.is_null() || one == other;
+    allows(range.major_format, format.major_format)
+        && allows(range.sub_format, format.sub_format)
+        && allows(range.specifier, format.specifier)
 }
 
 fn words(ranges: &[Range]) -> String {
