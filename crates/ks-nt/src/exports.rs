@@ -67,6 +67,11 @@ pub fn all() -> impl Iterator<Item = &'static Export> {
     ntoskrnl::TABLES.iter().chain(ks::TABLES).copied().flatten()
 }
 
+/// The names among them that an image can import and that refuse when they are called.
+pub fn refusing() -> impl Iterator<Item = &'static Export> {
+    ks::REFUSING.iter().copied().flatten()
+}
+
 /// The export of this name.
 pub fn find(name: &str) -> Option<&'static Export> {
     static BY_NAME: OnceLock<HashMap<&'static str, &'static Export>> = OnceLock::new();

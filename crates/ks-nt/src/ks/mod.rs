@@ -55,3 +55,6 @@ pub(crate) const TABLES: &[&[Export]] = &[
     worker::EXPORTS,
     stubs::MEMBER_EXPORTS,
 ];
+
+/// The lists among them whose names bind and refuse.
+pub(crate) const REFUSING: &[&[Export]] = &[stubs::EXPORTS, stubs::MEMBER_EXPORTS];
