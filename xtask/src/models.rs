@@ -266,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn every_crate_with_models_is_checked() {
+        for entry in fs::read_dir(repo::root().join("crates")).unwrap() {
+            let dir = entry.unwrap().path();
+            let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+            if dir.join("tests/models.rs").exists() {
+                assert!(MODELLED.contains(&name.as_str()) && COPIED.contains(&name.as_str()), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn the_copy_has_its_own_members_and_the_same_rest() {
         let text = narrowed("[workspace]\nmembers = [\"crates/*\"]\nexclude = [\"fuzz\"]\n[profile.release]\n");
         assert_eq!(
