@@ -1,6 +1,6 @@
 //! Files by handle, and devices by name.
 //!
-//! A name is looked up in the engine's object namespace first ([`ObjectNamespace`]), then among the devices that drivers
+//! A name is looked up in the engine's object namespace first (`ObjectNamespace`), then among the devices that drivers
 //! of this process made, and a path of a DOS drive goes to the [`FileService`]: a folder, or whoever has one.
 
 #![expect(
