@@ -19,6 +19,8 @@ pub(crate) struct Counters {
     /// The limit ended the stream, not its data.
     limited: bool,
     first_time: Option<Time>,
+    /// Tells the time of frames that say none of themselves; there while a time limits the stream.
+    clock: Option<Services>,
     latency: Option<Box<Latency>>,
 }
 
@@ -86,12 +88,18 @@ impl Counters {
         if self.limit.frames > 0 && self.frames >= self.limit.frames {
             return true;
         }
-        if self.limit.time_100ns > 0 && flags & KSSTREAM_HEADER_OPTIONSF_TIMEVALID != 0 {
-            let first = *self.first_time.get_or_insert(frame.presentation_time());
-            let end = frame.presentation_time() + frame.duration();
-            return end.since(first).0 >= self.limit.time_100ns;
+        if self.limit.time_100ns <= 0 {
+            return false;
         }
-        false
+        let (begin, end) = match (&self.clock, flags & KSSTREAM_HEADER_OPTIONSF_TIMEVALID) {
+            (Some(clock), 0) => {
+                let now = clock.now();
+                (now, now)
+            }
+            _ => (frame.presentation_time(), frame.presentation_time() + frame.duration()),
+        };
+        let first = *self.first_time.get_or_insert(begin);
+        end.since(first).0 >= self.limit.time_100ns
     }
 
     /// What follows the end of a stream is the next stream, unless the limit ended it. True when there is one.
@@ -103,8 +111,10 @@ impl Counters {
         !self.limited
     }
 
-    pub(crate) fn set_limit(&mut self, limit: Limit) {
+    /// Frames that carry no time are counted by the time of their passing.
+    pub(crate) fn set_limit(&mut self, limit: Limit, services: &Services) {
         self.limit = limit;
+        self.clock = (limit.time_100ns > 0).then(|| services.clone());
     }
 
     /// A new stream: the counters of the last one start again.
@@ -112,7 +122,7 @@ impl Counters {
         let latency = self.latency.take().map(|kept| {
             Box::new(Latency { services: kept.services, measures: kept.measures, histogram: Histogram::default() })
         });
-        *self = Counters { limit: self.limit, latency, ..Counters::default() };
+        *self = Counters { limit: self.limit, clock: self.clock.take(), latency, ..Counters::default() };
     }
 
     /// Measures latency from here on.

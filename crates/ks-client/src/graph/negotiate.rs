@@ -91,13 +91,13 @@ fn agree_on_format(
     if first.status != STATUS_NO_MATCH {
         return Err(GraphError::Connect { from: names.0.clone(), to: names.1.clone(), error: first });
     }
-    if let Ok(format) = to.intersect(sink.id, &source.data_ranges) {
+    // A driver may know no wildcards: of what it offers itself, it names what such a sink may take.
+    if let Ok(format) = from.intersect(source.id, &source.data_ranges)
+        && sink.data_ranges.iter().any(|range| leaves_open(range, &format))
+    {
         return Ok(format);
     }
-    // A driver may know no wildcards: of what it offers itself, it names what the sink may take.
-    if let Ok(format) = from.intersect(source.id, &source.data_ranges)
-        && sink.data_ranges.iter().any(|range| may_take(range, &format))
-    {
+    if let Ok(format) = to.intersect(sink.id, &source.data_ranges) {
         return Ok(format);
     }
     let aspect = first.aspect().unwrap_or(Aspect::Driver);
@@ -111,13 +111,16 @@ fn agree_on_format(
     Err(refused(names, aspect, reason))
 }
 
-/// Do the GUIDs of a range allow a format? NULL allows everything. The sink has the last word when its pin is created.
-fn may_take(range: &Range, format: &Format) -> bool {
+/// Does a range with a wildcard allow a format? The sink has the last word when its pin is created.
+fn leaves_open(range: &Range, format: &Format) -> bool {
     let (range, format) = (range.head(), format.head());
-    let allows = |one: Guid, other: Guid| one.is_null() || one == other;
-    allows(range.major_format, format.major_format)
-        && allows(range.sub_format, format.sub_format)
-        && allows(range.specifier, format.specifier)
+    let pairs = [
+        (range.major_format, format.major_format),
+        (range.sub_format, format.sub_format),
+        (range.specifier, format.specifier),
+    ];
+    let allows = |(one, other): (Guid, Guid)| one.is_null() || one == other;
+    pairs.iter().any(|(one, _)| one.is_null()) && pairs.into_iter().all(allows)
 }
 
 fn words(ranges: &[Range]) -> String {

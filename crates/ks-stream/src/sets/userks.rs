@@ -52,7 +52,7 @@ fn limit(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
         return call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason));
     }
     let limit = Limit { frames: limit.frames, time_100ns: limit.time_100ns };
-    queue.with_counters(|counters| counters.set_limit(limit));
+    queue.with_counters(|counters| counters.set_limit(limit, pin.services()));
     STATUS_SUCCESS
 }
 

@@ -1,11 +1,11 @@
 //! Where a stream ends: limits, the end of the stream, stopped sinks and failures.
 
-use crate::rig::{BOTH_WAYS, Requests, Rig, SEEDS, Setup, UP, bring, fill, frames, take, wait};
+use crate::rig::{BOTH_WAYS, Requests, Rig, SEEDS, Setup, UP, bring, fill, frames, put, take, wait};
 use ks_abi::{
     KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsState,
     STATUS_DISK_FULL, STATUS_PENDING, STATUS_UNSUCCESSFUL, USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN,
 };
-use ks_io::{Aspect, Refusal};
+use ks_io::{Aspect, Refusal, Ticks};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 /// Runs a pair to its end with a limit at one pin, and says what the sink saw; the end is told exactly once.
@@ -57,6 +57,29 @@ fn a_limit_of_frames_or_time_ends_the_stream_at_either_pin() {
             }
         }
     }
+}
+
+#[test]
+fn frames_that_carry_no_time_are_limited_by_the_time_of_their_passing() {
+    let rig = Rig::new(1);
+    rig.source.script(|_, pin| {
+        let Some(frame) = pin.leading_edge() else { return STATUS_PENDING };
+        put(&frame, 0, false);
+        frame.set_options_flags(0);
+        frame.eject();
+        STATUS_PENDING
+    });
+    let (_filter, pin) = rig.alone("source");
+    pin.set_limit(0, 10_000_000).unwrap();
+    bring(&pin, &UP);
+    let services = rig.services();
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let read = pin.read_stream(frames(&pin, 1)).unwrap().wait().unwrap();
+        ends.push(read[0].header.options_flags & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0);
+        let _ = services.delay_until(services.now() + Ticks(6_000_000));
+    }
+    assert_eq!(ends, [false, false, true], "the third comes 1.2 s after the first");
 }
 
 #[test]
