@@ -1,6 +1,7 @@
 //! What tests, fuzz targets and benchmarks of several crates share. Development only.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod fuzz;
 pub mod probe;
