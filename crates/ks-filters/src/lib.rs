@@ -17,6 +17,7 @@ mod settings;
 mod system;
 pub mod test_camera;
 pub mod test_microphone;
+pub mod video_converter;
 mod video_format;
 pub mod wav_reader;
 pub mod wav_writer;

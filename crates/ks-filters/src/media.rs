@@ -13,6 +13,7 @@ pub mod resample;
 pub mod samples;
 pub mod tone;
 pub mod video;
+pub mod video_conversion;
 pub mod wav;
 pub mod y4m;
 

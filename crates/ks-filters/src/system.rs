@@ -38,6 +38,7 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
         crate::null_renderer::descriptor(),
         crate::pass_through::descriptor(),
         crate::audio_converter::descriptor(),
+        crate::video_converter::descriptor(),
     ]
 }
 

@@ -3,16 +3,16 @@
 use ks_abi::{
     Guid, KS_INTERLACE_1FieldPerSample, KS_INTERLACE_Field1First, KS_INTERLACE_FieldPatBothIrregular,
     KS_INTERLACE_FieldPatBothRegular, KS_INTERLACE_FieldPatternMask, KS_INTERLACE_IsInterlaced, KS_VIDEOSTREAM_CAPTURE,
-    KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_I420,
-    KSDATAFORMAT_SUBTYPE_IYUV, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_YUY2, KSDATAFORMAT_TYPE_VIDEO,
-    KsBitmapInfoHeader, KsDataFormat, KsDataFormatVideoInfoHeader, KsDataFormatVideoInfoHeader2, KsDataRangeVideo,
-    KsDataRangeVideo2, KsVideoInfoHeader, KsVideoInfoHeader2, KsVideoStreamConfigCaps, Rect, STATUS_NO_MATCH, Size,
-    fourcc,
+    KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_ARGB32,
+    KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_RGB24,
+    KSDATAFORMAT_SUBTYPE_YUY2, KSDATAFORMAT_TYPE_VIDEO, KsBitmapInfoHeader, KsDataFormat, KsDataFormatVideoInfoHeader,
+    KsDataFormatVideoInfoHeader2, KsDataRangeVideo, KsDataRangeVideo2, KsVideoInfoHeader, KsVideoInfoHeader2,
+    KsVideoStreamConfigCaps, Rect, STATUS_NO_MATCH, Size, fourcc,
 };
 use ks_io::{Aspect, Refusal};
 use ks_stream::{DataFormat, DataRange, Framing};
 
-use crate::media::video::{Interlacing, MAX_DIMENSION, PixelLayout, Ratio, VideoFormat};
+use crate::media::video::{Interlacing, MAX_DIMENSION, PixelLayout, Ratio, RowOrder, VideoFormat};
 
 /// The longest frame that a range names: an hour.
 const LONGEST_INTERVAL_100NS: i64 = 3600 * 10_000_000;
@@ -23,6 +23,8 @@ pub(crate) fn subtype(layout: PixelLayout) -> Guid {
         PixelLayout::I420 => KSDATAFORMAT_SUBTYPE_I420,
         PixelLayout::Nv12 => KSDATAFORMAT_SUBTYPE_NV12,
         PixelLayout::Yuy2 => KSDATAFORMAT_SUBTYPE_YUY2,
+        PixelLayout::Rgb24 => KSDATAFORMAT_SUBTYPE_RGB24,
+        PixelLayout::Bgra => KSDATAFORMAT_SUBTYPE_ARGB32,
     }
 }
 
@@ -31,6 +33,8 @@ fn layout_of(subtype: Guid) -> Option<PixelLayout> {
         KSDATAFORMAT_SUBTYPE_I420 | KSDATAFORMAT_SUBTYPE_IYUV => Some(PixelLayout::I420),
         KSDATAFORMAT_SUBTYPE_NV12 => Some(PixelLayout::Nv12),
         KSDATAFORMAT_SUBTYPE_YUY2 => Some(PixelLayout::Yuy2),
+        KSDATAFORMAT_SUBTYPE_RGB24 => Some(PixelLayout::Rgb24),
+        KSDATAFORMAT_SUBTYPE_ARGB32 => Some(PixelLayout::Bgra),
         _ => None,
     }
 }
@@ -160,7 +164,10 @@ fn video_info(format: &VideoFormat) -> KsVideoInfoHeader {
         bitmap: KsBitmapInfoHeader {
             size: size_of::<KsBitmapInfoHeader>() as u32,
             width: format.width() as i32,
-            height: format.height() as i32,
+            height: match (format.layout().is_rgb(), format.row_order) {
+                (true, RowOrder::TopDown) => -(format.height() as i32),
+                _ => format.height() as i32,
+            },
             planes: 1,
             bit_count: format.layout().bits_per_pixel(),
             compression: fourcc(&format.layout().fourcc()),
@@ -203,6 +210,82 @@ pub(crate) fn whole_range(layout: PixelLayout, block: Block) -> DataRange {
 pub(crate) fn whole_ranges(layouts: &[PixelLayout]) -> Vec<DataRange> {
     let blocks = [Block::Second, Block::First];
     layouts.iter().flat_map(|layout| blocks.map(|block| whole_range(*layout, block))).collect()
+}
+
+/// The ranges of a writer that is told a size, either part of it or none: what says most first.
+pub(crate) fn sized_ranges(layouts: &[PixelLayout], width: Option<u32>, height: Option<u32>) -> Vec<DataRange> {
+    let side = |settled: Option<u32>, usual: u32| match settled {
+        Some(settled) => (settled, settled, settled),
+        None => (1, usual, MAX_DIMENSION),
+    };
+    let each = |layout: &PixelLayout| {
+        let format = usual(*layout);
+        let (least_width, width, most_width) = side(width, format.width());
+        let (least_height, height, most_height) = side(height, format.height());
+        let least = Size { width: least_width as i32, height: least_height as i32 };
+        let most = Size { width: most_width as i32, height: most_height as i32 };
+        let format = format.resized(width, height).unwrap_or(format);
+        [Block::Second, Block::First].map(|block| range(&format, block, least, most, 0, LONGEST_INTERVAL_100NS))
+    };
+    layouts.iter().flat_map(each).collect()
+}
+
+/// The ranges of what pictures in a format can be converted to: all sizes at its rate, in its own layout first.
+pub(crate) fn converted_ranges(input: &VideoFormat) -> Vec<DataRange> {
+    let least = Size { width: 1, height: 1 };
+    let most = Size { width: MAX_DIMENSION as i32, height: MAX_DIMENSION as i32 };
+    let interval = interval_100ns(input.frame_rate);
+    let others = LAYOUTS.into_iter().filter(|layout| *layout != input.layout());
+    let formats = std::iter::once(input.layout()).chain(others).filter_map(|layout| input.in_layout(layout).ok());
+    let blocks = [Block::Second, Block::First];
+    formats.flat_map(|format| blocks.map(|block| range(&format, block, least, most, interval, interval))).collect()
+}
+
+/// Every layout, those that need the least bytes first.
+pub(crate) const LAYOUTS: [PixelLayout; 5] =
+    [PixelLayout::I420, PixelLayout::Nv12, PixelLayout::Yuy2, PixelLayout::Bgra, PixelLayout::Rgb24];
+
+/// A converter's answer to an intersection: its input, changed as little as the client's range asks for.
+///
+/// A range that settles one side of the picture and leaves the other open gets the other in proportion.
+pub(crate) fn nearest(
+    owner: &str,
+    input: &VideoFormat,
+    asked: &DataRange,
+    own: &DataRange,
+) -> Result<DataFormat, Refusal> {
+    let refuse = |problem: String| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"));
+    let layout = [asked, own].iter().find_map(|range| layout_of(range.head().sub_format)).unwrap_or(input.layout());
+    let block = [asked, own].iter().find_map(|range| Block::named(range.head().specifier));
+    let (mut width, mut height) = (input.width(), input.height());
+    if let Some(caps) = caps(asked) {
+        let interval = interval_100ns(input.frame_rate);
+        if !(caps.min_frame_interval..=caps.max_frame_interval).contains(&interval) {
+            return Err(refuse("the rate of its input lies outside of the range asked for".into()));
+        }
+        let side = |least: i32, most: i32, side: u32| {
+            let least = least.max(1).unsigned_abs();
+            side.clamp(least, most.max(1).unsigned_abs().max(least))
+        };
+        let (least, most) = (caps.min_output_size, caps.max_output_size);
+        width = side(least.width, most.width, width);
+        height = side(least.height, most.height, height);
+        let in_proportion = |side: u32, other: u32, to: u32| {
+            let exact = u64::from(side) * u64::from(to) / u64::from(other);
+            u32::try_from(exact.next_multiple_of(2)).unwrap_or(u32::MAX).min(MAX_DIMENSION)
+        };
+        if width != input.width() && height == input.height() {
+            height = side(least.height, most.height, in_proportion(height, input.width(), width));
+        } else if height != input.height() && width == input.width() {
+            width = side(least.width, most.width, in_proportion(width, input.height(), height));
+        }
+    }
+    let sized = input.in_layout(layout).and_then(|format| format.resized(width, height));
+    let mut format = sized.map_err(|problem| refuse(problem.to_string()))?;
+    // The picture is as wide and high as it was.
+    let aspect = scaled(input.pixel_aspect, input.width(), width);
+    format.pixel_aspect = scaled(aspect, height, input.height());
+    Ok(data_format(&format, block.unwrap_or_else(|| Block::of(&format))))
 }
 
 /// What a range holds if nobody asks for anything in particular.
@@ -256,7 +339,8 @@ fn range(format: &VideoFormat, block: Block, least: Size, most: Size, shortest: 
 ///
 /// Source: ns-ksmedia-tagks_videoinfoheader, ns-ksmedia-tagks_videoinfoheader2, ns-ksmedia-tagks_bitmapinfoheader.
 pub(crate) fn parse(format: &DataFormat) -> Result<VideoFormat, String> {
-    let layout = layout_of(format.head().sub_format).ok_or("the subformat is none of NV12, I420 and YUY2")?;
+    let layout =
+        layout_of(format.head().sub_format).ok_or("the subformat is none of NV12, I420, YUY2, RGB24 and ARGB32")?;
     let too_small = |block: &str| format!("FormatSize is {}, too small for a KS_{block}", format.head().format_size);
     match Block::named(format.head().specifier) {
         None => Err("the specifier is neither VIDEOINFO nor VIDEOINFO2".into()),
@@ -303,6 +387,9 @@ fn check_picture(info: &KsVideoInfoHeader, layout: PixelLayout) -> Result<VideoF
     let width = u32::try_from(bitmap.width).map_err(|_| format!("biWidth is {}, not positive", bitmap.width))?;
     // The sign of the height tells the order of rows for RGB only.
     let mut picture = VideoFormat::new(layout, width, bitmap.height.unsigned_abs()).map_err(|e| e.to_string())?;
+    if layout.is_rgb() && bitmap.height > 0 {
+        picture.row_order = RowOrder::BottomUp;
+    }
     let fourccs = match layout {
         PixelLayout::I420 => [fourcc(b"I420"), fourcc(b"IYUV")],
         other => [fourcc(&other.fourcc()); 2],
@@ -553,6 +640,34 @@ mod tests {
         assert_eq!(intersect_source("camera", &nv12(), &whole), Ok(data_format(&nv12(), Block::First)));
         let other = exact_ranges(&VideoFormat::new(PixelLayout::Nv12, 64, 48).unwrap()).remove(0);
         assert!(intersect_source("camera", &nv12(), &other).is_err());
+    }
+
+    #[test]
+    fn the_sign_of_an_rgb_height_is_the_order_of_its_rows() {
+        for layout in [PixelLayout::Rgb24, PixelLayout::Bgra] {
+            for row_order in [RowOrder::TopDown, RowOrder::BottomUp] {
+                let mut format = nv12().in_layout(layout).unwrap();
+                format.row_order = row_order;
+                assert_eq!(parse(&data_format(&format, Block::First)), Ok(format));
+                assert_eq!(parse(&data_format(&format, Block::Second)).map(|picture| picture.row_order), Ok(row_order));
+            }
+        }
+    }
+
+    #[test]
+    fn a_converter_changes_as_little_as_a_range_asks_for() {
+        let whole = &whole_ranges(&[PixelLayout::Bgra])[0];
+        let found =
+            |asked: &DataRange| nearest("converter", &pal(), asked, whole).map(|format| parse(&format).unwrap());
+        let own = &converted_ranges(&pal())[0];
+        assert_eq!(nearest("converter", &pal(), own, own).map(|format| parse(&format).unwrap()), Ok(pal()));
+        assert_eq!(found(whole).map(|format| (format.layout(), format.width())), Ok((PixelLayout::Bgra, 720)));
+        let narrow = &sized_ranges(&[PixelLayout::I420], Some(360), None)[0];
+        let half = found(narrow).unwrap();
+        assert_eq!((half.width(), half.height(), half.pixel_aspect), (360, 288, Ratio::new(16, 11)));
+        let square = &sized_ranges(&[PixelLayout::I420], Some(768), Some(432))[0];
+        let square = found(square).unwrap();
+        assert_eq!((square.width(), square.height(), square.pixel_aspect), (768, 432, Ratio::new(45, 44)));
     }
 
     #[test]

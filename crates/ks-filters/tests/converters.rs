@@ -9,7 +9,10 @@ use ks_client::graph::grammar;
 use ks_client::graph::run::{GraphError, GraphRunner, Options, Report, RunStatus};
 use ks_filters::media::audio::{AudioFormat, SampleKind};
 use ks_filters::media::samples::{decode, encode};
+use ks_filters::media::video::{PixelLayout, Ratio, RowOrder, VideoFormat};
+use ks_filters::media::video_conversion::{Matrix, VideoConversion};
 use ks_filters::media::wav::{WavReader, WavWriter};
+use ks_filters::media::y4m::{Y4mReader, Y4mWriter};
 use std::f64::consts::TAU;
 use support::{Scratch, World};
 
@@ -147,4 +150,104 @@ fn a_writer_that_does_not_get_what_it_was_told_to_take_says_so() {
         assert!(matches!(error, GraphError::Connect { .. }), "{settings}: {error}");
     }
     assert!(!std::fs::exists(&to).unwrap(), "nothing was written");
+}
+
+/// The peak signal-to-noise ratio of two files' bytes, in dB.
+fn psnr(one: &[u8], other: &[u8]) -> f64 {
+    assert_eq!(one.len(), other.len());
+    let squares: f64 = one.iter().zip(other).map(|(one, other)| f64::from(one.abs_diff(*other)).powi(2)).sum();
+    10.0 * (255.0 * 255.0 / (squares / one.len() as f64).max(1e-9)).log10()
+}
+
+/// Three smooth pictures in a file, as I420 or YUY2.
+fn picture_file(path: &str, layout: PixelLayout, width: u32, height: u32) {
+    let mut format = VideoFormat::new(layout, width, height).unwrap();
+    format.frame_rate = Ratio::new(25, 1);
+    let mut whole = VideoFormat::new(PixelLayout::Bgra, width, height).unwrap();
+    whole.row_order = RowOrder::TopDown;
+    let mut conversion = VideoConversion::new(&whole, &format, Matrix::ByHeight).unwrap();
+    let mut writer = Y4mWriter::create(path, &format).unwrap();
+    for number in 0..3 {
+        let part = |x: u32, y: u32, phase: f64| {
+            let (x, y) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+            (127.0 + 90.0 * (3.0 * x + phase + f64::from(number)).sin() * (2.0 * y + phase).cos()) as u8
+        };
+        let points = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let pixels: Vec<u8> =
+            points.flat_map(|(x, y)| [part(x, y, 0.3), part(x, y, 1.4), part(x, y, 2.9), 255]).collect();
+        let mut frame = vec![0; format.frame_bytes()];
+        conversion.convert(&pixels, &mut frame).unwrap();
+        writer.write_frame(&frame).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// The frames of a Y4M file, one after the other.
+fn pictures(path: &str) -> (VideoFormat, Vec<u8>) {
+    let mut reader = Y4mReader::open(path).unwrap();
+    let mut frame = vec![0; reader.format().frame_bytes()];
+    let mut all = Vec::new();
+    while reader.read_frame(&mut frame).unwrap() > 0 {
+        all.extend_from_slice(&frame);
+    }
+    (*reader.format(), all)
+}
+
+#[test]
+fn pictures_come_in_the_size_and_layout_that_a_writer_is_told_to_take() {
+    let scratch = Scratch::new("video-formats");
+    let (from, to) = (scratch.path("in.y4m"), scratch.path("out.y4m"));
+    picture_file(&from, PixelLayout::Yuy2, 320, 240);
+    for (settings, layout, width, height) in [
+        ("", PixelLayout::I420, 320, 240),
+        ("format=yuy2", PixelLayout::Yuy2, 320, 240),
+        ("format=nv12", PixelLayout::I420, 320, 240),
+        ("format=i420 width=160", PixelLayout::I420, 160, 120),
+        ("width=322 height=181", PixelLayout::I420, 322, 181),
+    ] {
+        run(&format!("y4m-reader path={from} ! video-converter ! y4m-writer path={to} {settings}")).unwrap();
+        let (format, data) = pictures(&to);
+        assert_eq!((format.layout(), format.width(), format.height()), (layout, width, height), "{settings}");
+        assert_eq!((data.len(), format.frame_rate), (3 * format.frame_bytes(), Ratio::new(25, 1)), "{settings}");
+        // The same pictures, made in that format at once.
+        let expected = scratch.path("expected.y4m");
+        picture_file(&expected, layout, width, height);
+        let psnr = psnr(&data, &pictures(&expected).1);
+        assert!(psnr > 45.0, "{settings}: {psnr} dB");
+    }
+    for settings in ["format=i420", "format=yuy2 width=100"] {
+        let error = run(&format!("y4m-reader path={from} ! y4m-writer path={to} {settings}")).unwrap_err();
+        assert!(matches!(error, GraphError::Connect { .. }), "{settings}: {error}");
+    }
+}
+
+#[test]
+fn what_goes_through_the_converter_as_it_is_loses_no_bit() {
+    let scratch = Scratch::new("video-same");
+    let (from, to) = (scratch.path("in.y4m"), scratch.path("out.y4m"));
+    picture_file(&from, PixelLayout::I420, 101, 75);
+    run(&format!("y4m-reader path={from} ! video-converter ! y4m-writer path={to}")).unwrap();
+    assert_eq!(pictures(&from).1, pictures(&to).1);
+}
+
+#[test]
+fn ffmpeg_converts_to_the_same_pictures() {
+    let scratch = Scratch::new("video-ffmpeg");
+    let (from, to) = (scratch.path("in.y4m"), scratch.path("out.y4m"));
+    picture_file(&from, PixelLayout::Yuy2, 320, 240);
+    for (settings, filter) in [
+        ("format=i420", "scale=320:240"),
+        ("format=i420 width=480 height=360", "scale=480:360"),
+        ("format=i420 width=160 height=96", "scale=160:96"),
+    ] {
+        run(&format!("y4m-reader path={from} ! video-converter ! y4m-writer path={to} {settings}")).unwrap();
+        let judged = std::process::Command::new("ffmpeg")
+            .args(["-v", "error", "-i", &from, "-vf", &format!("{filter}:flags=bicubic+accurate_rnd")])
+            .args(["-pix_fmt", "yuv420p", "-f", "rawvideo", "-"])
+            .output()
+            .expect("ffmpeg, which `cargo xtask setup` installs");
+        assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+        let psnr = psnr(&pictures(&to).1, &judged.stdout);
+        assert!(psnr > 45.0, "{settings}: {psnr} dB");
+    }
 }

@@ -106,8 +106,11 @@ impl Pattern {
     /// Renders what does not change of the picture in `format`.
     ///
     /// # Errors
-    /// Refuses formats that are less than two pixels wide or high.
+    /// Refuses formats that are less than two pixels wide or high, and RGB.
     pub fn new(format: &VideoFormat) -> Result<Self, FieldError> {
+        if format.layout().is_rgb() {
+            return Err(FieldError::new("the layout", "RGB", "I420, NV12 or YUY2, in which patterns are drawn"));
+        }
         for (field, value) in [("the width", format.width()), ("the height", format.height())] {
             if value < 2 {
                 return Err(FieldError::new(field, value, "2 or more for the test picture"));
@@ -212,6 +215,7 @@ impl Pattern {
         match self.layout {
             PixelLayout::I420 | PixelLayout::Nv12 => y * self.width + x,
             PixelLayout::Yuy2 => y * self.width.div_ceil(2) * 4 + x * 2,
+            PixelLayout::Rgb24 | PixelLayout::Bgra => 0,
         }
     }
 
@@ -220,6 +224,7 @@ impl Pattern {
         match self.layout {
             PixelLayout::I420 | PixelLayout::Nv12 => 1,
             PixelLayout::Yuy2 => 2,
+            PixelLayout::Rgb24 | PixelLayout::Bgra => 0,
         }
     }
 
@@ -318,6 +323,8 @@ impl Pattern {
                     // The second luma is that of the next pixel, or padding if there is none.
                     self.template[luma_offset + 1..][..3].copy_from_slice(&[cb, luma, cr]);
                 }
+                // A pattern has no such layout.
+                PixelLayout::Rgb24 | PixelLayout::Bgra => {}
             }
         }
     }

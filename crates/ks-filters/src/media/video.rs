@@ -14,6 +14,10 @@ pub enum PixelLayout {
     /// 4:2:2 in one plane: Y0 U Y1 V for every two pixels. FOURCC `YUY2`. With an odd width the last Y1 of a row is a
     /// copy of its Y0 where we write it, and ignored where we read it.
     Yuy2,
+    /// Three bytes a pixel: blue, green, red. Rows take a multiple of four bytes.
+    Rgb24,
+    /// Four bytes a pixel: blue, green, red, alpha.
+    Bgra,
 }
 
 /// The most pixels that a frame may have in either direction.
@@ -22,13 +26,15 @@ pub const MAX_DIMENSION: u32 = 16_384;
 pub const MAX_FRAME_BYTES: u64 = 1 << 30;
 
 impl PixelLayout {
-    /// The FOURCC under which Windows knows the layout.
+    /// The FOURCC under which Windows knows the layout; zeros for RGB.
     #[doc(alias = "biCompression")]
     pub fn fourcc(self) -> [u8; 4] {
         match self {
             Self::I420 => *b"I420",
             Self::Nv12 => *b"NV12",
             Self::Yuy2 => *b"YUY2",
+            // BI_RGB.
+            Self::Rgb24 | Self::Bgra => [0; 4],
         }
     }
 
@@ -48,7 +54,14 @@ impl PixelLayout {
         match self {
             Self::I420 | Self::Nv12 => 12,
             Self::Yuy2 => 16,
+            Self::Rgb24 => 24,
+            Self::Bgra => 32,
         }
+    }
+
+    /// Whether pixels are colours as a screen shows them, and not luma and chroma.
+    pub fn is_rgb(self) -> bool {
+        matches!(self, Self::Rgb24 | Self::Bgra)
     }
 }
 
@@ -128,6 +141,16 @@ pub enum ColorRange {
     Full,
 }
 
+/// Which row comes first in memory; of meaning for RGB only, others begin with the top one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RowOrder {
+    /// The top one.
+    #[default]
+    TopDown,
+    /// The bottom one: a positive `biHeight`.
+    BottomUp,
+}
+
 /// One format of uncompressed video. The size is checked when the value is made and cannot be changed after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VideoFormat {
@@ -144,6 +167,8 @@ pub struct VideoFormat {
     pub chroma_siting: ChromaSiting,
     /// The range of the component values.
     pub color_range: ColorRange,
+    /// Which row comes first.
+    pub row_order: RowOrder,
 }
 
 impl VideoFormat {
@@ -167,6 +192,7 @@ impl VideoFormat {
             interlacing: Interlacing::Unknown,
             chroma_siting: ChromaSiting::Unknown,
             color_range: ColorRange::Unknown,
+            row_order: RowOrder::TopDown,
         };
         if format.frame_bytes() as u64 > MAX_FRAME_BYTES {
             return Err(FieldError::new(
@@ -176,6 +202,32 @@ impl VideoFormat {
             ));
         }
         Ok(format)
+    }
+
+    /// The same pictures in another layout. RGB begins with its bottom row, as is the custom.
+    ///
+    /// # Errors
+    /// Refuses what takes more than [`MAX_FRAME_BYTES`].
+    pub fn in_layout(&self, layout: PixelLayout) -> Result<Self, FieldError> {
+        if layout == self.layout {
+            return Ok(*self);
+        }
+        let row_order = match (layout.is_rgb(), self.layout.is_rgb()) {
+            (true, true) => self.row_order,
+            (true, false) => RowOrder::BottomUp,
+            _ => RowOrder::TopDown,
+        };
+        let made = Self::new(layout, self.width, self.height)?;
+        Ok(Self { layout: made.layout, row_order, ..*self })
+    }
+
+    /// The same pictures in another size.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn resized(&self, width: u32, height: u32) -> Result<Self, FieldError> {
+        let made = Self::new(self.layout, width, height)?;
+        Ok(Self { width: made.width, height: made.height, ..*self })
     }
 
     /// How the pixels lie in memory.
@@ -202,6 +254,8 @@ impl VideoFormat {
         match self.layout {
             PixelLayout::I420 | PixelLayout::Nv12 => width * height + 2 * width.div_ceil(2) * height.div_ceil(2),
             PixelLayout::Yuy2 => width.div_ceil(2) * 4 * height,
+            PixelLayout::Rgb24 => (width * 3).next_multiple_of(4) * height,
+            PixelLayout::Bgra => width * 4 * height,
         }
     }
 }
@@ -237,6 +291,7 @@ mod tests {
 
     #[test]
     fn a_layout_is_found_by_its_fourcc() {
+        assert_eq!(PixelLayout::from_fourcc([0; 4]), None);
         for layout in [PixelLayout::I420, PixelLayout::Nv12, PixelLayout::Yuy2] {
             assert_eq!(PixelLayout::from_fourcc(layout.fourcc()), Some(layout));
         }

@@ -17,7 +17,7 @@ use super::video::{PixelLayout, VideoFormat};
 /// The bytes of a picture in the file, without the line ahead of it.
 fn picture_bytes(format: &VideoFormat) -> u64 {
     match format.layout() {
-        PixelLayout::I420 | PixelLayout::Nv12 => format.frame_bytes() as u64,
+        PixelLayout::I420 | PixelLayout::Nv12 | PixelLayout::Rgb24 | PixelLayout::Bgra => format.frame_bytes() as u64,
         PixelLayout::Yuy2 => {
             let width = u64::from(format.width());
             (width + 2 * width.div_ceil(2)) * u64::from(format.height())

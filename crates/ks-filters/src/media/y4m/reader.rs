@@ -152,8 +152,9 @@ impl<R: Read> Y4mReader<R> {
             return Ok(0);
         }
         let outcome = match self.format.layout() {
-            PixelLayout::I420 | PixelLayout::Nv12 => read_counted(&mut self.input, frame),
             PixelLayout::Yuy2 => read_yuy2(&mut self.input, frame, self.format.width() as usize, &mut self.row),
+            // A reader has I420 and YUY2 only.
+            _ => read_counted(&mut self.input, frame),
         };
         let present_bytes = outcome.map_err(|error| MediaError::io("read", &self.path, error))?;
         let expected_bytes = picture_bytes(&self.format);

@@ -54,8 +54,11 @@ impl<W: Output> Y4mWriter<W> {
     /// Writes a Y4M stream to the empty `output`; errors call it `path`.
     ///
     /// # Errors
-    /// What the system says when the header is written.
+    /// Refuses RGB, which such a file does not hold; what the system says when the header is written.
     pub fn new(output: W, path: impl AsRef<Path>, format: &VideoFormat) -> Result<Self> {
+        if format.layout().is_rgb() {
+            return Err(FieldError::new("the layout", "RGB", "I420, NV12 or YUY2; convert the frames first").into());
+        }
         let header = header_line(format);
         let mut writer = Self {
             output,
@@ -111,7 +114,7 @@ impl<W: Output> Y4mWriter<W> {
         self.append(FRAME_HEADER)?;
         let (width, height) = (self.format.width() as usize, self.format.height() as usize);
         match self.format.layout() {
-            PixelLayout::I420 => self.append(frame)?,
+            PixelLayout::I420 | PixelLayout::Rgb24 | PixelLayout::Bgra => self.append(frame)?,
             PixelLayout::Nv12 => {
                 let (luma, chroma) = frame.split_at(width * height);
                 self.append(luma)?;

@@ -1,0 +1,225 @@
+//! `video-converter`: pictures of one layout and size into those of another.
+//!
+//! It processes as a whole filter, a picture at a time. The output takes what is nearest to the input that the next
+//! filter accepts: its layout, its size, and its rate always.
+
+use std::sync::Arc;
+
+use ks_abi::{
+    KSCATEGORY_DATATRANSFORM, KSCATEGORY_VIDEO, KsPinDataFlow, KsState, NtStatus, STATUS_BUFFER_TOO_SMALL,
+    STATUS_DATA_ERROR, STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH, STATUS_PENDING, STATUS_SHARING_VIOLATION,
+    STATUS_SUCCESS,
+};
+use ks_io::sync::{Mutex, Weak};
+use ks_io::{Aspect, Refusal};
+use ks_stream::{
+    AutomationTable, DataFormat, DataRange, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin,
+    PinDescriptor, PinId, PinInstance, ProcessPin, ProcessPins,
+};
+
+use crate::media::error::FieldError;
+use crate::media::video::{ColorRange, VideoFormat};
+use crate::media::video_conversion::{self, Matrix, VideoConversion};
+use crate::settings::{Setting, Settings, Write, choice};
+use crate::video_format;
+
+/// The name of the filter.
+pub const NAME: &str = "video-converter";
+
+const INPUT: PinId = 0;
+const OUTPUT: PinId = 1;
+
+/// What the filter says of itself.
+pub fn descriptor() -> FilterDescriptor {
+    let pin = |name, flow| {
+        let mut pin = PinDescriptor::new(flow, video_format::whole_ranges(&video_format::LAYOUTS));
+        pin.name = Some(name);
+        pin.instances_necessary = 1;
+        pin
+    };
+    let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
+    let categories = [KSCATEGORY_DATATRANSFORM, KSCATEGORY_VIDEO];
+    FilterDescriptor::new(NAME, "Video converter", &categories, pins, Arc::new(Dispatch))
+}
+
+/// What the formats do not say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Values {
+    matrix: Matrix,
+    range: ColorRange,
+}
+
+const MATRICES: &[(&str, Matrix)] = &[("auto", Matrix::ByHeight), ("bt601", Matrix::Bt601), ("bt709", Matrix::Bt709)];
+const RANGES: &[(&str, ColorRange)] =
+    &[("auto", ColorRange::Unknown), ("limited", ColorRange::Limited), ("full", ColorRange::Full)];
+
+static SETTINGS: &[Setting<Values>] = &[
+    Setting {
+        name: "matrix",
+        kind: "auto|bt601|bt709",
+        default: "auto",
+        help: "by what luma and chroma are made of colours; auto: bt601 up to 576 rows, bt709 above",
+        read: |values| name_of(MATRICES, values.matrix),
+        write: Write::Value(|values, text| choice(text, MATRICES).map(|matrix| values.matrix = matrix)),
+    },
+    Setting {
+        name: "range",
+        kind: "auto|limited|full",
+        default: "auto",
+        help: "of luma and chroma, at both ends: 16 to 235 or 0 to 255; auto: limited",
+        read: |values| name_of(RANGES, values.range),
+        write: Write::Value(|values, text| choice(text, RANGES).map(|range| values.range = range)),
+    },
+];
+
+fn name_of<T: PartialEq>(choices: &[(&str, T)], value: T) -> String {
+    choices.iter().find(|(_, choice)| *choice == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+}
+
+struct Dispatch;
+
+impl FilterDispatch for Dispatch {
+    fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        let settings = Settings::new(NAME, SETTINGS, Values::default());
+        let automation = settings.automation();
+        let filter = Mutex::new(Arc::downgrade(filter));
+        Ok(Arc::new(Instance { filter, settings, automation, conversion: Arc::new(Mutex::new(None)) }))
+    }
+}
+
+/// Made by the first picture of a stream. Taken out while the filter processes, which the processing mutex keeps to one
+/// thread.
+type SharedConversion = Arc<Mutex<Option<VideoConversion>>>;
+
+struct Instance {
+    filter: Mutex<Weak<Filter>>,
+    settings: Arc<Settings<Values>>,
+    automation: AutomationTable<Filter>,
+    conversion: SharedConversion,
+}
+
+fn no_match(problem: impl std::fmt::Display) -> Refusal {
+    Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{NAME}: {problem}"))
+}
+
+impl Instance {
+    fn format_of(&self, pin: PinId) -> Option<VideoFormat> {
+        let filter = self.filter.lock().upgrade()?;
+        let pin = filter.pins(pin).into_iter().next()?;
+        video_format::parse(&pin.format()).ok()
+    }
+
+    fn conversion(&self, input: &Pin, output: &Pin) -> Result<VideoConversion, Refusal> {
+        if let Some(conversion) = self.conversion.lock().take() {
+            return Ok(conversion);
+        }
+        let values = self.settings.values();
+        let format = |pin: &Pin| {
+            let mut format = video_format::parse(&pin.format()).map_err(no_match)?;
+            format.color_range = values.range;
+            Ok(format)
+        };
+        VideoConversion::new(&format(input)?, &format(output)?, values.matrix).map_err(no_match)
+    }
+
+    fn convert(&self, pins: &ProcessPins<'_>, input: &ProcessPin<'_>, output: &ProcessPin<'_>) -> Result<(), Refusal> {
+        let (Some(from), Some(to)) = (pins.frame(input), pins.frame(output)) else { return Ok(()) };
+        let mut conversion = self.conversion(input.pin(), output.pin())?;
+        let (used, bytes) = (from.data_used() as usize, conversion.output().frame_bytes());
+        if (output.bytes_available() as usize) < bytes {
+            let reason = format!("{NAME}: a picture has {bytes} bytes and a buffer {}", output.bytes_available());
+            return Err(Refusal::new(STATUS_BUFFER_TOO_SMALL, Aspect::Memory, reason));
+        }
+        let no_memory = || {
+            let reason = format!("{NAME}: a frame has no memory that can be used now");
+            Refusal::new(STATUS_SHARING_VIOLATION, Aspect::Memory, reason)
+        };
+        {
+            let data = from.buffer().and_then(|buffer| buffer.bytes(used)).ok_or_else(no_memory)?;
+            let mut made = to.buffer().and_then(|buffer| buffer.bytes_mut(bytes)).ok_or_else(no_memory)?;
+            conversion.convert(&data, &mut made).map_err(|problem: FieldError| {
+                Refusal::new(STATUS_DATA_ERROR, Aspect::Driver, format!("{NAME}: {problem}"))
+            })?;
+        }
+        *self.conversion.lock() = Some(conversion);
+        to.set_options_flags(from.options_flags());
+        to.set_presentation(from.presentation_time(), from.duration());
+        output.set_bytes_used(bytes as u32);
+        output.terminate();
+        input.terminate();
+        Ok(())
+    }
+}
+
+impl FilterInstance for Instance {
+    fn data_ranges(&self, pin: PinId) -> Option<Vec<DataRange>> {
+        let input = (pin == OUTPUT).then(|| self.format_of(INPUT)).flatten()?;
+        Some(video_format::converted_ranges(&input))
+    }
+
+    fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
+        if pin != OUTPUT {
+            return video_format::intersect_sink(NAME, range, matching);
+        }
+        let input = self.format_of(INPUT).ok_or_else(|| {
+            let reason = format!("{NAME}: its output follows from its input; connect pin {INPUT} first");
+            Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::State, reason)
+        })?;
+        video_format::nearest(NAME, &input, range, matching)
+    }
+
+    fn accept_format(&self, pin: PinId, format: &DataFormat, _range: &DataRange) -> Result<(), Refusal> {
+        let asked = video_format::parse(format).map_err(no_match)?;
+        let other = self.format_of(if pin == OUTPUT { INPUT } else { OUTPUT }).unwrap_or(asked);
+        if other.frame_rate != asked.frame_rate {
+            return Err(no_match("both ends have the same rate, and no other"));
+        }
+        let (input, output) = if pin == OUTPUT { (other, asked) } else { (asked, other) };
+        video_conversion::check(&input, &output).map_err(no_match)
+    }
+
+    fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        let format = video_format::parse(&pin.format()).map_err(no_match)?;
+        Ok(Arc::new(ConverterPin { framing: video_format::framing(&format), conversion: self.conversion.clone() }))
+    }
+
+    fn is_filter_centric(&self) -> bool {
+        true
+    }
+
+    fn process(&self, _filter: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
+        let (Some(input), Some(output)) = (pins.of(INPUT).next(), pins.of(OUTPUT).next()) else {
+            return STATUS_PENDING;
+        };
+        match self.convert(pins, input, output) {
+            Ok(()) => STATUS_SUCCESS,
+            Err(refusal) => {
+                output.pin().fail(refusal);
+                STATUS_PENDING
+            }
+        }
+    }
+
+    fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        Some(&self.automation)
+    }
+}
+
+struct ConverterPin {
+    framing: Framing,
+    conversion: SharedConversion,
+}
+
+impl PinInstance for ConverterPin {
+    fn framing(&self, _pin: &Pin) -> Option<Framing> {
+        Some(self.framing)
+    }
+
+    fn set_device_state(&self, _pin: &Arc<Pin>, to: KsState, _from: KsState) -> Result<(), Refusal> {
+        if to == KsState::STOP {
+            let conversion = self.conversion.lock().take();
+            drop(conversion);
+        }
+        Ok(())
+    }
+}
