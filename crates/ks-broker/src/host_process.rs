@@ -93,10 +93,11 @@ impl HostProcess {
             let said = said.clone();
             readers.push(reader("ks-driver-output", move || {
                 lines(pipe, |line| {
+                    let line = harmless(line);
                     if let Some(output) = &output {
-                        output(line);
+                        output(&line);
                     }
-                    said.print(line);
+                    said.print(&line);
                 });
             })?);
         }
@@ -223,6 +224,11 @@ fn reader(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
+/// The line for a terminal, which control characters could make do what a driver has no business to do.
+fn harmless(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '.' } else { c }).collect()
+}
+
 /// Calls `each` for every line until the end of `pipe`; what is no UTF-8 is shown as such.
 fn lines(mut pipe: impl Read, mut each: impl FnMut(&str)) {
     let mut line = Vec::new();
@@ -315,6 +321,13 @@ mod tests {
         lines(&b"short\n"[..], |line| seen.push(line.len()));
         lines(&vec![b'x'; 1 << 20][..], |line| seen.push(line.len()));
         assert_eq!(seen, [5, MOST_LINE]);
+    }
+
+    #[test]
+    fn what_a_driver_prints_cannot_steer_a_terminal() {
+        let host = shell("printf 'a\\033[2Jb\\tc\\n'; kill -9 $$");
+        host.wait_for_report();
+        assert_eq!(host.end(GRACE).report.unwrap().output, ["a.[2Jb\tc"]);
     }
 
     #[test]
