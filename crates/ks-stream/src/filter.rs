@@ -194,7 +194,6 @@ impl Filter {
     }
 
     /// A property or method of a topology node; it is in the node's own automation table.
-    // ks-coverage: KSPROPERTY_TYPE_TOPOLOGY done test=a_request_for_a_node_reaches_its_own_table
     fn node_request(&self, irp: Irp) -> Dispatched {
         let Some(node) = automation::node_of(irp.input()) else { return irp.done(STATUS_INVALID_BUFFER_SIZE) };
         let nodes = self.descriptor().nodes().len();
