@@ -284,6 +284,9 @@ fn on_misuse(report: &Report) {
     let kind = if report.routine.starts_with("KeBugCheck") { "bug-check" } else { "misuse" };
     let _ = writeln!(text, "report {kind}\nwhat {}: {} ({})", report.routine, report.what, report.code);
     let _ = writeln!(text, "level {}\nthread {}", report.irql, report.thread);
+    for (image, offset) in machine::callers().iter().filter_map(Place::in_image) {
+        let _ = writeln!(text, "caller {image} {offset:x}");
+    }
     if let Some(in_hand) = report::in_hand() {
         let _ = writeln!(text, "request {in_hand}");
     }

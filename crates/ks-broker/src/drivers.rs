@@ -11,6 +11,7 @@ use ks_nt::ntoskrnl::folder::Folder;
 use ks_wire::WireError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -71,6 +72,7 @@ pub struct DriverHost {
     files: Vec<PathBuf>,
     /// `None` once the host was stopped.
     peer: Mutex<Option<Arc<Peer>>>,
+    service: Arc<Service>,
     process: Arc<HostProcess>,
     devices: Vec<String>,
     watch: Arc<Watch>,
@@ -86,10 +88,15 @@ struct Watch {
     hang: OnceLock<String>,
 }
 
+/// How long requests of a host that has died wait for the end of its report.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
 /// What this side does for a host: its files, and the word that its drivers run.
-#[derive(Default)]
 struct Service {
     files: Files,
+    process: Arc<HostProcess>,
+    /// Its end is wanted: there is no report to wait for.
+    stopping: AtomicBool,
     /// The drivers run, or never will.
     settled: Mutex<bool>,
     changed: Condvar,
@@ -101,13 +108,27 @@ impl Service {
         self.changed.notify_all();
     }
 
-    fn wait(&self) {
+    fn new(process: Arc<HostProcess>, files: Files) -> Service {
+        let (settled, changed) = Default::default();
+        Service { files, process, stopping: AtomicBool::new(false), settled, changed }
+    }
+
+    /// Waits until the drivers run or never will. False when `most` has passed before.
+    fn wait(&self, most: Option<Duration>) -> bool {
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_while(settled, |settled| !*settled));
+        let most = most.unwrap_or(Duration::MAX);
+        self.changed.wait_timeout_while(settled, most, |settled| !*settled).is_ok_and(|(settled, _)| *settled)
     }
 }
 
 impl Handler for Service {
+    /// Whoever learns that a request was lost can ask why.
+    fn ended(&self) {
+        if !self.stopping.load(Ordering::Acquire) {
+            self.process.wait_for_report(LAST_WORDS);
+        }
+    }
+
     fn report(&self, bytes: &[u8]) {
         if bytes == READY {
             self.settle();
@@ -131,12 +152,19 @@ impl DriverHost {
             HostProcess::start(&hosting.command, &arguments(&plan), &driver, hosting.output.clone())?;
         let process = Arc::new(process);
         let failed = |error| DriverError::Wire { driver: driver.clone(), error };
-        let service = Arc::new(Service { files: Files::new(folder), ..Service::default() });
+        let service = Arc::new(Service::new(process.clone(), Files::new(folder)));
         let peer = Peer::start(io, connection, PeerOptions { handler: service.clone(), ..PeerOptions::default() });
         let peer = Arc::new(peer.map_err(failed)?);
         let ended = service.clone();
         peer.on_death(move |_| ended.settle());
-        service.wait();
+        if !service.wait(hosting.watchdog) {
+            process.kill();
+            let limit_ms = hosting.watchdog.unwrap_or_default().as_millis();
+            let what = format!("it has not started within {limit_ms} ms");
+            let report = process.end(Duration::ZERO).report.unwrap_or_default();
+            let report = DriverReport { driver, kind: ReportKind::Hang, what, ..report };
+            return Err(DriverError::Broken(Box::new(name_places(report, &files))));
+        }
         let devices = match peer.register_devices() {
             Ok(devices) => devices,
             Err(error) => {
@@ -156,7 +184,7 @@ impl DriverHost {
             std::thread::Builder::new().name("ks-watchdog".to_owned()).spawn(run).ok()
         });
         let (peer, watcher) = (Mutex::new(Some(peer)), Mutex::new(watcher));
-        Ok(DriverHost { files, peer, process, devices, watch, watcher })
+        Ok(DriverHost { files, peer, service, process, devices, watch, watcher })
     }
 
     /// The drivers' files.
@@ -189,11 +217,14 @@ impl DriverHost {
         let Some(peer) = self.peer.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ended::default();
         };
+        self.service.stopping.store(true, Ordering::Release);
         drop(peer);
         let hang = self.watch.hang.get();
         let grace = if hang.is_some() { Duration::ZERO } else { Duration::from_secs(2) };
         let mut ended = self.process.end(grace);
-        if let Some(what) = hang {
+        // A host that could still say what it did was not ended for nothing.
+        let said_why = ended.report.as_ref().is_some_and(|report| report.kind != ReportKind::Ended);
+        if let Some(what) = hang.filter(|_| !said_why) {
             let report = ended.report.unwrap_or_default();
             let driver = shown(&self.files);
             ended.report = Some(DriverReport { driver, kind: ReportKind::Hang, what: what.clone(), ..report });
@@ -267,10 +298,20 @@ impl Watch {
     }
 }
 
+/// No larger file is read.
+const MOST_FILE_BYTES: u64 = 256 << 20;
+
 fn absolute(file: &Path) -> Result<PathBuf, DriverError> {
     // Opened here too, so that a file that is not there is told before a process is made for it.
     let failed = |error| DriverError::File { file: file.to_owned(), error };
     let found = std::fs::canonicalize(file).map_err(failed)?;
+    let about = std::fs::metadata(&found).map_err(failed)?;
+    if !about.is_file() {
+        return Err(failed(std::io::Error::other("it is no ordinary file")));
+    }
+    if about.len() > MOST_FILE_BYTES {
+        return Err(failed(std::io::Error::other(format!("it has {} bytes, which no driver has", about.len()))));
+    }
     std::fs::File::open(&found).map_err(failed)?;
     Ok(found)
 }
@@ -321,17 +362,29 @@ pub fn plan_of(arguments: impl IntoIterator<Item = OsString>) -> Option<Plan> {
 
 /// Puts symbols and lines to the places of a report, from the driver's file.
 fn name_places(mut report: DriverReport, files: &[PathBuf]) -> DriverReport {
-    for place in [&mut report.at, &mut report.called_from].into_iter().flatten() {
-        let named = files.iter().find(|file| file.file_name().is_some_and(|name| name == place.image.as_str()));
-        if let Some(bytes) = named.and_then(|file| std::fs::read(file).ok()) {
-            describe(place, &bytes);
+    let callers = std::mem::take(&mut report.callers);
+    let follows_call = |place: &CodePlace| {
+        let bytes = file_of(place, files);
+        bytes.is_some_and(|bytes| ks_nt::image::follows_call(&bytes, place.offset))
+    };
+    report.called_from = report.called_from.or_else(|| callers.into_iter().find(follows_call));
+    // A return address belongs to the call before it.
+    for (place, back) in [(&mut report.at, 0), (&mut report.called_from, 1)] {
+        let Some(place) = place else { continue };
+        if let Some(bytes) = file_of(place, files) {
+            describe(place, &bytes, place.offset.saturating_sub(back));
         }
     }
     report
 }
 
-fn describe(place: &mut CodePlace, bytes: &[u8]) {
-    let description = ks_nt::image::describe(bytes, place.offset);
+fn file_of(place: &CodePlace, files: &[PathBuf]) -> Option<Vec<u8>> {
+    let named = files.iter().find(|file| file.file_name().is_some_and(|name| name == place.image.as_str()))?;
+    std::fs::read(named).ok()
+}
+
+fn describe(place: &mut CodePlace, bytes: &[u8], offset: u64) {
+    let description = ks_nt::image::describe(bytes, offset);
     place.symbol = description.symbol.map(|(name, distance)| format!("{name}+{distance:#x}"));
     place.line = description.line.map(|(file, line)| format!("{file}:{line}"));
 }

@@ -156,10 +156,10 @@ impl HostProcess {
         self.said.state.lock().unwrap_or_else(PoisonError::into_inner).closed
     }
 
-    /// Waits until the child has ended by itself or has written a report.
-    pub fn wait_for_report(&self) {
+    /// Waits until the child has ended by itself or has written a report, but no longer than `most`.
+    pub fn wait_for_report(&self, most: Duration) {
         let state = self.said.state.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.said.changed.wait_while(state, |state| !state.complete));
+        drop(self.said.changed.wait_timeout_while(state, most, |state| !state.complete));
     }
 }
 
@@ -298,7 +298,7 @@ mod tests {
         let host = shell(
             "echo one; echo two; printf 'report fault\\nwhat read of 0x0\\nat t.sys 10\\nend\\n' >&2; kill -9 $$",
         );
-        host.wait_for_report();
+        host.wait_for_report(GRACE);
         let report = host.end(GRACE).report.unwrap();
         assert_eq!((report.kind, report.what.as_str()), (ReportKind::Fault, "read of 0x0"));
         assert_eq!(report.driver, "test.sys");
@@ -308,10 +308,10 @@ mod tests {
     #[test]
     fn a_host_that_says_nothing_is_told_by_its_exit() {
         let host = shell("echo 'no memory' >&2; exit 3");
-        host.wait_for_report();
+        host.wait_for_report(GRACE);
         assert_eq!(host.end(GRACE).report.unwrap().what, "the process exited with 3: no memory");
         let host = shell("kill -SEGV $$");
-        host.wait_for_report();
+        host.wait_for_report(GRACE);
         assert_eq!(host.end(GRACE).report.unwrap().what, "the process was ended by signal 11");
     }
 
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_host_has_no_environment() {
         let host = shell("echo \"[$HOME$PATH_INFO$USER$CARGO_MANIFEST_DIR]\"");
-        host.wait_for_report();
+        host.wait_for_report(GRACE);
         let report = host.said.finish("", None).report.unwrap();
         assert_eq!(report.output, ["[]"]);
     }

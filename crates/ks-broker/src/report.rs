@@ -18,6 +18,9 @@ pub struct DriverReport {
     pub at: Option<CodePlace>,
     /// Where the driver called the routine that found the fault.
     pub called_from: Option<CodePlace>,
+    /// Where it may have called it, nearest first, until the image is looked at.
+    #[serde(skip)]
+    pub(crate) callers: Vec<CodePlace>,
     /// Level of the thread (IRQL).
     pub level: Option<u8>,
     /// The system's number of the thread.
@@ -171,6 +174,7 @@ pub struct LastWords {
 /// report fault
 /// what read of address 0x0
 /// at synthcam.sys 1a2b
+/// caller synthcam.sys 1a60
 /// level 2
 /// thread 4711
 /// request IOCTL_KS_PROPERTY
@@ -208,6 +212,7 @@ impl Reader {
             }
             ("what", Some(report)) => report.what = rest.to_owned(),
             ("at", Some(report)) => report.at = place(rest),
+            ("caller", Some(report)) if report.callers.len() < MOST_LINES => report.callers.extend(place(rest)),
             ("called-from", Some(report)) => report.called_from = place(rest),
             ("level", Some(report)) => report.level = rest.parse().ok(),
             ("thread", Some(report)) => report.thread = rest.parse().ok(),

@@ -26,8 +26,31 @@ struct State {
 
 struct Export {
     file: Arc<FileObject>,
+    life: Arc<Life>,
     /// The handle that was opened for the other side, until it says that its own is closed.
     opened: Option<Opened>,
+}
+
+/// Shared by all that run on an exported file object.
+#[derive(Default)]
+pub(super) struct Life {
+    closed: Mutex<Option<Told>>,
+}
+
+type Told = Box<dyn FnOnce() + Send>;
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(told) = self.closed.lock().take() {
+            told();
+        }
+    }
+}
+
+/// A file object while something runs on it for the other side. The fields are let go of in their order.
+pub(super) struct Used {
+    pub(super) file: Arc<FileObject>,
+    pub(super) life: Arc<Life>,
 }
 
 /// A handle of a client that stands for one of the other side.
@@ -50,7 +73,7 @@ impl Exports {
             if !state.closed && state.files.len() < MOST_EXPORTS {
                 state.last += 1;
                 let number = state.last;
-                state.files.insert(number, Export { file, opened });
+                state.files.insert(number, Export { file, life: Arc::default(), opened });
                 return Ok(number);
             }
             opened
@@ -65,19 +88,29 @@ impl Exports {
         Some(self.state.lock().files.get(&number)?.file.clone())
     }
 
+    /// A file object for something that runs on it.
+    pub(super) fn used(&self, number: u64) -> Option<Used> {
+        let state = self.state.lock();
+        let export = state.files.get(&number)?;
+        Some(Used { file: export.file.clone(), life: export.life.clone() })
+    }
+
     /// The handle that was opened for the other side, to be closed.
     pub(super) fn take_handle(&self, number: u64) -> Option<Opened> {
         self.state.lock().files.get_mut(&number)?.opened.take()
     }
 
-    /// Frees a number; false when it names nothing. The handle behind it is closed if it still is open.
-    pub(super) fn remove(&self, number: u64) -> bool {
-        let Some(export) = self.state.lock().files.remove(&number) else { return false };
-        if let Some(opened) = export.opened {
+    /// Frees a number; `None` when it names nothing. The handle behind it is closed if it still is open. `told` runs when
+    /// the caller has dropped the answer and nothing else holds the file object for the other side: a thread that has
+    /// just sent an answer still does.
+    pub(super) fn remove(&self, number: u64, told: Told) -> Option<Arc<Life>> {
+        let Export { file, life, opened } = self.state.lock().files.remove(&number)?;
+        if let Some(opened) = opened {
             opened.close();
         }
-        drop(export.file);
-        true
+        drop(file);
+        *life.closed.lock() = Some(told);
+        Some(life)
     }
 
     /// The client of this engine that stands for one of the other side.

@@ -59,6 +59,9 @@ pub trait Handler: Send + Sync {
         let _ = (level, text);
     }
 
+    /// The connection has ended, and nothing that waited for the other side knows yet.
+    fn ended(&self) {}
+
     /// A report.
     fn report(&self, bytes: &[u8]) {
         let _ = bytes;
@@ -471,6 +474,7 @@ impl Inner {
         let cause = *self.broken.get_or_init(|| WireError::Closed);
         self.unregister_devices();
         self.memory.quarantine();
+        self.options.handler.ended();
         {
             let _inside = deferred::enter();
             for waiting in self.pending.close() {

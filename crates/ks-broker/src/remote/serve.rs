@@ -1,7 +1,7 @@
 //! Requests of the other side: looked up, dispatched into this engine, and answered.
 
 use super::event::Distant;
-use super::export::Opened;
+use super::export::{Life, Opened, Used};
 use super::file::RemoteFile;
 use super::peer::{Belief, Inner};
 use super::refusal;
@@ -89,14 +89,13 @@ impl Inner {
                 self.send(&Message::Completion(bare(request, STATUS_SUCCESS)));
             }
             Message::Close { request, file } => {
-                let known = {
+                let peer = self.clone();
+                let told = move || peer.send(&Message::Completion(bare(request, STATUS_SUCCESS)));
+                let closed = {
                     let _inside = deferred::enter();
-                    self.exports.remove(file)
+                    self.exports.remove(file, Box::new(told))
                 };
-                if !known {
-                    return Err(WireError::Protocol("an unknown file object was closed"));
-                }
-                self.send(&Message::Completion(bare(request, STATUS_SUCCESS)));
+                drop(closed.ok_or(WireError::Protocol("an unknown file object was closed"))?);
             }
             Message::Log { level, text } => self.options.handler.log(level, text),
             Message::Report { bytes } => self.options.handler.report(bytes),
@@ -159,12 +158,12 @@ impl Inner {
     }
 
     fn serve_create(self: &Arc<Inner>, create: &Create<'_>) -> Result<(), WireError> {
-        let parent = self.exports.file(create.parent).ok_or(WireError::Protocol("an unknown parent"))?;
+        let used = self.exports.used(create.parent).ok_or(WireError::Protocol("an unknown parent"))?;
         let _inside = deferred::enter();
         let created = self.client(create.requestor).map_err(Outcome::status).and_then(|session| {
             let mut parameters = Cow::Borrowed(create.parameters);
             let lent = self.lend(&session, create.embedded, &mut parameters).map_err(Outcome::status)?;
-            let handle = session.create_below(&parent, create.class, &parameters, AccessMask(create.access));
+            let handle = session.create_below(&used.file, create.class, &parameters, AccessMask(create.access));
             drop(lent);
             handle.map(|handle| (session, handle))
         });
@@ -224,10 +223,10 @@ impl Inner {
     }
 
     /// The file object that a request is for, and who it comes from. The access that its code demands is checked.
-    fn target(&self, file: u64, code: IoControlCode) -> Result<Result<Arc<FileObject>, NtStatus>, WireError> {
-        let file = self.exports.file(file).ok_or(WireError::Protocol("a request for an unknown file object"))?;
+    fn target(&self, file: u64, code: IoControlCode) -> Result<Result<Used, NtStatus>, WireError> {
+        let used = self.exports.used(file).ok_or(WireError::Protocol("a request for an unknown file object"))?;
         let demanded = AccessMask::demanded_by(code);
-        Ok(if file.granted().allows(demanded) { Ok(file) } else { Err(STATUS_ACCESS_DENIED) })
+        Ok(if used.file.granted().allows(demanded) { Ok(used) } else { Err(STATUS_ACCESS_DENIED) })
     }
 
     /// A number that a running request has names no other.
@@ -249,13 +248,13 @@ impl Inner {
     fn serve_control(self: &Arc<Inner>, control: &Control<'_>) -> Result<(), WireError> {
         self.must_be_new(control.request)?;
         let code = IoControlCode(control.code);
-        let file = match self.target(control.file, code)? {
+        let used = match self.target(control.file, code)? {
             Ok(_) if matches!(code, IoControlCode::KS_READ_STREAM | IoControlCode::KS_WRITE_STREAM) => {
                 // Frames come with the places of their bytes.
                 self.refuse(control.request, STATUS_INVALID_DEVICE_REQUEST);
                 return Ok(());
             }
-            Ok(file) => file,
+            Ok(used) => used,
             Err(status) => {
                 self.refuse(control.request, status);
                 return Ok(());
@@ -266,7 +265,13 @@ impl Inner {
         let session = self.client(control.requestor);
         let ready = session.and_then(|session| {
             let lent = self.lend(&session, control.embedded, &mut data)?;
-            let answering = Answering { peer: self.clone(), request: control.request, form: Form::Control, lent };
+            let answering = Answering {
+                peer: self.clone(),
+                request: control.request,
+                form: Form::Control,
+                lent,
+                _life: used.life.clone(),
+            };
             let parts = RequestParts {
                 code,
                 input: control.input,
@@ -275,10 +280,10 @@ impl Inner {
                 input_token: control.input_token,
                 output_token: control.output_token,
             };
-            Irp::device_control(&file, session.origin(), parts, Reply::Routine(Arc::new(answering)))
+            Irp::device_control(&used.file, session.origin(), parts, Reply::Routine(Arc::new(answering)))
         });
         match ready {
-            Ok(irp) => self.dispatch(control.request, &file, irp),
+            Ok(irp) => self.dispatch(control.request, &used.file, irp),
             Err(status) => self.refuse(control.request, status),
         }
         Ok(())
@@ -297,8 +302,8 @@ impl Inner {
         for part in stream.parts.iter() {
             buffers.push(self.memory.find(part)?);
         }
-        let file = match self.target(stream.file, code)? {
-            Ok(file) => file,
+        let used = match self.target(stream.file, code)? {
+            Ok(used) => used,
             Err(status) => {
                 self.refuse(stream.request, status);
                 return Ok(());
@@ -306,7 +311,7 @@ impl Inner {
         };
         let _inside = deferred::enter();
         let theirs = stream.stride as usize;
-        let ours = match file.object_as::<Pin>() {
+        let ours = match used.file.object_as::<Pin>() {
             Some(pin) => pin.stream_header_bytes() as usize,
             None => theirs,
         };
@@ -332,11 +337,12 @@ impl Inner {
         };
         let ready = self.client(stream.requestor).and_then(|session| {
             let form = Form::Stream { theirs };
-            let answering = Answering { peer: self.clone(), request: stream.request, form, lent: None };
-            Irp::stream_request(&file, session.origin(), code, frames, Reply::Routine(Arc::new(answering)))
+            let answering =
+                Answering { peer: self.clone(), request: stream.request, form, lent: None, _life: used.life.clone() };
+            Irp::stream_request(&used.file, session.origin(), code, frames, Reply::Routine(Arc::new(answering)))
         });
         match ready {
-            Ok(irp) => self.dispatch(stream.request, &file, irp),
+            Ok(irp) => self.dispatch(stream.request, &used.file, irp),
             Err(status) => self.refuse(stream.request, status),
         }
         Ok(())
@@ -383,6 +389,8 @@ struct Answering {
     request: RequestId,
     form: Form,
     lent: Option<Lent>,
+    /// Until the completed request, which holds the file object, is gone.
+    _life: Arc<Life>,
 }
 
 enum Form {

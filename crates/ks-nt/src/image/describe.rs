@@ -54,6 +54,26 @@ pub fn describe(file: &[u8], offset: u64) -> Description {
     }
 }
 
+/// Whether a call stands right before `offset` of the image in `file`: then it may be a return address.
+pub fn follows_call(file: &[u8], offset: u64) -> bool {
+    const EXECUTABLE: u32 = 0x2000_0000;
+    let Ok(image) = PeFile64::parse(file) else { return false };
+    let before = (2..=7).rev().filter_map(|bytes| {
+        let address = image.relative_address_base().checked_add(offset)?.checked_sub(bytes)?;
+        let section = image.section_by_index(section_of(&image, address)?).ok()?;
+        let object::SectionFlags::Coff { characteristics } = section.flags() else { return None };
+        let is_code = characteristics.0 & EXECUTABLE != 0;
+        section.data_range(address, bytes).ok().flatten().filter(|_| is_code)
+    });
+    before.into_iter().any(|bytes| match bytes {
+        [0xE8, _, _, _, _] => true,
+        // An indirect call: the middle bits of what follows say 2.
+        [0xFF, form, ..] => form & 0x38 == 0x10,
+        [0x41, 0xFF, form, ..] => form & 0x38 == 0x10,
+        _ => false,
+    })
+}
+
 /// The nearest symbol in the section of an address.
 fn coff_symbol(image: &PeFile64<'_>, address: u64) -> Option<(String, u64)> {
     let section = section_of(image, address)?;

@@ -16,7 +16,7 @@ mod stubs;
 use std::collections::BTreeMap;
 
 pub use bind::Resolver;
-pub use describe::{Description, describe};
+pub use describe::{Description, describe, follows_call};
 pub use error::{Cause, ImageError, MissingImport};
 pub use parse::{Protection, Section};
 pub use stubs::set_missing_import_reporter;

@@ -195,11 +195,21 @@ fn caller(context: &Context<'_>, address: u64) -> Option<Place> {
     // A stack that has overflowed cannot be read where it ends.
     let is_overflow = address.abs_diff(rsp) < PAGE_BYTES;
     let start = if is_overflow { rsp.next_multiple_of(PAGE_BYTES) + PAGE_BYTES } else { rsp };
-    if !stack.contains(&start) {
-        return None;
-    }
-    let words = ((stack.end - start) / 8) as usize;
-    (0..words.min(MOST_STACK_WORDS)).find_map(|index| {
+    images_on_stack(stack, start).next()
+}
+
+/// Places in images that the stack of the calling thread names, nearest first, at most 16: the return address of the
+/// driver's call is among them, with what else lies there.
+pub fn callers() -> Vec<Place> {
+    let here = 0_u64;
+    let start = (ptr::from_ref(&here).expose_provenance() as u64).next_multiple_of(8);
+    thread::stack().map_or_else(Vec::new, |stack| images_on_stack(stack, start).take(16).collect())
+}
+
+/// The words of the calling thread's stack from `start` on that are addresses in an image.
+fn images_on_stack(stack: std::ops::Range<u64>, start: u64) -> impl Iterator<Item = Place> {
+    let words = if stack.contains(&start) { (stack.end - start) / 8 } else { 0 };
+    (0..(words as usize).min(MOST_STACK_WORDS)).filter_map(move |index| {
         let place = ptr::with_exposed_provenance::<u64>(start as usize + index * 8);
         // SAFETY: the word is on this thread's stack, above its stack pointer.
         let value = unsafe { place.read_volatile() };
