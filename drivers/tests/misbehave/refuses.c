@@ -1,4 +1,7 @@
-/* Fails where the build says: -DIN_ENTRY in DriverEntry, -DIN_ADD in the device's Add, -DIN_START in its Start. */
+/*
+ * Fails where the build says: -DIN_ENTRY in DriverEntry, -DIN_ADD in the device's Add, -DIN_START in its Start. With
+ * -DHANGS_IN_ENTRY and -DFAULTS_IN_ENTRY it does not even get so far.
+ */
 #include "bytes.h"
 
 static NTSTATUS OnAdd(PKSDEVICE Unused)
@@ -24,8 +27,13 @@ static const KSDEVICE_DESCRIPTOR Device = {&Dispatch, 0, NULL, KSDEVICE_DESCRIPT
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
 {
-#ifdef IN_ENTRY
+#if defined(IN_ENTRY)
     return STATUS_NOT_SUPPORTED;
+#elif defined(HANGS_IN_ENTRY)
+    for (;;)
+        YieldProcessor();
+#elif defined(FAULTS_IN_ENTRY)
+    return *(volatile NTSTATUS *)8;
 #else
     return KsInitializeDriver(DriverObject, RegistryPath, &Device);
 #endif

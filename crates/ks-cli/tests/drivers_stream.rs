@@ -1,0 +1,394 @@
+//! The sample drivers, each in a process of its own: what comes out of them is what their sources say.
+
+mod driver_rig;
+mod support;
+
+use std::fs;
+
+use ks_abi::{
+    Guid, IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENT_TYPE_ENABLE, KSEVENTF_EVENT_HANDLE,
+    KSEVENTSETID_Connection, KSMETHOD_TYPE_SEND, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_DEFAULTVALUES,
+    KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_RELATIONS, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_TOPOLOGY,
+    KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsEventData, KsIdentifier, KsState, KspNode, STATUS_BUFFER_OVERFLOW,
+    STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+use ks_client::Connect;
+use ks_io::WaitOutcome;
+use zerocopy::IntoBytes;
+
+use driver_rig::{Created, Rig, ask, assert_nothing_runs, copied, create, sample};
+use support::{Scratch, ks, tool};
+
+const WIDTH: usize = 640;
+const HEIGHT: usize = 480;
+/// Brightness of the eight bars of `synthcam`, from the left.
+const BARS: [u8; 8] = [235, 210, 170, 145, 106, 81, 41, 16];
+
+/// Number of frames as ffprobe counts them, by decoding all, with the size of the pictures.
+fn probe(path: &str) -> (u64, u64, u64) {
+    let entries = "stream=width,height,nb_read_frames";
+    let ran = tool("ffprobe", &["-v", "error", "-count_frames", "-show_entries", entries, "-of", "json", path]).done();
+    let stream = &ran.json()["streams"][0];
+    let frames = stream["nb_read_frames"].as_str().and_then(|text| text.parse().ok());
+    (stream["width"].as_u64().unwrap_or(0), stream["height"].as_u64().unwrap_or(0), frames.unwrap_or(0))
+}
+
+/// The brightness of each picture of a file, as ffmpeg decodes it.
+fn brightness(path: &str) -> Vec<Vec<u8>> {
+    let raw = format!("{path}.gray");
+    tool("ffmpeg", &["-v", "error", "-i", path, "-vf", "extractplanes=y", "-f", "rawvideo", &raw]).done();
+    let bytes = fs::read(&raw).expect("the pictures");
+    assert_eq!(bytes.len() % (WIDTH * HEIGHT), 0);
+    bytes.chunks_exact(WIDTH * HEIGHT).map(<[u8]>::to_vec).collect()
+}
+
+/// The number along the top of a picture, least significant bit at the left.
+fn number(picture: &[u8]) -> u32 {
+    let square = WIDTH / 32;
+    let at = square / 2 * WIDTH + square / 2;
+    (0..32).filter(|bit| picture[at + bit * square] > 128).fold(0, |number, bit| number | 1 << bit)
+}
+
+/// Each line of a picture from the right to the left.
+fn mirrored(picture: &[u8]) -> Vec<u8> {
+    picture.chunks_exact(WIDTH).flat_map(|line| line.iter().rev().copied()).collect()
+}
+
+/// Asserts that a picture of `synthcam` has its bars, below the number and apart from the line that moves.
+#[track_caller]
+fn has_bars(picture: &[u8]) {
+    let lines = picture.chunks_exact(WIDTH).skip(WIDTH / 32);
+    let bars: Vec<u8> = (0..WIDTH).map(|x| BARS[x * 8 / WIDTH]).collect();
+    let (plain, other): (Vec<_>, Vec<_>) = lines.partition(|line| *line == bars);
+    assert_eq!(plain.len(), HEIGHT - WIDTH / 32 - 1);
+    assert!(other.len() == 1 && other[0].iter().all(|luma| *luma == 235), "one bright line");
+}
+
+#[test]
+fn a_camera_driver_leaves_50_frames_whose_numbers_have_no_gap() {
+    let scratch = Scratch::new();
+    let (camera, file) = (copied(&scratch, &sample("synthcam")), scratch.path("camera.y4m"));
+    let ran = ks(&["run", &format!("{camera} ! y4m-writer path={file} frames=50"), "--json"]).done();
+    assert_eq!(probe(&file), (WIDTH as u64, HEIGHT as u64, 50), "{ran}");
+    let pictures = brightness(&file);
+    assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+    pictures.iter().for_each(|picture| has_bars(picture));
+    let connection = &ran.json()["connections"][0];
+    assert_eq!((connection["frames"].as_u64(), connection["dropped"].as_u64()), (Some(50), Some(0)), "{ran}");
+    assert!(connection["format"].as_str().is_some_and(|text| text.contains("NV12")), "{ran}");
+    assert_nothing_runs(&scratch);
+}
+
+#[test]
+fn a_camera_driver_counts_in_each_of_its_formats() {
+    let rig = Rig::new();
+    let hosted = rig.start(&sample("synthcam"));
+    let filter = hosted.open();
+    let ranges = filter.data_ranges(0).expect("ranges");
+    assert_eq!(ranges.len(), 2, "NV12 and YUY2");
+    for (range, step) in ranges.iter().zip([1, 2]) {
+        let format = filter.intersect(0, std::slice::from_ref(range)).expect("a format");
+        let factory = filter.pin(0).expect("a pin");
+        let connect = Connect {
+            pin_id: 0,
+            interface: factory.interfaces[0],
+            medium: factory.mediums[0],
+            pin_to: None,
+            format: &format,
+        };
+        let pin = filter.create_pin(connect, factory.data_flow).expect("a pin");
+        let bytes = format.head().sample_size as usize;
+        let pin = Created { pin, format, bytes };
+        pin.pin.set_state(KsState::PAUSE).expect("pause");
+        // More than the pin's own queue would take at once.
+        let reads: Vec<_> = (0..4).map(|_| pin.read(3)).collect();
+        pin.pin.set_state(KsState::RUN).expect("run");
+        let mut numbers = Vec::new();
+        let mut times = Vec::new();
+        for frame in reads.into_iter().flat_map(|read| read.wait().expect("frames")) {
+            let luma: Vec<u8> = frame.data()[..WIDTH * HEIGHT * step].iter().step_by(step).copied().collect();
+            assert_eq!(frame.data().len(), pin.bytes);
+            has_bars(&luma);
+            numbers.push(number(&luma));
+            times.push(frame.header.presentation_time.time);
+        }
+        assert_eq!(numbers, (0..12).collect::<Vec<_>>(), "step {step}");
+        assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
+        pin.pin.set_state(KsState::STOP).expect("stop");
+    }
+    drop(filter);
+    hosted.stop_in_order();
+}
+
+#[test]
+fn a_snapshot_of_a_camera_driver_shows_its_bars() {
+    let scratch = Scratch::new();
+    let (camera, file) = (copied(&scratch, &sample("synthcam")), scratch.path("frame.png"));
+    ks(&["snapshot", &camera, "-o", &file]).done();
+    let raw = scratch.path("frame.rgb");
+    tool("ffmpeg", &["-v", "error", "-i", &file, "-f", "rawvideo", "-pix_fmt", "rgb24", &raw]).done();
+    let pixels = fs::read(&raw).expect("the picture");
+    assert_eq!(pixels.len(), 3 * WIDTH * HEIGHT);
+    // Some line below the number that is not the one that moves; each bar is darker than the one at its left.
+    let line = |y: usize| {
+        let middle = |bar: usize| 3 * (y * WIDTH + WIDTH / 16 + bar * WIDTH / 8);
+        let weigh =
+            |at: usize| 299 * u32::from(pixels[at]) + 587 * u32::from(pixels[at + 1]) + 114 * u32::from(pixels[at + 2]);
+        (0..8).map(|bar| weigh(middle(bar))).collect::<Vec<_>>()
+    };
+    let lines = [line(HEIGHT / 2), line(HEIGHT / 2 + 2)];
+    assert!(lines.iter().any(|line| line.is_sorted_by(|one, next| one > next)), "{lines:?}");
+    assert_nothing_runs(&scratch);
+}
+
+#[test]
+fn what_a_driver_file_offers_is_shown_as_json() {
+    let document = ks(&["inspect", &sample("synthcam"), "--json"]).done().json();
+    assert_eq!(document["name"], "synthcam");
+    let pin = &document["pins"][0];
+    assert_eq!((pin["id"].as_u64(), pin["data_flow"].as_str()), (Some(0), Some("out")), "{document}");
+    let formats: Vec<_> = pin["formats"].as_array().expect("formats").iter().filter_map(|one| one.as_str()).collect();
+    assert_eq!(formats, ["video NV12 64x32..1920x1080", "video YUY2 64x32..1920x1080"]);
+    assert_eq!(pin["instances"]["possible"], 1);
+    assert!(document["categories"].as_array().is_some_and(|all| all.contains(&"KSCATEGORY_CAPTURE".into())));
+}
+
+#[test]
+fn pictures_of_one_driver_are_mirrored_by_another_in_a_second_process() {
+    let scratch = Scratch::new();
+    let [camera, mirror] = ["synthcam", "mirror"].map(|name| copied(&scratch, &sample(name)));
+    let file = scratch.path("mirrored.y4m");
+    let ran = ks(&["run", &format!("{camera} ! {mirror} ! y4m-writer path={file} frames=40"), "--json"]).done();
+    assert_eq!(probe(&file), (WIDTH as u64, HEIGHT as u64, 40), "{ran}");
+    let pictures: Vec<_> = brightness(&file).iter().map(|picture| mirrored(picture)).collect();
+    pictures.iter().for_each(|picture| has_bars(picture));
+    assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    let copies: Vec<_> =
+        ran.json()["connections"].as_array().expect("two").iter().map(|one| one["copies"].clone()).collect();
+    assert_eq!(copies, [0, 0], "{ran}");
+    assert_nothing_runs(&scratch);
+}
+
+#[test]
+fn a_driver_that_copies_turns_pictures_over() {
+    let scratch = Scratch::new();
+    let [camera, negative] = ["synthcam", "negative"].map(|name| copied(&scratch, &sample(name)));
+    let file = scratch.path("negative.y4m");
+    ks(&["run", &format!("{camera} ! {negative} ! y4m-writer path={file} frames=30")]).done();
+    let turned_back = |picture: &Vec<u8>| picture.iter().map(|luma| 251 - luma).collect::<Vec<u8>>();
+    let pictures: Vec<_> = brightness(&file).iter().map(turned_back).collect();
+    pictures.iter().for_each(|picture| has_bars(picture));
+    assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+    assert_nothing_runs(&scratch);
+}
+
+#[test]
+fn a_driver_that_pends_each_call_paces_its_pictures_by_its_timer() {
+    let scratch = Scratch::new();
+    let (pacer, file) = (copied(&scratch, &sample("pacer")), scratch.path("pacer.y4m"));
+    ks(&["run", &format!("{pacer} ! y4m-writer path={file} frames=30")]).done();
+    let pictures = brightness(&file);
+    assert_eq!(pictures.len(), 30);
+    for (index, picture) in pictures.iter().enumerate() {
+        assert!(picture.iter().all(|luma| usize::from(*luma) == index), "picture {index} is grey of its number");
+    }
+    assert_nothing_runs(&scratch);
+}
+
+const DRAIN: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e01);
+
+#[test]
+fn a_renderer_in_its_process_takes_what_a_client_writes_and_tells_the_end() {
+    let rig = Rig::new();
+    let hosted = rig.start(&sample("drain"));
+    let filter = hosted.open();
+    let pin = create(&filter, 0, None);
+    let end = pin.pin.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).expect("the event");
+    pin.pin.set_state(KsState::RUN).expect("run");
+    let mut sum = 0;
+    for size in 1..=20usize {
+        let bytes: Vec<u8> = (0..size * 200).map(|at| (at * size) as u8).collect();
+        sum += bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        pin.write(&bytes).wait().expect("a write");
+    }
+    let totals: [u64; 3] = pin.pin.object().property(DRAIN, 0).expect("totals");
+    assert_eq!(totals, [210 * 200, 20, sum], "bytes, frames and the sum of the bytes");
+    assert!(!end.event().is_set(), "the stream goes on");
+    let mut last = pin.pin.allocate(1).expect("a frame");
+    assert!(last.fill(&[9]));
+    last.header.options_flags = KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
+    pin.pin.write_stream(vec![last]).expect("the last").wait().expect("the last write");
+    assert_eq!(end.event().wait(), WaitOutcome::Signalled);
+    pin.pin.set_state(KsState::STOP).expect("stop");
+    drop((end, pin, filter));
+    hosted.stop_in_order();
+}
+
+#[test]
+fn numbers_of_a_driver_in_cpp_are_drained_by_a_driver_in_a_second_process() {
+    let rig = Rig::new();
+    let (counter, drain) = (rig.start(&sample("counter")), rig.start(&sample("drain")));
+    let (source, sink) = (counter.open(), drain.open());
+    let to = create(&sink, 0, None);
+    let from = create(&source, 0, Some(&to));
+    to.pin.set_limit(200, 0).expect("a limit");
+    let end = to.pin.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).expect("the event");
+    for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
+        to.pin.set_state(state).expect("the sink");
+        from.pin.set_state(state).expect("the source");
+    }
+    assert_eq!(end.event().wait(), WaitOutcome::Signalled);
+    from.pin.set_state(KsState::PAUSE).expect("the source");
+    let [bytes, frames, sum]: [u64; 3] = to.pin.object().property(DRAIN, 0).expect("totals");
+    assert!(frames >= 200, "{frames}");
+    assert_eq!(bytes, 4 * frames, "a number a frame");
+    let numbers = (1_000_000..1_000_000 + frames as u32).flat_map(u32::to_le_bytes);
+    assert_eq!(sum, numbers.map(u64::from).sum::<u64>());
+    for pin in [&from, &to] {
+        pin.pin.set_state(KsState::STOP).expect("stop");
+    }
+    drop((end, from, to, source, sink));
+    counter.stop_in_order();
+    drain.stop_in_order();
+}
+
+#[test]
+fn a_driver_in_cpp_has_another_object_behind_each_pin() {
+    let rig = Rig::new();
+    let hosted = rig.start(&sample("counter"));
+    let filter = hosted.open();
+    for (id, expected) in [(0, [1_000_000u32, 1_000_001, 1_000_002]), (1, [1_000_000, 999_999, 999_998])] {
+        let pin = create(&filter, id, None);
+        pin.pin.set_state(KsState::RUN).expect("run");
+        let frames = pin.read(3).wait().expect("frames");
+        let number = |bytes: Vec<u8>| u32::from_le_bytes(bytes.try_into().expect("four bytes, and no more"));
+        assert_eq!(frames.iter().map(|frame| number(frame.data())).collect::<Vec<_>>(), expected);
+        pin.pin.set_state(KsState::STOP).expect("stop");
+    }
+    drop(filter);
+    hosted.stop_in_order();
+}
+
+const PANEL: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e02);
+const PANEL_METHODS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e03);
+const PANEL_EVENTS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e04);
+const LEVEL: u32 = 0;
+const NAME: u32 = 1;
+const FAILING: u32 = 2;
+
+fn i32_at(bytes: &[u8], at: usize) -> i32 {
+    i32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+#[test]
+fn values_of_a_driver_are_set_within_the_limits_that_it_tells() {
+    let rig = Rig::new();
+    let hosted = rig.start(&sample("panel"));
+    let filter = hosted.open();
+    let object = filter.object();
+    assert_eq!(object.property::<i32>(PANEL, LEVEL).expect("a level"), 10);
+    object.set_property(PANEL, LEVEL, &-35i32).expect("a level in the range");
+    assert_eq!(object.property::<i32>(PANEL, LEVEL).expect("a level"), -35);
+    for level in [7i32, 105, -105] {
+        let refused = object.set_property(PANEL, LEVEL, &level).expect_err("no step of the range");
+        assert_eq!(refused.status, STATUS_INVALID_PARAMETER);
+    }
+    let failing = object.set_property(PANEL, FAILING, &0i32).expect_err("it always fails");
+    assert_eq!(failing.status, STATUS_DEVICE_BUSY, "the driver's own status comes through");
+    assert_eq!(ask(&filter, PANEL, FAILING, KSPROPERTY_TYPE_GET, 4).0, STATUS_DEVICE_BUSY);
+    drop(filter);
+    hosted.stop_in_order();
+}
+
+#[test]
+fn a_value_of_a_driver_is_described_by_its_range_default_and_relations() {
+    let rig = Rig::new();
+    let hosted = rig.start(&sample("panel"));
+    let filter = hosted.open();
+    let object = filter.object();
+    let access = object.basic_support(PANEL, LEVEL).expect("access");
+    assert_eq!(access & (KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_SET), KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_SET);
+    // KSPROPERTY_DESCRIPTION, then a header of members with their bytes behind it, for each list.
+    let (status, told) = ask(&filter, PANEL, LEVEL, KSPROPERTY_TYPE_BASICSUPPORT, 512);
+    assert_eq!(status, STATUS_SUCCESS);
+    assert_eq!(i32_at(&told, 4) as usize, told.len(), "DescriptionSize");
+    assert_eq!(i32_at(&told, 24 + 8), 2, "MembersListCount: {told:?}");
+    let stepped = &told[40..];
+    assert_eq!((i32_at(stepped, 4), i32_at(stepped, 8)), (16, 1), "one stepped range: {told:?}");
+    assert_eq!([0, 8, 12].map(|at| i32_at(&stepped[16..], at)), [5, -100, 100], "step, least and most: {told:?}");
+    let default = &stepped[32..];
+    assert_eq!((i32_at(default, 4), i32_at(default, 8), i32_at(default, 12)), (4, 1, 1), "a default: {told:?}");
+    assert_eq!(i32_at(default, 16), 10);
+    // KSMULTIPLE_ITEM and one KSIDENTIFIER.
+    let (status, related) = ask(&filter, PANEL, LEVEL, KSPROPERTY_TYPE_RELATIONS, 256);
+    assert_eq!((status, related.len()), (STATUS_SUCCESS, 8 + 24));
+    assert_eq!(&related[8..24], PANEL.as_bytes());
+    assert_eq!(i32_at(&related, 24), NAME as i32);
+    // The same form, with defaults only.
+    let (status, told) = ask(&filter, PANEL, LEVEL, KSPROPERTY_TYPE_DEFAULTVALUES, 512);
+    assert_eq!((status, i32_at(&told, 24 + 8)), (STATUS_SUCCESS, 1), "{told:?}");
+    assert_eq!((told.len(), i32_at(&told, 40 + 16)), (40 + 16 + 4, 10), "{told:?}");
+    drop(filter);
+    hosted.stop_in_order();
+}
+
+#[test]
+fn a_name_of_any_length_is_read_in_two_calls() {
+    let rig = Rig::new();
+    let hosted = rig.start(&sample("panel"));
+    let filter = hosted.open();
+    let object = filter.object();
+    let request = KsIdentifier { set: PANEL, id: NAME, flags: KSPROPERTY_TYPE_GET };
+    let size = object.control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut []);
+    assert_eq!((size.status, size.information), (STATUS_BUFFER_OVERFLOW, 6));
+    assert_eq!(ask(&filter, PANEL, NAME, KSPROPERTY_TYPE_GET, 5).0, STATUS_BUFFER_TOO_SMALL);
+    assert_eq!(object.property_bytes(request.as_bytes(), PANEL, NAME).expect("a name"), b"panel\0");
+    object.set_property(PANEL, NAME, b"a longer name").expect("a new name");
+    assert_eq!(object.property_bytes(request.as_bytes(), PANEL, NAME).expect("a name"), b"a longer name");
+    object.set_property(PANEL, NAME, &[7u8; 33]).expect_err("more than there is room for");
+    drop(filter);
+    hosted.stop_in_order();
+}
+
+#[test]
+fn a_driver_has_methods_events_and_nodes_of_its_own() {
+    let rig = Rig::new();
+    let hosted = rig.start(&sample("panel"));
+    let filter = hosted.open();
+    let object = filter.object();
+    let method = KsIdentifier { set: PANEL_METHODS, id: 0, flags: KSMETHOD_TYPE_SEND };
+    let mut data = 5u32.to_le_bytes();
+    let request = [method.as_bytes(), &7u64.to_le_bytes()].concat();
+    let outcome = object.control(IoControlCode::KS_METHOD, &request, &mut data);
+    assert_eq!((outcome.status, u32::from_le_bytes(data)), (STATUS_SUCCESS, 12));
+
+    let (handle, raised) = object.transport().create_event().expect("an event");
+    let mut event =
+        KsEventData { notification_type: KSEVENTF_EVENT_HANDLE, object: handle.0, ..KsEventData::default() };
+    let request = KsIdentifier { set: PANEL_EVENTS, id: 0, flags: KSEVENT_TYPE_ENABLE };
+    let outcome = object.control(IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), event.as_mut_bytes());
+    assert_eq!(outcome.status, STATUS_SUCCESS);
+    assert!(!raised.is_set(), "nothing has changed yet");
+    object.set_property(PANEL, LEVEL, &25i32).expect("a change");
+    assert_eq!(raised.wait(), WaitOutcome::Signalled);
+    let outcome = object.control(IoControlCode::KS_DISABLE_EVENT, event.as_bytes(), &mut []);
+    assert_eq!(outcome.status, STATUS_SUCCESS);
+
+    let node = |id: u32, verb: u32| KspNode {
+        property: KsIdentifier { set: PANEL, id: LEVEL, flags: verb | KSPROPERTY_TYPE_TOPOLOGY },
+        node_id: id,
+        ..KspNode::default()
+    };
+    let ask = |id, verb, level: i32| {
+        let mut data = level.to_le_bytes();
+        let outcome = object.control(IoControlCode::KS_PROPERTY, node(id, verb).as_bytes(), &mut data);
+        (outcome.status, i32::from_le_bytes(data))
+    };
+    assert_eq!(ask(1, KSPROPERTY_TYPE_SET, 3).0, STATUS_SUCCESS);
+    assert_eq!(ask(1, KSPROPERTY_TYPE_GET, 0), (STATUS_SUCCESS, 1003), "the node answers for itself");
+    assert!(ask(0, KSPROPERTY_TYPE_GET, 0).0.is_error(), "the first node has no table");
+    assert!(ask(2, KSPROPERTY_TYPE_GET, 0).0.is_error(), "there is no third node");
+    assert!(object.transport().close(handle).status.is_success());
+    drop(filter);
+    hosted.stop_in_order();
+}
