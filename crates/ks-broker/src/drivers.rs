@@ -367,7 +367,8 @@ fn name_places(mut report: DriverReport, files: &[PathBuf]) -> DriverReport {
         let bytes = file_of(place, files);
         bytes.is_some_and(|bytes| ks_nt::image::follows_call(&bytes, place.offset))
     };
-    report.called_from = report.called_from.or_else(|| callers.into_iter().find(follows_call));
+    // What else lies on a stack is no caller.
+    report.called_from = report.called_from.into_iter().chain(callers).find(follows_call);
     // A return address belongs to the call before it.
     for (place, back) in [(&mut report.at, 0), (&mut report.called_from, 1)] {
         let Some(place) = place else { continue };
