@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn what_a_driver_prints_cannot_steer_a_terminal() {
         let host = shell("printf 'a\\033[2Jb\\tc\\n'; kill -9 $$");
-        host.wait_for_report();
+        host.wait_for_report(GRACE);
         assert_eq!(host.end(GRACE).report.unwrap().output, ["a.[2Jb\tc"]);
     }
 
