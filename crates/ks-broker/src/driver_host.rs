@@ -11,7 +11,7 @@ use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver};
 use ks_nt::image::{MissingImport, MissingImports, Options};
 use ks_nt::machine::{self, Fault, Place};
 use ks_nt::ntoskrnl::registry::{self, RegistryError};
-use ks_nt::ntoskrnl::{debug_print, file, pool};
+use ks_nt::ntoskrnl::{debug_print, dpc, file, pool};
 use ks_nt::report::{self, Report};
 use ks_wire::Connection;
 use std::fmt::Write as _;
@@ -167,7 +167,11 @@ fn registry_of(file: &Path, name: &str) -> Result<(), HostError> {
 /// The other side calls no service of a host.
 struct NoCalls;
 
-impl Handler for NoCalls {}
+impl Handler for NoCalls {
+    fn busy_ms(&self) -> Option<u64> {
+        dpc::running_ms()
+    }
+}
 
 /// A line to standard output. Nobody is left to be told if it cannot be written.
 fn print(text: &str) {

@@ -271,7 +271,7 @@ impl Watch {
             let answer = peer.last_heartbeat();
             let hang = match answer {
                 Some(answer) if answer.executing > 0 && answer.oldest_ms >= limit_ms => Some(format!(
-                    "a request is executing for {} ms (the watchdog allows {limit_ms} ms)",
+                    "a request or a DPC has been running for {} ms (the watchdog allows {limit_ms} ms)",
                     answer.oldest_ms
                 )),
                 Some(answer) if answer.number == asked => {

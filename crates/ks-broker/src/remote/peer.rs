@@ -67,6 +67,11 @@ pub trait Handler: Send + Sync {
         let _ = bytes;
     }
 
+    /// How long something runs here that is no request of the other side: a driver's deferred procedure, say.
+    fn busy_ms(&self) -> Option<u64> {
+        None
+    }
+
     /// A call of a service (files, say) and its answer.
     fn service(&self, operation: u32, body: &[u8]) -> (NtStatus, Vec<u8>) {
         let _ = (operation, body);

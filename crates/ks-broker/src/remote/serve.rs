@@ -106,7 +106,11 @@ impl Inner {
                 self.send(&Message::Completion(done));
             }
             Message::Heartbeat { number } => {
-                let answer = self.crew.heartbeat(number, self.io.services().now());
+                let mut answer = self.crew.heartbeat(number, self.io.services().now());
+                if let Some(busy_ms) = self.options.handler.busy_ms() {
+                    answer.executing += 1;
+                    answer.oldest_ms = answer.oldest_ms.max(busy_ms);
+                }
                 self.send(&Message::HeartbeatAnswer(answer));
             }
             Message::HeartbeatAnswer(beat) => self.heard(beat),

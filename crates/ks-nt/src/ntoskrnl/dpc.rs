@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::Thread;
 
 use super::block::Block;
@@ -167,6 +167,15 @@ fn wait_for_work(next_due: Option<i64>) {
     park_until(|| looked.replace(true), next_due);
 }
 
+/// When the DPC that runs now began, in 100-ns units; 0: none runs.
+static BEGUN: AtomicI64 = AtomicI64::new(0);
+
+/// How long the DPC that runs now has been running, in milliseconds: what a watchdog asks.
+pub fn running_ms() -> Option<u64> {
+    let begun = Some(BEGUN.load(Ordering::Relaxed)).filter(|&begun| begun != 0)?;
+    Some((clock::interrupt_time().saturating_sub(begun) / 10_000).max(0).cast_unsigned())
+}
+
 fn call(which: Which, dpc: Block, routine: usize, arguments: [usize; 3]) {
     if routine == 0 {
         report::misuse(
@@ -180,8 +189,10 @@ fn call(which: Which, dpc: Block, routine: usize, arguments: [usize; 3]) {
     irql::set(level);
     // SAFETY: the driver gave this address as the routine of the DPC.
     let routine: Routine = unsafe { std::mem::transmute(routine) };
+    let begun = BEGUN.swap(clock::interrupt_time().max(1), Ordering::Relaxed);
     // SAFETY: as the driver asked for; the level is the one that is documented.
     unsafe { routine(dpc, arguments[0], arguments[1], arguments[2]) };
+    BEGUN.store(begun, Ordering::Relaxed);
     let after = irql::set(irql::PASSIVE);
     if after != level {
         report::misuse(

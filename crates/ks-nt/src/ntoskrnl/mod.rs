@@ -15,7 +15,7 @@ pub mod debug_print;
 mod device_file;
 mod device_queue;
 mod dispatcher;
-mod dpc;
+pub mod dpc;
 mod driver_memory;
 mod event;
 mod event_handle;
