@@ -170,6 +170,19 @@ fn pictures_of_one_driver_are_mirrored_by_another_in_a_second_process() {
 }
 
 #[test]
+fn two_drivers_in_one_process_mirror_the_same_pictures() {
+    let scratch = Scratch::new();
+    let [camera, mirror] = ["synthcam", "mirror"].map(|name| copied(&scratch, &sample(name)));
+    let file = scratch.path("together.y4m");
+    let graph = format!("{camera} ! {mirror} ! y4m-writer path={file} frames=30");
+    ks(&["run", "--together", &graph]).done();
+    let pictures: Vec<_> = brightness(&file).iter().map(|picture| mirrored(picture)).collect();
+    pictures.iter().for_each(|picture| has_bars(picture));
+    assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+    assert_nothing_runs(&scratch);
+}
+
+#[test]
 fn a_driver_that_copies_turns_pictures_over() {
     let scratch = Scratch::new();
     let [camera, negative] = ["synthcam", "negative"].map(|name| copied(&scratch, &sample(name)));

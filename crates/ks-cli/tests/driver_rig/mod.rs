@@ -58,7 +58,8 @@ fn built(file: &str, source: &Path, options: &[&str]) -> String {
     let _one = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
     let program = std::env::current_exe().expect("a test program");
     // Of its own for each test program: programs may run at once.
-    let name = program.file_stem().expect("a name").to_owned();
+    let name = program.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8");
+    let name = name.rsplit_once('-').map_or(name, |(name, _)| name);
     let output = program.ancestors().nth(3).expect("the target directory").join("drivers").join(name);
     std::fs::create_dir_all(&output).expect("a directory for drivers");
     let driver = output.join(file);
