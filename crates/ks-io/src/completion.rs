@@ -83,7 +83,7 @@ impl Drop for Completed {
         match std::mem::take(&mut body.reply) {
             Reply::None => body.recycle(),
             Reply::Client(pending) => deferred::push(deferred::Delivery::Client(pending, body)),
-            Reply::Routine(routine) => routine.completed(CompletedRequest(body)),
+            Reply::Routine(routine) => routine.completed(CompletedRequest(Some(body))),
         }
     }
 }
@@ -94,37 +94,50 @@ impl std::fmt::Debug for Completed {
     }
 }
 
-/// A completed request as the driver that sent it sees it.
-pub struct CompletedRequest(Box<Body>);
+/// A completed request as the driver that sent it sees it. Its memory serves the next request of the thread.
+pub struct CompletedRequest(Option<Box<Body>>);
+
+impl Drop for CompletedRequest {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take() {
+            body.recycle();
+        }
+    }
+}
 
 impl CompletedRequest {
+    #[inline]
+    fn body(&self) -> &Body {
+        self.0.as_ref().expect("invariant: only dropping takes the body out")
+    }
+
     /// The final status.
     pub fn status(&self) -> NtStatus {
-        self.0.status()
+        self.body().status()
     }
 
     /// The final Information.
     pub fn information(&self) -> usize {
-        self.0.information()
+        self.body().information()
     }
 
     /// The answer.
     pub fn answer(&self) -> &[u8] {
-        self.0.output.answered()
+        self.body().output.answered()
     }
 
     /// Who the request came from.
     pub fn origin(&self) -> &Origin {
-        &self.0.origin
+        &self.body().origin
     }
 
     /// Why it was refused, if it was and somebody said.
     pub fn refusal(&self) -> Option<&Refusal> {
-        self.0.refusal.as_deref()
+        self.body().refusal.as_deref()
     }
 
     /// Takes the frames of a stream request back.
     pub fn take_stream(&mut self) -> Option<StreamFrames> {
-        self.0.stream.take()
+        self.0.as_mut().and_then(|body| body.stream.take())
     }
 }

@@ -1,9 +1,10 @@
 //! One frame of a stream request: its header in pinned memory, and the buffer that belongs to it.
 
-use crate::sync::Arc;
+use crate::sync::{Arc, thread_local};
 use crate::time::{Ticks, Time};
 use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_mem::{Block, Frame};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use zerocopy::FromBytes;
 
@@ -174,18 +175,60 @@ impl StreamFrame {
 /// The frames of one stream request: an array of headers with one stride, each with its buffer.
 #[derive(Debug)]
 pub struct StreamFrames {
-    block: Arc<Block>,
+    stride: usize,
+    frames: Vec<Arc<StreamFrame>>,
+    /// The memory serves the next request of the thread that lets go of it. That of a circuit does not: it lives as
+    /// long as the circuit, and whoever ends one need not make another.
+    comes_again: bool,
+}
+
+/// The memory of a request of one frame, without its buffer.
+struct Spare {
     stride: usize,
     frames: Vec<Arc<StreamFrame>>,
 }
 
+thread_local! {
+    /// Memory of requests that were let go of on this thread, kept for the next ones.
+    static SPARE: RefCell<Vec<Spare>> = const { RefCell::new(Vec::new()) };
+}
+
+const MOST_SPARE: usize = 16;
+/// Longer headers are not kept.
+const MOST_SPARE_STRIDE: usize = 512;
+
 impl StreamFrames {
     /// Frames over an array of headers captured from a client. Each header's size, extent and address were checked by
     /// the caller; `buffers` has one entry a header.
-    pub fn captured(headers: &[u8], stride: usize, buffers: Vec<Option<Frame>>) -> Result<StreamFrames, NtStatus> {
+    pub fn captured(
+        headers: &[u8],
+        stride: usize,
+        buffers: impl IntoIterator<Item = Option<Frame>>,
+    ) -> Result<StreamFrames, NtStatus> {
+        let mut buffers = buffers.into_iter();
+        if headers.len() == stride
+            && let Some(mut spare) = Self::spare(stride)
+            && let Some(frame) = spare.frames.first_mut().and_then(Arc::get_mut)
+        {
+            frame.headers.write_bytes(0, headers);
+            frame.buffer = buffers.next().flatten();
+            *frame.stamp.get_mut() = 0;
+            return Ok(StreamFrames { stride, frames: spare.frames, comes_again: true });
+        }
         let block = Block::zeroed(headers.len().max(stride), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.write_bytes(0, headers);
-        Ok(StreamFrames::over(block, stride, buffers))
+        let mut frames = StreamFrames::over(block, stride, buffers);
+        frames.comes_again = frames.len() == 1 && headers.len() == stride && stride <= MOST_SPARE_STRIDE;
+        Ok(frames)
+    }
+
+    fn spare(stride: usize) -> Option<Spare> {
+        let spare = SPARE.try_with(|spare| {
+            let mut spare = spare.try_borrow_mut().ok()?;
+            let at = spare.iter().rposition(|one| one.stride == stride)?;
+            Some(spare.swap_remove(at))
+        });
+        spare.ok().flatten()
     }
 
     /// One empty frame with a header of `stride` bytes over `buffer`: what a circuit's IRP carries.
@@ -195,17 +238,17 @@ impl StreamFrames {
         block.store_u32(FRAME_EXTENT, u32::try_from(buffer.len()).unwrap_or(u32::MAX));
         block.store_u64(DATA, buffer.address());
         block.store_u64(NUMERATOR, 1 | 1 << 32);
-        Ok(StreamFrames::over(block, stride, vec![Some(buffer)]))
+        Ok(StreamFrames::over(block, stride, [Some(buffer)]))
     }
 
-    fn over(block: Block, stride: usize, buffers: Vec<Option<Frame>>) -> StreamFrames {
+    fn over(block: Block, stride: usize, buffers: impl IntoIterator<Item = Option<Frame>>) -> StreamFrames {
         let block = Arc::new(block);
         let frame = |(index, buffer)| {
             let offset = index * stride;
             Arc::new(StreamFrame { headers: block.clone(), offset, buffer, stamp: AtomicI64::new(0) })
         };
         let frames = buffers.into_iter().enumerate().map(frame).collect();
-        StreamFrames { block, stride, frames }
+        StreamFrames { stride, frames, comes_again: false }
     }
 
     /// Number of frames.
@@ -237,8 +280,81 @@ impl StreamFrames {
 
     /// Copies the header array out, for the client that gets it back.
     pub fn headers(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.stride * self.frames.len()];
-        self.block.read_bytes(0, &mut bytes);
+        let mut bytes = Vec::new();
+        self.copy_headers(&mut bytes);
         bytes
+    }
+
+    /// As [`StreamFrames::headers`], into memory that is there; what it held is replaced.
+    pub fn copy_headers(&self, into: &mut Vec<u8>) {
+        into.resize(self.stride * self.frames.len(), 0);
+        if let Some(first) = self.frames.first() {
+            first.headers.read_bytes(0, into);
+        }
+    }
+}
+
+impl Drop for StreamFrames {
+    fn drop(&mut self) {
+        if !self.comes_again {
+            return;
+        }
+        // Whoever else holds the frame may still read and write its header.
+        let Some(frame) = self.frames.first_mut().and_then(Arc::get_mut) else { return };
+        frame.buffer = None;
+        let kept = Spare { stride: self.stride, frames: std::mem::take(&mut self.frames) };
+        let _ = SPARE.try_with(|spare| {
+            if let Ok(mut spare) = spare.try_borrow_mut()
+                && spare.len() < MOST_SPARE
+            {
+                spare.push(kept);
+            }
+        });
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    fn header(seed: u8, stride: usize) -> Vec<u8> {
+        (0..stride).map(|at| seed.wrapping_add(at as u8)).collect()
+    }
+
+    #[test]
+    fn kept_memory_shows_nothing_of_the_request_before() {
+        for stride in [STREAM_HEADER_BYTES, 104, STREAM_HEADER_BYTES] {
+            let first = StreamFrames::captured(&header(1, stride), stride, [None]).unwrap();
+            first.frame(0).unwrap().set_stamp(Time(5));
+            let address = first.frame(0).unwrap().header_address();
+            drop(first);
+            let second = StreamFrames::captured(&header(9, stride), stride, [None]).unwrap();
+            assert_eq!(second.frame(0).unwrap().header_address(), address);
+            assert_eq!(second.headers(), header(9, stride));
+            assert_eq!(second.frame(0).unwrap().take_stamp(), None);
+        }
+    }
+
+    #[test]
+    fn a_header_that_somebody_still_holds_is_not_used_again() {
+        let first = StreamFrames::captured(&header(1, 56), 56, [None]).unwrap();
+        let held = first.frame(0).unwrap().clone();
+        drop(first);
+        let second = StreamFrames::captured(&header(9, 56), 56, [None]).unwrap();
+        assert_ne!(second.frame(0).unwrap().header_address(), held.header_address());
+        assert_eq!(held.header_bytes(), u32::from_le_bytes([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_thread_that_keeps_memory_can_end() {
+        let keeping = || drop((0..4).map(|_| StreamFrames::captured(&header(1, 56), 56, [None])).collect::<Vec<_>>());
+        std::thread::spawn(keeping).join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_keeps_no_more_than_a_few() {
+        let many: Vec<_> = (0..3 * MOST_SPARE).map(|_| StreamFrames::captured(&header(1, 56), 56, [None])).collect();
+        drop(many);
+        assert_eq!(SPARE.with(|spare| spare.borrow().len()), MOST_SPARE);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Source: "AVStream pipes and circuits" (mixed connections), nf-ks-ksstreamio, nf-ks-kssynchronousiocontroldevice.
 
+use crate::batch;
 use crate::pin::Pin;
 use crate::pipe::GENERATION;
 use ks_abi::{
@@ -17,11 +18,25 @@ use ks_mem::FrameMemory;
 pub(crate) struct ForeignPeer {
     pin: Weak<Pin>,
     file: Arc<FileObject>,
+    /// The routine of the last frame, for the next: it changes when the circuit does.
+    travelling: Mutex<Option<Arc<Travelling>>>,
 }
 
 impl ForeignPeer {
     pub(crate) fn new(pin: &Arc<Pin>, file: Arc<FileObject>) -> Arc<ForeignPeer> {
-        Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file })
+        Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file, travelling: Mutex::new(None) })
+    }
+
+    fn travelling(&self, context: u64) -> Arc<Travelling> {
+        let mut last = self.travelling.lock();
+        match &*last {
+            Some(same) if same.context == context => same.clone(),
+            _ => {
+                let new = Arc::new(Travelling { pin: self.pin.clone(), context });
+                *last = Some(new.clone());
+                new
+            }
+        }
     }
 
     /// Where frames should lie that go to this peer.
@@ -48,7 +63,7 @@ impl ForeignPeer {
             let context = irp.driver_context(GENERATION);
             let Some(frames) = irp.take_stream() else { continue };
             irp.retire();
-            let routine: Arc<dyn CompletionRoutine> = Arc::new(Travelling { pin: self.pin.clone(), context });
+            let routine = self.travelling(context);
             // Without memory the frames are lost to the circuit and freed; the rest goes on.
             if let Ok(request) = Irp::stream_request(&self.file, pin.origin(), code, frames, Reply::Routine(routine)) {
                 drop(self.file.dispatch(request));
@@ -79,7 +94,7 @@ impl CompletionRoutine for Travelling {
         }
         match pin.data_flow() {
             KsPinDataFlow::OUT => pin.recirculate_own(irp),
-            _ => pin.receive(&mut vec![irp]),
+            _ => batch::of_one(irp, |batch| pin.receive(batch)),
         }
     }
 }

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod automation;
+mod batch;
 mod clock;
 mod clock_object;
 pub mod describe;

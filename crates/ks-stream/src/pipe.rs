@@ -6,6 +6,7 @@
 
 mod section;
 
+use crate::batch;
 use crate::descriptor::Framing;
 use crate::pin::Pin;
 use crate::queue::{Arrival, Outgoing};
@@ -287,10 +288,11 @@ impl Pin {
 
     /// A frame that came back from a foreign data sink.
     pub(crate) fn recirculate_own(&self, irp: Irp) {
-        let mut batch = vec![irp];
-        if let Some(head) = self.emptied(&self.pipe().route(), &mut batch) {
-            head.receive(&mut batch);
-        }
+        batch::of_one(irp, |batch| {
+            if let Some(head) = self.emptied(&self.pipe().route(), batch) {
+                head.receive(batch);
+            }
+        });
     }
 
     /// Frames of the circuit arrive at this pin.

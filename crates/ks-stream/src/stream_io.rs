@@ -64,18 +64,21 @@ pub fn probe_headers(
     if count > MOST_HEADERS {
         return bad(STATUS_INSUFFICIENT_RESOURCES, format!("{count} headers in one request; at most {MOST_HEADERS}"));
     }
-    let mut buffers = Vec::with_capacity(count);
+    // Most requests have one frame, which needs no list.
+    let mut only = None;
+    let mut buffers = Vec::with_capacity(if count > 1 { count } else { 0 });
+    let mut keep = |buffer| if count > 1 { buffers.push(buffer) } else { only = buffer };
     for (index, bytes) in list.chunks_exact(stride).enumerate() {
         let Ok((header, _)) = KsStreamHeader::read_from_prefix(bytes) else {
             return bad(STATUS_INVALID_BUFFER_SIZE, format!("header {index} is cut off"));
         };
         probe_header(index, &header, direction, header_bytes)?;
         if header.frame_extent == 0 {
-            buffers.push(None);
+            keep(None);
             continue;
         }
         match resolve(index, &header) {
-            Some(frame) if frame.len() >= header.frame_extent as usize => buffers.push(Some(frame)),
+            Some(frame) if frame.len() >= header.frame_extent as usize => keep(Some(frame)),
             _ => {
                 let extent = header.frame_extent;
                 let reason = format!("stream header {index}: Data and {extent} bytes are not memory of this client");
@@ -83,8 +86,11 @@ pub fn probe_headers(
             }
         }
     }
-    StreamFrames::captured(list, stride, buffers)
-        .map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for the header list"))
+    let captured = match count {
+        1 => StreamFrames::captured(list, stride, [only]),
+        _ => StreamFrames::captured(list, stride, buffers),
+    };
+    captured.map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for the header list"))
 }
 
 fn probe_header(index: usize, header: &KsStreamHeader, direction: Direction, header_bytes: u32) -> Result<(), Refusal> {

@@ -183,7 +183,10 @@ impl Consumer {
         if self.is_empty() && !awake() {
             self.place.memory.wait(self.place.header + ASLEEP, 1);
         }
-        self.place.store(ASLEEP, 0);
+        // Whoever woke this side has taken the mark away.
+        if self.place.load(ASLEEP) != 0 {
+            self.place.store(ASLEEP, 0);
+        }
     }
 
     /// Where others wake this consumer.

@@ -6,10 +6,15 @@
 
 use super::peer::Inner;
 use super::serve;
-use ks_io::sync::{Arc, Condvar, Mutex, Weak, thread};
+use ks_io::sync::{
+    Arc, Condvar, Mutex, Weak,
+    atomic::{AtomicI64, Ordering},
+    thread,
+};
 use ks_io::{Ticks, Time, Work, deferred};
 use ks_stream::Turn;
 use ks_wire::{Heartbeat, Received, Receiver, WireError};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// The most threads of a connection. Beyond, a message waits until one returns.
@@ -29,13 +34,44 @@ struct State {
     receiver: Option<Receiver>,
     threads: usize,
     idle: usize,
-    /// When each message that is being executed was begun.
-    executing: Vec<Option<Time>>,
+    /// What each thread executes.
+    executing: Vec<Arc<Executing>>,
     /// Nothing is received any more.
     finished: bool,
 }
 
+/// When the message that a thread executes was begun.
+struct Executing(AtomicI64);
+
+impl Executing {
+    const NOTHING: i64 = i64::MIN;
+
+    fn begin(&self, now: Time) {
+        // Relaxed: it only tells a time.
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.0.store(Self::NOTHING, Ordering::Relaxed);
+    }
+
+    fn begun(&self) -> Option<Time> {
+        let begun = self.0.load(Ordering::Relaxed);
+        (begun != Self::NOTHING).then_some(Time(begun))
+    }
+}
+
 impl Crew {
+    /// A new thread.
+    fn join(&self) -> Arc<Executing> {
+        let mine = Arc::new(Executing(AtomicI64::new(Executing::NOTHING)));
+        let mut state = self.state.lock();
+        // Threads that have ended hold theirs no more.
+        state.executing.retain(|one| Arc::strong_count(one) > 1);
+        state.executing.push(mine.clone());
+        mine
+    }
+
     /// Has somebody receive from now on.
     pub(super) fn take_over(&self, inner: &Arc<Inner>, receiver: Receiver) {
         let mut state = self.state.lock();
@@ -74,26 +110,11 @@ impl Crew {
         None
     }
 
-    fn begin(&self, now: Time) -> usize {
-        let mut state = self.state.lock();
-        let free = state.executing.iter().position(Option::is_none);
-        let place = free.unwrap_or_else(|| {
-            state.executing.push(None);
-            state.executing.len() - 1
-        });
-        state.executing[place] = Some(now);
-        place
-    }
-
-    fn end(&self, place: usize) {
-        self.state.lock().executing[place] = None;
-    }
-
     /// What is being executed at `now`, without the question itself.
     pub(super) fn heartbeat(&self, number: u64, now: Time) -> Heartbeat {
         let state = self.state.lock();
-        let running = state.executing.iter().flatten();
-        let oldest = running.clone().map(|begun| now - *begun).max().unwrap_or(Ticks::ZERO);
+        let running = state.executing.iter().filter_map(|thread| thread.begun());
+        let oldest = running.clone().map(|begun| now - begun).max().unwrap_or(Ticks::ZERO);
         let executing = running.count().saturating_sub(1) as u32;
         Heartbeat { number, executing, oldest_ms: oldest.as_millis().max(0) as u64 }
     }
@@ -120,13 +141,16 @@ impl Crew {
 /// Gives the receiving to another thread, when the one that has it is about to wait.
 struct HandOver {
     inner: Weak<Inner>,
-    receiver: Mutex<Option<Receiver>>,
+}
+
+thread_local! {
+    /// What the thread receives from, while it executes what it received.
+    static MINE: Cell<Option<Receiver>> = const { Cell::new(None) };
 }
 
 impl Work for HandOver {
     fn run(self: Arc<Self>) {
-        let receiver = self.receiver.lock().take();
-        if let (Some(receiver), Some(inner)) = (receiver, self.inner.upgrade()) {
+        if let (Some(receiver), Some(inner)) = (MINE.take(), self.inner.upgrade()) {
             inner.crew.take_over(&inner, receiver);
         }
     }
@@ -134,8 +158,9 @@ impl Work for HandOver {
 
 /// The life of a thread.
 fn work(weak: &Weak<Inner>) {
-    let hand_over = Arc::new(HandOver { inner: weak.clone(), receiver: Mutex::new(None) });
+    let hand_over = Arc::new(HandOver { inner: weak.clone() });
     let Some(inner) = weak.upgrade() else { return };
+    let executing = inner.crew.join();
     let mut received = Received::default();
     while let Some(mut receiver) = inner.crew.next() {
         loop {
@@ -144,33 +169,34 @@ fn work(weak: &Weak<Inner>) {
                 Ok(false) => return inner.crew.finish(),
                 Err(error) => return end(&inner, error),
             }
-            let waits = match received.message() {
-                Ok(message) => serve::may_wait(&message),
+            let descriptor = received.take_descriptor();
+            let message = match received.message() {
+                Ok(message) => message,
                 Err(error) => return end(&inner, error),
             };
             let now = inner.io.services().now();
-            let place = inner.crew.begin(now);
-            let executed = if waits {
+            executing.begin(now);
+            let executed = if serve::may_wait(&message) {
                 inner.crew.take_over(&inner, receiver);
-                let executed = inner.execute(&mut received);
-                inner.crew.end(place);
+                let executed = inner.execute(&message, descriptor);
+                executing.end();
                 if let Err(error) = executed {
                     inner.break_off(error);
                 }
                 break;
             } else {
-                *hand_over.receiver.lock() = Some(receiver);
+                MINE.set(Some(receiver));
                 deferred::set_before_wait(Some(hand_over.clone()));
                 let executed = {
                     // Frames that come are processed here: another thread would cost a wake each.
                     let _turn = Turn::begin_at(now);
-                    inner.execute(&mut received)
+                    inner.execute(&message, descriptor)
                 };
                 deferred::set_before_wait(None);
-                inner.crew.end(place);
+                executing.end();
                 executed
             };
-            let kept = hand_over.receiver.lock().take();
+            let kept = MINE.take();
             match (executed, kept) {
                 (Err(error), Some(_)) => return end(&inner, error),
                 (Err(error), None) => {

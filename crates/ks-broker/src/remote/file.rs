@@ -18,6 +18,7 @@ use ks_io::{
 use ks_mem::{Frame, FrameMemory};
 use ks_stream::{Direction, probe_headers};
 use ks_wire::{Completion, Control, Create, Embedded, FramePart, Message, Named, Parts, RequestId, Stream, UNNUMBERED};
+use std::cell::Cell;
 use zerocopy::FromBytes;
 
 /// Where a KSPIN_CONNECT has its PinToHandle.
@@ -28,6 +29,21 @@ const DATA: usize = 40;
 const STRIDES: std::ops::RangeInclusive<usize> = STREAM_HEADER_BYTES..=4096;
 /// The most bytes that an answer of the other side may have.
 const MOST_OUTPUT_BYTES: usize = 16 << 20;
+
+/// The most bytes of headers that a thread keeps for its next request.
+const MOST_KEPT_BYTES: usize = 64 << 10;
+
+/// What a stream request says of its frames.
+#[derive(Default)]
+struct Places {
+    headers: Vec<u8>,
+    parts: Vec<u8>,
+}
+
+thread_local! {
+    /// Room for what the thread says of its next frames.
+    static PLACES: Cell<Places> = const { Cell::new(Places { headers: Vec::new(), parts: Vec::new() }) };
+}
 
 /// Stands for an object of another process that is open there: every request goes over, and waits here until its answer
 /// comes. When that process ends, what waits completes with STATUS_DEVICE_REMOVED.
@@ -105,14 +121,15 @@ impl RemoteFile {
             return Dispatched::Completed(irp.refuse(refusal));
         }
         let mut bounced = Vec::new();
-        let (headers, parts, stride) = match self.places(&irp, direction, &mut bounced) {
-            Ok(places) => places,
+        let mut places = PLACES.try_with(Cell::take).unwrap_or_default();
+        let stride = match self.places(&irp, direction, &mut bounced, &mut places) {
+            Ok(stride) => stride,
             Err(status) => {
                 bounced.into_iter().for_each(|bounced| self.peer.memory.give_back(bounced.frame));
                 return irp.done(status);
             }
         };
-        self.submit(
+        let submitted = self.submit(
             irp,
             |irp, record| {
                 Message::Stream(Stream {
@@ -122,13 +139,17 @@ impl RemoteFile {
                     code: code.0,
                     any_header_size,
                     stride,
-                    headers: &headers,
-                    parts: Parts::new(&parts),
+                    headers: &places.headers,
+                    parts: Parts::new(&places.parts),
                 })
                 .encode(record);
             },
             |irp| Waiting::Stream(irp, bounced),
-        )
+        );
+        if places.headers.capacity() <= MOST_KEPT_BYTES {
+            let _ = PLACES.try_with(|kept| kept.set(places));
+        }
+        submitted
     }
 
     /// Checks a client's headers and finds their buffers; what size a header has says the first.
@@ -147,18 +168,19 @@ impl RemoteFile {
         Ok(())
     }
 
-    /// The headers without addresses, where the bytes of each lie, and the size of a header. Frames in private memory
-    /// get a shared one that travels in their place.
+    /// Finds the headers without addresses and where the bytes of each lie, and gives the size of a header. Frames in
+    /// private memory get a shared one that travels in their place.
     fn places(
         &self,
         irp: &Irp,
         direction: Direction,
         bounced: &mut Vec<Bounced>,
-    ) -> Result<(Vec<u8>, Vec<u8>, u32), NtStatus> {
+        Places { headers, parts }: &mut Places,
+    ) -> Result<u32, NtStatus> {
         let Some(stream) = irp.stream() else { return Err(STATUS_INVALID_DEVICE_REQUEST) };
         let stride = stream.stride();
-        let mut headers = stream.headers();
-        let mut parts = Vec::with_capacity(20 * stream.len());
+        stream.copy_headers(headers);
+        parts.clear();
         if !STRIDES.contains(&stride) {
             return Err(STATUS_INVALID_BUFFER_SIZE);
         }
@@ -180,9 +202,9 @@ impl RemoteFile {
                     part?
                 }
             };
-            Parts::push(&mut parts, part);
+            Parts::push(parts, part);
         }
-        Ok((headers, parts, stride as u32))
+        Ok(stride as u32)
     }
 
     fn place(&self, frame: &Frame, bytes: usize) -> Result<FramePart, NtStatus> {

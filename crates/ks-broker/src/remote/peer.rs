@@ -4,6 +4,7 @@ use super::crew::Crew;
 use super::device::RemoteDevice;
 use super::event::Events;
 use super::export::Exports as ExportTable;
+use super::incoming::Incoming;
 use super::memory::Memory;
 use super::pending::{Answer, Call, Pending, Waiting};
 use ks_abi::{Guid, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_REMOVED, STATUS_NOT_IMPLEMENTED};
@@ -12,12 +13,9 @@ use ks_io::sync::{
     atomic::{AtomicBool, Ordering},
     thread,
 };
-use ks_io::{
-    CancelCell, CancelTarget, DeviceObject, EventKind, InterfaceRecord, IoManager, Level, Signal, WaitOutcome, deferred,
-};
+use ks_io::{CancelTarget, DeviceObject, EventKind, InterfaceRecord, IoManager, Level, Signal, WaitOutcome, deferred};
 use ks_wire::{Connection, Heartbeat, Lifeline, Message, RequestId, Sender, UNNUMBERED, WireError, decode_interfaces};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 use zerocopy::FromBytes;
@@ -120,7 +118,7 @@ pub(super) struct Inner {
     backlog: AtomicBool,
     pub(super) pending: Pending,
     /// Requests of the other side that are running, for their cancel.
-    pub(super) incoming: Mutex<BTreeMap<RequestId, Arc<CancelCell>>>,
+    pub(super) incoming: Mutex<Incoming>,
     pub(super) exports: ExportTable,
     pub(super) memory: Memory,
     pub(super) events: Events,
@@ -160,7 +158,7 @@ impl Peer {
             sender: Mutex::new(sender),
             backlog: AtomicBool::new(false),
             pending: Pending::default(),
-            incoming: Mutex::new(BTreeMap::new()),
+            incoming: Mutex::new(Incoming::default()),
             exports: ExportTable::default(),
             memory: Memory::default(),
             events: Events::default(),
@@ -491,7 +489,7 @@ impl Inner {
         }
         {
             let _inside = deferred::enter();
-            let running: Vec<_> = self.incoming.lock().values().cloned().collect();
+            let running = self.incoming.lock().cells();
             running.iter().for_each(|cell| cell.cancel());
         }
         {

@@ -14,17 +14,40 @@ use ks_io::{
     AccessMask, Aspect, CompletedRequest, CompletionRoutine, EventKind, FileObject, Handle, Irp, Origin, Outcome,
     Refusal, Reply, RequestParts, RequestorMode, Session, Signal, Transport, deferred,
 };
+use ks_mem::Frame;
 use ks_stream::{Direction, Pin, probe_headers};
 use ks_wire::{
-    Completion, Control, Create, Embedded, InterfaceEntry, Message, Named, Open, Received, RequestId, Requestor,
-    Stream, WireError, encode_interfaces,
+    Completion, Control, Create, Embedded, InterfaceEntry, Message, Named, Open, RequestId, Requestor, Stream,
+    WireError, encode_interfaces,
 };
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use zerocopy::IntoBytes;
 
 /// Where a stream header has its Size and its Data.
 const SIZE: usize = 0;
 const DATA: usize = 40;
+
+thread_local! {
+    /// Room for a list of headers, kept for the next.
+    static LIST: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The answerer of a stream request that this thread has answered, kept for the next. It knows no connection.
+    static SPARE: Cell<Option<Arc<Answering>>> = const { Cell::new(None) };
+}
+
+/// The most bytes that a thread keeps for its next list.
+const MOST_KEPT_BYTES: usize = 64 << 10;
+
+/// Has `work` work with a list of headers in memory of this thread. What it holds at first is left over.
+fn with_list<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut list = LIST.try_with(RefCell::take).unwrap_or_default();
+    let done = work(&mut list);
+    if list.capacity() <= MOST_KEPT_BYTES {
+        let _ = LIST.try_with(|kept| kept.replace(list));
+    }
+    done
+}
 
 /// A completion without answer.
 fn bare(request: RequestId, status: NtStatus) -> Completion<'static> {
@@ -50,10 +73,12 @@ pub(super) fn may_wait(message: &Message<'_>) -> bool {
 
 impl Inner {
     /// Does what a message asks for. An error is the other side's fault and ends the connection.
-    pub(super) fn execute(self: &Arc<Inner>, received: &mut Received) -> Result<(), WireError> {
-        let descriptor = received.take_descriptor();
-        let message = received.message()?;
-        match message {
+    pub(super) fn execute(
+        self: &Arc<Inner>,
+        message: &Message<'_>,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<(), WireError> {
+        match *message {
             Message::Hello { version: ks_wire::VERSION } => self.greeted()?,
             Message::Hello { version } => return Err(WireError::Version { theirs: version }),
             _ if !self.is_greeted() => return Err(WireError::Protocol("the first message is no greeting")),
@@ -64,7 +89,7 @@ impl Inner {
             Message::Control(control) => self.serve_control(&control)?,
             Message::Stream(stream) => self.serve_stream(&stream)?,
             Message::Cancel { request } => {
-                let cell = self.incoming.lock().get(&request).cloned();
+                let cell = self.incoming.lock().get(request);
                 if let Some(cell) = cell {
                     let _inside = deferred::enter();
                     cell.cancel();
@@ -236,7 +261,7 @@ impl Inner {
     /// A number that a running request has names no other.
     fn must_be_new(&self, request: RequestId) -> Result<(), WireError> {
         let incoming = self.incoming.lock();
-        if incoming.contains_key(&request) {
+        if incoming.contains(request) {
             return Err(WireError::Protocol("the number of a running request was used again"));
         }
         if incoming.len() >= super::pending::MOST_REQUESTS {
@@ -269,13 +294,9 @@ impl Inner {
         let session = self.client(control.requestor);
         let ready = session.and_then(|session| {
             let lent = self.lend(&session, control.embedded, &mut data)?;
-            let answering = Answering {
-                peer: self.clone(),
-                request: control.request,
-                form: Form::Control,
-                lent,
-                _life: used.life.clone(),
-            };
+            let life = Some(used.life.clone());
+            let peer = Some(self.clone());
+            let answering = Answering { peer, request: control.request, form: Form::Control, lent, life };
             let parts = RequestParts {
                 code,
                 input: control.input,
@@ -302,10 +323,26 @@ impl Inner {
             _ => return Err(WireError::Protocol("frames with a request that takes none")),
         };
         // The places are checked first: a wrong one ends the connection, whatever becomes of the request.
+        let mut parts = stream.parts.iter();
+        if let (1, Some(only)) = (stream.parts.len(), parts.next()) {
+            // Most requests have one frame, which needs no list.
+            let mut buffers = [self.memory.find(only)?];
+            return self.serve_frames(stream, code, direction, &mut buffers);
+        }
         let mut buffers = Vec::with_capacity(stream.parts.len());
         for part in stream.parts.iter() {
             buffers.push(self.memory.find(part)?);
         }
+        self.serve_frames(stream, code, direction, &mut buffers)
+    }
+
+    fn serve_frames(
+        self: &Arc<Inner>,
+        stream: &Stream<'_>,
+        code: IoControlCode,
+        direction: Direction,
+        buffers: &mut [Option<Frame>],
+    ) -> Result<(), WireError> {
         let used = match self.target(stream.file, code)? {
             Ok(used) => used,
             Err(status) => {
@@ -323,13 +360,15 @@ impl Inner {
             self.refuse(stream.request, STATUS_INVALID_BUFFER_SIZE);
             return Ok(());
         }
-        let mut list = restride(stream.headers, theirs, ours);
-        for (header, buffer) in list.chunks_exact_mut(ours).zip(&buffers) {
-            header[SIZE..SIZE + 4].copy_from_slice(&(ours as u32).to_le_bytes());
-            let address = buffer.as_ref().map_or(0, |buffer| buffer.address());
-            header[DATA..DATA + 8].copy_from_slice(&address.to_le_bytes());
-        }
-        let probed = probe_headers(&list, direction, ours as u32, |index, _| buffers.get_mut(index)?.take());
+        let probed = with_list(|list| {
+            restride(stream.headers, theirs, ours, list);
+            for (header, buffer) in list.chunks_exact_mut(ours).zip(buffers.iter()) {
+                header[SIZE..SIZE + 4].copy_from_slice(&(ours as u32).to_le_bytes());
+                let address = buffer.as_ref().map_or(0, |buffer| buffer.address());
+                header[DATA..DATA + 8].copy_from_slice(&address.to_le_bytes());
+            }
+            probe_headers(list, direction, ours as u32, |index, _| buffers.get_mut(index)?.take())
+        });
         let frames = match probed {
             Ok(frames) => frames,
             Err(refusal) => {
@@ -340,10 +379,8 @@ impl Inner {
             }
         };
         let ready = self.client(stream.requestor).and_then(|session| {
-            let form = Form::Stream { theirs };
-            let answering =
-                Answering { peer: self.clone(), request: stream.request, form, lent: None, _life: used.life.clone() };
-            Irp::stream_request(&used.file, session.origin(), code, frames, Reply::Routine(Arc::new(answering)))
+            let answering = Answering::to_frames(self, stream.request, theirs, used.life.clone());
+            Irp::stream_request(&used.file, session.origin(), code, frames, Reply::Routine(answering))
         });
         match ready {
             Ok(irp) => self.dispatch(stream.request, &used.file, irp),
@@ -362,17 +399,17 @@ impl Inner {
     }
 }
 
-/// A list of headers of another size: extensions are cut or filled with zeros.
-fn restride(list: &[u8], from: usize, to: usize) -> Vec<u8> {
+/// Makes `out` a list of headers of another size: extensions are cut or filled with zeros.
+fn restride(list: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
+    out.clear();
     if from == to {
-        return list.to_vec();
+        return out.extend_from_slice(list);
     }
-    let mut out = vec![0; list.len() / from * to];
+    out.resize(list.len() / from * to, 0);
     let count = from.min(to);
     for (new, old) in out.chunks_exact_mut(to).zip(list.chunks_exact(from)) {
         new[..count].copy_from_slice(&old[..count]);
     }
-    out
 }
 
 /// A handle that exists for one request.
@@ -389,12 +426,13 @@ impl Drop for Lent {
 
 /// Sends the completion of a request of the other side.
 struct Answering {
-    peer: Arc<Inner>,
+    /// `None` while it waits for the next request.
+    peer: Option<Arc<Inner>>,
     request: RequestId,
     form: Form,
     lent: Option<Lent>,
     /// Until the completed request, which holds the file object, is gone.
-    _life: Arc<Life>,
+    life: Option<Arc<Life>>,
 }
 
 enum Form {
@@ -405,34 +443,65 @@ enum Form {
     },
 }
 
-impl CompletionRoutine for Answering {
-    fn completed(self: Arc<Self>, mut request: CompletedRequest) {
+impl Answering {
+    /// Answers a stream request; made of one that has answered on this thread, if there is one.
+    fn to_frames(peer: &Arc<Inner>, request: RequestId, theirs: usize, life: Arc<Life>) -> Arc<Answering> {
+        let (peer, life) = (Some(peer.clone()), Some(life));
+        let fresh = Answering { peer, request, form: Form::Stream { theirs }, lent: None, life };
+        if let Some(mut spare) = SPARE.try_with(Cell::take).ok().flatten()
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            *place = fresh;
+            return spare;
+        }
+        Arc::new(fresh)
+    }
+
+    fn answer(&self, peer: &Inner, mut request: CompletedRequest) {
         // Its number is free for the other side as soon as it has the completion.
-        drop(self.peer.incoming.lock().remove(&self.request));
-        let status = request.status();
-        let headers;
-        let answer = match (&self.form, request.take_stream()) {
-            (Form::Stream { theirs }, Some(stream)) => {
-                let mut list = restride(&stream.headers(), stream.stride(), *theirs);
+        drop(peer.incoming.lock().remove(self.request));
+        match (&self.form, request.take_stream()) {
+            (Form::Stream { theirs }, Some(stream)) => with_list(|list| {
+                stream.copy_headers(list);
+                if stream.stride() != *theirs {
+                    let ours = std::mem::take(list);
+                    restride(&ours, stream.stride(), *theirs, list);
+                }
                 for header in list.chunks_exact_mut(*theirs) {
                     header[SIZE..SIZE + 4].copy_from_slice(&(*theirs as u32).to_le_bytes());
                     // No address leaves the process.
                     header[DATA..DATA + 8].fill(0);
                 }
-                headers = list;
-                headers.as_slice()
-            }
-            _ if status.is_error() => &[],
-            _ => request.answer(),
-        };
+                self.send(peer, &request, list);
+            }),
+            _ if request.status().is_error() => self.send(peer, &request, &[]),
+            _ => self.send(peer, &request, request.answer()),
+        }
+    }
+
+    fn send(&self, peer: &Inner, request: &CompletedRequest, answer: &[u8]) {
         let told = request.refusal().map(|refusal| (refusal::number(refusal.aspect), refusal.reason.as_str()));
         let done = Completion {
             information: request.information() as u64,
             answer,
             refusal: told,
-            ..bare(self.request, status)
+            ..bare(self.request, request.status())
         };
-        self.peer.send(&Message::Completion(done));
-        let _ = &self.lent;
+        peer.send(&Message::Completion(done));
+    }
+}
+
+impl CompletionRoutine for Answering {
+    fn completed(mut self: Arc<Self>, request: CompletedRequest) {
+        if let Some(peer) = &self.peer {
+            self.answer(peer, request);
+        }
+        if let Some(answered) = Arc::get_mut(&mut self)
+            && answered.lent.take().is_none()
+        {
+            answered.life = None;
+            answered.peer = None;
+            let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a client asks of a pin by control codes of their own: frames, reset and the handshake.
 
 use super::{PEER_PROTOCOL, Pin, offset};
+use crate::batch;
 use crate::stream_io::{self, Direction};
 use ks_abi::{
     KsHandshake, KsPinCommunication, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
@@ -25,8 +26,7 @@ impl Pin {
         {
             return Dispatched::Completed(irp.refuse(refusal));
         }
-        let mut batch = vec![irp];
-        let arrival = queue.add(&mut batch);
+        let arrival = batch::of_one(irp, |batch| queue.add(batch));
         let mut refused = arrival.refused.into_iter();
         if let Some((irp, status)) = refused.next() {
             return irp.done(if status == STATUS_SUCCESS { STATUS_CANCELLED } else { status });
