@@ -219,6 +219,55 @@ fn a_closed_filter_gate_holds_processing_back() {
 }
 
 #[test]
+fn a_gate_that_the_driver_closed_at_one_pin_holds_the_filter_back() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    let (_filter, input, output) = alone(&rig);
+    let pin = rig.middle.pin();
+    pin.and_gate().turn_input_off();
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let write = input.write_stream(vec![filled(&input, 4)]).unwrap();
+    rig.settle();
+    assert_eq!(rig.middle.calls(), 0);
+    pin.and_gate().turn_input_on();
+    pin.attempt_processing();
+    assert_eq!(numbers(&read.wait().unwrap()), [4]);
+    assert!(write.wait().is_ok());
+}
+
+#[test]
+fn what_the_output_used_of_a_shared_frame_is_what_goes_on() {
+    let rig = rig(1, true, [PinFlags::empty(); 2]);
+    rig.source.last.store(3, SeqCst);
+    rig.middle.script_filter(|_, _, pins| {
+        let (input, output) = (pins.of(INPUT).next().unwrap(), pins.of(OUTPUT).next().unwrap());
+        assert!(pins.in_place(input, output));
+        output.set_bytes_used(5);
+        output.terminate();
+        STATUS_SUCCESS
+    });
+    rig.sink.script(|probe, pin| {
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            probe.seen.lock().push(frame.data_used());
+            edge = frame.advance();
+        }
+        STATUS_PENDING
+    });
+    let (from, through, to) = (rig.open("source"), rig.open("middle"), rig.open("sink"));
+    let sink = create(&to, 0, KsPinDataFlow::IN, None);
+    let output = create(&through, OUTPUT, KsPinDataFlow::OUT, Some(&sink));
+    let input = create(&through, INPUT, KsPinDataFlow::IN, None);
+    let source = create(&from, 0, KsPinDataFlow::OUT, Some(&input));
+    for state in UP {
+        for pin in [&sink, &output, &input, &source] {
+            bring(pin, &[state]);
+        }
+    }
+    rig.settle();
+    assert_eq!(rig.sink.seen_now(), [5, 5, 5]);
+}
+
+#[test]
 fn an_attempt_at_the_filter_processes_what_waits() {
     let rig = rig(1, false, [PinFlags::DO_NOT_INITIATE_PROCESSING; 2]);
     let (_filter, input, output) = alone(&rig);
