@@ -226,6 +226,22 @@ fn a_driver_that_hangs_is_ended_by_the_watchdog() {
 }
 
 #[test]
+fn a_dpc_that_does_not_return_is_seen_though_no_request_waits_for_it() {
+    let rig = Rig::new();
+    let watched = Hosting { watchdog: Some(ONE_SECOND), ..hosting() };
+    let hosted = rig.try_start(&watched, &misbehaving("hangs", &[])).unwrap_or_else(|error| panic!("{error}"));
+    let filter = hosted.open();
+    assert_eq!(ask(&filter, HANGS, 3, KSPROPERTY_TYPE_GET, 0).0, STATUS_SUCCESS);
+    while !hosted.host.has_ended() {
+        std::thread::yield_now();
+    }
+    drop(filter);
+    let report = hosted.stop().report.expect("a report");
+    assert_eq!(report.kind, ReportKind::Hang, "{report}");
+    assert!(report.what.contains("DPC"), "{report}");
+}
+
+#[test]
 fn a_driver_that_hangs_in_its_entry_is_ended_by_the_watchdog() {
     let scratch = Scratch::new();
     let driver = copied(&scratch, &misbehaving("refuses", &["-DHANGS_IN_ENTRY"]));
