@@ -176,7 +176,8 @@ fn test_functions() -> Outcome<BTreeSet<String>> {
     Ok(found)
 }
 
-fn test_functions_of(text: &str, found: &mut BTreeSet<String>) {
+/// Adds the names of the functions of a file that are tests.
+pub fn test_functions_of(text: &str, found: &mut BTreeSet<String>) {
     let mut is_test = false;
     for line in text.lines().map(str::trim_start) {
         if line.starts_with("#[test]") {
@@ -189,7 +190,8 @@ fn test_functions_of(text: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-fn last_segments(list: &str) -> BTreeSet<String> {
+/// The functions that a list of test paths names.
+pub fn last_segments(list: &str) -> BTreeSet<String> {
     list.lines().map(|path| path.rsplit("::").next().unwrap_or(path).trim().to_owned()).collect()
 }
 

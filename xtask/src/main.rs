@@ -12,6 +12,7 @@ mod fuzz;
 mod imports;
 mod layers;
 mod links;
+mod mission;
 mod models;
 mod repo;
 mod setup;
@@ -66,6 +67,12 @@ const VERBS: &[Verb] = &[
         arguments: "[--check] [--ran FILE]",
         summary: "write docs/coverage.md from the tags in the code, or check it",
         run: coverage::run,
+    },
+    Verb {
+        name: "mission",
+        arguments: "",
+        summary: "docs/mission.md names tests that exist for each requirement",
+        run: mission::run,
     },
     Verb {
         name: "imports",

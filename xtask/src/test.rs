@@ -9,7 +9,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::repo::{self, Outcome};
-use crate::{coverage, drivers, fuzz, imports, layers, links, models, setup, unsafe_code};
+use crate::{coverage, drivers, fuzz, imports, layers, links, mission, models, setup, unsafe_code};
 
 const FLOOR: &str = "tests-floor.toml";
 
@@ -81,6 +81,7 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     step(steps, "floor", || floor(tally, wish));
     step(steps, "imports", imports::check);
     step(steps, "coverage", || coverage::check(Some(&passed_list()?)));
+    step(steps, "mission", || mission::check(Some(&passed_list()?)));
     let is_right = steps.iter().all(|step| matches!(step.end, End::Passed));
     let obstacle = if wish.quick {
         Some("--quick")
