@@ -2,14 +2,17 @@
 
 use crate::encoding;
 use crate::message::Message;
+use crate::patience::Patience;
 use crate::ring::{self, Consumer, MEMORY_BYTES, MOST_RECORD, Place, Producer};
 use crate::{MESSAGE_LIMIT, WireError, socket};
 use ks_mem::SharedMemory;
 use rustix::fs::MemfdFlags;
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// The most bytes that wait for a side that does not read.
 const MOST_BACKLOG: usize = 64 << 20;
@@ -59,7 +62,9 @@ impl Connection {
         };
         let consumer = Consumer::new(back, out);
         let lifeline = Lifeline { socket: socket.clone(), wake_up: WakeUp { ended, place: consumer.place() } };
-        let receiver = Receiver { socket, ring: consumer, spins: LEAST_SPINS, sleeps: 0 };
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let patience = (processors > 1).then(Patience::default);
+        let receiver = Receiver { socket, ring: consumer, patience };
         (sender, receiver, lifeline)
     }
 }
@@ -189,21 +194,16 @@ impl Received {
     }
 }
 
-/// Looks after which a sleep is tried without any, while looking does not pay.
-const LEAST_SPINS: u32 = 4;
-/// Every so many sleeps it is tried again whether looking pays.
-const TRY_AGAIN: u32 = 64;
-/// About five microseconds, half of what a wake costs.
-const MOST_SPINS: u32 = 128;
+/// Looks between two questions for the time.
+const LOOKS_A_TIME: u32 = 4;
 
 /// The receiving end.
 #[derive(Debug)]
 pub struct Receiver {
     socket: Arc<OwnedFd>,
     ring: Consumer,
-    /// How long to look before sleeping; it grows while looking pays.
-    spins: u32,
-    sleeps: u32,
+    /// `None` on a machine of one processor: the other side cannot answer while this one looks.
+    patience: Option<Patience>,
 }
 
 impl Receiver {
@@ -255,22 +255,32 @@ impl Receiver {
         !self.ring.is_empty()
     }
 
+    /// Looks for a message where that pays; true when one came.
+    fn look(&mut self) -> bool {
+        let Some(patience) = &mut self.patience else { return false };
+        let Some(most) = patience.look(self.ring.other_side()) else { return false };
+        let begun = Instant::now();
+        loop {
+            for _ in 0..LOOKS_A_TIME {
+                if !self.ring.is_empty() {
+                    patience.paid();
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if begun.elapsed() >= most {
+                patience.missed();
+                return false;
+            }
+        }
+    }
+
     /// Waits until a message is there or [`WakeUp::wake`] was called: looks for a while, then sleeps. `awake` is asked
     /// when everybody can see that this side is about to sleep: it says whether there is something else to do.
     pub fn wait(&mut self, wake_up: &WakeUp, awake: impl FnOnce() -> bool) {
-        for _ in 0..self.spins {
-            if !self.ring.is_empty() {
-                self.spins = (self.spins * 2).clamp(LEAST_SPINS, MOST_SPINS);
-                return;
-            }
-            std::hint::spin_loop();
+        if self.look() {
+            return;
         }
-        self.sleeps = self.sleeps.wrapping_add(1);
-        self.spins = match self.spins / 2 {
-            spins if spins >= LEAST_SPINS => spins,
-            _ if self.sleeps.is_multiple_of(TRY_AGAIN) => MOST_SPINS / 4,
-            _ => 0,
-        };
         self.ring.sleep(|| wake_up.ended.load(Ordering::SeqCst) || awake());
     }
 }

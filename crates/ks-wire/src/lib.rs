@@ -14,6 +14,7 @@ mod connection;
 mod encoding;
 mod error;
 mod message;
+mod patience;
 mod ring;
 mod socket;
 

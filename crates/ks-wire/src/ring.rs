@@ -4,8 +4,10 @@
 //! checked. A record is its length and its bytes, each rounded up to four bytes.
 
 use crate::WireError;
+use crate::patience::OtherSide;
 use ks_mem::SharedMemory;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of one ring's data.
 const CAPACITY: u32 = 64 << 10;
@@ -31,12 +33,18 @@ const STARVED: usize = 192;
 pub(crate) struct Place {
     memory: Arc<SharedMemory>,
     header: usize,
+    /// Whether the last record had to wake the consumer. Only this process sets and sees it.
+    woke: Arc<AtomicBool>,
 }
 
 impl Place {
     /// The two rings; the first is the one from the side that made the memory.
     pub(crate) fn both(memory: &Arc<SharedMemory>) -> [Place; 2] {
-        [0, HEADER_BYTES + CAPACITY as usize].map(|header| Place { memory: memory.clone(), header })
+        [0, HEADER_BYTES + CAPACITY as usize].map(|header| Place {
+            memory: memory.clone(),
+            header,
+            woke: Arc::default(),
+        })
     }
 
     fn load(&self, word: usize) -> u32 {
@@ -47,12 +55,14 @@ impl Place {
         self.memory.store_ordered_u32(self.header + word, value);
     }
 
-    /// Wakes the consumer if it sleeps.
-    pub(crate) fn wake_consumer(&self) {
+    /// Wakes the consumer if it sleeps; true when it did.
+    pub(crate) fn wake_consumer(&self) -> bool {
         // A plain look first: most of the time it is awake, and the exchange would take its cache line away.
-        if self.load(ASLEEP) != 0 && self.memory.swap_u32(self.header + ASLEEP, 0) != 0 {
+        let sleeps = self.load(ASLEEP) != 0 && self.memory.swap_u32(self.header + ASLEEP, 0) != 0;
+        if sleeps {
             self.memory.wake(self.header + ASLEEP);
         }
+        sleeps
     }
 
     fn copy(&self, index: u32, mut each: impl FnMut(&SharedMemory, usize, std::ops::Range<usize>), bytes: usize) {
@@ -118,7 +128,9 @@ impl Producer {
         self.place.write(self.tail.wrapping_add(4), record);
         self.tail = self.tail.wrapping_add(needed);
         self.place.store(TAIL, self.tail);
-        self.place.wake_consumer();
+        let woke = self.place.wake_consumer();
+        // Relaxed: it only advises.
+        self.place.woke.store(woke, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -186,6 +198,17 @@ impl Consumer {
         // Whoever woke this side has taken the mark away.
         if self.place.load(ASLEEP) != 0 {
             self.place.store(ASLEEP, 0);
+        }
+    }
+
+    /// How the consumer of the other side, which reads what this side sends, was found.
+    pub(crate) fn other_side(&self) -> OtherSide {
+        if self.back.load(ASLEEP) != 0 {
+            OtherSide::Asleep
+        } else if self.back.woke.load(Ordering::Relaxed) {
+            OtherSide::Woken
+        } else {
+            OtherSide::Awake
         }
     }
 
