@@ -32,6 +32,8 @@ bitflags::bitflags! {
         const FRAMES_NOT_REQUIRED_FOR_PROCESSING = 0x40;
         /// `KSPIN_FLAG_ENFORCE_FIFO`: requests complete in the order of their arrival.
         const ENFORCE_FIFO = 0x80;
+        /// `KSPIN_FLAG_DISTINCT_TRAILING_EDGE`: frames stay until [`crate::TrailingEdge`] has passed them, too.
+        const DISTINCT_TRAILING_EDGE = 0x200;
         /// `KSPIN_FLAG_PROCESS_IN_RUN_STATE_ONLY`: the least processing state is RUN instead of PAUSE.
         const PROCESS_IN_RUN_STATE_ONLY = 0x1_0000;
         /// `KSPIN_FLAG_DO_NOT_USE_STANDARD_TRANSPORT`: no queue, and states are told as they are asked for.

@@ -35,6 +35,7 @@ pub mod sized_list;
 mod statistics;
 mod stream_io;
 mod stream_pointer;
+mod trailing_edge;
 pub mod validate;
 
 pub use automation::{
@@ -62,3 +63,4 @@ pub use property::PropertyCall;
 pub use queue::{FrameRequest, Step};
 pub use stream_io::{Direction, probe_headers};
 pub use stream_pointer::{CloneId, ClonePointer, Locked};
+pub use trailing_edge::TrailingEdge;

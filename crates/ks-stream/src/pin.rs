@@ -20,6 +20,7 @@ use crate::process::WorkerItem;
 use crate::queue::Queue;
 use crate::stream_io::Direction;
 use crate::stream_pointer::{CloneId, Locked};
+use crate::trailing_edge::TrailingEdge;
 use crate::{method, property, sets};
 use ks_abi::{
     IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow,
@@ -284,6 +285,13 @@ impl Pin {
     #[inline]
     pub fn leading_edge(self: &Arc<Pin>) -> Option<Locked<'_>> {
         Locked::lead(self)
+    }
+
+    /// The trailing edge of the queue; `None` for a pin whose descriptor does not ask for
+    /// [`PinFlags::DISTINCT_TRAILING_EDGE`].
+    #[doc(alias = "KsPinGetTrailingEdgeStreamPointer")]
+    pub fn trailing_edge(self: &Arc<Pin>) -> Option<TrailingEdge> {
+        TrailingEdge::of(self)
     }
 
     /// How many clones live on this pin.

@@ -1,9 +1,9 @@
 //! The queue of a pin: requests with their frames, and the pointers into them.
 //!
-//! A request enters with all of its frames. Each frame is held by its place in the window (from its arrival until the
-//! leading edge has passed it) and by every clone on it; when nothing holds it, it has left; when the last frame of a
-//! request has left, the request goes out: completed if it has a caller, to the next hop if it belongs to a circuit.
-//! A frame that a pointer has locked cannot be cancelled.
+//! A request enters with all of its frames. Each frame is held by its place in the window of each edge (from its arrival
+//! until the edge has passed it; only a pin that asks for it has a trailing edge) and by every clone on it; when nothing
+//! holds it, it has left; when the last frame of a request has left, the request goes out: completed if it has a caller,
+//! to the next hop if it belongs to a circuit. A frame that a pointer has locked cannot be cancelled.
 //!
 //! The request of a circuit has one frame and no caller. It is kept in its entry, and handed to the leading edge while
 //! that is locked on it, so the common path counts no references.
@@ -13,7 +13,9 @@
 mod clones;
 mod leading;
 mod lent;
+mod trailing;
 
+use crate::descriptor::PinFlags;
 use crate::pin::Pin;
 use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock};
@@ -22,6 +24,7 @@ use ks_abi::{NtStatus, STATUS_CANCELLED, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{CancelTarget, Irp, StreamFrame};
 use std::collections::VecDeque;
+use trailing::Trailing;
 
 pub(crate) use leading::{Eject, LockedFrame, Moved};
 pub use lent::{FrameRequest, Step};
@@ -32,6 +35,8 @@ pub(crate) struct Queue {
     me: Weak<Queue>,
     data_sink: bool,
     fifo: bool,
+    /// Every request is in the table, also those of a circuit with one frame.
+    tabled: bool,
     /// Innermost lock of the class driver: nothing is called under it but the cancel state of an IRP.
     state: Mutex<State>,
 }
@@ -49,6 +54,8 @@ struct State {
     leading: u64,
     leading_locked: bool,
     leading_block: PointerBlock,
+    /// Of a pin with a distinct trailing edge.
+    trailing: Option<Box<Trailing>>,
     clones: Vec<CloneState>,
     next_clone: u64,
     /// Requests of callers, and those of several frames.
@@ -67,12 +74,19 @@ struct State {
 
 struct Entry {
     held: Held,
-    /// The window's hold and one a clone; 0: the frame has left.
+    /// One a window that the frame is in and one a clone; 0: the frame has left.
     holds: u32,
+    /// The edges that have not passed the frame: [`LEADING`], [`TRAILING`].
+    windows: u8,
     locks: u32,
     /// The request was cancelled, or its pin stopped; STATUS_SUCCESS: it was not.
     cancelled: NtStatus,
 }
+
+/// In the window of the leading edge.
+const LEADING: u8 = 1;
+/// In the window of the trailing edge.
+const TRAILING: u8 = 2;
 
 enum Held {
     /// The only frame of a circuit's request.
@@ -138,7 +152,9 @@ pub(crate) struct More {
 }
 
 impl Queue {
-    pub(crate) fn new(pin: Weak<Pin>, data_sink: bool, fifo: bool) -> Result<Arc<Queue>, NtStatus> {
+    pub(crate) fn new(pin: Weak<Pin>, data_sink: bool, flags: PinFlags) -> Result<Arc<Queue>, NtStatus> {
+        let fifo = flags.contains(PinFlags::ENFORCE_FIFO);
+        let distinct = flags.contains(PinFlags::DISTINCT_TRAILING_EDGE);
         let state = State {
             closed: Some(ks_abi::STATUS_INVALID_DEVICE_STATE),
             closed_for_good: false,
@@ -147,6 +163,7 @@ impl Queue {
             leading: 0,
             leading_locked: false,
             leading_block: PointerBlock::new()?,
+            trailing: if distinct { Some(Box::new(Trailing::new()?)) } else { None },
             clones: Vec::new(),
             next_clone: 1,
             requests: Vec::new(),
@@ -158,7 +175,8 @@ impl Queue {
             progress: false,
             counters: Counters::default(),
         };
-        Ok(Arc::new_cyclic(|me| Queue { pin, me: me.clone(), data_sink, fifo, state: Mutex::new(state) }))
+        let (tabled, state) = (fifo || distinct, Mutex::new(state));
+        Ok(Arc::new_cyclic(|me| Queue { pin, me: me.clone(), data_sink, fifo, tabled, state }))
     }
 
     /// Adds requests in order and leaves `batch` empty. Those with a caller can be cancelled from here on.
@@ -175,7 +193,7 @@ impl Queue {
             {
                 // The stream has ended here; what comes after it waits for the next one.
                 refused.push((irp, STATUS_SUCCESS));
-            } else if irp.has_caller() || self.fifo || irp.stream().is_none_or(|stream| stream.len() != 1) {
+            } else if irp.has_caller() || self.tabled || irp.stream().is_none_or(|stream| stream.len() != 1) {
                 if let Err(irp) = self.take_in(&mut state, irp) {
                     refused.push((irp, STATUS_CANCELLED));
                 }
@@ -209,13 +227,14 @@ impl Queue {
             }
         }
         state.next_generation = generation.wrapping_add(1);
+        let (holds, windows) = if state.trailing.is_some() { (2, LEADING | TRAILING) } else { (1, LEADING) };
         let mut frames_left = 0;
         for frame in irp.stream().into_iter().flat_map(|stream| stream.iter()) {
             if self.data_sink {
                 state.counters.pass(frame);
             }
             let held = Held::Shared { key, frame: frame.clone() };
-            state.entries.push_back(Entry { held, ..Entry::ARRIVING });
+            state.entries.push_back(Entry { held, holds, windows, ..Entry::ARRIVING });
             frames_left += 1;
         }
         if self.fifo {
@@ -270,7 +289,7 @@ impl Queue {
         self.let_go(state, status, |_| true)
     }
 
-    /// Drops the window's hold on the chosen frames from the leading edge on; a locked one goes when it is unlocked.
+    /// Drops the windows' holds on the chosen frames; a locked one goes when it is unlocked.
     fn let_go(&self, state: &mut State, status: NtStatus, chosen: impl Fn(&Held) -> bool) -> Vec<CloneId> {
         let mut orphans = Vec::new();
         for index in 0..state.entries.len() {
@@ -287,15 +306,23 @@ impl Queue {
         orphans
     }
 
-    /// A cancelled frame that nobody has locked leaves the window.
+    /// A cancelled frame that nobody has locked leaves the windows. The edges move on in [`State::skip_left`].
     fn settle(&self, state: &mut State, sequence: u64) {
         let Some(index) = state.index(sequence) else { return };
         let entry = &state.entries[index];
-        let windowed = sequence >= state.leading && !(state.leading_locked && sequence == state.leading);
-        if entry.cancelled != STATUS_SUCCESS && windowed && entry.locks == 0 && entry.holds > 0 {
-            if sequence == state.leading {
-                state.leading += 1;
-            }
+        if entry.cancelled == STATUS_SUCCESS || entry.locks > 0 {
+            return;
+        }
+        for window in [LEADING, TRAILING] {
+            self.leave_window(state, index, window);
+        }
+    }
+
+    /// A frame is no longer in the window of an edge.
+    fn leave_window(&self, state: &mut State, index: usize, window: u8) {
+        let entry = &mut state.entries[index];
+        if entry.windows & window != 0 {
+            entry.windows &= !window;
             self.drop_hold(state, index);
         }
     }
@@ -415,7 +442,7 @@ impl Queue {
 }
 
 impl Entry {
-    const ARRIVING: Entry = Entry { held: Held::Out, holds: 1, locks: 0, cancelled: STATUS_SUCCESS };
+    const ARRIVING: Entry = Entry { held: Held::Out, holds: 1, windows: LEADING, locks: 0, cancelled: STATUS_SUCCESS };
 }
 
 impl State {
@@ -443,14 +470,15 @@ impl State {
         !self.processing && !self.outgoing.is_empty()
     }
 
-    /// Moves the leading edge over frames that have left, and forgets those at the front.
+    /// Moves the edges over frames that are not in their windows any more, and forgets those at the front that have left.
     fn skip_left(&mut self) {
         while !self.leading_locked
             && let Some(index) = self.leading_index()
-            && self.entries[index].holds == 0
+            && self.entries[index].windows & LEADING == 0
         {
             self.leading += 1;
         }
+        self.skip_trailing();
         while self.base < self.leading && self.entries.front().is_some_and(|entry| entry.holds == 0) {
             self.entries.pop_front();
             self.base += 1;
@@ -517,7 +545,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_closed_for_good_is_not_opened_again() {
-        let queue = Queue::new(Weak::new(), false, false).unwrap();
+        let queue = Queue::new(Weak::new(), false, PinFlags::empty()).unwrap();
         assert_eq!(refused(&queue), [STATUS_INVALID_DEVICE_STATE; 2], "a new queue is stopped");
         queue.open();
         assert!(queue.accepts());

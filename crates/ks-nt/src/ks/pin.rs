@@ -45,6 +45,7 @@ pub(crate) struct HostedPin {
     /// The bytes behind KSPIN.ConnectionFormat: the format, and the one before it.
     formats: Mutex<Vec<Block>>,
     edge: OnceLock<Option<Arc<Pointer>>>,
+    trailing: OnceLock<Option<Arc<Pointer>>>,
     /// Clones in the order of their creation.
     clones: Mutex<Vec<Arc<Pointer>>>,
     automation: OnceLock<AutomationTable<Pin>>,
@@ -87,6 +88,7 @@ impl HostedPin {
             file,
             formats: Mutex::new(vec![format]),
             edge: OnceLock::new(),
+            trailing: OnceLock::new(),
             clones: Mutex::new(Vec::new()),
             automation: OnceLock::new(),
             me: me.clone(),
@@ -155,7 +157,7 @@ impl HostedPin {
         for clone in clones.into_iter().rev() {
             clone.delete();
         }
-        if let Some(Some(edge)) = self.edge.get() {
+        for edge in [&self.edge, &self.trailing].into_iter().filter_map(|edge| edge.get()?.as_ref()) {
             edge.delete();
         }
         self.filter.remove_pin(self);
@@ -201,6 +203,11 @@ impl HostedPin {
     /// The leading edge; `None` for a pin without queue.
     pub(crate) fn edge(&self) -> Option<Arc<Pointer>> {
         self.edge.get_or_init(|| Pointer::edge(self.me.upgrade()?, &self.engine()?)).clone()
+    }
+
+    /// The trailing edge; `None` for a pin whose descriptor does not ask for one.
+    pub(crate) fn trailing_edge(&self) -> Option<Arc<Pointer>> {
+        self.trailing.get_or_init(|| Pointer::trailing_edge(self.me.upgrade()?, &self.engine()?)).clone()
     }
 
     /// The clones in the order of their creation.

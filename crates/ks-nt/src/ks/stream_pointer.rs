@@ -16,7 +16,7 @@ use ks_abi::{
     STATUS_SUCCESS,
 };
 use ks_io::{Dpc, Level, Ticks, Time, Timer};
-use ks_stream::{AfterAdvance, CloneId, ClonePointer, FrameRequest, LeadingEdge, Pin, Step};
+use ks_stream::{AfterAdvance, CloneId, ClonePointer, FrameRequest, LeadingEdge, Pin, Step, TrailingEdge};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -43,6 +43,7 @@ pub(crate) struct Pointer {
 
 enum Kind {
     Edge(LeadingEdge),
+    Trailing(TrailingEdge),
     /// The clone leaves when it is deleted. The engine is called under this lock, never a driver.
     Clone {
         id: CloneId,
@@ -66,20 +67,26 @@ impl Pointer {
     /// The leading edge of a pin.
     pub(crate) fn edge(hosted: Arc<HostedPin>, pin: &Arc<Pin>) -> Option<Arc<Pointer>> {
         let edge = LeadingEdge::of(pin)?;
-        let pointer = Arc::new(Pointer {
-            address: edge.address(),
-            pin: Arc::downgrade(&hosted),
-            kind: Kind::Edge(edge),
-            timeout: Mutex::new(None),
-            mdl: Mutex::new(None),
-        });
-        objects::insert(pointer.address, Object::Pointer(pointer.clone()));
-        Some(pointer)
+        Some(Pointer::of_queue(&hosted, edge.address(), Kind::Edge(edge)))
+    }
+
+    /// The trailing edge of a pin that has one.
+    pub(crate) fn trailing_edge(hosted: Arc<HostedPin>, pin: &Arc<Pin>) -> Option<Arc<Pointer>> {
+        let edge = TrailingEdge::of(pin)?;
+        Some(Pointer::of_queue(&hosted, edge.address(), Kind::Trailing(edge)))
+    }
+
+    fn of_queue(hosted: &Arc<HostedPin>, address: u64, kind: Kind) -> Arc<Pointer> {
+        let pin = Arc::downgrade(hosted);
+        let pointer = Arc::new(Pointer { address, pin, kind, timeout: Mutex::new(None), mdl: Mutex::new(None) });
+        objects::insert(address, Object::Pointer(pointer.clone()));
+        pointer
     }
 
     fn clone_of(&self, cancel: Address, context_bytes: usize) -> Result<Arc<Pointer>, NtStatus> {
         let made = match &self.kind {
             Kind::Edge(edge) => edge.clone_pointer(context_bytes),
+            Kind::Trailing(edge) => edge.clone_pointer(context_bytes),
             Kind::Clone { clone, .. } => lock(clone).as_ref().and_then(|clone| clone.clone_pointer(context_bytes)),
         };
         let clone = made.ok_or(STATUS_DEVICE_NOT_READY)?;
@@ -110,6 +117,9 @@ impl Pointer {
             Kind::Edge(edge) => {
                 edge.unlock();
             }
+            Kind::Trailing(edge) => {
+                edge.unlock();
+            }
             Kind::Clone { clone, .. } => {
                 let clone = lock(clone).take();
                 drop(clone);
@@ -130,6 +140,7 @@ impl Pointer {
     fn lock_frame(&self) -> bool {
         match &self.kind {
             Kind::Edge(edge) => edge.lock(),
+            Kind::Trailing(edge) => edge.lock().is_some(),
             Kind::Clone { clone, .. } => lock(clone).as_mut().is_some_and(|clone| clone.lock().is_some()),
         }
     }
@@ -137,6 +148,7 @@ impl Pointer {
     fn is_locked(&self) -> bool {
         match &self.kind {
             Kind::Edge(edge) => edge.is_locked(),
+            Kind::Trailing(edge) => edge.frame().is_some(),
             Kind::Clone { clone, .. } => lock(clone).as_ref().is_some_and(ClonePointer::is_locked),
         }
     }
@@ -144,6 +156,9 @@ impl Pointer {
     fn unlock_frame(&self, eject: Eject) {
         match &self.kind {
             Kind::Edge(edge) => {
+                let _ = if eject == Eject::Next { edge.eject() } else { edge.unlock() };
+            }
+            Kind::Trailing(edge) => {
                 let _ = if eject == Eject::Next { edge.eject() } else { edge.unlock() };
             }
             Kind::Clone { clone, .. } => {
@@ -161,17 +176,17 @@ impl Pointer {
         let was_locked = self.is_locked();
         let step = match &self.kind {
             Kind::Edge(edge) => edge.advance(),
+            Kind::Trailing(edge) => edge.advance(),
             Kind::Clone { clone, .. } => lock(clone).as_mut().map_or(Step::AtEnd, ClonePointer::advance),
         };
         if was_locked && step == Step::AtEnd { STATUS_DEVICE_NOT_READY } else { STATUS_SUCCESS }
     }
 
     fn advance_offsets(&self, in_bytes: u32, out_bytes: u32, eject: Eject) -> NtStatus {
+        let after = if eject == Eject::Next { AfterAdvance::Always } else { AfterAdvance::WhenUsedUp };
         let step = match &self.kind {
-            Kind::Edge(edge) => {
-                let after = if eject == Eject::Next { AfterAdvance::Always } else { AfterAdvance::WhenUsedUp };
-                edge.advance_offsets(in_bytes, out_bytes, after)
-            }
+            Kind::Edge(edge) => edge.advance_offsets(in_bytes, out_bytes, after),
+            Kind::Trailing(edge) => edge.advance_offsets(in_bytes, out_bytes, after),
             Kind::Clone { clone, .. } => lock(clone).as_mut().filter(|clone| clone.is_locked()).map(|clone| {
                 let remaining = clone.advance_offsets(in_bytes, out_bytes);
                 if remaining > 0 && eject == Eject::Stay { Step::OnFrame } else { clone.advance() }
@@ -186,17 +201,18 @@ impl Pointer {
     fn request(&self) -> Option<FrameRequest> {
         match &self.kind {
             Kind::Edge(edge) => edge.request(),
+            Kind::Trailing(edge) => edge.request(),
             Kind::Clone { clone, .. } => {
                 lock(clone).as_ref().filter(|clone| clone.is_locked()).and_then(ClonePointer::request)
             }
         }
     }
 
-    /// Bytes at and ahead of the edge; none for a clone.
+    /// Bytes at and ahead of the leading edge; none for another pointer.
     pub(crate) fn available_bytes(&self) -> (u64, u64) {
         match &self.kind {
             Kind::Edge(edge) => edge.available_bytes(),
-            Kind::Clone { .. } => (0, 0),
+            Kind::Trailing(_) | Kind::Clone { .. } => (0, 0),
         }
     }
 }
@@ -229,11 +245,13 @@ pub(crate) unsafe extern "win64" fn KsPinGetLeadingEdgeStreamPointer(pin: Addres
     edge.address
 }
 
-/// A queue with a distinct trailing edge is not built: the routine answers as for a pin that did not ask for one.
-// ks-coverage: KsPinGetTrailingEdgeStreamPointer not-implemented
-pub(crate) unsafe extern "win64" fn KsPinGetTrailingEdgeStreamPointer(pin: Address, _state: u32) -> u64 {
-    let _ = objects::pin(pin, "KsPinGetTrailingEdgeStreamPointer");
-    0
+pub(crate) unsafe extern "win64" fn KsPinGetTrailingEdgeStreamPointer(pin: Address, state: u32) -> u64 {
+    let pin = objects::pin(pin, "KsPinGetTrailingEdgeStreamPointer");
+    let Some(edge) = pin.and_then(|pin| pin.trailing_edge()) else { return 0 };
+    if KsStreamPointerState(state) == KsStreamPointerState::LOCKED && !edge.lock_frame() {
+        return 0;
+    }
+    edge.address
 }
 
 // ks-coverage: KsPinGetFirstCloneStreamPointer done test=every_inline_function_of_the_headers_works_on_living_objects
@@ -272,7 +290,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerClone(
 
 pub(crate) unsafe extern "win64" fn KsStreamPointerDelete(pointer: Address) {
     let Some(pointer) = objects::pointer(pointer, "KsStreamPointerDelete") else { return };
-    if matches!(pointer.kind, Kind::Edge(_)) {
+    if matches!(pointer.kind, Kind::Edge(_) | Kind::Trailing(_)) {
         return misuse(
             BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION,
             "KsStreamPointerDelete",
@@ -344,6 +362,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerSetStatusCode(pointer: Addres
     }
     match &pointer.kind {
         Kind::Edge(edge) => edge.set_status_code(status),
+        Kind::Trailing(edge) => edge.set_status_code(status),
         Kind::Clone { clone, .. } => {
             if let Some(clone) = lock(clone).as_ref() {
                 clone.set_status_code(status);

@@ -119,7 +119,7 @@ fn make(
     };
     let mut queue_made = Ok(());
     let pin = Arc::new_cyclic(|me| {
-        let queue = has_queue.then(|| Queue::new(me.clone(), data_sink, flags.contains(PinFlags::ENFORCE_FIFO)));
+        let queue = has_queue.then(|| Queue::new(me.clone(), data_sink, flags));
         let queue = match queue.transpose() {
             Ok(queue) => queue,
             Err(status) => {

@@ -161,7 +161,13 @@ impl Queue {
 }
 
 impl super::State {
-    fn add_clone(&mut self, sequence: u64, locked: bool, block: PointerBlock, frame: Arc<StreamFrame>) -> CloneId {
+    pub(super) fn add_clone(
+        &mut self,
+        sequence: u64,
+        locked: bool,
+        block: PointerBlock,
+        frame: Arc<StreamFrame>,
+    ) -> CloneId {
         let id = CloneId(self.next_clone);
         self.next_clone += 1;
         self.clones.push(CloneState { id, sequence, locked, block, frame });

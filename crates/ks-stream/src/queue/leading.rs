@@ -1,6 +1,6 @@
 //! The leading edge: the pointer that the driver moves over the frames of a queue.
 
-use super::{Entry, Held, Queue, State, only_frame};
+use super::{Entry, Held, LEADING, Queue, State, only_frame};
 use crate::stream_pointer::Place;
 use ks_abi::{KsPinDataFlow, NtStatus, STATUS_SUCCESS};
 use ks_io::sync::Arc;
@@ -102,7 +102,10 @@ impl Queue {
             }
             entry.held = Held::Own(irp);
         }
-        self.drop_hold(state, index);
+        let sequence = state.base + index as u64;
+        self.leave_window(state, index, LEADING);
+        // A cancel may have waited for the lock, and the trailing edge is behind.
+        self.settle(state, sequence);
         state.skip_left();
     }
 
@@ -162,13 +165,7 @@ impl Queue {
     /// nobody to complete to.
     pub(crate) fn set_status_code(&self, status: NtStatus) {
         let state = self.state.lock();
-        let Some(index) = state.leading_index() else { return };
-        if let Held::Shared { key, .. } = state.entries[index].held
-            && let Some(queued) = &state.requests[key as usize]
-            && !queued.cancelled
-        {
-            queued.irp.set_status(status);
-        }
+        state.set_status_at(state.leading, status);
     }
 }
 

@@ -89,13 +89,7 @@ impl Queue {
         let Some(sequence) = state.clones.iter().find(|clone| clone.id == id).map(|clone| clone.sequence) else {
             return;
         };
-        let Some(index) = state.index(sequence) else { return };
-        if let Held::Shared { key, .. } = state.entries[index].held
-            && let Some(queued) = &state.requests[key as usize]
-            && !queued.cancelled
-        {
-            queued.irp.set_status(status);
-        }
+        state.set_status_at(sequence, status);
     }
 
     /// Bytes at and ahead of the leading edge: to be read of an input, to be filled of an output.
@@ -119,7 +113,18 @@ impl Queue {
 }
 
 impl State {
-    fn request_at(&self, sequence: u64) -> Option<FrameRequest> {
+    /// Sets the status of the request of a frame. A circuit's request has nobody to complete to.
+    pub(super) fn set_status_at(&self, sequence: u64, status: NtStatus) {
+        let Some(index) = self.index(sequence) else { return };
+        if let Held::Shared { key, .. } = self.entries[index].held
+            && let Some(queued) = &self.requests[key as usize]
+            && !queued.cancelled
+        {
+            queued.irp.set_status(status);
+        }
+    }
+
+    pub(super) fn request_at(&self, sequence: u64) -> Option<FrameRequest> {
         let index = self.index(sequence)?;
         match &self.entries[index].held {
             Held::Own(irp) => Some(FrameRequest { irp: irp.address(), first: true, last: true }),

@@ -13,3 +13,4 @@ mod refusals;
 mod removal;
 mod reset;
 mod rig;
+mod trailing;

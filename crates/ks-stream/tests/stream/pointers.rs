@@ -3,7 +3,7 @@
 use crate::rig::{DOWN, FRAME_BYTES, Rig, SEEDS, Setup, UP, bring, filled, frames, put, wait};
 use ks_abi::{KsReset, KsState, STATUS_CANCELLED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use ks_client::StreamRequest;
-use ks_stream::{ClonePointer, Locked, PinFlags};
+use ks_stream::{ClonePointer, Locked, PinFlags, Step, TrailingEdge};
 use proptest::prelude::*;
 
 #[test]
@@ -229,6 +229,10 @@ enum Op {
     LockClone(usize),
     DropClone(usize),
     Cancel(usize),
+    LockTrailing,
+    UnlockTrailing,
+    AdvanceTrailing,
+    EjectTrailing,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -243,6 +247,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..8usize).prop_map(Op::LockClone),
         3 => (0..8usize).prop_map(Op::DropClone),
         2 => (0..8usize).prop_map(Op::Cancel),
+        3 => Just(Op::LockTrailing),
+        2 => Just(Op::UnlockTrailing),
+        4 => Just(Op::AdvanceTrailing),
+        1 => Just(Op::EjectTrailing),
     ]
 }
 
@@ -257,19 +265,24 @@ struct Model {
     edge_locked: bool,
     /// Frame and lock of each clone.
     clones: Vec<(usize, bool)>,
+    /// The trailing edge, of a queue that has one.
+    trailing: usize,
+    trailing_locked: bool,
     fifo: bool,
 }
 
 struct ModelFrame {
     request: usize,
     in_window: bool,
+    /// The trailing edge has not passed it.
+    behind: bool,
     clones: u32,
     clone_locks: u32,
 }
 
 impl ModelFrame {
     fn has_left(&self) -> bool {
-        !self.in_window && self.clones == 0
+        !self.in_window && !self.behind && self.clones == 0
     }
 }
 
@@ -278,14 +291,18 @@ impl Model {
         while !self.edge_locked && self.frames.get(self.edge).is_some_and(|frame| !frame.in_window) {
             self.edge += 1;
         }
+        while !self.trailing_locked && self.frames.get(self.trailing).is_some_and(|frame| !frame.behind) {
+            self.trailing += 1;
+        }
     }
 
-    /// Frames of cancelled requests leave the window when nobody has them locked.
+    /// Frames of cancelled requests leave the windows when nobody has them locked.
     fn settle(&mut self) {
         for (index, frame) in self.frames.iter_mut().enumerate() {
             let edge_has_it = self.edge_locked && self.edge == index;
-            if self.requests[frame.request] && frame.clone_locks == 0 && !edge_has_it {
-                frame.in_window = false;
+            let trailing_has_it = self.trailing_locked && self.trailing == index;
+            if self.requests[frame.request] && frame.clone_locks == 0 && !edge_has_it && !trailing_has_it {
+                (frame.in_window, frame.behind) = (false, false);
             }
         }
         self.skip();
@@ -302,6 +319,20 @@ impl Model {
         self.settle();
     }
 
+    fn lock_trailing(&mut self) -> Option<usize> {
+        let may_lock = |frame: &ModelFrame| !self.requests[frame.request];
+        self.trailing_locked |= self.frames.get(self.trailing).is_some_and(may_lock);
+        self.trailing_locked.then_some(self.trailing)
+    }
+
+    fn pass_trailing(&mut self) {
+        self.trailing_locked = false;
+        if let Some(frame) = self.frames.get_mut(self.trailing) {
+            frame.behind = false;
+        }
+        self.settle();
+    }
+
     fn is_done(&self, request: usize) -> bool {
         let from = if self.fifo { 0 } else { request };
         self.frames.iter().filter(|frame| (from..=request).contains(&frame.request)).all(ModelFrame::has_left)
@@ -312,13 +343,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_operations_agree_with_the_plain_model(fifo: bool, ops in proptest::collection::vec(op(), 1..80)) {
-        let flags = if fifo { PinFlags::ENFORCE_FIFO } else { PinFlags::empty() };
+    fn random_operations_agree_with_the_plain_model(
+        fifo: bool,
+        distinct: bool,
+        ops in proptest::collection::vec(op(), 1..80)
+    ) {
+        let mut flags = PinFlags::empty();
+        flags.set(PinFlags::ENFORCE_FIFO, fifo);
+        flags.set(PinFlags::DISTINCT_TRAILING_EDGE, distinct);
         let rig = Rig::with(Setup { source_flags: flags, ..Setup::default() });
         rig.source.script(wait);
         let (filter, client) = rig.alone("source");
         bring(&client, &UP);
         let pin = rig.source.pin();
+        let trailing = pin.trailing_edge();
+        prop_assert_eq!(trailing.is_some(), distinct);
         let mut model = Model { fifo, ..Model::default() };
         let mut requests: Vec<StreamRequest> = Vec::new();
         let mut addresses: Vec<u64> = Vec::new();
@@ -331,7 +370,8 @@ proptest! {
                     for frame in &list {
                         addresses.push(frame.buffer().address());
                         let request = model.requests.len();
-                        model.frames.push(ModelFrame { request, in_window: true, clones: 0, clone_locks: 0 });
+                        let frame = ModelFrame { request, in_window: true, behind: distinct, clones: 0, clone_locks: 0 };
+                        model.frames.push(frame);
                     }
                     model.requests.push(false);
                     model.skip();
@@ -395,6 +435,37 @@ proptest! {
                     requests[index].cancel();
                     model.settle();
                 }
+                Op::LockTrailing => {
+                    if let Some(trailing) = &trailing {
+                        let locked = trailing.lock().map(|frame| frame.buffer().unwrap().address());
+                        prop_assert_eq!(locked, model.lock_trailing().map(|index| addresses[index]));
+                    }
+                }
+                Op::UnlockTrailing => {
+                    if let Some(trailing) = &trailing {
+                        prop_assert_eq!(trailing.unlock(), std::mem::take(&mut model.trailing_locked));
+                        model.settle();
+                    }
+                }
+                Op::AdvanceTrailing => {
+                    if let Some(trailing) = &trailing {
+                        let was_locked = model.trailing_locked;
+                        model.pass_trailing();
+                        let on_frame = match was_locked {
+                            true => model.lock_trailing().is_some(),
+                            false => model.trailing < model.frames.len(),
+                        };
+                        prop_assert_eq!(trailing.advance() == Step::OnFrame, on_frame);
+                    }
+                }
+                Op::EjectTrailing => {
+                    if let Some(trailing) = &trailing {
+                        prop_assert_eq!(trailing.eject(), model.trailing_locked);
+                        if model.trailing_locked {
+                            model.pass_trailing();
+                        }
+                    }
+                }
                 _ => {}
             }
             for (index, request) in requests.iter().enumerate() {
@@ -404,6 +475,7 @@ proptest! {
         }
         drop(edge);
         drop(clones);
+        trailing.as_ref().map(TrailingEdge::unlock);
         bring(&client, &[KsState::STOP]);
         for (request, cancelled) in requests.into_iter().zip(&model.requests) {
             prop_assert!(request.is_done(), "every request completes");
@@ -411,7 +483,7 @@ proptest! {
             prop_assert!(!cancelled || outcome == STATUS_CANCELLED);
         }
         prop_assert_eq!(pin.queued_requests(), 0);
-        drop((pin, client, filter));
+        drop((trailing, pin, client, filter));
         rig.assert_quiescent();
     }
 }

@@ -1,0 +1,50 @@
+//! What AVStream does with the queues, gates and connections of a driver's pins, asked from driver code.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod ks_rig;
+
+use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KsIdentifier, KsState};
+use ks_client::{Object, Pin};
+use ks_rig::Rig;
+use zerocopy::IntoBytes;
+
+/// The checks of the drivers in `tests/avs`.
+const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+const UP: [KsState; 3] = [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
+const DOWN: [KsState; 3] = [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP];
+
+/// What failed of a check of the driver's own.
+fn failure(object: &Object, check: u32) -> String {
+    let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
+    let mut answer = [0; 200];
+    let outcome = object.control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+    assert!(outcome.status.is_success(), "check {check}: {}", outcome.status);
+    String::from_utf8(answer[..outcome.information].to_vec()).unwrap()
+}
+
+fn bring(pin: &Pin, states: &[KsState]) {
+    states.iter().for_each(|state| pin.set_state(*state).unwrap());
+}
+
+#[test]
+fn a_driver_keeps_frames_between_its_edges() {
+    let rig = Rig::start("tests/avs/edges.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    bring(&pin.pin, &UP);
+    let read = pin.read(3);
+    assert_eq!(failure(pin.pin.object(), 0), "");
+    assert!(!read.is_done(), "the third frame is between the edges");
+    assert_eq!(failure(pin.pin.object(), 1), "");
+    let used: Vec<u32> = read.wait().unwrap().iter().map(|frame| frame.header.data_used).collect();
+    assert_eq!(used, [10, 64, 0]);
+    let read = pin.read(1);
+    assert_eq!(failure(pin.pin.object(), 2), "");
+    read.cancel();
+    assert_eq!(read.wait().unwrap_err().status, ks_abi::STATUS_CANCELLED, "between the edges it can be cancelled");
+    let other = rig.create(&filter, 1, None);
+    assert_eq!(failure(other.pin.object(), 3), "");
+    bring(&pin.pin, &DOWN);
+    drop((pin, other, filter));
+    rig.unload();
+}
