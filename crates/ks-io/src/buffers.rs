@@ -91,6 +91,13 @@ pub struct Output {
 }
 
 impl Output {
+    /// The output buffer of a request that is no IRP of ours: its length, and what it holds where that is data.
+    pub fn new(limit: usize, data: &[u8]) -> Result<Output, NtStatus> {
+        let mut output = Output { limit, ..Output::default() };
+        output.data.fill(data)?;
+        Ok(output)
+    }
+
     #[inline]
     pub(crate) fn reset(&mut self, limit: usize) {
         self.limit = limit;

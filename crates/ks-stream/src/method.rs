@@ -19,15 +19,16 @@ use zerocopy::FromBytes;
 // ks-coverage: IOCTL_KS_METHOD done test=a_method_is_run_with_its_request_and_data
 #[doc(alias = "KsMethodHandler")]
 pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
-    let status = match dispatch(object, &mut irp, tables) {
+    let status = match answer(object, irp.parts(), tables) {
         Ok(status) => status,
         Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
     };
     irp.done(status)
 }
 
-fn dispatch<T>(object: &T, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
-    let IrpParts { input: request, output, origin, file } = irp.parts();
+/// Answers a method request and completes nothing, see [`property::answer`].
+pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
+    let IrpParts { input: request, output, origin, file } = parts;
     // KSMETHOD and KSPROPERTY are both a KSIDENTIFIER.
     let Ok((method, _)) = KsProperty::ref_from_prefix(request) else {
         return Ok(STATUS_INVALID_BUFFER_SIZE);

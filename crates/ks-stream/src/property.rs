@@ -114,15 +114,17 @@ impl<'a> PropertyCall<'a> {
 // ks-coverage: IOCTL_KS_PROPERTY done test=a_request_asks_for_one_thing
 #[doc(alias = "KsPropertyHandler")]
 pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
-    let status = match dispatch(object, &mut irp, tables) {
+    let status = match answer(object, irp.parts(), tables) {
         Ok(status) => status,
         Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
     };
     irp.done(status)
 }
 
-fn dispatch<T>(object: &T, irp: &mut Irp, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
-    let IrpParts { input: request, output, origin, file } = irp.parts();
+/// Answers a property request and completes nothing: what AVStream does with a request of its own objects, for drivers
+/// that have no AVStream and whose requests are elsewhere. STATUS_PENDING of a handler is passed on.
+pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
+    let IrpParts { input: request, output, origin, file } = parts;
     // A view of the capture, which is aligned and stays: a copy of the identifier would be read back in other pieces.
     let Ok((property, _)) = KsProperty::ref_from_prefix(request) else {
         return Ok(STATUS_INVALID_BUFFER_SIZE);

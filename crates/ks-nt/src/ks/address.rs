@@ -176,6 +176,7 @@ impl Routine {
         call3(a, b, c);
         call4(a, b, c, d);
         call5(a, b, c, d, e);
+        call6(a, b, c, d, e, f);
         call7(a, b, c, d, e, f, g);
         call8(a, b, c, d, e, f, g, h);
     }

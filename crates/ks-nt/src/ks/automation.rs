@@ -28,6 +28,12 @@ pub(crate) type Finder<T> = Arc<dyn Fn(&T) -> Option<Target> + Send + Sync>;
 const MOST_DATA_BYTES: usize = 16 << 20;
 const MOST_MEMBER_BYTES: u64 = 1 << 20;
 
+/// Makes a handler of a routine of the driver's.
+pub(crate) type MakeHandler<T> = Box<dyn Fn(Entry) -> Handler<T>>;
+
+/// The most sets of one table that are looked at.
+pub(crate) const MOST_SETS: u32 = MOST_ENTRIES;
+
 /// Which buffer holds what the handler wants.
 #[derive(Clone, Copy, PartialEq)]
 enum Verb {
@@ -39,11 +45,18 @@ enum Verb {
 
 /// A handler of the driver's with the tables that it stands in.
 #[derive(Clone, Copy)]
-struct Entry {
-    routine: Routine,
-    set: Address,
-    item: Address,
+pub(crate) struct Entry {
+    pub(crate) routine: Routine,
+    pub(crate) set: Address,
+    pub(crate) item: Address,
     verb: Verb,
+}
+
+impl Entry {
+    /// Is it the one that reads a property?
+    pub(crate) fn is_get(&self) -> bool {
+        self.verb == Verb::Get
+    }
 }
 
 /// The handlers of a KSAUTOMATION_TABLE; an empty table at NULL.
@@ -52,17 +65,89 @@ pub(crate) fn table<T: 'static>(address: Address, finder: Finder<T>) -> Automati
         return AutomationTable::default();
     }
     let table: KsAutomationTable = address.read();
+    let make: MakeHandler<T> = Box::new({
+        let finder = finder.clone();
+        move |entry| handler(entry, &finder)
+    });
     AutomationTable {
-        properties: sets(table.property_sets_count, table.property_sets.0, size_of::<KsPropertySet>(), |set| {
-            property_set(set, table.property_item_size as usize, &finder)
-        }),
-        methods: sets(table.method_sets_count, table.method_sets.0, size_of::<KsMethodSet>(), |set| {
-            method_set(set, table.method_item_size as usize, &finder)
-        }),
+        properties: property_sets(
+            table.property_sets_count,
+            Address(table.property_sets.0),
+            table.property_item_size as usize,
+            None,
+            &make,
+        ),
+        methods: method_sets(
+            table.method_sets_count,
+            Address(table.method_sets.0),
+            table.method_item_size as usize,
+            None,
+            &make,
+        ),
         events: sets(table.event_sets_count, table.event_sets.0, size_of::<KsEventSet>(), |set| {
             event_set(set, table.event_item_size as usize, &finder)
         }),
     }
+}
+
+/// The distance of the items of a table whose driver says their size, 0 for the usual one; `None` for one that cannot be.
+pub(crate) fn item_stride(said: u32, usual: usize) -> Option<usize> {
+    match said as usize {
+        0 => Some(usual),
+        said if said.is_multiple_of(8) && said >= usual => Some(said),
+        _ => None,
+    }
+}
+
+/// The property sets of an array. Of the one that is `wanted` there is only that item, and of the others none: enough
+/// to answer one request.
+pub(crate) fn property_sets<T>(
+    count: u32,
+    array: Address,
+    stride: usize,
+    wanted: Option<&KsIdentifier>,
+    make: &MakeHandler<T>,
+) -> Vec<PropertySet<T>> {
+    sets(count, array.0, size_of::<KsPropertySet>(), |address| {
+        let set: KsPropertySet = address.read();
+        let guid: Guid = Address(set.set.0).some()?.read();
+        let items = items(set.properties_count, Address(set.property_item.0), stride, guid, wanted)
+            .map(|item| property_item(address, item, make))
+            .collect();
+        Some(PropertySet { set: guid, items })
+    })
+}
+
+/// The method sets of an array, see [`property_sets`].
+pub(crate) fn method_sets<T>(
+    count: u32,
+    array: Address,
+    stride: usize,
+    wanted: Option<&KsIdentifier>,
+    make: &MakeHandler<T>,
+) -> Vec<MethodSet<T>> {
+    sets(count, array.0, size_of::<KsMethodSet>(), |address| {
+        let set: KsMethodSet = address.read();
+        let guid: Guid = Address(set.set.0).some()?.read();
+        let items = items(set.methods_count, Address(set.method_item.0), stride, guid, wanted)
+            .filter_map(|item| method_item(address, item, make))
+            .collect();
+        Some(MethodSet { set: guid, items })
+    })
+}
+
+/// The items of a set that are asked for. The first word of every item is its identifier.
+fn items<'a>(
+    count: u32,
+    array: Address,
+    stride: usize,
+    set: Guid,
+    wanted: Option<&'a KsIdentifier>,
+) -> impl Iterator<Item = Address> + 'a {
+    let count = if array.is_null() || wanted.is_some_and(|wanted| wanted.set != set) { 0 } else { count };
+    (0..count.min(MOST_ENTRIES) as usize)
+        .map(move |at| array.at(at * stride))
+        .filter(move |item| wanted.is_none_or(|wanted| item.get::<u32>(0) == wanted.id))
 }
 
 /// The sets of one kind.
@@ -71,21 +156,12 @@ fn sets<S>(count: u32, start: u64, stride: usize, make: impl Fn(Address) -> Opti
     (0..count as usize).filter_map(|at| make(Address(start).at(at * stride))).collect()
 }
 
-fn method_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>) -> Option<MethodSet<T>> {
-    let set: KsMethodSet = address.read();
-    let guid: Guid = Address(set.set.0).some()?.read();
-    let items = (0..set.methods_count.min(MOST_ENTRIES) as usize)
-        .filter_map(|at| method_item(address, Address(set.method_item.0).at(at * stride), finder))
-        .collect();
-    Some(MethodSet { set: guid, items })
-}
-
-fn method_item<T: 'static>(set: Address, address: Address, finder: &Finder<T>) -> Option<MethodItem<T>> {
+fn method_item<T>(set: Address, address: Address, make: &MakeHandler<T>) -> Option<MethodItem<T>> {
     let item: KsMethodItem = address.read();
     let routine = Routine::optional(Address(item.method_handler.0), "a method's handler")?;
     Some(MethodItem {
         id: item.method_id,
-        handler: handler(Entry { routine, set, item: address, verb: Verb::Method }, finder),
+        handler: make(Entry { routine, set, item: address, verb: Verb::Method }),
         min_method_bytes: (item.min_method as usize).max(size_of::<KsIdentifier>()),
         min_data_bytes: item.min_data as usize,
         kind: item.flags,
@@ -125,20 +201,11 @@ fn handler<T: 'static>(entry: Entry, finder: &Finder<T>) -> Handler<T> {
     })
 }
 
-fn property_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>) -> Option<PropertySet<T>> {
-    let set: KsPropertySet = address.read();
-    let guid: Guid = Address(set.set.0).some()?.read();
-    let items = (0..set.properties_count.min(MOST_ENTRIES) as usize)
-        .map(|at| property_item(address, Address(set.property_item.0).at(at * stride), finder))
-        .collect();
-    Some(PropertySet { set: guid, items })
-}
-
-fn property_item<T: 'static>(set: Address, address: Address, finder: &Finder<T>) -> PropertyItem<T> {
+fn property_item<T>(set: Address, address: Address, make: &MakeHandler<T>) -> PropertyItem<T> {
     let item: KsPropertyItem = address.read();
     let own = |routine: u64, verb: Verb, name| {
         let routine = Routine::optional(Address(routine), name)?;
-        Some(handler(Entry { routine, set, item: address, verb }, finder))
+        Some(make(Entry { routine, set, item: address, verb }))
     };
     let relations = (0..item.relations_count.min(MOST_ENTRIES) as usize)
         .filter(|_| !item.relations.is_null())

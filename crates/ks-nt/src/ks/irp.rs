@@ -197,6 +197,11 @@ pub(crate) fn complete_lent(address: u64, routine: &'static str) -> bool {
     }
 }
 
+/// Is it a request of the engine's that a driver has been lent?
+pub(crate) fn is_lent(irp: Address) -> bool {
+    matches!(objects::find(irp), Some(Object::Irp(_)))
+}
+
 fn target(irp: Address) -> Option<Arc<LentIrp>> {
     match objects::find(irp) {
         Some(Object::Irp(irp)) => Some(irp),

@@ -23,6 +23,7 @@ mod filter;
 mod intersect;
 pub(crate) mod irp;
 pub(crate) mod kernel;
+mod low_level;
 mod misuse;
 mod mutex;
 mod navigation;
@@ -47,6 +48,8 @@ pub(crate) const TABLES: &[&[Export]] = &[
     factory::EXPORTS,
     filter::EXPORTS,
     irp::EXPORTS,
+    low_level::method::EXPORTS,
+    low_level::property::EXPORTS,
     mutex::EXPORTS,
     navigation::EXPORTS,
     pin::EXPORTS,

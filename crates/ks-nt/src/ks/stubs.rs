@@ -76,10 +76,6 @@ refusals! {
     KsDispatchQuerySecurity
     // ks-coverage: KsDispatchSetSecurity not-implemented
     KsDispatchSetSecurity
-    // ks-coverage: KsDispatchSpecificMethod not-implemented
-    KsDispatchSpecificMethod
-    // ks-coverage: KsDispatchSpecificProperty not-implemented
-    KsDispatchSpecificProperty
     KsEnableEvent
     // ks-coverage: KsEnableEventWithAllocator not-implemented
     KsEnableEventWithAllocator
@@ -107,9 +103,6 @@ refusals! {
     KsLoadResource
     // ks-coverage: KsMapModuleName not-implemented
     KsMapModuleName
-    KsMethodHandler
-    // ks-coverage: KsMethodHandlerWithAllocator not-implemented
-    KsMethodHandlerWithAllocator
     // ks-coverage: KsMoveIrpsOnCancelableQueue not-implemented
     KsMoveIrpsOnCancelableQueue
     // ks-coverage: KsPinDataIntersection not-implemented
@@ -121,9 +114,6 @@ refusals! {
     // ks-coverage: KsPinSubmitFrameMdl not-implemented
     KsPinSubmitFrameMdl
     KsProbeStreamIrp
-    KsPropertyHandler
-    // ks-coverage: KsPropertyHandlerWithAllocator not-implemented
-    KsPropertyHandlerWithAllocator
     // ks-coverage: KsQueryInformationFile not-implemented
     KsQueryInformationFile
     // ks-coverage: KsReadFile not-implemented
@@ -174,10 +164,6 @@ refusals! {
     KsDispatchFastIoDeviceControlFailure
     // ks-coverage: KsDispatchFastReadFailure not-implemented
     KsDispatchFastReadFailure
-    // ks-coverage: KsFastMethodHandler not-implemented
-    KsFastMethodHandler
-    // ks-coverage: KsFastPropertyHandler not-implemented
-    KsFastPropertyHandler
     KsGetDefaultClockState
     KsGetDefaultClockTime
     // ks-coverage: KsQueryDevicePnpObject not-implemented

@@ -1,0 +1,10 @@
+//! Kernel Streaming below AVStream: the routines for drivers that have device objects, dispatch routines, object headers
+//! and tables of their own.
+//!
+//! What is decided about a request is decided where AVStream decides it, in `ks-stream`; here are the packets, lists and
+//! structures in the driver's own memory. None of these routines completes a request or sets its status unless its page
+//! says so.
+
+pub(crate) mod method;
+pub(crate) mod property;
+mod request;

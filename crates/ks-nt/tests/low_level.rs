@@ -1,0 +1,41 @@
+//! Kernel Streaming below AVStream, called from the code of drivers that have no AVStream.
+
+mod support;
+
+use ks_nt::exports;
+use std::collections::BTreeSet;
+use std::path::Path;
+use support::Driver;
+
+#[test]
+fn property_and_method_tables_answer_a_drivers_own_requests() {
+    Driver::of_tests("low_level/tables.c").run_all_tests();
+}
+
+/// The drivers that test the names of `ks/low_level`.
+const DRIVERS: &[&str] = &["tables"];
+
+#[test]
+fn every_name_of_the_low_level_has_a_test_in_a_driver() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ks/low_level");
+    let mut names = BTreeSet::new();
+    for file in std::fs::read_dir(sources).expect("the sources") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("a source file");
+        for list in text.split("exports!(Ks:").skip(1) {
+            let list = list.split(')').next().unwrap_or_default();
+            names.extend(list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
+        }
+    }
+    assert!(names.len() >= 8, "{} names", names.len());
+    let drivers: Vec<_> = DRIVERS.iter().map(|name| Driver::of_tests(&format!("low_level/{name}.c"))).collect();
+    let tested: BTreeSet<_> = drivers
+        .iter()
+        .flat_map(|driver| driver.image().exports())
+        .filter_map(|name| name.strip_prefix("test_"))
+        .collect();
+    for name in &names {
+        assert!(exports::find(name).is_some(), "{name} is not exported");
+    }
+    let untested: Vec<_> = names.iter().filter(|name| !tested.contains(name.as_str())).collect();
+    assert!(untested.is_empty(), "without a test: {untested:?}");
+}
