@@ -1,16 +1,63 @@
-//! The default clock: stream time that counts in RUN, on the engine's injected time.
+//! The default clock: stream time that counts in RUN, on the engine's injected time or on its owner's.
 //!
-//! Source: "Default clocks", nf-ks-ksallocatedefaultclock.
+//! Source: "Default clocks", nf-ks-ksallocatedefaultclockex, nf-ks-kssetdefaultclocktime.
 
-use ks_abi::{KsResolution, KsState};
-use ks_io::sync::{Arc, Mutex};
-use ks_io::{Services, Ticks, Time};
+mod marks;
 
-/// Stream time of one pin: 0 from its create, running in RUN, held in PAUSE, back to 0 in STOP.
+use ks_abi::{KsResolution, KsState, NtStatus, STATUS_INVALID_PARAMETER};
+use ks_io::sync::{Arc, Mutex, Weak};
+use ks_io::{Dpc, Services, Ticks, Time, Timer};
+use std::sync::OnceLock;
+
+pub(crate) use marks::{MarkListener, Marks, TimeMark};
+
+/// Stream time: 0 from its create, running in RUN, held in PAUSE, back to 0 in STOP. Each pin has one; a driver may make
+/// others. Any number of [`crate::ClockObject`]s share it, and none of them keeps the pin's stream.
 #[derive(Debug)]
 pub struct DefaultClock {
     services: Services,
+    parts: ClockParts,
     state: Mutex<ClockState>,
+    /// Taken before `state`.
+    marks: Mutex<Marks>,
+    /// Made with the first mark: most clocks never have one.
+    timer: OnceLock<Timer>,
+    me: Weak<DefaultClock>,
+}
+
+/// What the owner of a clock brings along instead of the engine's time.
+#[derive(Default, Clone)]
+pub struct ClockParts {
+    /// Tells the time; the state only says then whether marks are signalled.
+    pub source: Option<Arc<dyn ClockSource>>,
+    /// Wakes the clock; `None`: the engine's timers.
+    pub timer: Option<Arc<dyn ClockTimer>>,
+    /// Another granularity (with a source) or error (with a timer) than the best; zero: the best.
+    pub resolution: KsResolution,
+}
+
+/// Tells the time of a clock. Called at DISPATCH level too, so it may not wait.
+#[doc(alias = "PFNKSCORRELATEDTIME")]
+pub trait ClockSource: Send + Sync {
+    /// The clock's time, and the engine's monotonic time at the same moment.
+    fn correlated_time(&self) -> (Ticks, Time);
+}
+
+/// Calls a procedure when so much of a clock's time has passed. Legal at every level.
+pub trait ClockTimer: Send + Sync {
+    /// Sets the timer, replacing an earlier setting.
+    #[doc(alias = "PFNKSSETTIMER")]
+    fn set(&self, after: Ticks, dpc: Arc<dyn Dpc>);
+
+    /// Stops it.
+    #[doc(alias = "PFNKSCANCELTIMER")]
+    fn cancel(&self);
+}
+
+impl std::fmt::Debug for ClockParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClockParts").field("resolution", &self.resolution).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -22,13 +69,46 @@ struct ClockState {
     since: Time,
 }
 
+impl ClockState {
+    fn time_at(&self, now: Time) -> Ticks {
+        match self.state {
+            KsState::RUN => self.held + now.since(self.since),
+            _ => self.held,
+        }
+    }
+}
+
 impl DefaultClock {
-    /// A clock in STOP at time 0.
+    /// A clock in STOP at time 0, on the engine's time.
     // ks-coverage: KsAllocateDefaultClock done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsAllocateDefaultClock")]
-    pub fn new(services: Services) -> DefaultClock {
+    pub fn new(services: Services) -> Arc<DefaultClock> {
+        Self::make(services, ClockParts::default())
+    }
+
+    /// A clock in STOP with parts of its owner's. STATUS_INVALID_PARAMETER: a granularity without a source, an error
+    /// without a timer, or one below zero.
+    #[doc(alias = "KsAllocateDefaultClockEx")]
+    pub fn with_parts(services: Services, parts: ClockParts) -> Result<Arc<DefaultClock>, NtStatus> {
+        let KsResolution { granularity, error } = parts.resolution;
+        let fits = |value: i64, owned: bool| value == 0 || (value > 0 && owned);
+        if fits(granularity, parts.source.is_some()) && fits(error, parts.timer.is_some()) {
+            Ok(Self::make(services, parts))
+        } else {
+            Err(STATUS_INVALID_PARAMETER)
+        }
+    }
+
+    fn make(services: Services, parts: ClockParts) -> Arc<DefaultClock> {
         let state = ClockState { state: KsState::STOP, held: Ticks::ZERO, since: Time::ORIGIN };
-        DefaultClock { services, state: Mutex::new(state) }
+        Arc::new_cyclic(|me| DefaultClock {
+            services,
+            parts,
+            state: Mutex::new(state),
+            marks: Mutex::default(),
+            timer: OnceLock::new(),
+            me: me.clone(),
+        })
     }
 
     /// Stream time in 100-ns units.
@@ -42,12 +122,12 @@ impl DefaultClock {
     ///
     /// Decision: the system time of a correlated time is the engine's monotonic time; the pages disagree.
     pub fn correlated_time(&self) -> (Ticks, Time) {
+        if let Some(source) = &self.parts.source {
+            return source.correlated_time();
+        }
         let state = *self.state.lock();
         let now = self.services.now();
-        match state.state {
-            KsState::RUN => (state.held + now.since(state.since), now),
-            _ => (state.held, now),
-        }
+        (state.time_at(now), now)
     }
 
     /// The engine's monotonic time: never goes back, whatever the state.
@@ -57,11 +137,16 @@ impl DefaultClock {
 
     /// One unit of 100 ns is the best a clock can do; the default clock adds no error to it.
     pub fn resolution(&self) -> KsResolution {
-        KsResolution { granularity: 1, error: 0 }
+        let KsResolution { granularity, error } = self.parts.resolution;
+        KsResolution { granularity: granularity.max(1), error }
     }
 
     /// The moment on the engine's clock at which the stream time will be `time`, if the clock runs on.
     pub fn due(&self, time: Ticks) -> Time {
+        if self.parts.source.is_some() {
+            let (now, system) = self.correlated_time();
+            return system + Ticks(time.0.saturating_sub(now.0));
+        }
         let state = *self.state.lock();
         state.since + Ticks(time.0.saturating_sub(state.held.0))
     }
@@ -73,20 +158,119 @@ impl DefaultClock {
         self.state.lock().state
     }
 
-    /// Follows the state of its pin.
+    /// Follows the state of its pin. Marks are signalled in RUN only. Legal at every level.
     // ks-coverage: KsSetDefaultClockState done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsSetDefaultClockState")]
     pub fn set_state(&self, to: KsState) {
-        let mut state = self.state.lock();
-        let now = self.services.now();
-        if state.state == KsState::RUN {
-            state.held = state.held + now.since(state.since);
+        {
+            let mut state = self.state.lock();
+            let now = self.services.now();
+            state.held = if to == KsState::STOP { Ticks::ZERO } else { state.time_at(now) };
+            state.since = now;
+            state.state = to;
         }
-        if to == KsState::STOP {
-            state.held = Ticks::ZERO;
+        self.follow_state((to == KsState::STOP).then_some(Ticks::ZERO));
+    }
+
+    /// Makes it `time`, from which the clock goes on. Marks that lie ahead again are signalled again. Legal at every level.
+    ///
+    /// A clock with a source of its own keeps its time: only its marks are looked at anew.
+    #[doc(alias = "KsSetDefaultClockTime")]
+    pub fn set_time(&self, time: Ticks) {
+        {
+            let mut state = self.state.lock();
+            state.held = time;
+            state.since = self.services.now();
         }
-        state.since = now;
-        state.state = to;
+        self.follow_state(Some(time));
+    }
+
+    /// Adds a mark, which is signalled when the running clock has reached it. STATUS_INSUFFICIENT_RESOURCES: the clock has
+    /// as many as it may.
+    pub(crate) fn add_mark(&self, mark: TimeMark) -> Result<(), NtStatus> {
+        let mut marks = self.marks.lock();
+        marks.add(mark, self.time())?;
+        self.wake_for(&marks);
+        Ok(())
+    }
+
+    /// Forgets the marks of one listener, or one of them.
+    pub(crate) fn remove_marks(&self, chosen: impl Fn(&TimeMark) -> bool) {
+        let mut marks = self.marks.lock();
+        let gone = marks.remove(chosen);
+        self.wake_for(&marks);
+        drop(marks);
+        drop(gone);
+    }
+
+    /// The state has changed, or the time has jumped.
+    fn follow_state(&self, jumped_to: Option<Ticks>) {
+        let mut marks = self.marks.lock();
+        if marks.is_empty() {
+            return;
+        }
+        if let Some(time) = jumped_to {
+            // A source goes on where it was.
+            let time = if self.parts.source.is_some() { self.time() } else { time };
+            marks.jump(time);
+        }
+        self.wake_for(&marks);
+    }
+
+    /// Sets the timer for the next mark. The lock of the marks is held, so that no other setting comes between.
+    fn wake_for(&self, marks: &Marks) {
+        let running = self.state() == KsState::RUN;
+        match marks.next().filter(|_| running) {
+            Some(next) => {
+                let due = self.due(next);
+                if due == Time::NEVER {
+                    return self.stop_waking();
+                }
+                let dpc = || Arc::new(MarkTimer(self.me.clone()));
+                match &self.parts.timer {
+                    Some(timer) => timer.set(Ticks(due.since(self.services.now()).0.max(0)), dpc()),
+                    None => _ = self.timer.get_or_init(|| self.services.timer(dpc())).set(due, None),
+                }
+            }
+            None => self.stop_waking(),
+        }
+    }
+
+    fn stop_waking(&self) {
+        match (&self.parts.timer, self.timer.get()) {
+            (Some(timer), _) => timer.cancel(),
+            (None, Some(timer)) => _ = timer.cancel(),
+            (None, None) => {}
+        }
+    }
+
+    /// Signals what the clock has reached.
+    fn signal_marks(&self) {
+        let reached = {
+            let mut marks = self.marks.lock();
+            if self.state() != KsState::RUN {
+                return;
+            }
+            let reached = marks.take_reached(self.time());
+            self.wake_for(&marks);
+            reached
+        };
+        for (listener, token) in reached {
+            if let Some(listener) = listener.upgrade() {
+                listener.reached(token);
+            }
+        }
+    }
+}
+
+/// What the timer of a clock calls; it keeps no clock.
+struct MarkTimer(Weak<DefaultClock>);
+
+impl Dpc for MarkTimer {
+    fn expired(self: Arc<Self>, _now: Time) {
+        if let Some(clock) = self.0.upgrade() {
+            clock.signal_marks();
+        }
     }
 }
 

@@ -218,6 +218,13 @@ impl EventList {
         self.raise(|entry| entry.token == token);
     }
 
+    /// Forgets a one-shot event that was raised: nobody else has to be told of it. Legal at every level.
+    #[doc(alias = "KsDiscardEvent")]
+    pub(crate) fn forget_spent(&self, token: EventToken) {
+        let gone = self.take(|entry| entry.token == token && entry.spent.load(Ordering::Relaxed));
+        drop(gone);
+    }
+
     /// A one-shot event is raised once.
     fn raise(&self, hit: impl Fn(&EventEntry) -> bool) {
         for entry in self.entries.lock().iter().filter(|entry| hit(entry)) {

@@ -42,8 +42,8 @@ pub use automation::{
     AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertyMembers,
     PropertySet, PropertyValues, RemoveEvent,
 };
-pub use clock::{DefaultClock, ReferenceClock};
-pub use clock_object::ClockObject;
+pub use clock::{ClockParts, ClockSource, ClockTimer, DefaultClock, ReferenceClock};
+pub use clock_object::{ClockObject, validate_clock_create};
 pub use descriptor::{
     DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,
 };

@@ -244,6 +244,11 @@ impl Pin {
         &self.clock
     }
 
+    /// The same, to be shared.
+    pub(crate) fn own_clock(&self) -> &Arc<DefaultClock> {
+        &self.clock
+    }
+
     /// The clock that the pin is to go by: the master clock that its client set by KSPROPERTY_STREAM_MASTERCLOCK, else
     /// its own, if its descriptor says that it implements one. STATUS_DEVICE_NOT_READY: neither.
     ///
@@ -254,7 +259,7 @@ impl Pin {
     pub fn reference_clock(&self) -> Result<ReferenceClock, ks_abi::NtStatus> {
         let master = self.master_clock.lock().clone();
         match master.and_then(|file| file.object_as::<ClockObject>()) {
-            Some(clock) => Ok(ReferenceClock::new(clock.pin().clock.clone())),
+            Some(clock) => Ok(ReferenceClock::new(clock.clock().clone())),
             None if self.flags().contains(PinFlags::IMPLEMENT_CLOCK) => Ok(ReferenceClock::new(self.clock.clone())),
             None => Err(STATUS_DEVICE_NOT_READY),
         }

@@ -32,10 +32,13 @@ pub(crate) fn pin_table() -> &'static AutomationTable<Pin> {
     &TABLE
 }
 
-/// What every clock answers: KSPROPSETID_Clock.
+/// What every clock answers: KSPROPSETID_Clock and KSEVENTSETID_Clock.
 pub(crate) fn clock_table() -> &'static AutomationTable<ClockObject> {
-    static TABLE: LazyLock<AutomationTable<ClockObject>> =
-        LazyLock::new(|| AutomationTable::of_properties(vec![clock::set()]));
+    static TABLE: LazyLock<AutomationTable<ClockObject>> = LazyLock::new(|| AutomationTable {
+        properties: vec![clock::set()],
+        events: vec![clock::event_set()],
+        ..AutomationTable::default()
+    });
     &TABLE
 }
 

@@ -146,7 +146,7 @@ fn make(
                 Some(file) => Connection::To { file, pin: None },
                 None => Connection::Client,
             }),
-            clock: Arc::new(DefaultClock::new(filter.services().clone())),
+            clock: DefaultClock::new(filter.services().clone()),
             events: EventList::default(),
             failure: Mutex::new(None),
             master_clock: Mutex::new(None),

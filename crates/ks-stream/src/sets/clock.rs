@@ -1,12 +1,14 @@
-//! KSPROPSETID_Clock, asked on a clock handle.
+//! KSPROPSETID_Clock and KSEVENTSETID_Clock, asked on a clock handle.
 
-use crate::automation::{PropertyItem, PropertySet};
+use crate::automation::{EventItem, EventSet, PropertyItem, PropertySet};
 use crate::clock_object::ClockObject;
+use crate::event::{EventRequest, EventToken};
 use crate::property::PropertyCall;
 use ks_abi::{
+    KSEVENT_CLOCK_INTERVAL_MARK, KSEVENT_CLOCK_POSITION_MARK, KSEVENTSETID_Clock,
     KSPROPERTY_CLOCK_CORRELATEDPHYSICALTIME, KSPROPERTY_CLOCK_CORRELATEDTIME, KSPROPERTY_CLOCK_PHYSICALTIME,
     KSPROPERTY_CLOCK_RESOLUTION, KSPROPERTY_CLOCK_STATE, KSPROPERTY_CLOCK_TIME, KSPROPSETID_Clock, KsCorrelatedTime,
-    KsResolution, KsState,
+    KsEventTimeInterval, KsEventTimeMark, KsResolution, KsState,
 };
 
 // ks-coverage: KSPROPERTY_CLOCK_TIME done test=a_clock_follows_its_pin_on_injected_time
@@ -44,6 +46,30 @@ pub(super) fn set() -> PropertySet<ClockObject> {
             PropertyItem::new(KSPROPERTY_CLOCK_STATE)
                 .data_bytes(size_of::<KsState>())
                 .get(|clock: &ClockObject, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().state())),
+        ],
+    }
+}
+
+// ks-coverage: KSEVENT_CLOCK_POSITION_MARK done test=a_position_mark_is_signalled_when_the_clock_reaches_it
+// ks-coverage: KSEVENT_CLOCK_INTERVAL_MARK done test=an_interval_mark_is_signalled_at_its_base_and_at_each_interval
+
+pub(super) fn event_set() -> EventSet<ClockObject> {
+    let remove = |clock: &ClockObject, token: EventToken| clock.remove_mark(token);
+    EventSet {
+        set: KSEVENTSETID_Clock,
+        items: vec![
+            EventItem {
+                min_data_bytes: size_of::<KsEventTimeInterval>(),
+                add: Some(Box::new(|clock: &ClockObject, request: &EventRequest<'_>| clock.add_interval(request))),
+                remove: Some(Box::new(remove)),
+                ..EventItem::new(KSEVENT_CLOCK_INTERVAL_MARK)
+            },
+            EventItem {
+                min_data_bytes: size_of::<KsEventTimeMark>(),
+                add: Some(Box::new(|clock: &ClockObject, request: &EventRequest<'_>| clock.add_position(request))),
+                remove: Some(Box::new(remove)),
+                ..EventItem::new(KSEVENT_CLOCK_POSITION_MARK)
+            },
         ],
     }
 }
