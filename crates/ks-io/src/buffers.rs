@@ -91,9 +91,14 @@ pub struct Output {
 }
 
 impl Output {
+    /// The output buffer of a request that is made of another one: room, and no data.
+    pub fn with_room(limit: usize) -> Output {
+        Output { limit, ..Output::default() }
+    }
+
     /// The output buffer of a request that is no IRP of ours: its length, and what it holds where that is data.
     pub fn new(limit: usize, data: &[u8]) -> Result<Output, NtStatus> {
-        let mut output = Output { limit, ..Output::default() };
+        let mut output = Output::with_room(limit);
         output.data.fill(data)?;
         Ok(output)
     }
@@ -154,6 +159,16 @@ impl Output {
             self.information = 0;
             STATUS_BUFFER_TOO_SMALL
         }
+    }
+
+    /// Forgets what the caller's buffer held: the request says that it is no data.
+    pub fn forget_data(&mut self) {
+        self.data.clear();
+    }
+
+    /// Forgets the bytes answered so far, and keeps Information: nothing is copied to the caller.
+    pub fn forget_answer(&mut self) {
+        self.answer.clear();
     }
 
     /// Bytes answered, or the size that a size query learns.

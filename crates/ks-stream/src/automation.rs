@@ -2,6 +2,7 @@
 
 use crate::event::{EventRequest, EventToken};
 use crate::property::PropertyCall;
+use crate::property_values::PropertyValues;
 use ks_abi::{Guid, KsIdentifier, NtStatus};
 
 /// A handler of one request on an object of type `T`.
@@ -154,31 +155,16 @@ pub struct PropertyItem<T> {
     pub values: Option<PropertyValues>,
     /// Related properties, for RELATIONS.
     pub relations: Vec<KsIdentifier>,
+    /// Serializes and unserializes in a form of the driver's own; `None`: SERIALIZERAW and UNSERIALIZERAW fail.
+    #[doc(alias = "SupportHandler")]
+    pub support: Option<Handler<T>>,
+    /// Bytes of the value in a serialized set: 0 keeps it out, [`SERIALIZED_BY_SIZE_QUERY`] asks the property.
+    #[doc(alias = "SerializedSize")]
+    pub serialized_bytes: u32,
 }
 
-/// Type and legal values of a property.
-#[doc(alias = "KSPROPERTY_VALUES")]
-#[derive(Debug, Clone)]
-pub struct PropertyValues {
-    /// Type: `KSPROPTYPESETID_General` and a VT_ number.
-    pub value_type: KsIdentifier,
-    /// Lists of legal values.
-    pub members: Vec<PropertyMembers>,
-}
-
-/// One list of legal values.
-#[doc(alias = "KSPROPERTY_MEMBERSLIST")]
-#[derive(Debug, Clone)]
-pub struct PropertyMembers {
-    /// `KSPROPERTY_MEMBER_*`
-    pub kind: u32,
-    /// `KSPROPERTY_MEMBER_FLAG_*`
-    pub flags: u32,
-    /// Bytes of one member.
-    pub member_bytes: u32,
-    /// The members, one after the other.
-    pub members: Vec<u8>,
-}
+/// A property's serialized size is not known and is asked of the property each time.
+pub const SERIALIZED_BY_SIZE_QUERY: u32 = 1;
 
 impl<T> PropertyItem<T> {
     /// An item with a plain `KSPROPERTY` as request and data of variable size, and no handler yet.
@@ -191,6 +177,8 @@ impl<T> PropertyItem<T> {
             min_data_bytes: 0,
             values: None,
             relations: Vec::new(),
+            support: None,
+            serialized_bytes: 0,
         }
     }
 
@@ -221,6 +209,24 @@ impl<T> PropertyItem<T> {
     /// What values it takes.
     pub fn values(mut self, values: PropertyValues) -> Self {
         self.values = Some(values);
+        self
+    }
+
+    /// Which properties a change of this one may change.
+    pub fn relations(mut self, relations: impl Into<Vec<KsIdentifier>>) -> Self {
+        self.relations = relations.into();
+        self
+    }
+
+    /// Makes it a part of its set's serialized form, with so many bytes.
+    pub fn serialized_bytes(mut self, bytes: u32) -> Self {
+        self.serialized_bytes = bytes;
+        self
+    }
+
+    /// How it is serialized and unserialized in a form of its own: told apart by the flags of the request.
+    pub fn support(mut self, handler: impl Fn(&T, &mut PropertyCall<'_>) -> NtStatus + Send + Sync + 'static) -> Self {
+        self.support = Some(Box::new(handler));
         self
     }
 }

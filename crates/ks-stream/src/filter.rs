@@ -195,17 +195,29 @@ impl Filter {
 
     /// A property or method of a topology node; it is in the node's own automation table.
     fn node_request(&self, irp: Irp) -> Dispatched {
-        let Some(node) = automation::node_of(irp.input()) else { return irp.done(STATUS_INVALID_BUFFER_SIZE) };
-        let nodes = self.descriptor().nodes().len();
-        if node as usize >= nodes {
-            let reason = format!("{} has {nodes} topology nodes and no node {node}", self.name());
-            return Dispatched::Completed(irp.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)));
-        }
+        let node = match self.named_node(irp.input()) {
+            Ok(node) => node,
+            Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
+        };
         let table = self.instance.get().and_then(|instance| instance.node_automation(node));
         match irp.io_control_code() {
             IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
             _ => property::handle(self, irp, table.as_slice()),
         }
+    }
+
+    /// The node that a request names, if the filter has it.
+    pub(crate) fn named_node(&self, request: &[u8]) -> Result<u32, Refusal> {
+        let Some(node) = automation::node_of(request) else {
+            let reason = "a request to a node has its number behind the identifier";
+            return Err(Refusal::new(STATUS_INVALID_BUFFER_SIZE, Aspect::Request, reason));
+        };
+        let nodes = self.descriptor().nodes().len();
+        if node as usize >= nodes {
+            let reason = format!("{} has {nodes} topology nodes and no node {node}", self.name());
+            return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason));
+        }
+        Ok(node)
     }
 
     pub(crate) fn device_removed(&self) {

@@ -29,6 +29,7 @@ mod pin;
 mod pipe;
 mod process;
 mod property;
+mod property_values;
 mod queue;
 mod sets;
 pub mod sized_list;
@@ -39,8 +40,8 @@ mod trailing_edge;
 pub mod validate;
 
 pub use automation::{
-    AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertyMembers,
-    PropertySet, PropertyValues, RemoveEvent,
+    AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertySet,
+    RemoveEvent, SERIALIZED_BY_SIZE_QUERY,
 };
 pub use clock::{ClockParts, ClockSource, ClockTimer, DefaultClock, ReferenceClock};
 pub use clock_object::{ClockObject, validate_clock_create};
@@ -61,6 +62,7 @@ pub use pin::Pin;
 pub use pipe::AllocatorReport;
 pub use process::Turn;
 pub use property::{PropertyCall, answer as answer_property};
+pub use property_values::{Bounds, PropertyMembers, PropertyValues, Stepping};
 pub use queue::{FrameRequest, Step};
 pub use stream_io::{Direction, probe_headers};
 pub use stream_pointer::{CloneId, ClonePointer, Locked};

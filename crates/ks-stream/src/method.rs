@@ -1,15 +1,18 @@
 //! The method engine: the whole IOCTL_KS_METHOD protocol over automation tables.
 //!
-//! A method's handler is given the request and the data as a property's is; what it reads and what it answers is its
-//! own matter, as its type says.
+//! A method's handler is given the request and the data as a property's is. The type of its item says which way the data
+//! goes: without KSMETHOD_TYPE_READ the handler sees none, without KSMETHOD_TYPE_WRITE the client gets none back. A
+//! direct method (KSMETHOD_TYPE_SOURCE) goes the same ways; the buffer is captured for it as for any other, because no
+//! memory of a client's is ever shared with a handler.
 //!
 //! Source: nf-ks-ksmethodhandler, ns-ks-ksmethod_item, ns-ks-ksidentifier.
 
 use crate::automation::{AutomationTable, MethodItem};
 use crate::property::{self, PropertyCall};
 use ks_abi::{
-    KSMETHOD_TYPE_BASICSUPPORT, KSMETHOD_TYPE_SEND, KSMETHOD_TYPE_SETSUPPORT, KSMETHOD_TYPE_TOPOLOGY, KsProperty,
-    NtStatus, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    KSMETHOD_TYPE_BASICSUPPORT, KSMETHOD_TYPE_READ, KSMETHOD_TYPE_SEND, KSMETHOD_TYPE_SETSUPPORT,
+    KSMETHOD_TYPE_TOPOLOGY, KSMETHOD_TYPE_WRITE, KsProperty, NtStatus, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
 };
 use ks_io::{Aspect, Dispatched, Irp, IrpParts, Refusal};
 use zerocopy::FromBytes;
@@ -47,9 +50,16 @@ pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]
             if output.limit() < item.min_data_bytes {
                 return Ok(output.too_small(item.min_data_bytes));
             }
+            if item.kind & KSMETHOD_TYPE_READ == 0 {
+                output.forget_data();
+            }
             let mut call = PropertyCall::new(method, request, output, origin, file);
             let status = (item.handler)(object, &mut call);
-            call.outcome(status)
+            let outcome = call.outcome(status);
+            if item.kind & KSMETHOD_TYPE_WRITE == 0 {
+                output.forget_answer();
+            }
+            outcome
         }
         KSMETHOD_TYPE_BASICSUPPORT => Ok(match output.limit() {
             0 => output.too_small(size_of::<u32>()),

@@ -187,4 +187,12 @@ pub trait PinInstance: Send + Sync {
     fn automation(&self) -> Option<&AutomationTable<Pin>> {
         None
     }
+
+    /// What a topology node of the filter answers when it is asked through this pin, about this pin's stream; `None`:
+    /// nothing.
+    #[doc(alias = "KSNODE_DESCRIPTOR.AutomationTable")]
+    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Pin>> {
+        let _ = node;
+        None
+    }
 }

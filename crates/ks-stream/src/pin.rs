@@ -430,6 +430,19 @@ impl Pin {
         self.instance.get().and_then(|instance| instance.automation())
     }
 
+    /// A property or method of a topology node, as far as it is of this pin's stream.
+    fn node_request(&self, irp: Irp) -> Dispatched {
+        let node = match self.filter.named_node(irp.input()) {
+            Ok(node) => node,
+            Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
+        };
+        let table = self.instance.get().and_then(|instance| instance.node_automation(node));
+        match irp.io_control_code() {
+            IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
+            _ => property::handle(self, irp, table.as_slice()),
+        }
+    }
+
     /// Raises every enabled event of this set and item on the pin.
     // ks-coverage: KsPinGenerateEvents done test=a_drivers_event_is_agreed_raised_and_removed
     #[doc(alias = "KsPinGenerateEvents")]
@@ -515,8 +528,7 @@ impl Dispatch for Pin {
         let code = irp.io_control_code();
         if matches!(code, IoControlCode::KS_PROPERTY | IoControlCode::KS_METHOD) && automation::is_for_node(irp.input())
         {
-            // The nodes belong to the filter; their requests on a pin's stream are not there yet.
-            return irp.done(ks_abi::STATUS_NOT_IMPLEMENTED);
+            return self.node_request(irp);
         }
         if code == IoControlCode::KS_PROPERTY {
             let built_in = sets::pin_table();

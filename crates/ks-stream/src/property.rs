@@ -1,16 +1,23 @@
 //! The property engine: the whole IOCTL_KS_PROPERTY protocol over automation tables.
 //!
-//! Source: nf-ks-kspropertyhandler, ns-ks-ksidentifier, and "Basic support queries for audio properties".
+//! Source: nf-ks-kspropertyhandler, ns-ks-ksidentifier.
+
+mod serial;
+mod support;
 
 use crate::automation::{AutomationTable, PropertyItem};
 use ks_abi::{
-    Guid, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_DEFAULTVALUES, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_RELATIONS,
-    KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_SETSUPPORT, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsProperty,
-    KsPropertyDescription, KsPropertyMembersHeader, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_NOT_IMPLEMENTED, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
+    Guid, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_COPYPAYLOAD, KSPROPERTY_TYPE_DEFAULTVALUES,
+    KSPROPERTY_TYPE_FSFILTERSCOPE, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_GETPAYLOADSIZE, KSPROPERTY_TYPE_HIGHPRIORITY,
+    KSPROPERTY_TYPE_RELATIONS, KSPROPERTY_TYPE_SERIALIZERAW, KSPROPERTY_TYPE_SERIALIZESET,
+    KSPROPERTY_TYPE_SERIALIZESIZE, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_SETSUPPORT, KSPROPERTY_TYPE_TOPOLOGY,
+    KSPROPERTY_TYPE_UNSERIALIZERAW, KSPROPERTY_TYPE_UNSERIALIZESET, KsProperty, NtStatus, STATUS_BUFFER_OVERFLOW,
+    STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
 };
 use ks_io::sync::Arc;
 use ks_io::{Aspect, Dispatched, FileObject, FileReference, Irp, IrpParts, Origin, Output, Refusal};
+use support::Members;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One property or method request as its handler sees it: sizes are checked against the item's minimums, the request and the data
@@ -109,8 +116,15 @@ impl<'a> PropertyCall<'a> {
     }
 }
 
+/// What may be or-ed to GET and SET beside the node's flag.
+///
+/// Decision: the documentation names these flags and says nothing of them. They ask for what holds of every request here
+/// (its payload is a copy, it stays in the scope of the filter that it was sent to, none is put off for another), so they
+/// change nothing; or-ed to anything else they are refused.
+const MODIFIERS: u32 = KSPROPERTY_TYPE_COPYPAYLOAD | KSPROPERTY_TYPE_HIGHPRIORITY | KSPROPERTY_TYPE_FSFILTERSCOPE;
+
 /// Answers a property request from `tables`, the driver's before the class driver's.
-// ks-coverage: KsPropertyHandler done test=a_request_asks_for_one_thing,basic_support_has_three_sizes
+// ks-coverage: KsPropertyHandler done test=a_request_asks_for_one_thing,basic_support_has_three_sizes,a_set_is_serialized_and_written_back
 // ks-coverage: IOCTL_KS_PROPERTY done test=a_request_asks_for_one_thing
 #[doc(alias = "KsPropertyHandler")]
 pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
@@ -122,41 +136,123 @@ pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]
 }
 
 /// Answers a property request and completes nothing: what AVStream does with a request of its own objects, for drivers
-/// that have no AVStream and whose requests are elsewhere. STATUS_PENDING of a handler is passed on.
+/// that have no AVStream and whose requests are elsewhere. STATUS_PENDING of a handler is passed on. Whatever requests it
+/// takes apart into, they are of the same origin.
+#[inline]
 pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
     let IrpParts { input: request, output, origin, file } = parts;
     // A view of the capture, which is aligned and stays: a copy of the identifier would be read back in other pieces.
     let Ok((property, _)) = KsProperty::ref_from_prefix(request) else {
         return Ok(STATUS_INVALID_BUFFER_SIZE);
     };
-    let verb = property.flags & !KSPROPERTY_TYPE_TOPOLOGY;
-    if verb == KSPROPERTY_TYPE_SETSUPPORT {
-        let sets = tables.iter().flat_map(|table| &table.properties).map(|set| set.set);
-        return Ok(set_support(property.set, output, sets));
+    let verb = property.flags & !(KSPROPERTY_TYPE_TOPOLOGY | MODIFIERS);
+    if verb != KSPROPERTY_TYPE_GET && verb != KSPROPERTY_TYPE_SET {
+        return answer_other(object, &Asked { property, request, origin, file }, verb, output, tables);
+    }
+    let Some(item) = find(property, tables)? else { return Ok(STATUS_NOT_FOUND) };
+    let handler = if verb == KSPROPERTY_TYPE_GET { &item.get } else { &item.set };
+    let Some(handler) = handler else { return Ok(STATUS_NOT_FOUND) };
+    if request.len() < item.min_property_bytes {
+        return Ok(STATUS_INVALID_BUFFER_SIZE);
+    }
+    if output.limit() < item.min_data_bytes {
+        return Ok(output.too_small(item.min_data_bytes));
+    }
+    let mut call = PropertyCall::new(property, request, output, origin, file);
+    let status = handler(object, &mut call);
+    call.outcome(status)
+}
+
+/// A request beside its buffer.
+struct Asked<'a> {
+    property: &'a KsProperty,
+    request: &'a [u8],
+    origin: &'a Origin,
+    file: &'a FileReference,
+}
+
+impl Asked<'_> {
+    /// Runs a GET or SET of one item, whose request is the same but for its item and verb: it names the same node, comes
+    /// from the same requestor in the same mode, and is held to the same sizes as one that the client sends itself.
+    fn run<T>(&self, object: &T, item: &PropertyItem<T>, verb: u32, output: &mut Output) -> Result<NtStatus, Refusal> {
+        let property =
+            KsProperty { id: item.id, flags: verb | self.property.flags & KSPROPERTY_TYPE_TOPOLOGY, ..*self.property };
+        let mut request = self.request.to_vec();
+        request[..size_of::<KsProperty>()].copy_from_slice(property.as_bytes());
+        let handler = if verb == KSPROPERTY_TYPE_GET { &item.get } else { &item.set };
+        let Some(handler) = handler else { return Ok(STATUS_NOT_FOUND) };
+        if request.len() < item.min_property_bytes {
+            return Ok(STATUS_INVALID_BUFFER_SIZE);
+        }
+        if output.limit() < item.min_data_bytes {
+            return Ok(output.too_small(item.min_data_bytes));
+        }
+        let mut call = PropertyCall::new(&property, &request, output, self.origin, self.file);
+        let status = handler(object, &mut call);
+        call.outcome(status)
+    }
+
+    /// Runs a GET without room: the size of its answer.
+    fn size_of_answer<T>(&self, object: &T, item: &PropertyItem<T>) -> Result<Result<usize, NtStatus>, Refusal> {
+        let mut none = Output::with_room(0);
+        let status = self.run(object, item, KSPROPERTY_TYPE_GET, &mut none)?;
+        Ok(match status {
+            STATUS_BUFFER_OVERFLOW | STATUS_SUCCESS => Ok(none.information()),
+            failure => Err(failure),
+        })
+    }
+}
+
+/// Everything but GET and SET.
+#[cold]
+fn answer_other<T>(
+    object: &T,
+    asked: &Asked<'_>,
+    verb: u32,
+    output: &mut Output,
+    tables: &[&AutomationTable<T>],
+) -> Result<NtStatus, Refusal> {
+    let property = asked.property;
+    if verb.count_ones() != 1 || property.flags & MODIFIERS != 0 {
+        let reason = format!("property flags {:#x} ask for more or less than one thing", property.flags);
+        return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason));
+    }
+    match verb {
+        KSPROPERTY_TYPE_SETSUPPORT => {
+            let sets = tables.iter().flat_map(|table| &table.properties).map(|set| set.set);
+            return Ok(set_support(property.set, output, sets));
+        }
+        KSPROPERTY_TYPE_SERIALIZESET => return serial::serialize_set(object, asked, output, tables),
+        KSPROPERTY_TYPE_UNSERIALIZESET => return serial::unserialize_set(object, asked, output, tables),
+        _ => {}
     }
     let Some(item) = find(property, tables)? else { return Ok(STATUS_NOT_FOUND) };
     match verb {
-        KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_SET => {
-            let handler = if verb == KSPROPERTY_TYPE_GET { &item.get } else { &item.set };
-            let Some(handler) = handler else { return Ok(STATUS_NOT_FOUND) };
-            if request.len() < item.min_property_bytes {
-                return Ok(STATUS_INVALID_BUFFER_SIZE);
-            }
-            if output.limit() < item.min_data_bytes {
-                return Ok(output.too_small(item.min_data_bytes));
-            }
-            let mut call = PropertyCall::new(property, request, output, origin, file);
-            let status = handler(object, &mut call);
-            call.outcome(status)
-        }
-        KSPROPERTY_TYPE_BASICSUPPORT => Ok(basic_support(item, output, Members::All)),
-        KSPROPERTY_TYPE_DEFAULTVALUES => Ok(basic_support(item, output, Members::Defaults)),
+        KSPROPERTY_TYPE_BASICSUPPORT => Ok(support::basic_support(item, output, Members::All)),
+        KSPROPERTY_TYPE_DEFAULTVALUES => Ok(support::basic_support(item, output, Members::Defaults)),
         KSPROPERTY_TYPE_RELATIONS => {
             Ok(crate::sized_list::answer(output, item.relations.iter().map(|relation| relation.as_bytes())))
         }
-        _ if verb.count_ones() == 1 => Ok(STATUS_NOT_IMPLEMENTED),
+        KSPROPERTY_TYPE_SERIALIZESIZE => serial::serialized_size(object, asked, item, output),
+        KSPROPERTY_TYPE_SERIALIZERAW | KSPROPERTY_TYPE_UNSERIALIZERAW => {
+            let Some(support) = &item.support else {
+                let reason = format!("property {} has no serialized form of its own", property.id);
+                return Err(Refusal::new(STATUS_NOT_FOUND, Aspect::Request, reason));
+            };
+            if asked.request.len() < item.min_property_bytes {
+                return Ok(STATUS_INVALID_BUFFER_SIZE);
+            }
+            let mut call = PropertyCall::new(property, asked.request, output, asked.origin, asked.file);
+            let status = support(object, &mut call);
+            call.outcome(status)
+        }
+        // Decision: not documented; the size that a GET would answer, as a ULONG.
+        KSPROPERTY_TYPE_GETPAYLOADSIZE => Ok(match asked.size_of_answer(object, item)? {
+            Ok(bytes) => output.answer_value(&u32::try_from(bytes).unwrap_or(u32::MAX)),
+            Err(failure) => failure,
+        }),
         _ => {
-            let reason = format!("property flags {:#x} ask for more or less than one thing", property.flags);
+            let reason = format!("property flags {:#x} name no kind of request", property.flags);
             Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason))
         }
     }
@@ -200,61 +296,4 @@ pub(crate) fn unknown_set(set: Guid, kind: &str) -> Refusal {
     let name = set.name().map_or_else(|| set.to_string(), str::to_string);
     let reason = format!("the object does not support the {kind} set {name}");
     Refusal::new(STATUS_PROPSET_NOT_FOUND, Aspect::Request, reason)
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Members {
-    All,
-    Defaults,
-}
-
-/// BASICSUPPORT in its three sizes: a ULONG of access flags, a `KSPROPERTY_DESCRIPTION`, or that with its members.
-fn basic_support<T>(item: &PropertyItem<T>, output: &mut Output, which: Members) -> NtStatus {
-    let mut access_flags = 0;
-    if item.get.is_some() {
-        access_flags |= KSPROPERTY_TYPE_GET;
-    }
-    if item.set.is_some() {
-        access_flags |= KSPROPERTY_TYPE_SET;
-    }
-    // The bit says that there is more to be learned than these flags.
-    if item.values.is_some() {
-        access_flags |= KSPROPERTY_TYPE_BASICSUPPORT;
-    }
-    let mut lists = Vec::new();
-    let mut count = 0u32;
-    for members in item.values.iter().flat_map(|values| &values.members) {
-        if which == Members::Defaults && members.flags & ks_abi::KSPROPERTY_MEMBER_FLAG_DEFAULT == 0 {
-            continue;
-        }
-        let members_count = (members.members.len() as u32).checked_div(members.member_bytes).unwrap_or(0);
-        let header = KsPropertyMembersHeader {
-            members_flags: members.kind,
-            members_size: members.member_bytes,
-            members_count,
-            flags: members.flags,
-        };
-        lists.extend_from_slice(header.as_bytes());
-        lists.extend_from_slice(&members.members);
-        count += 1;
-    }
-    let description = KsPropertyDescription {
-        access_flags,
-        description_size: (size_of::<KsPropertyDescription>() + lists.len()) as u32,
-        prop_type_set: item.values.as_ref().map_or_else(KsIdentifier::default, |values| values.value_type),
-        members_list_count: count,
-        reserved: 0,
-    };
-    let whole = description.description_size as usize;
-    match output.limit() {
-        0 => output.too_small(whole),
-        4 => output.answer_value(&access_flags),
-        limit if limit == size_of::<KsPropertyDescription>() && limit < whole => output.answer_value(&description),
-        limit if limit >= whole => {
-            let mut bytes = description.as_bytes().to_vec();
-            bytes.extend_from_slice(&lists);
-            output.answer(&bytes)
-        }
-        _ => STATUS_BUFFER_TOO_SMALL,
-    }
 }

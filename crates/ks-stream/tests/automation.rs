@@ -92,6 +92,37 @@ fn a_method_request_asks_for_one_thing() {
 }
 
 #[test]
+fn the_type_of_a_method_says_which_way_its_data_goes() {
+    let kinds = [KSMETHOD_TYPE_NONE, KSMETHOD_TYPE_READ, KSMETHOD_TYPE_WRITE, KSMETHOD_TYPE_MODIFY];
+    let with_source = kinds.map(|kind| kind | KSMETHOD_TYPE_SOURCE);
+    let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let items = kinds
+        .into_iter()
+        .chain(with_source)
+        .enumerate()
+        .map(|(id, kind)| {
+            let seen = seen.clone();
+            MethodItem::new(id as u32, kind, move |_: &Filter, call: &mut PropertyCall<'_>| {
+                *seen.lock() = call.data().to_vec();
+                call.answer(b"out")
+            })
+        })
+        .collect();
+    let table = AutomationTable { methods: vec![MethodSet { set: METHODS, items }], ..AutomationTable::default() };
+    let bench = bench_with(|_| (), Some(table), None);
+    for id in 0..8 {
+        let kind = id % 4;
+        let mut data = *b"in!!";
+        let outcome = send(&bench, bench.filter, method(METHODS, id, KSMETHOD_TYPE_SEND).as_bytes(), &mut data);
+        assert_eq!((outcome.status, outcome.information), (STATUS_SUCCESS, 3));
+        let reads = kind & KSMETHOD_TYPE_READ != 0;
+        assert_eq!(seen.lock().as_slice(), if reads { b"in!!".as_slice() } else { b"" }, "method {id}");
+        let writes = kind & KSMETHOD_TYPE_WRITE != 0;
+        assert_eq!(&data, if writes { b"out!" } else { b"in!!" }, "method {id}");
+    }
+}
+
+#[test]
 fn an_object_without_methods_knows_no_set() {
     let bench = bench();
     for handle in [bench.filter, bench.pin(OUT)] {

@@ -10,8 +10,8 @@ use ks_abi::kernel::{
     KsPropertyMembersList, KsPropertySet, KsPropertyValues,
 };
 use ks_abi::{
-    Guid, IoControlCode, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KspNode, NtStatus, STATUS_DEVICE_REMOVED,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+    Guid, IoControlCode, KSPROPERTY_TYPE_TOPOLOGY, KSPROPERTY_TYPE_UNSERIALIZERAW, KsIdentifier, KspNode, NtStatus,
+    STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
 };
 use ks_mem::Block;
 use ks_stream::{
@@ -41,6 +41,8 @@ enum Verb {
     Set,
     /// The data goes both ways.
     Method,
+    /// Raw serialization: as GET, or as SET, as the request says.
+    Support,
 }
 
 /// A handler of the driver's with the tables that it stands in.
@@ -218,6 +220,8 @@ fn property_item<T>(set: Address, address: Address, make: &MakeHandler<T>) -> Pr
         min_data_bytes: item.min_data as usize,
         values: Address(item.values.0).some().map(values),
         relations,
+        support: own(item.support_handler.0, Verb::Support, "a property's support handler"),
+        serialized_bytes: item.serialized_size,
         ..PropertyItem::new(item.property_id)
     }
 }
@@ -240,9 +244,14 @@ fn values(address: Address) -> PropertyValues {
 /// Decision: when a GET handler is called, Information is the room that the client offers; a handler that leaves it
 /// alone has filled all of it.
 fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
+    let verb = match entry.verb {
+        Verb::Support if call.property().flags & KSPROPERTY_TYPE_UNSERIALIZERAW != 0 => Verb::Set,
+        Verb::Support => Verb::Get,
+        verb => verb,
+    };
     let room = call.answer_limit().min(MOST_DATA_BYTES);
-    let bytes = match entry.verb {
-        Verb::Get => room,
+    let bytes = match verb {
+        Verb::Get | Verb::Support => room,
         Verb::Set => call.data().len(),
         Verb::Method => room.max(call.data().len()),
     };
@@ -252,7 +261,7 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
         _ => return STATUS_INSUFFICIENT_RESOURCES,
     };
     request.write_bytes(0, call.request());
-    if entry.verb != Verb::Get {
+    if verb != Verb::Get {
         data.write_bytes(0, call.data());
     }
     let irp = match LentIrp::lend_to_node(target.clone(), node(call), IRP_MJ_DEVICE_CONTROL, 0) {
@@ -260,7 +269,7 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
         Err(status) => return status,
     };
     let address = if bytes > 0 { data.address() } else { 0 };
-    let code = if entry.verb == Verb::Method { IoControlCode::KS_METHOD } else { IoControlCode::KS_PROPERTY };
+    let code = if verb == Verb::Method { IoControlCode::KS_METHOD } else { IoControlCode::KS_PROPERTY };
     irp.set_parameter(0, call.answer_limit() as u64);
     irp.set_parameter(1, call.request().len() as u64);
     irp.set_parameter(2, u64::from(code.0));
@@ -269,11 +278,11 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     irp.set_buffers(address, address);
     irp.set_driver_context(0, entry.set.0);
     irp.set_driver_context(3, entry.item.0);
-    irp.set_information(if entry.verb == Verb::Get { room as u64 } else { 0 });
+    irp.set_information(if verb == Verb::Get { room as u64 } else { 0 });
     let routine = entry.routine.answering(call.property());
     let answer = irp.outcome(status(routine.call3(irp.address(), request.address(), address)));
     let information = usize::try_from(irp.information()).unwrap_or(0);
-    if entry.verb == Verb::Set || !answer.is_success() || (entry.verb == Verb::Method && information == 0) {
+    if verb == Verb::Set || !answer.is_success() || (verb == Verb::Method && information == 0) {
         // Of a failure only the size that a size query learns is kept.
         call.set_information(if answer.is_warning() || answer.is_success() { information } else { 0 });
         return answer;

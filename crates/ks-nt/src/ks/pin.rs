@@ -49,6 +49,8 @@ pub(crate) struct HostedPin {
     /// Clones in the order of their creation.
     clones: Mutex<Vec<Arc<Pointer>>>,
     automation: OnceLock<AutomationTable<Pin>>,
+    /// What the filter's nodes answer on this pin, made when first asked.
+    nodes: OnceLock<Vec<OnceLock<AutomationTable<Pin>>>>,
     me: Weak<HostedPin>,
 }
 
@@ -91,6 +93,7 @@ impl HostedPin {
             trailing: OnceLock::new(),
             clones: Mutex::new(Vec::new()),
             automation: OnceLock::new(),
+            nodes: OnceLock::new(),
             me: me.clone(),
         });
         objects::insert(hosted.address, Object::Pin(hosted.clone()));
@@ -303,6 +306,18 @@ impl PinInstance for HostedPin {
             automation::table(table, Arc::new(move |_: &Pin| me.upgrade().map(Target::Pin)))
         };
         Some(self.automation.get_or_init(make))
+    }
+
+    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Pin>> {
+        let room = || (0..descriptor::MOST_NODES).map(|_| OnceLock::new()).collect();
+        let known = self.nodes.get_or_init(room).get(node as usize)?;
+        let make = || {
+            let table = descriptor::node_descriptor(self.filter.descriptor(), node).unwrap_or_default();
+            let table = if table.is_null() { table } else { table.follow(0) };
+            let me = self.me.clone();
+            automation::table(table, Arc::new(move |_: &Pin| me.upgrade().map(Target::Pin)))
+        };
+        Some(known.get_or_init(make))
     }
 }
 

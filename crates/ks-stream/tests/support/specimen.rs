@@ -165,6 +165,9 @@ impl PinInstance for SpecimenPin {
     fn automation(&self) -> Option<&AutomationTable<Pin>> {
         self.table.as_deref()
     }
+    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Pin>> {
+        self.table.as_deref().filter(|_| node == 1)
+    }
 }
 
 /// An engine with one device and one open specimen filter.

@@ -7,8 +7,10 @@ use crate::ks::address::{Address, Routine, status};
 use crate::ks::automation::{self, Entry, MakeHandler};
 use ks_abi::kernel::{KsFastPropertyItem, KsPropertyItem, KsPropertySet};
 use ks_abi::{
-    Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, NtStatus,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
+    Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_GETPAYLOADSIZE, KSPROPERTY_TYPE_SERIALIZESET,
+    KSPROPERTY_TYPE_SERIALIZESIZE, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_TOPOLOGY, KSPROPERTY_TYPE_UNSERIALIZERAW,
+    KSPROPERTY_TYPE_UNSERIALIZESET, KsIdentifier, NtStatus, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_IMPLEMENTED,
 };
 use ks_io::{FileReference, IrpParts, Origin, Output, Refusal};
 use ks_stream::{AutomationTable, PropertyCall, answer_property};
@@ -76,6 +78,12 @@ impl Own {
     }
 }
 
+/// Requests that are answered by several calls of handlers.
+const TAKEN_APART: u32 = KSPROPERTY_TYPE_SERIALIZESET
+    | KSPROPERTY_TYPE_UNSERIALIZESET
+    | KSPROPERTY_TYPE_SERIALIZESIZE
+    | KSPROPERTY_TYPE_GETPAYLOADSIZE;
+
 /// The identifier at the start of a request's input.
 pub(super) fn identifier(irp: DriverIrp) -> Result<KsIdentifier, NtStatus> {
     let parameters = irp.parameters();
@@ -101,7 +109,11 @@ fn handle(irp: Address, count: u32, sets: Address, allocator: Address, item_byte
         Ok(property) => property,
         Err(status) => return status,
     };
-    let sets_data = property.flags & KSPROPERTY_TYPE_SET != 0;
+    if property.flags & TAKEN_APART != 0 {
+        // The handlers of a driver's own request answer that request, and no other that is made of it.
+        return STATUS_NOT_IMPLEMENTED;
+    }
+    let sets_data = property.flags & (KSPROPERTY_TYPE_SET | KSPROPERTY_TYPE_UNSERIALIZERAW) != 0;
     let flow = if sets_data { DataFlow::In } else { DataFlow::Out };
     let captured = match irp.capture(flow, Routine::optional(allocator, "an allocator of a property's buffers")) {
         Ok(captured) => captured,
