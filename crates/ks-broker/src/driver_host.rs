@@ -7,12 +7,13 @@ use crate::files::ParentsFiles;
 use crate::remote::{Handler, Peer};
 use crate::sandbox::{self, Limits};
 use ks_io::{IoManager, Services};
-use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver};
+use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver, Unloaded};
 use ks_nt::image::{MissingImport, MissingImports, Options};
-use ks_nt::machine::{self, Fault, Place};
+use ks_nt::machine::{self, Fault, FaultKind, Place};
 use ks_nt::ntoskrnl::registry::{self, RegistryError};
-use ks_nt::ntoskrnl::{debug_print, dpc, file, pool};
+use ks_nt::ntoskrnl::{debug_print, dpc, file, pool, unload};
 use ks_nt::report::{self, Report};
+use ks_nt::running;
 use ks_wire::Connection;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -98,7 +99,13 @@ pub fn run(plan: &Plan) -> u8 {
     peer.report(READY);
     peer.wait_for_end();
     for driver in drivers.into_iter().rev() {
-        driver.unload();
+        if let Unloaded::LeftBehind(left) = driver.unload() {
+            complain(&format!("left-timers {}\nleft-work-items {}", left.timers, left.work_items));
+            for thread in unload::system_threads() {
+                let (image, offset) = thread.routine.in_image().unwrap_or(("", thread.routine.address()));
+                complain(&format!("left-thread {} {image} {offset:x}", thread.processor_ms));
+            }
+        }
     }
     for leak in pool::leaks() {
         let tag: String = leak.tag.to_le_bytes().iter().map(|&byte| printable(byte)).collect();
@@ -169,7 +176,7 @@ struct NoCalls;
 
 impl Handler for NoCalls {
     fn busy_ms(&self) -> Option<u64> {
-        dpc::running_ms()
+        dpc::running_ms().max(running::longest_ms())
     }
 }
 
@@ -225,15 +232,20 @@ impl FixedText {
     }
 }
 
-/// In a signal handler: what must be said is said first, with no allocation; the events come after it.
+/// In a signal handler, maybe inside of the allocator or with any lock held: it allocates nothing and takes no lock.
 fn on_fault(fault: &Fault) -> ! {
     let mut text = FixedText::new();
     let _ = writeln!(text, "report fault\nwhat {}\nlevel {}", fault.kind, fault.irql);
+    let _ = writeln!(text, "thread {}", report::thread());
     if let Some((image, offset)) = fault.at.in_image() {
         let _ = writeln!(text, "at {image} {offset:x}");
     }
     if let Some((image, offset)) = fault.called_from.as_ref().and_then(Place::in_image) {
         let _ = writeln!(text, "called-from {image} {offset:x}");
+    }
+    // What is in an image is where it is; of the rest it matters who called.
+    if fault.at.in_image().is_none() || matches!(fault.kind, FaultKind::StackOverflow { .. }) {
+        write_callers(&mut text, machine::callers_of(fault));
     }
     if let Some(in_hand) = report::in_hand() {
         let _ = writeln!(text, "request {in_hand}");
@@ -242,10 +254,18 @@ fn on_fault(fault: &Fault) -> ! {
     let _ = write!(registers, "{}", fault.registers);
     let _ = text.write_str("\n");
     text.send();
-    write_events(&mut text, &report::recent());
+    write_events(&mut text, report::recent());
     let _ = text.write_str("end\n");
     text.send();
-    std::process::abort()
+    report::end_process()
+}
+
+fn write_callers(text: &mut FixedText, callers: impl Iterator<Item = Place>) {
+    for place in callers {
+        if let Some((image, offset)) = place.in_image() {
+            let _ = writeln!(text, "caller {image} {offset:x}");
+        }
+    }
 }
 
 /// Puts a prefix before each line.
@@ -267,13 +287,13 @@ impl std::fmt::Write for Lines<'_> {
     }
 }
 
-fn write_events(text: &mut FixedText, events: &[report::Event]) {
+fn write_events(text: &mut FixedText, events: impl Iterator<Item = report::Event>) {
     for event in events {
         let [first, second] = event.details;
-        let seconds = event.time as f64 / 10_000_000.0;
+        let (seconds, micros) = (event.time / 10_000_000, event.time % 10_000_000 / 10);
         let _ = writeln!(
             text,
-            "event {seconds:.6} thread {} level {} {} {first:#x} {second:#x}",
+            "event {seconds}.{micros:06} thread {} level {} {} {first:#x} {second:#x}",
             event.thread, event.irql, event.what
         );
         if text.used > text.bytes.len() / 2 {
@@ -284,21 +304,20 @@ fn write_events(text: &mut FixedText, events: &[report::Event]) {
 
 /// On the thread that broke the rule. A host lets no driver go on after it.
 fn on_misuse(report: &Report) {
+    report::claim_end();
     let mut text = FixedText::new();
     let kind = if report.routine.starts_with("KeBugCheck") { "bug-check" } else { "misuse" };
     let _ = writeln!(text, "report {kind}\nwhat {}: {} ({})", report.routine, report.what, report.code);
     let _ = writeln!(text, "level {}\nthread {}", report.irql, report.thread);
-    for (image, offset) in machine::callers().iter().filter_map(Place::in_image) {
-        let _ = writeln!(text, "caller {image} {offset:x}");
-    }
+    write_callers(&mut text, machine::callers());
     if let Some(in_hand) = report::in_hand() {
         let _ = writeln!(text, "request {in_hand}");
     }
     text.send();
-    write_events(&mut text, &report.events);
+    write_events(&mut text, report.events.iter().copied());
     let _ = text.write_str("end\n");
     text.send();
-    std::process::abort()
+    report::end_process()
 }
 
 fn on_missing_import(image: &str, import: &MissingImport) {

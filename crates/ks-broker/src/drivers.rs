@@ -4,7 +4,7 @@ use crate::driver_host::{Imports, Plan, READY, Sandbox};
 use crate::files::Files;
 use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
 use crate::remote::{Handler, Peer, PeerOptions};
-use crate::report::{CodePlace, DriverReport, ReportKind};
+use crate::report::{CodePlace, DriverReport, Remainder, ReportKind};
 use ks_abi::NtStatus;
 use ks_io::IoManager;
 use ks_nt::ntoskrnl::folder::Folder;
@@ -87,6 +87,9 @@ struct Watch {
     /// Why the watchdog ended the host.
     hang: OnceLock<String>,
 }
+
+/// How long a host may take to unload its drivers.
+const UNLOAD: Duration = Duration::from_secs(2);
 
 /// How long requests of a host that has died wait for the end of its report.
 const LAST_WORDS: Duration = Duration::from_millis(50);
@@ -219,17 +222,26 @@ impl DriverHost {
         };
         self.service.stopping.store(true, Ordering::Release);
         drop(peer);
-        let hang = self.watch.hang.get();
-        let grace = if hang.is_some() { Duration::ZERO } else { Duration::from_secs(2) };
+        let hang = self.watch.hang.get().cloned();
+        let grace = if hang.is_some() { Duration::ZERO } else { UNLOAD };
         let mut ended = self.process.end(grace);
+        let late = || format!("its unload has not returned within {} ms", UNLOAD.as_millis());
+        let hang = hang.or_else(|| ended.overdue.then(late));
         // A host that could still say what it did was not ended for nothing.
         let said_why = ended.report.as_ref().is_some_and(|report| report.kind != ReportKind::Ended);
         if let Some(what) = hang.filter(|_| !said_why) {
             let report = ended.report.unwrap_or_default();
             let driver = shown(&self.files);
-            ended.report = Some(DriverReport { driver, kind: ReportKind::Hang, what: what.clone(), ..report });
+            ended.report = Some(DriverReport { driver, kind: ReportKind::Hang, what, ..report });
         }
         ended.report = ended.report.map(|report| name_places(report, &self.files));
+        for remainder in &mut ended.remainders {
+            if let Remainder::Thread { routine: Some(routine), .. } = remainder
+                && let Some(bytes) = file_of(routine, &self.files)
+            {
+                describe(routine, &bytes, routine.offset);
+            }
+        }
         ended
     }
 }
@@ -271,7 +283,7 @@ impl Watch {
             let answer = peer.last_heartbeat();
             let hang = match answer {
                 Some(answer) if answer.executing > 0 && answer.oldest_ms >= limit_ms => Some(format!(
-                    "a request or a DPC has been running for {} ms (the watchdog allows {limit_ms} ms)",
+                    "a request, a DPC or a work item has been running for {} ms (the watchdog allows {limit_ms} ms)",
                     answer.oldest_ms
                 )),
                 Some(answer) if answer.number == asked => {
@@ -379,8 +391,16 @@ fn name_places(mut report: DriverReport, files: &[PathBuf]) -> DriverReport {
     report
 }
 
+/// A name of an image that is shorter has not been cut.
+const LEAST_CUT_BYTES: usize = 61;
+
 fn file_of(place: &CodePlace, files: &[PathBuf]) -> Option<Vec<u8>> {
-    let named = files.iter().find(|file| file.file_name().is_some_and(|name| name == place.image.as_str()))?;
+    let is_named = |file: &&PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        // The host keeps the beginning of a long name.
+        name == place.image || place.image.len() >= LEAST_CUT_BYTES && name.starts_with(&place.image)
+    };
+    let named = files.iter().find(is_named)?;
     std::fs::read(named).ok()
 }
 

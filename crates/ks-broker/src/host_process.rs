@@ -4,7 +4,7 @@
 //! prints as standard output, and a pipe for its report as standard error. Others that this process has without
 //! close-on-exec it closes first. It has no environment, and it ends when the connection does.
 
-use crate::report::{DriverReport, LastWords, Leak, Reader};
+use crate::report::{DriverReport, LastWords, Leak, Reader, Remainder};
 use ks_wire::{Connection, WireError};
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -58,6 +58,10 @@ pub struct Ended {
     pub report: Option<DriverReport>,
     /// What its driver had not given back, where it was unloaded.
     pub leaks: Vec<Leak>,
+    /// What still ran of its driver then.
+    pub remainders: Vec<Remainder>,
+    /// It had to be ended, because it did not end by itself in the time that it was given.
+    pub overdue: bool,
 }
 
 /// The most lines of output that are kept.
@@ -134,6 +138,7 @@ impl HostProcess {
     pub fn end(&self, grace: Duration) -> Ended {
         let state = self.said.state.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.said.changed.wait_timeout_while(state, grace, |state| !state.closed));
+        let mut overdue = false;
         let status = {
             let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
             match child.try_wait() {
@@ -141,6 +146,7 @@ impl HostProcess {
                 // Its pipes are closed, so it is on its way out.
                 _ if self.has_closed() && !grace.is_zero() => child.wait(),
                 _ => {
+                    overdue = true;
                     let _ = child.kill();
                     child.wait()
                 }
@@ -149,7 +155,7 @@ impl HostProcess {
         for reader in self.readers.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = reader.join();
         }
-        self.said.finish(&self.driver, status.ok())
+        Ended { overdue, ..self.said.finish(&self.driver, status.ok()) }
     }
 
     fn has_closed(&self) -> bool {
@@ -196,11 +202,15 @@ impl Said {
 
     fn finish(&self, driver: &str, status: Option<ExitStatus>) -> Ended {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let output = state.output.drain(..).collect();
-        let LastWords { report, leaks, said } = std::mem::take(&mut state.report).finish();
+        let mut output: Vec<String> = state.output.drain(..).collect();
+        let LastWords { report, leaks, remainders, said } = std::mem::take(&mut state.report).finish();
         let driver = driver.to_owned();
         let report = match report {
-            Some(report) => Some(DriverReport { driver, output, ..report }),
+            Some(report) => {
+                // What the process said beside its report, such as the C library about memory.
+                output.extend(said);
+                Some(DriverReport { driver, output, ..report })
+            }
             None if status.is_some_and(|status| status.success()) => None,
             None => {
                 let what = how_it_ended(status);
@@ -208,7 +218,7 @@ impl Said {
                 Some(DriverReport { driver, what, output, ..DriverReport::default() })
             }
         };
-        Ended { report, leaks }
+        Ended { report, leaks, remainders, overdue: false }
     }
 }
 

@@ -157,6 +157,39 @@ impl fmt::Display for Leak {
     }
 }
 
+/// What still ran of a driver, or would have, when it was unloaded.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remainder {
+    /// Timers that were set; they are cancelled.
+    Timers(u64),
+    /// Work items that were queued or ran.
+    WorkItems(u64),
+    /// A system thread that had not ended.
+    Thread {
+        /// Where it began.
+        routine: Option<CodePlace>,
+        /// Processor time that it had taken, in milliseconds.
+        processor_ms: u64,
+    },
+}
+
+impl fmt::Display for Remainder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remainder::Timers(count) => write!(f, "timers that are set: {count}"),
+            Remainder::WorkItems(count) => write!(f, "work items that have not ended: {count}"),
+            Remainder::Thread { routine, processor_ms } => {
+                f.write_str("a system thread that has not ended")?;
+                if let Some(routine) = routine {
+                    write!(f, ", begun at {routine}")?;
+                }
+                write!(f, ", with {processor_ms} ms of processor time")
+            }
+        }
+    }
+}
+
 /// What a host said in its life.
 #[derive(Debug, Default)]
 pub struct LastWords {
@@ -164,6 +197,8 @@ pub struct LastWords {
     pub report: Option<DriverReport>,
     /// What the driver had not given back, if it was unloaded.
     pub leaks: Vec<Leak>,
+    /// What still ran of it then.
+    pub remainders: Vec<Remainder>,
     /// Other lines.
     pub said: Vec<String>,
 }
@@ -183,13 +218,15 @@ pub struct LastWords {
 /// end
 /// ```
 ///
-/// `leak 2 300 Tag1` (blocks, bytes, tag) stands for itself, at an unload.
+/// At an unload, each for itself: `leak 2 300 Tag1` (blocks, bytes, tag), `left-timers 1`, `left-work-items 1`,
+/// `left-thread 20 synthcam.sys 1a2b` (milliseconds, where it began).
 /// Other lines are kept as what the process said. Nothing in them is believed further than this.
 #[derive(Debug, Default)]
 pub struct Reader {
     report: Option<DriverReport>,
     ended: bool,
     leaks: Vec<Leak>,
+    remainders: Vec<Remainder>,
     said: Vec<String>,
 }
 
@@ -221,6 +258,9 @@ impl Reader {
             ("event", Some(report)) if report.events.len() < MOST_LINES => report.events.push(rest.to_owned()),
             ("end", Some(_)) => self.ended = true,
             ("leak", _) if self.leaks.len() < MOST_LINES => self.leaks.extend(leak(rest)),
+            ("left-timers" | "left-work-items" | "left-thread", _) if self.remainders.len() < MOST_LINES => {
+                self.remainders.extend(remainder(word, rest));
+            }
             _ => {
                 if self.said.len() == MOST_LINES {
                     self.said.remove(0);
@@ -238,7 +278,7 @@ impl Reader {
 
     /// What was said.
     pub fn finish(self) -> LastWords {
-        LastWords { report: self.report, leaks: self.leaks, said: self.said }
+        LastWords { report: self.report, leaks: self.leaks, remainders: self.remainders, said: self.said }
     }
 }
 
@@ -246,6 +286,18 @@ fn leak(text: &str) -> Option<Leak> {
     let mut words = text.splitn(3, ' ');
     let (blocks, bytes) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some(Leak { tag: words.next()?.to_owned(), blocks, bytes })
+}
+
+fn remainder(word: &str, text: &str) -> Option<Remainder> {
+    let count = || text.parse().ok().filter(|&count| count > 0);
+    match word {
+        "left-timers" => count().map(Remainder::Timers),
+        "left-work-items" => count().map(Remainder::WorkItems),
+        _ => {
+            let (processor_ms, routine) = text.split_once(' ')?;
+            Some(Remainder::Thread { routine: place(routine), processor_ms: processor_ms.parse().ok()? })
+        }
+    }
 }
 
 fn place(text: &str) -> Option<CodePlace> {
@@ -273,6 +325,19 @@ mod tests {
         }
         let leak = |tag: &str, blocks, bytes| Leak { tag: tag.to_owned(), blocks, bytes };
         assert_eq!(reader.finish().leaks, [leak("Lak1", 2, 300), leak("a b", 1, 5000)]);
+    }
+
+    #[test]
+    fn what_still_runs_at_the_unload_is_read() {
+        let mut reader = Reader::default();
+        for line in
+            ["left-timers 0", "left-timers 2", "left-work-items x", "left-thread 7 my driver.sys 1a2b", "left-thread"]
+        {
+            assert!(!reader.line(line));
+        }
+        let shown: Vec<_> = reader.finish().remainders.iter().map(Remainder::to_string).collect();
+        let thread = "a system thread that has not ended, begun at my driver.sys+0x1a2b, with 7 ms of processor time";
+        assert_eq!(shown, ["timers that are set: 2", thread]);
     }
 
     #[test]

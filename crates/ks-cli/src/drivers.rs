@@ -101,6 +101,9 @@ impl Drivers {
             for leak in &ended.leaks {
                 output::complain(&format!("{}: not given back at the unload: {leak}", names(host.files())));
             }
+            for remainder in &ended.remainders {
+                output::complain(&format!("{}: left behind at the unload: {remainder}", names(host.files())));
+            }
             reports.extend(ended.report);
         }
         reports

@@ -13,7 +13,7 @@ use ks_abi::{
 };
 use ks_broker::driver_host::{Imports, Sandbox};
 use ks_broker::drivers::{DriverError, Hosting};
-use ks_broker::report::{CodePlace, DriverReport, ReportKind};
+use ks_broker::report::{CodePlace, DriverReport, Remainder, ReportKind};
 use ks_client::Filter;
 use zerocopy::IntoBytes;
 
@@ -30,7 +30,7 @@ const UNKNOWN: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e13);
 const HOSTILE: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e14);
 
 /// The faults of `faults.c`: item, kind, words of the report, the routine and a word of its line.
-const KINDS: [(u32, ReportKind, &str, &str, &str); 10] = [
+const KINDS: [(u32, ReportKind, &str, &str, &str); 11] = [
     (0, ReportKind::Fault, "read", "ReadAt", "the faulting line"),
     (1, ReportKind::Fault, "write", "OnFault", "&Constant = 8"),
     (2, ReportKind::Fault, "call of 0x0", "OnFault", "(ULONG_PTR)zero)()"),
@@ -40,8 +40,10 @@ const KINDS: [(u32, ReportKind, &str, &str, &str); 10] = [
     (6, ReportKind::Misuse, "free", "OnFault", "ExFreePoolWithTag"),
     (7, ReportKind::Misuse, "level", "OnFault", "KeWaitForSingleObject"),
     // The routine of the compiler that touches each page of a frame; it has no source here.
-    (8, ReportKind::Fault, "write", "___chkstk_ms", ""),
+    (8, ReportKind::Fault, "stack overflow", "___chkstk_ms", ""),
     (9, ReportKind::Fault, "cli", "OnFault", "cli"),
+    // The allocator finds what a driver wrote behind its block, with its own lock held.
+    (10, ReportKind::Fault, "memory may be damaged", "Overrun", "ExFreePoolWithTag"),
 ];
 
 /// Where a report says that the driver was.
@@ -80,6 +82,7 @@ fn each_kind_of_fault_is_reported_with_its_place_level_request_and_events() {
             && symbol.starts_with(routine)
             && at_line.unwrap_or("").contains(line)
             && report.level.is_some()
+            && report.thread.is_some()
             && report.request.as_deref().is_some_and(|request| request.to_lowercase().contains("2f8d2a10"))
             && !report.events.is_empty();
         if !is_told {
@@ -103,6 +106,34 @@ fn a_fault_in_a_driver_without_symbols_is_told_by_image_and_offset() {
         assert_eq!(report.kind, kind, "{report}");
         let place = place(&report);
         assert!(place.image == "faults.sys" && place.offset >= 0x1000 && place.line.is_none(), "{report}");
+    }
+}
+
+/// The report of a driver that breaks on a thread of the kernel's, after a property said so.
+fn report_of_other_thread(driver: &str, item: u32) -> DriverReport {
+    let hosted = Rig::new().start(driver);
+    let filter = hosted.open();
+    // Its answer and its end may come in any order.
+    _ = fault(&filter, item);
+    while !hosted.host.has_ended() {
+        std::thread::yield_now();
+    }
+    drop(filter);
+    hosted.stop().report.expect("a report")
+}
+
+#[test]
+fn a_stack_that_overflows_is_told_on_each_kind_of_thread_with_who_used_it_up() {
+    let driver = misbehaving("faults", &["--symbols"]);
+    let reports = [(8, "2f8d2a10"), (11, "a DPC"), (12, "a work item"), (13, "a system thread")];
+    for (item, request) in reports {
+        let report = report_of_other_thread(&driver, item);
+        assert!(report.kind == ReportKind::Fault && report.what.starts_with("stack overflow, all "), "{report}");
+        let caller = report.called_from.as_ref().expect("who called");
+        assert!(caller.symbol.as_deref().is_some_and(|symbol| symbol.starts_with("Recurse")), "{report}");
+        let told = report.request.as_deref().unwrap_or("").to_lowercase();
+        assert!(told.contains(&request.to_lowercase()), "{report}");
+        assert_eq!(report.level, Some(if item == 11 { 2 } else { 0 }), "{report}");
     }
 }
 
@@ -239,6 +270,53 @@ fn a_dpc_that_does_not_return_is_seen_though_no_request_waits_for_it() {
     let report = hosted.stop().report.expect("a report");
     assert_eq!(report.kind, ReportKind::Hang, "{report}");
     assert!(report.what.contains("DPC"), "{report}");
+}
+
+#[test]
+fn a_work_item_that_does_not_return_is_seen_and_one_that_waits_is_none_of_them() {
+    let rig = Rig::new();
+    let watched = Hosting { watchdog: Some(ONE_SECOND), ..hosting() };
+    let hosted = rig.try_start(&watched, &misbehaving("hangs", &[])).unwrap_or_else(|error| panic!("{error}"));
+    let waiting =
+        rig.try_start(&watched, &misbehaving("hangs", &["-DWAITS"])).unwrap_or_else(|error| panic!("{error}"));
+    let (filter, other) = (hosted.open(), waiting.open());
+    assert_eq!(ask(&other, HANGS, 5, KSPROPERTY_TYPE_GET, 0).0, STATUS_SUCCESS);
+    assert_eq!(ask(&filter, HANGS, 4, KSPROPERTY_TYPE_GET, 0).0, STATUS_SUCCESS);
+    while !hosted.host.has_ended() {
+        std::thread::yield_now();
+    }
+    drop(filter);
+    let report = hosted.stop().report.expect("a report");
+    assert!(report.kind == ReportKind::Hang && report.what.contains("work item"), "{report}");
+    // The one that waits began before it, and is told at the unload only.
+    assert!(!waiting.host.has_ended());
+    drop(other);
+    let ended = waiting.stop();
+    assert!(ended.report.is_none(), "{ended:?}");
+    assert_eq!(ended.remainders, [Remainder::WorkItems(1)]);
+}
+
+#[test]
+fn a_thread_that_does_not_end_is_named_at_the_unload() {
+    let rig = Rig::new();
+    let watched = Hosting { watchdog: Some(ONE_SECOND), ..hosting() };
+    let driver = misbehaving("hangs", &["--symbols"]);
+    let hosted = rig.try_start(&watched, &driver).unwrap_or_else(|error| panic!("{error}"));
+    let filter = hosted.open();
+    assert_eq!(ask(&filter, HANGS, 6, KSPROPERTY_TYPE_GET, 0).0, STATUS_SUCCESS);
+    drop(filter);
+    let ended = hosted.stop();
+    assert!(ended.report.is_none(), "{ended:?}");
+    let [Remainder::Thread { routine: Some(routine), .. }] = &ended.remainders[..] else { panic!("{ended:?}") };
+    assert_eq!(routine.symbol.as_deref(), Some("OnWork+0x0"), "{ended:?}");
+}
+
+#[test]
+fn a_driver_whose_unload_does_not_return_is_ended_and_told() {
+    let rig = Rig::new();
+    let hosted = rig.start(&misbehaving("hangs", &["-DHANGS_IN_UNLOAD"]));
+    let report = hosted.stop().report.expect("a report");
+    assert!(report.kind == ReportKind::Hang && report.what.contains("unload"), "{report}");
 }
 
 #[test]
@@ -401,6 +479,20 @@ fn a_report_of_a_driver_that_breaks_at_its_start_is_printed() {
         Err(DriverError::Broken(report)) => assert_eq!(report.kind, ReportKind::Fault, "{report}"),
         other => panic!("{:?}", other.map(|_| "it runs")),
     }
-    ks(&["inspect", &driver]).refused(1, &["refuses-DFAULTSINENTRY.sys+0x", "fault", "DriverEntry"]);
+    let refused = ks(&["inspect", &driver]).refused(1, &["refuses-DFAULTSINENTRY.sys+0x", "fault", "DriverEntry"]);
+    assert!(refused.stderr.contains("request      DriverEntry\n"), "{refused}");
     assert_nothing_runs(&scratch);
+}
+
+#[test]
+fn a_report_of_a_driver_that_breaks_while_its_device_starts_names_the_phase() {
+    let rig = Rig::new();
+    for (place, phase) in [("-DFAULTS_IN_ADD", "Add"), ("-DFAULTS_IN_START", "Start")] {
+        match rig.try_start(&hosting(), &misbehaving("refuses", &[place])) {
+            Err(DriverError::Broken(report)) => {
+                assert_eq!((report.kind, report.request.as_deref()), (ReportKind::Fault, Some(phase)), "{report}");
+            }
+            other => panic!("{:?}", other.map(|_| "it runs")),
+        }
+    }
 }

@@ -11,3 +11,4 @@ mod ks;
 pub mod machine;
 pub mod ntoskrnl;
 pub mod report;
+pub mod running;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::ntoskrnl::{clock, irql};
+use crate::running::Running;
 
 /// Number of events that are remembered.
 pub const EVENTS: usize = 64;
@@ -128,20 +129,55 @@ pub fn misuse(code: BugCheck, routine: &'static str, what: impl Into<String>) {
 #[cold]
 pub fn bug_check(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: impl Into<String>) -> ! {
     report(code, parameters, routine, what.into());
-    std::process::abort()
+    end_process()
 }
 
 fn report(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: String) {
-    let report =
-        Report { code, parameters, routine, what, irql: irql::current(), thread: system_thread(), events: recent() };
+    let report = Report {
+        code,
+        parameters,
+        routine,
+        what,
+        irql: irql::current(),
+        thread: system_thread(),
+        events: recent().collect(),
+    };
     let reporter = REPORTER.read().unwrap_or_else(PoisonError::into_inner).clone();
     match reporter {
         Some(reporter) => reporter(&report),
         None => {
             eprintln!("{report}");
-            std::process::abort()
+            end_process()
         }
     }
+}
+
+/// The thread that ends the process; 0 as long as none does.
+static ENDING: AtomicU64 = AtomicU64::new(0);
+
+/// Makes the calling thread the one that says why the process ends, and returns on no other: one that comes later waits
+/// for the end, and one that breaks again while it says why ends the process at once. Safe in a signal handler.
+pub fn claim_end() {
+    let me = system_thread();
+    match ENDING.compare_exchange(0, me, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {}
+        Err(other) if other == me => std::process::abort(),
+        Err(_) => loop {
+            // SAFETY: no descriptor is given: it waits.
+            unsafe { libc::poll(std::ptr::null_mut(), 0, -1) };
+        },
+    }
+}
+
+/// Is the process about to end, with a report that says why?
+pub(crate) fn is_ending() -> bool {
+    ENDING.load(Ordering::Acquire) != 0
+}
+
+/// Ends the process; nothing is reported of this end. Safe in a signal handler.
+pub fn end_process() -> ! {
+    ENDING.fetch_max(1, Ordering::AcqRel);
+    std::process::abort()
 }
 
 /// One remembered event; every field is one word, so that a signal handler can read it while another thread writes.
@@ -183,11 +219,13 @@ pub fn note(what: &'static str, details: [u64; 2]) {
     slot.number.store(number + 1, Ordering::Release);
 }
 
-/// The last [`EVENTS`] events, oldest first; those that are being written are left out.
-pub fn recent() -> Vec<Event> {
-    let mut events: Vec<(u64, Event)> = SLOTS.iter().filter_map(read).collect();
-    events.sort_by_key(|(number, _)| *number);
-    events.into_iter().map(|(_, event)| event).collect()
+/// The last [`EVENTS`] events, oldest first; those that are being written are left out. Allocates nothing.
+pub fn recent() -> impl Iterator<Item = Event> {
+    let next = NEXT.load(Ordering::Acquire);
+    (next.saturating_sub(EVENTS as u64)..next).filter_map(|number| {
+        // What was overwritten meanwhile is no longer the event of this number.
+        read(&SLOTS[number as usize % EVENTS]).filter(|(read, _)| *read == number + 1).map(|(_, event)| event)
+    })
 }
 
 fn read(slot: &Slot) -> Option<(u64, Event)> {
@@ -240,13 +278,23 @@ pub fn in_hand() -> Option<InHand> {
     IN_HAND.try_with(Cell::get).ok().flatten()
 }
 
-/// A call of a driver's routine: remembered as an event, and as what is in hand until this is dropped.
-pub(crate) struct Call(Option<InHand>);
+/// A call of a driver's routine: what is in hand, and runs, until this is dropped.
+pub(crate) struct Call {
+    before: Option<InHand>,
+    _running: Running,
+}
 
 impl Call {
+    /// A call that is also remembered as an event.
     pub(crate) fn of(routine: &'static str, argument: u64) -> Call {
         note(routine, [argument, 0]);
-        Call(IN_HAND.replace(Some(InHand { routine, identifier: None })))
+        Call::unnoted(routine)
+    }
+
+    /// A call that happens too often to be an event.
+    pub(crate) fn unnoted(routine: &'static str) -> Call {
+        let before = IN_HAND.replace(Some(InHand { routine, identifier: None }));
+        Call { before, _running: Running::begin() }
     }
 
     /// Says what the call is for, before it is made.
@@ -256,10 +304,20 @@ impl Call {
     }
 }
 
+/// Says what the calling thread does for its whole life: it may loop, so that nothing watches it.
+pub(crate) fn in_thread(routine: &'static str) {
+    IN_HAND.set(Some(InHand { routine, identifier: None }));
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
-        IN_HAND.set(self.0);
+        IN_HAND.set(self.before);
     }
+}
+
+/// The number that the system gave to the calling thread. Safe in a signal handler.
+pub fn thread() -> u64 {
+    system_thread()
 }
 
 /// The number that the system gave to the calling thread.
@@ -287,7 +345,7 @@ mod tests {
             note("counting", [number, number * 2]);
         }
         // Other tests may note something meanwhile: what is left of ours is in order and belongs together.
-        let counted: Vec<_> = recent().into_iter().filter(|event| event.what == "counting").collect();
+        let counted: Vec<_> = recent().filter(|event| event.what == "counting").collect();
         assert!(counted.len() <= EVENTS);
         assert!(counted.windows(2).all(|pair| pair[0].details[0] < pair[1].details[0]));
         assert!(counted.iter().all(|event| event.details[1] == event.details[0] * 2));

@@ -70,7 +70,7 @@ fn a_fault_of_a_driver_is_reported_with_its_place_and_cause() {
         ("fault_shared_end", "read of KUSER_SHARED_DATA at 0xfffff78000001000"),
         ("fault_in_kernel", "access violation, write to 0x20, called from image-machine.sys+0x"),
         ("fault_code_write", "access violation, write to 0x14000"),
-        ("fault_stack", "access violation, write to"),
+        ("fault_stack", "stack overflow, all "),
     ];
     for (routine, expected) in faults {
         let name = "a_fault_of_a_driver_is_reported_with_its_place_and_cause";

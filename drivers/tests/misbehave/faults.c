@@ -4,7 +4,8 @@
 /* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E10} */
 static const GUID FaultSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x10}};
 
-enum { READ_NULL, WRITE_READ_ONLY, CALL_NULL, DIVIDE, ILLEGAL, BUGCHECK, FREE_TWICE, WAIT_AT_DISPATCH, STACK, PRIVILEGED };
+enum { READ_NULL, WRITE_READ_ONLY, CALL_NULL, DIVIDE, ILLEGAL, BUGCHECK, FREE_TWICE, WAIT_AT_DISPATCH, STACK, PRIVILEGED,
+       OVERRUN, STACK_IN_DPC, STACK_IN_WORK_ITEM, STACK_IN_THREAD };
 
 static const ULONG Constant = 7;
 
@@ -21,6 +22,33 @@ static __attribute__((noinline)) int Recurse(volatile int *depth)
     return Recurse(depth) + room[0];
 }
 
+static KDPC Dpc;
+static WORK_QUEUE_ITEM WorkItem;
+
+static VOID NTAPI OnDpc(PKDPC Unused, PVOID Context, PVOID First, PVOID Second)
+{
+    volatile int depth = 0;
+    Recurse(&depth);
+}
+
+static VOID NTAPI OnWork(PVOID Context)
+{
+    volatile int depth = 0;
+    Recurse(&depth);
+}
+
+/* Writes behind a block, and frees it: the allocator finds out. */
+static __attribute__((noinline)) NTSTATUS Overrun(void)
+{
+    volatile UCHAR *block = ExAllocatePoolWithTag(NonPagedPool, 2000, 'eciw');
+    int i;
+
+    for (i = 0; block && i < 16; i++)
+        block[2000 + i] = 0x41;
+    ExFreePoolWithTag((PVOID)block, 'eciw');
+    return STATUS_UNSUCCESSFUL;
+}
+
 static NTSTATUS OnFault(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     volatile ULONG zero = 0;
@@ -28,6 +56,7 @@ static NTSTATUS OnFault(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     KEVENT never;
     KIRQL level;
     PVOID block;
+    HANDLE thread;
 
     switch (Request->Id) {
     case READ_NULL:
@@ -60,6 +89,18 @@ static NTSTATUS OnFault(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     case PRIVILEGED:
         __asm__ volatile("cli");
         break;
+    case OVERRUN:
+        return Overrun();
+    case STACK_IN_DPC:
+        KeInitializeDpc(&Dpc, OnDpc, NULL);
+        KeInsertQueueDpc(&Dpc, NULL, NULL);
+        break;
+    case STACK_IN_WORK_ITEM:
+        ExInitializeWorkItem(&WorkItem, OnWork, NULL);
+        ExQueueWorkItem(&WorkItem, DelayedWorkQueue);
+        break;
+    case STACK_IN_THREAD:
+        return PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, OnWork, NULL);
     }
     return STATUS_SUCCESS;
 }
@@ -68,6 +109,7 @@ static NTSTATUS OnFault(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 static const KSPROPERTY_ITEM Properties[] = {
     ITEM(READ_NULL), ITEM(WRITE_READ_ONLY), ITEM(CALL_NULL), ITEM(DIVIDE), ITEM(ILLEGAL), ITEM(BUGCHECK),
     ITEM(FREE_TWICE), ITEM(WAIT_AT_DISPATCH), ITEM(STACK), ITEM(PRIVILEGED),
+    ITEM(OVERRUN), ITEM(STACK_IN_DPC), ITEM(STACK_IN_WORK_ITEM), ITEM(STACK_IN_THREAD),
 };
 #include "misbehave.h"
 MISBEHAVING_DRIVER(FaultSet, 0x10)

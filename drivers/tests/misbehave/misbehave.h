@@ -1,3 +1,8 @@
+/* What a driver does at the end of its DriverEntry. */
+#ifndef ENTERED
+#define ENTERED(DriverObject)
+#endif
+
 /* A filter without pins, with the property set SET and the items in `Properties`. */
 #define MISBEHAVING_DRIVER(SET, LAST)                                                                                  \
     static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){                                                                  \
@@ -20,5 +25,7 @@
     static const KSDEVICE_DESCRIPTOR Device = {NULL, SIZEOF_ARRAY(Filters), Filters, KSDEVICE_DESCRIPTOR_VERSION};     \
     NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)                              \
     {                                                                                                                  \
-        return KsInitializeDriver(DriverObject, RegistryPath, &Device);                                                \
+        NTSTATUS status = KsInitializeDriver(DriverObject, RegistryPath, &Device);                                     \
+        ENTERED(DriverObject);                                                                                         \
+        return status;                                                                                                 \
     }

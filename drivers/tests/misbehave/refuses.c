@@ -1,6 +1,6 @@
 /*
  * Fails where the build says: -DIN_ENTRY in DriverEntry, -DIN_ADD in the device's Add, -DIN_START in its Start. With
- * -DHANGS_IN_ENTRY and -DFAULTS_IN_ENTRY it does not even get so far.
+ * -DHANGS_IN_ENTRY and -DFAULTS_IN_ENTRY it does not even get so far; -DFAULTS_IN_ADD and -DFAULTS_IN_START break there.
  */
 #include "bytes.h"
 
@@ -8,6 +8,8 @@ static NTSTATUS OnAdd(PKSDEVICE Unused)
 {
 #ifdef IN_ADD
     return STATUS_DEVICE_CONFIGURATION_ERROR;
+#elif defined(FAULTS_IN_ADD)
+    return *(volatile NTSTATUS *)8;
 #else
     return STATUS_SUCCESS;
 #endif
@@ -17,6 +19,8 @@ static NTSTATUS OnStart(PKSDEVICE Unused, PIRP Irp, PCM_RESOURCE_LIST Translated
 {
 #ifdef IN_START
     return STATUS_DEVICE_POWER_FAILURE;
+#elif defined(FAULTS_IN_START)
+    return *(volatile NTSTATUS *)8;
 #else
     return STATUS_SUCCESS;
 #endif

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::Write;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::images::Found;
+use super::images::{self, Found};
+use crate::report;
 
 /// What a driver did that a processor does not allow, and the state it was in.
 ///
@@ -35,6 +36,18 @@ pub enum FaultKind {
         /// Where.
         address: u64,
     },
+    /// It used up the stack of its thread.
+    #[doc(alias = "STATUS_STACK_OVERFLOW")]
+    StackOverflow {
+        /// Where it wanted more.
+        address: u64,
+        /// Bytes of the stack.
+        stack_bytes: u64,
+    },
+    /// The process stopped itself below a routine that the driver called: the C library found damaged memory, or a check
+    /// of the kernel's own failed.
+    #[doc(alias = "BAD_POOL_HEADER")]
+    Stopped,
     /// It ran an instruction of kernel mode that nothing here stands for, `hlt` or `in`.
     #[doc(alias = "STATUS_PRIVILEGED_INSTRUCTION")]
     PrivilegedInstruction(&'static str),
@@ -92,6 +105,11 @@ pub struct Place {
 impl Place {
     pub(super) fn new(address: u64, image: Option<Found>) -> Self {
         Self { address, image }
+    }
+
+    /// The place of an address.
+    pub(crate) fn of(address: u64) -> Self {
+        Self { address, image: images::find(address) }
     }
 
     /// Its address in this process.
@@ -166,6 +184,10 @@ impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FaultKind::AccessViolation { access, address } => write!(f, "access violation, {access} {address:#x}"),
+            FaultKind::StackOverflow { stack_bytes, .. } => {
+                write!(f, "stack overflow, all {} KiB of the thread's stack are used", stack_bytes / 1024)
+            }
+            FaultKind::Stopped => f.write_str("the memory allocator or the kernel stopped: memory may be damaged"),
             FaultKind::PrivilegedInstruction(name) => write!(f, "instruction '{name}' is for hardware"),
             FaultKind::IllegalInstruction => f.write_str("illegal instruction"),
             FaultKind::Divide => f.write_str("division by zero or overflow of a quotient"),
@@ -209,8 +231,9 @@ pub fn set_fault_reporter(reporter: fn(&Fault) -> !) {
     REPORTER.store(reporter as *mut (), Ordering::Release);
 }
 
-/// Hands the fault over.
+/// Hands the fault over. Two threads may fault at once, and this one may fault again while it reports: one report only.
 pub(super) fn report(fault: &Fault) -> ! {
+    report::claim_end();
     let reporter = REPORTER.load(Ordering::Acquire);
     if !reporter.is_null() {
         // SAFETY: only `set_fault_reporter` stores here, and only this type.
@@ -225,5 +248,5 @@ pub(super) fn report(fault: &Fault) -> ! {
     let used = text.len() - unused;
     // SAFETY: writes bytes of `text`.
     unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), used) };
-    std::process::abort()
+    report::end_process()
 }

@@ -1,4 +1,4 @@
-//! The signal handler. It takes no lock and allocates nothing.
+//! The signal handler. It takes no lock and allocates nothing: the thread may be inside of the allocator.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -11,11 +11,15 @@ use super::decode::{self, Context};
 use super::fault::{self, Access, Fault, FaultKind, Place, Registers};
 use super::{control_register, images, shared_data, step, thread};
 use crate::ntoskrnl::irql;
+use crate::report;
 
-const SIGNALS: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+const SIGNALS: [libc::c_int; 6] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGABRT];
 
 /// `si_code` of a general protection fault, and of `int3`.
 const SI_KERNEL: i32 = 0x80;
+/// `si_code` of a signal that a thread sent.
+const SI_TKILL: i32 = -6;
 const TRAP_TRACE: i32 = 2;
 const FPE_INTDIV: i32 = 1;
 const FPE_INTOVF: i32 = 2;
@@ -72,7 +76,22 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, saved: *mu
             Verdict::NotOurs => {}
         }
     }
+    // SAFETY: the kernel gives a valid siginfo.
+    let is_own = signal == libc::SIGABRT && code == SI_TKILL && is_from_here(unsafe { &*info });
+    if is_own
+        && !report::is_ending()
+        && let Some(called_from) = caller(&context, 0)
+    {
+        fault::report(&fault_at(FaultKind::Stopped, context.rip(), Some(called_from), &context));
+    }
     chain(signal, info, &mut context);
+}
+
+fn is_from_here(info: &libc::siginfo_t) -> bool {
+    // SAFETY: a signal that was sent names its sender.
+    let sender = unsafe { info.si_pid() };
+    // SAFETY: takes no argument.
+    sender == unsafe { libc::getpid() }
 }
 
 #[expect(clippy::large_enum_variant, reason = "nothing can be allocated here")]
@@ -124,6 +143,10 @@ fn judge(signal: libc::c_int, code: i32, address: u64, context: &mut Context<'_>
     let kind = match (signal, &instruction) {
         _ if is_shared_data => FaultKind::SharedData { access, address },
         (libc::SIGSEGV, Some(instruction)) if is_general => general_protection(context, instruction),
+        (libc::SIGSEGV, _) if access != Access::Execute && thread::is_end_of_stack(address) => {
+            let stack_bytes = thread::stack().map_or(0, |stack| stack.end - stack.start);
+            FaultKind::StackOverflow { address, stack_bytes }
+        }
         (libc::SIGSEGV | libc::SIGBUS, _) => FaultKind::AccessViolation { access, address },
         (libc::SIGILL, _) => FaultKind::IllegalInstruction,
         (libc::SIGFPE, _) if matches!(code, FPE_INTDIV | FPE_INTOVF) => FaultKind::Divide,
@@ -133,9 +156,13 @@ fn judge(signal: libc::c_int, code: i32, address: u64, context: &mut Context<'_>
     };
     // A breakpoint has been passed; the place is that of its one byte.
     let at = if kind == FaultKind::Breakpoint { rip.wrapping_sub(1) } else { rip };
-    let registers = Registers { general: context.general_registers(), rip, rflags: context.flags() };
+    Verdict::Report(fault_at(kind, at, called_from, context))
+}
+
+fn fault_at(kind: FaultKind, at: u64, called_from: Option<Place>, context: &Context<'_>) -> Fault {
+    let registers = Registers { general: context.general_registers(), rip: context.rip(), rflags: context.flags() };
     let at = Place::new(at, images::find(at));
-    Verdict::Report(Fault { kind, at, called_from, registers, irql: irql::current() })
+    Fault { kind, at, called_from, registers, irql: irql::current() }
 }
 
 /// Why the processor refused an instruction without naming an address.
@@ -189,21 +216,38 @@ fn privileged(instruction: &Instruction) -> Option<&'static str> {
 
 /// The nearest return address into an image on the stack of a thread that runs driver code.
 fn caller(context: &Context<'_>, address: u64) -> Option<Place> {
-    const PAGE_BYTES: u64 = 4096;
-    let stack = thread::stack()?;
-    let rsp = context.rsp().next_multiple_of(8);
-    // A stack that has overflowed cannot be read where it ends.
-    let is_overflow = address.abs_diff(rsp) < PAGE_BYTES;
-    let start = if is_overflow { rsp.next_multiple_of(PAGE_BYTES) + PAGE_BYTES } else { rsp };
-    images_on_stack(stack, start).next()
+    callers_above(context.rsp(), address).next()
 }
 
+/// Most places that are told of a stack.
+const MOST_CALLERS: usize = 16;
+
 /// Places in images that the stack of the calling thread names, nearest first, at most 16: the return address of the
-/// driver's call is among them, with what else lies there.
-pub fn callers() -> Vec<Place> {
+/// driver's call is among them, with what else lies there. Allocates nothing.
+pub fn callers() -> impl Iterator<Item = Place> {
     let here = 0_u64;
-    let start = (ptr::from_ref(&here).expose_provenance() as u64).next_multiple_of(8);
-    thread::stack().map_or_else(Vec::new, |stack| images_on_stack(stack, start).take(16).collect())
+    let start = ptr::from_ref(&here).expose_provenance() as u64;
+    callers_above(start, 0).take(MOST_CALLERS)
+}
+
+/// The same of the stack on which the calling thread faulted. For a reporter: allocates nothing.
+pub fn callers_of(fault: &Fault) -> impl Iterator<Item = Place> {
+    let rsp = fault.registers.general[4];
+    let address = match fault.kind {
+        FaultKind::StackOverflow { address, .. } => address,
+        _ => 0,
+    };
+    callers_above(rsp, address).take(MOST_CALLERS)
+}
+
+/// What the stack names from `rsp` on, where an access to `address` may have faulted.
+fn callers_above(rsp: u64, address: u64) -> impl Iterator<Item = Place> {
+    const PAGE_BYTES: u64 = 4096;
+    let stack = thread::stack().unwrap_or(0..0);
+    // A stack that has overflowed cannot be read where it ends.
+    let is_unreadable = rsp / PAGE_BYTES == address / PAGE_BYTES || rsp < stack.start;
+    let start = if is_unreadable { (rsp.max(stack.start) / PAGE_BYTES + 1) * PAGE_BYTES } else { rsp };
+    images_on_stack(stack, start.next_multiple_of(8))
 }
 
 /// The words of the calling thread's stack from `start` on that are addresses in an image.

@@ -30,8 +30,8 @@ const ARCH_SET_GS: libc::c_int = 0x1001;
 thread_local! {
     /// Address of the thread's KPCR; 0 while it has none.
     static ENTERED: Cell<u64> = const { Cell::new(0) };
-    /// Where the thread's stack lies.
-    static STACK: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// Where the thread's stack lies, and the bytes of the guard below it.
+    static STACK: Cell<(u64, u64, u64)> = const { Cell::new((0, 0, 0)) };
     static BLOCKS: RefCell<Option<Blocks>> = const { RefCell::new(None) };
 }
 
@@ -63,8 +63,15 @@ pub fn enter_thread() {
 
 /// The stack of the calling thread, if it has entered. Safe to call in a signal handler.
 pub(super) fn stack() -> Option<Range<u64>> {
-    let (start, end) = STACK.get();
+    let (start, end, _) = STACK.get();
     (ENTERED.get() != 0).then_some(start..end)
+}
+
+/// Is a fault at `address` the end of the calling thread's stack? Whatever of the stack is within its bounds can be read
+/// and written, so that a fault there is at its growing end too. Safe to call in a signal handler.
+pub(super) fn is_end_of_stack(address: u64) -> bool {
+    let (start, end, guard) = STACK.get();
+    ENTERED.get() != 0 && (start.saturating_sub(guard)..end).contains(&address)
 }
 
 #[cold]
@@ -110,21 +117,25 @@ fn prepare() {
     STACK.set(bounds());
 }
 
-/// Asks the C library where this thread's stack is.
-fn bounds() -> (u64, u64) {
+/// Asks the C library where this thread's stack is, and how large the guard below it.
+fn bounds() -> (u64, u64, u64) {
     let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: takes no precondition.
     let this = unsafe { libc::pthread_self() };
     // SAFETY: fills the attributes in when it returns 0.
     if unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) } != 0 {
-        return (0, 0);
+        return (0, 0, 0);
     }
     let (mut start, mut bytes) = (ptr::null_mut(), 0);
     // SAFETY: the attributes were filled in.
     unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut start, &raw mut bytes) };
+    let mut guard = 0;
+    // SAFETY: the attributes were filled in.
+    unsafe { libc::pthread_attr_getguardsize(attributes.as_ptr(), &raw mut guard) };
     // SAFETY: as above; they are not used again.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    (start as u64, start as u64 + bytes as u64)
+    // The first thread's guard is the system's, which the C library does not know.
+    (start as u64, start as u64 + bytes as u64, (guard as u64).max(PAGE_BYTES))
 }
 
 #[cfg(test)]
@@ -164,5 +175,7 @@ mod tests {
         let stack = stack().unwrap();
         assert!(stack.contains(&(&raw const local as u64)));
         assert!(!stack.contains(&(&raw const ELSEWHERE as u64)));
+        assert!(is_end_of_stack(stack.start - 1) && !is_end_of_stack(stack.end));
+        assert!(!is_end_of_stack(&raw const ELSEWHERE as u64));
     }
 }

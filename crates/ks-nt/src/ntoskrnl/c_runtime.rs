@@ -24,11 +24,29 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
     _i64toa_s, _i64tow_s, _ui64toa_s, _ui64tow_s, mbstowcs, wcstombs, mbtowc, wctomb, qsort, bsearch, rand, srand,
 );
 
-/// Called in the prologue of a function with a large frame, with its bytes in rax; on Windows it touches the pages below
-/// the stack pointer, which are all mapped here. Every register keeps its value.
+/// Called in the prologue of a function with a large frame, with its bytes in rax: touches each page that the frame will
+/// have, so that a stack that ends is found at its guard. Every register keeps its value.
 #[unsafe(naked)]
 pub(crate) unsafe extern "win64" fn __chkstk() {
-    naked_asm!("ret")
+    naked_asm!(
+        "push rcx",
+        "push rax",
+        "lea rcx, [rsp + 24]",
+        "cmp rax, 4096",
+        "jb 3f",
+        "2:",
+        "sub rcx, 4096",
+        "test byte ptr [rcx], cl",
+        "sub rax, 4096",
+        "cmp rax, 4096",
+        "jae 2b",
+        "3:",
+        "sub rcx, rax",
+        "test byte ptr [rcx], cl",
+        "pop rax",
+        "pop rcx",
+        "ret",
+    )
 }
 
 /// The classes of characters, in the "C" locale.

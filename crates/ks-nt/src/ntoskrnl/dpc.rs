@@ -13,7 +13,7 @@ use super::dispatcher::{self, Dispatcher, Turn, park_until};
 use super::{clock, irql, thread, timer};
 use crate::exports;
 use crate::exports::Export;
-use crate::report::{self, BugCheck};
+use crate::report::{self, BugCheck, Call};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
     KeInitializeDpc, KeInitializeThreadedDpc, KeInsertQueueDpc, KeRemoveQueueDpc, KeRemoveQueueDpcEx,
@@ -190,8 +190,10 @@ fn call(which: Which, dpc: Block, routine: usize, arguments: [usize; 3]) {
     // SAFETY: the driver gave this address as the routine of the DPC.
     let routine: Routine = unsafe { std::mem::transmute(routine) };
     let begun = BEGUN.swap(clock::interrupt_time().max(1), Ordering::Relaxed);
+    let call = Call::unnoted(if which == Which::Ordinary { "a DPC" } else { "a threaded DPC" });
     // SAFETY: as the driver asked for; the level is the one that is documented.
     unsafe { routine(dpc, arguments[0], arguments[1], arguments[2]) };
+    drop(call);
     BEGUN.store(begun, Ordering::Relaxed);
     let after = irql::set(irql::PASSIVE);
     if after != level {

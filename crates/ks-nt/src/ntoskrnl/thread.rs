@@ -14,7 +14,9 @@ use super::dispatcher::{self, Kind, signal};
 use super::irql;
 use crate::exports;
 use crate::exports::Export;
+use crate::machine::Place;
 use crate::report::{self, BugCheck};
+use crate::running;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
     PsCreateSystemThread, IoCreateSystemThread, PsTerminateSystemThread, KeGetCurrentThread, PsGetCurrentThread,
@@ -30,6 +32,9 @@ const BASE_PRIORITY: usize = 0x44;
 const EXIT_STATUS: usize = 0x48;
 const NUMBER: usize = 0x50;
 const IS_SYSTEM: usize = 0x58;
+/// Where a driver's thread begins, and its number in the machine that this runs on.
+const ROUTINE: usize = 0x60;
+const MACHINE_NUMBER: usize = 0x68;
 /// The process that every thread here belongs to: System, as a driver's own threads do.
 pub(crate) const PROCESS_NUMBER: u64 = 4;
 /// Priority of a new thread.
@@ -133,9 +138,26 @@ fn forget_unused(mut threads: std::sync::MutexGuard<'_, BTreeMap<Block, Register
     }
 }
 
-/// Number of threads that drivers started and that have not ended.
-pub(crate) fn system_threads() -> usize {
-    threads().iter().filter(|(thread, registered)| registered.runs && thread.get::<u8>(IS_SYSTEM) != 0).count()
+/// A thread that a driver started and that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemThread {
+    /// The routine that it began with.
+    pub routine: Place,
+    /// Processor time that it has taken, in milliseconds.
+    pub processor_ms: u64,
+}
+
+/// The threads that drivers started and that have not ended: one that has said so runs no code of a driver any more.
+pub fn system_threads() -> Vec<SystemThread> {
+    let runs = |(thread, registered): &(&Block, &Registered)| {
+        registered.runs && thread.get::<u8>(IS_SYSTEM) != 0 && signal(**thread).load(Ordering::Acquire) == 0
+    };
+    let threads = threads();
+    let told = threads.iter().filter(runs).map(|(thread, _)| SystemThread {
+        routine: Place::of(thread.get(ROUTINE)),
+        processor_ms: running::processor_time_ns(thread.get(MACHINE_NUMBER)).unwrap_or(0) / 1_000_000,
+    });
+    told.collect()
 }
 
 /// Signals that a thread is over; the first call counts.
@@ -199,12 +221,15 @@ unsafe extern "C" fn leave_routine(frame: usize) -> ! {
 pub(crate) fn start(routine: usize, context: usize) -> Result<Block, NtStatus> {
     let thread = make();
     thread.put(IS_SYSTEM, 1u8);
+    thread.put(ROUTINE, routine as u64);
     reference(thread);
     let spawned = std::thread::Builder::new().name("nt-system".into()).stack_size(STACK_BYTES).spawn(move || {
         CURRENT.with(|current| {
             current.get_or_init(|| Current(thread));
         });
         prepare();
+        thread.put(MACHINE_NUMBER, report::system_thread());
+        report::in_thread("a system thread");
         report::note("system thread starts", [thread.address() as u64, routine as u64]);
         // SAFETY: the driver gave the routine and its context; the cell is this thread's own.
         unsafe { enter_routine(routine, context, EXIT_FRAME.with(std::cell::Cell::as_ptr)) };

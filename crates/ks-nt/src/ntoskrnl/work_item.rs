@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::block::Block;
 use super::{irql, pool, thread};
 use crate::exports;
 use crate::exports::Export;
-use crate::report::{self, BugCheck};
+use crate::report::{self, BugCheck, Call};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
     ExQueueWorkItem, IoAllocateWorkItem, IoQueueWorkItem, IoQueueWorkItemEx, IoTryQueueWorkItem, IoFreeWorkItem,
@@ -48,11 +49,15 @@ struct Workers {
     queue: VecDeque<Block>,
     idle: usize,
     threads: usize,
+    /// Items whose routines run.
+    running: usize,
 }
 
 struct Pool {
     workers: Mutex<Workers>,
     work: Condvar,
+    /// No item is queued or runs.
+    done: Condvar,
     most: usize,
     name: &'static str,
 }
@@ -60,8 +65,9 @@ struct Pool {
 impl Pool {
     const fn new(most: usize, name: &'static str) -> Self {
         Self {
-            workers: Mutex::new(Workers { queue: VecDeque::new(), idle: 0, threads: 0 }),
+            workers: Mutex::new(Workers { queue: VecDeque::new(), idle: 0, threads: 0, running: 0 }),
             work: Condvar::new(),
+            done: Condvar::new(),
             most,
             name,
         }
@@ -116,9 +122,17 @@ fn queue(item: Block, queue: Queue) -> bool {
     true
 }
 
-/// Number of items that wait for a worker.
-pub(crate) fn waiting() -> usize {
-    [Queue::Critical, Queue::Delayed].iter().map(|queue| queue.pool().lock().queue.len()).sum()
+/// Gives the items that are queued or run `most` to end; how many have not.
+pub(crate) fn left_after(most: Duration) -> usize {
+    let end = Instant::now() + most;
+    let left = |queue: &Queue| {
+        let pool = queue.pool();
+        let left = end.saturating_duration_since(Instant::now());
+        let count = |workers: &Workers| workers.queue.len() + workers.running;
+        let waited = pool.done.wait_timeout_while(pool.lock(), left, |workers| count(workers) > 0);
+        waited.map_or(0, |(workers, _)| count(&workers))
+    };
+    [Queue::Critical, Queue::Delayed].iter().map(left).sum()
 }
 
 fn run(pool: &'static Pool) {
@@ -132,10 +146,15 @@ fn run(pool: &'static Pool) {
             continue;
         };
         item.put(LINK, 0usize);
+        workers.running += 1;
         let (routine, parameter) = (item.get::<usize>(ROUTINE), item.get::<usize>(PARAMETER));
         drop(workers);
         call(routine, parameter);
         workers = pool.lock();
+        workers.running -= 1;
+        if workers.running == 0 && workers.queue.is_empty() {
+            pool.done.notify_all();
+        }
     }
 }
 
@@ -146,6 +165,7 @@ fn call(routine: usize, parameter: usize) {
     }
     // SAFETY: the driver gave this address as a WORKER_THREAD_ROUTINE.
     let routine: unsafe extern "win64" fn(usize) = unsafe { std::mem::transmute(routine) };
+    let _call = Call::unnoted("a work item");
     // SAFETY: with the parameter that the driver gave; the item may be gone by now and is not touched.
     unsafe { routine(parameter) };
     let level = irql::set(irql::PASSIVE);

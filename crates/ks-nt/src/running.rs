@@ -1,0 +1,182 @@
+//! Which routines of drivers run, on which threads: what a watchdog asks, because no request may wait for them.
+//!
+//! A call only counts a number up. How long it lasts is measured by whoever asks, in processor time of the thread: a
+//! routine that waits takes none, and may wait for as long as it likes. No clock is read for a call.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Threads that are watched; more run unwatched.
+const THREADS: usize = 256;
+
+/// One thread that calls drivers.
+struct Slot {
+    /// The system's number of the thread; 0 while the slot is free.
+    thread: AtomicU64,
+    /// Another with each call and return; odd while a routine runs.
+    turn: AtomicU64,
+}
+
+static SLOTS: [Slot; THREADS] = [const { Slot { thread: AtomicU64::new(0), turn: AtomicU64::new(0) } }; THREADS];
+
+/// The slot of a thread, until the thread ends.
+struct Mine(Cell<Option<&'static Slot>>);
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0.get() {
+            slot.turn.store(0, Ordering::Relaxed);
+            slot.thread.store(0, Ordering::Release);
+        }
+    }
+}
+
+thread_local! {
+    static MINE: Mine = const { Mine(Cell::new(None)) };
+}
+
+impl Mine {
+    fn slot(&self) -> Option<&'static Slot> {
+        if self.0.get().is_none() {
+            let me = crate::report::system_thread();
+            let take = |slot: &&Slot| slot.thread.compare_exchange(0, me, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            self.0.set(SLOTS.iter().find(take));
+        }
+        self.0.get()
+    }
+}
+
+/// A routine of a driver runs on this thread until this is dropped.
+pub(crate) struct Running(Option<(&'static Slot, u64)>);
+
+impl Running {
+    pub(crate) fn begin() -> Running {
+        let slot = MINE.try_with(Mine::slot).ok().flatten();
+        Running(slot.map(|slot| (slot, slot.next(1))))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Back in the routine that called the one that returned, if there is one.
+        if let Some((slot, before)) = self.0 {
+            slot.next(before & 1);
+        }
+    }
+}
+
+impl Slot {
+    /// Only the thread itself writes; who reads needs no order with anything else. Returns the turn before.
+    fn next(&self, runs: u64) -> u64 {
+        let before = self.turn.load(Ordering::Relaxed);
+        self.turn.store((before & !1).wrapping_add(2) | runs, Ordering::Relaxed);
+        before
+    }
+}
+
+/// What was seen of a slot when it was last looked at.
+#[derive(Clone, Copy)]
+struct Seen {
+    thread: u64,
+    turn: u64,
+    /// Processor time of the thread when this turn was first seen.
+    time_ns: u64,
+}
+
+static SEEN: Mutex<[Seen; THREADS]> = Mutex::new([Seen { thread: 0, turn: 0, time_ns: 0 }; THREADS]);
+
+/// The most processor time, in milliseconds, that one call of a routine has taken since it was first seen here and has
+/// not returned; `None` when all have. To be asked again and again.
+pub fn longest_ms() -> Option<u64> {
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut longest = None;
+    for (slot, seen) in SLOTS.iter().zip(seen.iter_mut()) {
+        let (thread, turn) = (slot.thread.load(Ordering::Acquire), slot.turn.load(Ordering::Relaxed));
+        if thread == 0 || turn & 1 == 0 {
+            continue;
+        }
+        let Some(time_ns) = processor_time_ns(thread) else { continue };
+        if (seen.thread, seen.turn) != (thread, turn) {
+            *seen = Seen { thread, turn, time_ns };
+        }
+        longest = longest.max(Some(time_ns.saturating_sub(seen.time_ns) / 1_000_000));
+    }
+    longest
+}
+
+/// Processor time that a thread of this process has taken; `None` when there is no such thread.
+pub(crate) fn processor_time_ns(thread: u64) -> Option<u64> {
+    /// The clock of one thread, by its number.
+    const PER_THREAD_SCHEDULED: i32 = 4 | 2;
+    let clock = !i32::try_from(thread).ok()? << 3 | PER_THREAD_SCHEDULED;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a timespec; a clock that does not exist is refused.
+    let outcome = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (outcome == 0).then_some(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Call;
+    use std::sync::atomic::AtomicBool;
+
+    /// The time of the calling thread's slot: other tests have slots too.
+    fn seen_of(thread: u64) -> Option<u64> {
+        longest_ms();
+        let seen = SEEN.lock().unwrap();
+        let at = SLOTS.iter().position(|slot| slot.thread.load(Ordering::Acquire) == thread)?;
+        (SLOTS[at].turn.load(Ordering::Relaxed) & 1 == 1 && seen[at].thread == thread).then(|| seen[at].turn)
+    }
+
+    #[test]
+    fn a_call_is_seen_until_it_returns_and_a_nested_one_is_another_turn() {
+        std::thread::spawn(|| {
+            let me = crate::report::system_thread();
+            assert_eq!(seen_of(me), None);
+            let outer = Call::unnoted("outer");
+            let first = seen_of(me).expect("it runs");
+            assert_eq!(seen_of(me), Some(first));
+            drop(Call::unnoted("inner"));
+            assert!(seen_of(me).is_some_and(|turn| turn != first), "the outer one goes on");
+            drop(outer);
+            assert_eq!(seen_of(me), None);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_routine_that_computes_is_told_and_one_that_waits_is_not() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let computing = std::thread::spawn(|| {
+            let _call = Call::unnoted("computing");
+            while !STOP.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        while longest_ms().is_none_or(|ms| ms < 20) {
+            std::thread::yield_now();
+        }
+        STOP.store(true, Ordering::Relaxed);
+        computing.join().unwrap();
+        let (started, has_started) = std::sync::mpsc::channel();
+        let (end, is_ended) = std::sync::mpsc::channel::<()>();
+        let waiting = std::thread::spawn(move || {
+            let _call = Call::unnoted("waiting");
+            started.send(crate::report::system_thread()).unwrap();
+            let _ = is_ended.recv();
+        });
+        let thread = has_started.recv().unwrap();
+        seen_of(thread).expect("it runs");
+        // A wait takes no processor time, however long this thread computes meanwhile.
+        let before = processor_time_ns(thread);
+        let mine = processor_time_ns(crate::report::system_thread()).unwrap();
+        while processor_time_ns(crate::report::system_thread()).unwrap() < mine + 20_000_000 {}
+        assert!(processor_time_ns(thread).unwrap() < before.unwrap() + 10_000_000);
+        drop(end);
+        waiting.join().unwrap();
+        assert_eq!(processor_time_ns(thread), None, "the thread is gone");
+    }
+}
