@@ -48,3 +48,34 @@ fn a_driver_keeps_frames_between_its_edges() {
     drop((pin, other, filter));
     rig.unload();
 }
+
+#[test]
+fn a_driver_injects_frames_and_gets_them_back() {
+    let rig = Rig::start("tests/avs/inject.c");
+    let filter = rig.open();
+    let sink = rig.create(&filter, 2, None);
+    let source = rig.create(&filter, 0, Some(&sink));
+    assert_eq!(failure(source.pin.object(), 0), "", "in STOP");
+    bring(&sink.pin, &UP);
+    bring(&source.pin, &UP);
+    assert_eq!(failure(source.pin.object(), 1), "");
+    bring(&source.pin, &DOWN);
+    bring(&sink.pin, &DOWN);
+    drop((source, sink, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_driver_is_told_of_each_request_that_came_round() {
+    let rig = Rig::start("tests/avs/inject.c");
+    let filter = rig.open();
+    let sink = rig.create(&filter, 2, None);
+    let source = rig.create(&filter, 1, Some(&sink));
+    bring(&sink.pin, &UP);
+    bring(&source.pin, &UP);
+    assert_eq!(failure(source.pin.object(), 2), "");
+    bring(&source.pin, &DOWN);
+    bring(&sink.pin, &DOWN);
+    drop((source, sink, filter));
+    rig.unload();
+}

@@ -3,6 +3,7 @@
 //! Source: "AVStream pipes and circuits" (mixed connections), nf-ks-ksstreamio, nf-ks-kssynchronousiocontroldevice.
 
 use crate::batch;
+use crate::injection::Homecoming;
 use crate::pin::Pin;
 use crate::pipe::GENERATION;
 use ks_abi::{
@@ -20,11 +21,13 @@ pub(crate) struct ForeignPeer {
     file: Arc<FileObject>,
     /// The routine of the last frame, for the next: it changes when the circuit does.
     travelling: Mutex<Option<Arc<Travelling>>>,
+    /// Somebody wants to know of the requests that come back.
+    home: Option<Arc<Homecoming>>,
 }
 
 impl ForeignPeer {
-    pub(crate) fn new(pin: &Arc<Pin>, file: Arc<FileObject>) -> Arc<ForeignPeer> {
-        Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file, travelling: Mutex::new(None) })
+    pub(crate) fn new(pin: &Arc<Pin>, file: Arc<FileObject>, home: Option<Arc<Homecoming>>) -> Arc<ForeignPeer> {
+        Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file, travelling: Mutex::new(None), home })
     }
 
     fn travelling(&self, context: u64) -> Arc<Travelling> {
@@ -32,11 +35,16 @@ impl ForeignPeer {
         match &*last {
             Some(same) if same.context == context => same.clone(),
             _ => {
-                let new = Arc::new(Travelling { pin: self.pin.clone(), context });
+                let new = Arc::new(Travelling { pin: self.pin.clone(), context, home: self.home.clone() });
                 *last = Some(new.clone());
                 new
             }
         }
+    }
+
+    /// Who wants to know of the requests that come back.
+    pub(crate) fn home(&self) -> Option<&Arc<Homecoming>> {
+        self.home.as_ref()
     }
 
     /// Where frames should lie that go to this peer.
@@ -76,6 +84,7 @@ impl ForeignPeer {
 struct Travelling {
     pin: Weak<Pin>,
     context: u64,
+    home: Option<Arc<Homecoming>>,
 }
 
 impl CompletionRoutine for Travelling {
@@ -86,6 +95,7 @@ impl CompletionRoutine for Travelling {
         if !request.status().is_success() || pin.is_gone() {
             // The foreign pin is stopped or gone: the frame waits for the next start. If it only was not up yet, the next
             // step of this pin is a start too.
+            irp.set_status(request.status());
             pin.park_at(&pin.pipe().route(), [irp]);
             if matches!(request.status(), STATUS_DEVICE_NOT_READY | STATUS_INVALID_DEVICE_STATE) {
                 pin.pipe().note_not_ready();
@@ -93,7 +103,10 @@ impl CompletionRoutine for Travelling {
             return;
         }
         match pin.data_flow() {
-            KsPinDataFlow::OUT => pin.recirculate_own(irp),
+            KsPinDataFlow::OUT => match &self.home {
+                Some(home) => pin.comes_home(home, irp),
+                None => pin.recirculate_own(irp),
+            },
             _ => batch::of_one(irp, |batch| pin.receive(batch)),
         }
     }

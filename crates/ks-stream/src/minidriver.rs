@@ -10,6 +10,7 @@ use crate::descriptor::{DescribeFilter, Framing, PinId};
 use crate::filter::Filter;
 use crate::filter_process::ProcessPins;
 use crate::format::{DataFormat, DataRange};
+use crate::injection::{ReturnedFrame, ReturnedRequest};
 use crate::pin::Pin;
 use crate::stream_pointer::CloneId;
 use ks_abi::{KsState, NtStatus, STATUS_PENDING};
@@ -181,6 +182,20 @@ pub trait PinInstance: Send + Sync {
     #[doc(alias = "PFNKSSTREAMPOINTER")]
     fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
         let _ = (pin, clone);
+    }
+
+    /// A frame that [`Pin::submit_frame`] sent is back. No lock is held, or on the way to STOP the filter control mutex;
+    /// any thread and level. May submit it again.
+    #[doc(alias = "PFNKSPINFRAMERETURN")]
+    fn frame_returned(&self, pin: &Arc<Pin>, frame: ReturnedFrame) {
+        let _ = (pin, frame);
+    }
+
+    /// A request has come round the circuit and its frame is about to be used again; asked for by
+    /// [`Pin::watch_requests`]. No lock is held; any thread and level.
+    #[doc(alias = "PFNKSPINIRPCOMPLETION")]
+    fn request_returned(&self, pin: &Arc<Pin>, request: &ReturnedRequest<'_>) {
+        let _ = (pin, request);
     }
 
     /// The pin's own automation table; its items win over the class driver's.

@@ -14,6 +14,7 @@ use crate::filter::{Filter, default_completion};
 use crate::foreign::ForeignPeer;
 use crate::format::DataFormat;
 use crate::gate::Gate;
+use crate::injection::{Homecoming, Returns};
 use crate::minidriver::PinInstance;
 use crate::pipe::{AllocatorReport, PipeSection};
 use crate::process::WorkerItem;
@@ -73,6 +74,7 @@ pub struct Pin {
     worker: OnceLock<Arc<WorkerItem>>,
     pipe: PipeSection,
     connection: Mutex<Connection>,
+    returns: Returns,
     clock: Arc<DefaultClock>,
     events: EventList,
     failure: Mutex<Option<Refusal>>,
@@ -364,9 +366,9 @@ impl Pin {
         }
     }
 
-    pub(crate) fn foreign_peer(self: &Arc<Pin>) -> Option<Arc<ForeignPeer>> {
+    pub(crate) fn foreign_peer(self: &Arc<Pin>, home: &Option<Arc<Homecoming>>) -> Option<Arc<ForeignPeer>> {
         match &*self.connection.lock() {
-            Connection::To { file, pin: None } => Some(ForeignPeer::new(self, file.clone())),
+            Connection::To { file, pin: None } => Some(ForeignPeer::new(self, file.clone(), home.clone())),
             _ => None,
         }
     }
@@ -457,6 +459,10 @@ impl Pin {
 
     pub(crate) fn me(&self) -> Option<Arc<Pin>> {
         self.me.upgrade()
+    }
+
+    pub(crate) fn returns(&self) -> &Returns {
+        &self.returns
     }
 
     pub(crate) fn pipe(&self) -> &PipeSection {

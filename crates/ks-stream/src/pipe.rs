@@ -8,6 +8,7 @@ mod section;
 
 use crate::batch;
 use crate::descriptor::Framing;
+use crate::injection::Homecoming;
 use crate::pin::Pin;
 use crate::queue::{Arrival, Outgoing};
 use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER};
@@ -37,6 +38,8 @@ pub(crate) enum Hop {
     Peer(Arc<Pin>),
     /// Back to the head of the section.
     Return,
+    /// Back to the head, and somebody wants to know.
+    Home(Arc<Homecoming>),
     /// To a pin that is none of AVStream's, as requests of their own.
     Foreign(Arc<crate::foreign::ForeignPeer>),
 }
@@ -87,7 +90,7 @@ impl Work for Restart {
 
 impl Pin {
     /// The pins of the circuit that this data source heads, in the order of the data, itself first.
-    fn circuit(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
+    pub(crate) fn circuit(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
         let mut pins = vec![self.clone()];
         let mut source = self.clone();
         while let Some(sink) = source.peer() {
@@ -115,6 +118,11 @@ impl Pin {
     /// Makes what the circuit needs, and changes nothing: an allocator over all pins' framing, with its requests.
     pub(crate) fn prepare_circuit(self: &Arc<Pin>) -> Result<PreparedCircuit, Refusal> {
         let pins = self.circuit();
+        if self.returns().injects() {
+            // The driver brings the frames.
+            let fresh = self.pipe().prepare_none();
+            return Ok(PreparedCircuit { pins, fresh });
+        }
         let mut framing = Framing::default();
         for pin in &pins {
             let asked = pin.framing();
@@ -140,13 +148,20 @@ impl Pin {
             );
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
-        let header_bytes = pins.iter().map(|pin| pin.stream_header_bytes() as usize).max().unwrap_or(0);
-        // Frames that cross to another process lie in memory that it can map.
-        let outputs = pins.iter().filter_map(|pin| pin.in_place_counterpart());
-        let foreign = pins.iter().cloned().chain(outputs).find_map(|pin| pin.foreign_peer());
-        let memory = foreign.map_or(FrameMemory::Private, |peer| peer.frame_memory());
-        let fresh = self.pipe().prepare(self, framing, header_bytes, memory)?;
+        let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&pins), Pin::memory_of(&pins))?;
         Ok(PreparedCircuit { pins, fresh })
+    }
+
+    /// Bytes of a stream header that is long enough for each pin of a circuit.
+    pub(crate) fn header_bytes_of(pins: &[Arc<Pin>]) -> usize {
+        pins.iter().map(|pin| pin.stream_header_bytes() as usize).max().unwrap_or(0)
+    }
+
+    /// Which memory the frames of a circuit lie in: frames that cross to another process in memory that it can map.
+    pub(crate) fn memory_of(pins: &[Arc<Pin>]) -> FrameMemory {
+        let outputs = pins.iter().filter_map(|pin| pin.in_place_counterpart());
+        let foreign = pins.iter().cloned().chain(outputs).find_map(|pin| pin.foreign_peer(&None));
+        foreign.map_or(FrameMemory::Private, |peer| peer.frame_memory())
     }
 
     /// Puts the prepared circuit into use: its allocator, and each pin's next hop.
@@ -158,7 +173,9 @@ impl Pin {
         let mut set = |pin: &Arc<Pin>, hop| {
             routes.push((pin.clone(), pin.pipe().set_route(Route { hop, head: Arc::downgrade(self) })));
         };
-        let foreign = self.foreign_peer();
+        let home = Homecoming::of(self, &prepared.pins);
+        let back = || home.clone().map_or(Hop::Return, Hop::Home);
+        let foreign = self.foreign_peer(&home);
         for pin in &prepared.pins {
             let hop = match pin.data_flow() {
                 _ if Arc::ptr_eq(pin, self) && foreign.is_some() => Hop::from_foreign(&foreign),
@@ -167,12 +184,12 @@ impl Pin {
                     None => Hop::None,
                 },
                 _ => match pin.in_place_counterpart() {
-                    Some(next) => match (next.peer(), next.foreign_peer()) {
+                    Some(next) => match (next.peer(), next.foreign_peer(&home)) {
                         (Some(peer), _) => Hop::Peer(peer),
                         (_, Some(foreign)) => Hop::Foreign(foreign),
-                        _ => Hop::Return,
+                        _ => back(),
                     },
-                    None => Hop::Return,
+                    None => back(),
                 },
             };
             set(pin, hop);
@@ -236,8 +253,20 @@ impl Pin {
                     Some(head) => head,
                     None => return,
                 },
+                Hop::Home(home) => {
+                    let home = home.clone();
+                    drop(route);
+                    return self.come_home(&home, &mut outgoing.onward);
+                }
                 Hop::Foreign(peer) => {
                     let peer = peer.clone();
+                    if peer.is_source()
+                        && let Some(home) = peer.home()
+                    {
+                        let known = route.clone();
+                        drop(route);
+                        return self.ask_again(home, &known, &peer, &mut outgoing.onward);
+                    }
                     // A data sink asks again with the frames that it has read: they are empty.
                     if peer.is_source() && self.emptied(&route, &mut outgoing.onward).is_none() {
                         return;
@@ -263,6 +292,7 @@ impl Pin {
 
     pub(crate) fn park_at(&self, route: &Route, batch: impl IntoIterator<Item = Irp>) {
         match route.head.upgrade() {
+            Some(head) if head.returns().injects() => head.take_back(batch),
             Some(head) => head.pipe().park(batch),
             None => batch.into_iter().for_each(Irp::retire),
         }
@@ -270,7 +300,7 @@ impl Pin {
 
     /// Empties requests that go back to the head. Without one, or when they are of an earlier allocator, they go no
     /// further.
-    fn emptied(&self, route: &Route, batch: &mut Vec<Irp>) -> Option<Arc<Pin>> {
+    pub(crate) fn emptied(&self, route: &Route, batch: &mut Vec<Irp>) -> Option<Arc<Pin>> {
         let Some(head) = route.head.upgrade() else {
             batch.drain(..).for_each(Irp::retire);
             return None;
@@ -317,7 +347,11 @@ impl Pin {
     fn arrived(self: Arc<Pin>, arrival: Arrival) {
         if !arrival.refused.is_empty() {
             let route = self.pipe().route();
-            self.park_at(&route, arrival.refused.into_iter().map(|(irp, _)| irp));
+            let refused = arrival.refused.into_iter().map(|(irp, status)| {
+                irp.set_status(status);
+                irp
+            });
+            self.park_at(&route, refused);
             self.start_again_if_open();
         }
         if self.triggers(arrival.into_empty) {

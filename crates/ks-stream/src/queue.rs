@@ -275,6 +275,26 @@ impl Queue {
         self.cancel_all(&mut state, status)
     }
 
+    /// Lets go of every frame of a circuit that is not locked; it goes back to the head as after a cancel. Returns the
+    /// unlocked clones whose frames are gone, for the driver to delete.
+    pub(crate) fn recall(&self) -> Vec<CloneId> {
+        let mut state = self.state.lock();
+        let mut keys = Vec::new();
+        for (key, queued) in state.requests.iter_mut().enumerate() {
+            if let Some(queued) = queued
+                && !queued.irp.has_caller()
+            {
+                queued.cancelled = true;
+                queued.irp.set_status(STATUS_CANCELLED);
+                keys.push(key as u32);
+            }
+        }
+        self.let_go(&mut state, STATUS_CANCELLED, |held| match held {
+            Held::Shared { key, .. } => keys.contains(key),
+            _ => true,
+        })
+    }
+
     /// Would a frame of the circuit be taken now?
     pub(crate) fn accepts(&self) -> bool {
         let state = self.state.lock();
@@ -340,6 +360,7 @@ impl Queue {
                     self.leave(&mut state.counters, only_frame(&irp));
                     state.outgoing.onward.push(irp);
                 } else {
+                    irp.set_status(cancelled);
                     state.outgoing.parked.push(irp);
                 }
             }

@@ -20,6 +20,7 @@ mod events;
 mod factory;
 mod file;
 mod filter;
+mod injection;
 mod intersect;
 pub(crate) mod irp;
 pub(crate) mod kernel;
@@ -47,6 +48,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     events::EXPORTS,
     factory::EXPORTS,
     filter::EXPORTS,
+    injection::EXPORTS,
     irp::EXPORTS,
     low_level::method::EXPORTS,
     low_level::property::EXPORTS,

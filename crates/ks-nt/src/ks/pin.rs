@@ -9,6 +9,7 @@ use crate::ks::bag::Bag;
 use crate::ks::descriptor;
 use crate::ks::file::file_object;
 use crate::ks::filter::{HostedFilter, mode_byte, refused};
+use crate::ks::injection::Returns;
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::stream_pointer::Pointer;
@@ -17,7 +18,8 @@ use ks_abi::{KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, 
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
 use ks_stream::{
-    AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, Framing, Pin, PinFlags, PinId, PinInstance, format,
+    AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, Framing, Pin, PinFlags, PinId, PinInstance,
+    ReturnedFrame, ReturnedRequest, format,
 };
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -51,6 +53,7 @@ pub(crate) struct HostedPin {
     automation: OnceLock<AutomationTable<Pin>>,
     /// What the filter's nodes answer on this pin, made when first asked.
     nodes: OnceLock<Vec<OnceLock<AutomationTable<Pin>>>>,
+    returns: Returns,
     me: Weak<HostedPin>,
 }
 
@@ -94,6 +97,7 @@ impl HostedPin {
             clones: Mutex::new(Vec::new()),
             automation: OnceLock::new(),
             nodes: OnceLock::new(),
+            returns: Returns::default(),
             me: me.clone(),
         });
         objects::insert(hosted.address, Object::Pin(hosted.clone()));
@@ -163,6 +167,7 @@ impl HostedPin {
         for edge in [&self.edge, &self.trailing].into_iter().filter_map(|edge| edge.get()?.as_ref()) {
             edge.delete();
         }
+        self.returns.forget();
         self.filter.remove_pin(self);
         Address(self.address).put(offset::DESCRIPTOR, descriptor::closed());
         aggregation::forget(self.address);
@@ -211,6 +216,11 @@ impl HostedPin {
     /// The trailing edge; `None` for a pin whose descriptor does not ask for one.
     pub(crate) fn trailing_edge(&self) -> Option<Arc<Pointer>> {
         self.trailing.get_or_init(|| Pointer::trailing_edge(self.me.upgrade()?, &self.engine()?)).clone()
+    }
+
+    /// What it injects, and what it wants to be told.
+    pub(crate) fn returns(&self) -> &Returns {
+        &self.returns
     }
 
     /// The clones in the order of their creation.
@@ -297,6 +307,14 @@ impl PinInstance for HostedPin {
         if let Some(pointer) = found {
             pointer.cancelled();
         }
+    }
+
+    fn frame_returned(&self, _pin: &Arc<Pin>, frame: ReturnedFrame) {
+        self.returns.give_back(self.address, frame);
+    }
+
+    fn request_returned(&self, _pin: &Arc<Pin>, request: &ReturnedRequest<'_>) {
+        self.returns.tell(self.address, request.irp);
     }
 
     fn automation(&self) -> Option<&AutomationTable<Pin>> {

@@ -109,10 +109,6 @@ refusals! {
     KsPinDataIntersection
     // ks-coverage: KsPinPropertyHandler not-implemented
     KsPinPropertyHandler
-    // ks-coverage: KsPinSubmitFrame not-implemented
-    KsPinSubmitFrame
-    // ks-coverage: KsPinSubmitFrameMdl not-implemented
-    KsPinSubmitFrameMdl
     KsProbeStreamIrp
     // ks-coverage: KsQueryInformationFile not-implemented
     KsQueryInformationFile
@@ -193,12 +189,8 @@ refusals! {
     KsPinAttachAndGate
     // ks-coverage: KsPinAttachOrGate not-implemented
     KsPinAttachOrGate
-    // ks-coverage: KsPinRegisterFrameReturnCallback not-implemented
-    KsPinRegisterFrameReturnCallback
     // ks-coverage: KsPinRegisterHandshakeCallback not-implemented
     KsPinRegisterHandshakeCallback
-    // ks-coverage: KsPinRegisterIrpCompletionCallback not-implemented
-    KsPinRegisterIrpCompletionCallback
     // ks-coverage: KsPinSetPinClockTime not-implemented
     KsPinSetPinClockTime
     // ks-coverage: KsRecalculateStackDepth not-implemented

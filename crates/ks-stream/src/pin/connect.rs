@@ -7,6 +7,7 @@ use crate::descriptor::PinFlags;
 use crate::event::EventList;
 use crate::filter::Filter;
 use crate::gate::Gate;
+use crate::injection::Returns;
 use crate::pipe::{PipeSection, Route};
 use crate::queue::Queue;
 use crate::validate::{self, ValidConnect};
@@ -146,6 +147,7 @@ fn make(
                 Some(file) => Connection::To { file, pin: None },
                 None => Connection::Client,
             }),
+            returns: Returns::default(),
             clock: DefaultClock::new(filter.services().clone()),
             events: EventList::default(),
             failure: Mutex::new(None),

@@ -82,6 +82,7 @@ impl Pin {
                 self.agree(next);
                 if next == KsState::STOP {
                     self.flush(STATUS_INVALID_DEVICE_STATE);
+                    self.recall_injected();
                 }
             }
         }
@@ -159,6 +160,7 @@ impl Pin {
         }
         if to == KsState::STOP {
             self.flush(STATUS_INVALID_DEVICE_STATE);
+            self.recall_injected();
         }
         Ok(())
     }

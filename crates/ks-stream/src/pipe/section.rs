@@ -96,7 +96,7 @@ impl PipeSection {
     }
 
     /// Number of the allocator whose requests travel.
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.state.lock().current.generation
     }
 
@@ -170,6 +170,14 @@ impl PipeSection {
         }
         fresh.allocator = Some(Allocator { pool, header_bytes });
         Ok(Some(fresh))
+    }
+
+    /// No allocator and no requests; `None`: there are none.
+    pub(super) fn prepare_none(&self) -> Option<Circulation> {
+        let mut state = self.state.lock();
+        state.current.allocator.as_ref()?;
+        state.made += 1;
+        Some(Circulation { generation: state.made, ..Circulation::default() })
     }
 
     /// Puts a prepared allocator in the place of the one that there is, which is kept until [`PipeSection::settle`] or

@@ -219,6 +219,52 @@ fn a_plain_sink_gets_write_requests_and_its_completions_keep_the_circuit_going()
 }
 
 #[test]
+fn injected_frames_come_back_from_a_plain_sink_and_a_watcher_is_told_of_its_completions() {
+    for (injects, watches) in [(true, false), (false, true)] {
+        let rig = Rig::new(1);
+        let plain = Plain::start(&rig);
+        *plain.at_once.lock() = Some(STATUS_SUCCESS);
+        rig.source.injects.store(injects, SeqCst);
+        rig.source.watches.store(watches, SeqCst);
+        rig.source.last.store(10, SeqCst);
+        let joined = Joined::new(&rig, "source", KsPinDataFlow::OUT);
+        joined.pin.bring(&UP);
+        let all: Vec<u32> = (0..10).collect();
+        if injects {
+            let pin = rig.source.pin();
+            all.iter().for_each(|number| crate::injection::submit(&pin, *number).unwrap());
+            *plain.at_once.lock() = Some(STATUS_UNSUCCESSFUL);
+            crate::injection::submit(&pin, 10).unwrap();
+        }
+        rig.settle();
+        assert_eq!(*plain.seen.lock(), all);
+        let mut back = rig.source.returned.lock().clone();
+        assert_eq!(back.pop(), injects.then_some((110, STATUS_UNSUCCESSFUL)));
+        let wanted = if injects { all.clone() } else { Vec::new() };
+        assert_eq!(back, wanted.iter().map(|number| (u64::from(*number) + 100, STATUS_SUCCESS)).collect::<Vec<_>>());
+        assert_eq!(*rig.source.watched.lock(), if watches { all } else { Vec::new() });
+        close(rig, joined, &plain);
+    }
+}
+
+#[test]
+fn a_watching_sink_is_told_before_it_asks_a_plain_source_again() {
+    let rig = Rig::new(1);
+    let plain = Plain::start(&rig);
+    rig.sink.watches.store(true, SeqCst);
+    let joined = Joined::new(&rig, "sink", KsPinDataFlow::IN);
+    joined.pin.bring(&UP);
+    rig.settle();
+    for _ in 0..10 {
+        assert!(plain.serve(STATUS_SUCCESS));
+        rig.settle();
+    }
+    assert_eq!(*rig.sink.watched.lock(), (0..10).collect::<Vec<u32>>());
+    assert_eq!(plain.queue.len(), FRAMES as usize, "it asked again each time");
+    close(rig, joined, &plain);
+}
+
+#[test]
 fn a_plain_source_gets_read_requests() {
     for seed in SEEDS {
         let rig = Rig::new(seed);

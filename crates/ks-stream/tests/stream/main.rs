@@ -5,6 +5,7 @@ mod client_streams;
 mod closing;
 mod filter_centric;
 mod foreign;
+mod injection;
 mod latency;
 mod limits;
 mod pointers;

@@ -11,11 +11,11 @@ use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, IoManager, Refusal, Services, Session, Ticks, Time, dropped_irps};
 use ks_stream::{
     CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance,
-    Framing, Pin, PinDescriptor, PinFlags, PinInstance, ProcessPins,
+    Framing, Pin, PinDescriptor, PinFlags, PinInstance, ProcessPins, ReturnedFrame, ReturnedRequest,
 };
 use std::collections::HashSet;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread::ThreadId;
 
 pub const FRAME_BYTES: u32 = 64;
@@ -27,6 +27,7 @@ pub const DOWN: [KsState; 3] = [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP]
 pub type Log = Arc<Mutex<Vec<String>>>;
 pub type Process = Arc<dyn Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync>;
 pub type FilterProcess = Arc<dyn Fn(&Probe, &Arc<Filter>, &ProcessPins<'_>) -> NtStatus + Send + Sync>;
+pub type OnReturned = Arc<dyn Fn(&Arc<Pin>, ReturnedFrame) + Send + Sync>;
 pub type Hook = Box<dyn Fn(&Pin) + Send + Sync>;
 
 /// What a test sees of one filter, and tells it to do.
@@ -52,6 +53,15 @@ pub struct Probe {
     /// Frames that its pins ask for; 0: [`FRAMES`].
     pub frames: AtomicU32,
     pub header_bytes: AtomicU32,
+    /// Its pins inject frames; they watch the requests that come round.
+    pub injects: AtomicBool,
+    pub watches: AtomicBool,
+    /// Injected frames that came back: the driver's word, the status.
+    pub returned: Mutex<Vec<(u64, NtStatus)>>,
+    /// What it does with one that came back.
+    pub on_returned: Mutex<Option<OnReturned>>,
+    /// Numbers of the frames that came round.
+    pub watched: Mutex<Vec<u32>>,
     pub pins: Mutex<Vec<Weak<Pin>>>,
     /// Instance objects of filters and pins that live.
     pub instances: AtomicUsize,
@@ -75,6 +85,11 @@ impl Probe {
             on_state: Mutex::default(),
             frames: AtomicU32::new(0),
             header_bytes: AtomicU32::new(0),
+            injects: AtomicBool::new(false),
+            watches: AtomicBool::new(false),
+            returned: Mutex::default(),
+            on_returned: Mutex::default(),
+            watched: Mutex::default(),
             pins: Mutex::default(),
             instances: AtomicUsize::new(0),
         })
@@ -213,6 +228,12 @@ impl FilterInstance for Instance {
         if bytes > 0 {
             pin.set_stream_header_bytes(bytes);
         }
+        if self.0.injects.load(SeqCst) {
+            pin.inject_frames().unwrap();
+        }
+        if self.0.watches.load(SeqCst) {
+            pin.watch_requests().unwrap();
+        }
         self.0.pins.lock().push(Arc::downgrade(pin));
         self.0.instances.fetch_add(1, SeqCst);
         Ok(Arc::new(RigPin(self.0.clone())))
@@ -269,6 +290,17 @@ impl PinInstance for RigPin {
     fn close(&self, pin: &Pin) {
         self.0.note(format!("{} close", pin.describe()));
         self.0.clones.lock().clear();
+    }
+    fn frame_returned(&self, pin: &Arc<Pin>, frame: ReturnedFrame) {
+        let hook = self.0.on_returned.lock().clone();
+        self.0.returned.lock().push((frame.context, frame.status));
+        if let Some(hook) = hook {
+            hook(pin, frame);
+        }
+    }
+    fn request_returned(&self, _: &Arc<Pin>, request: &ReturnedRequest<'_>) {
+        assert!(request.irp != 0 && request.status == STATUS_SUCCESS);
+        self.0.watched.lock().extend(number(request.frame));
     }
     fn clone_cancelled(&self, _: &Pin, clone: CloneId) {
         self.0.cancelled.lock().push(clone);
