@@ -12,8 +12,39 @@ fn property_and_method_tables_answer_a_drivers_own_requests() {
     Driver::of_tests("low_level/tables.c").run_all_tests();
 }
 
+#[test]
+fn creates_and_requests_are_routed_by_headers_items_and_dispatch_tables() {
+    Driver::of_tests("low_level/routing.c").run_all_tests();
+}
+
+#[test]
+fn objects_keep_security_descriptors() {
+    Driver::of_tests("low_level/routing.c").run_test("KsDispatchQuerySecurity");
+}
+
+#[test]
+fn requests_wait_in_cancelable_queues() {
+    Driver::of_tests("low_level/queues.c").run_all_tests();
+}
+
+#[test]
+fn requests_are_passed_on_and_caught() {
+    let driver = Driver::of_tests("low_level/forward.c");
+    driver.run_test("KsForwardIrp");
+    driver.run_test("KsForwardAndCatchIrp");
+}
+
+#[test]
+fn stack_depth_power_and_pnp_follow_the_headers() {
+    let driver = Driver::of_tests("low_level/forward.c");
+    driver.run_test("KsRecalculateStackDepth");
+    driver.run_test("KsDefaultForwardIrp");
+    driver.run_test("KsDefaultDispatchPower");
+    driver.run_test("KsDefaultDispatchPnp");
+}
+
 /// The drivers that test the names of `ks/low_level`.
-const DRIVERS: &[&str] = &["tables"];
+const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward"];
 
 #[test]
 fn every_name_of_the_low_level_has_a_test_in_a_driver() {
@@ -26,7 +57,7 @@ fn every_name_of_the_low_level_has_a_test_in_a_driver() {
             names.extend(list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
         }
     }
-    assert!(names.len() >= 8, "{} names", names.len());
+    assert!(names.len() >= 40, "{} names", names.len());
     let drivers: Vec<_> = DRIVERS.iter().map(|name| Driver::of_tests(&format!("low_level/{name}.c"))).collect();
     let tested: BTreeSet<_> = drivers
         .iter()

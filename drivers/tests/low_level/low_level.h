@@ -91,6 +91,38 @@ static inline NTSTATUS Ask(ULONG code, PVOID in, ULONG in_bytes, PVOID out, ULON
     return asked.Status.Status;
 }
 
+/* Takes a request back at its end. */
+static NTSTATUS NTAPI Keep(PDEVICE_OBJECT device, PIRP irp, PVOID done)
+{
+    KeSetEvent((PKEVENT)done, IO_NO_INCREMENT, FALSE);
+    return STATUS_MORE_PROCESSING_REQUIRED;
+}
+
+/* Sends a request of a major function on a file object and waits; the request is still there for the caller to free. */
+static inline NTSTATUS SendMajor(PIRP irp, UCHAR major, UCHAR minor, PFILE_OBJECT file, PVOID first)
+{
+    KEVENT done;
+    PIO_STACK_LOCATION stack = IoGetNextIrpStackLocation(irp);
+    KeInitializeEvent(&done, NotificationEvent, FALSE);
+    stack->MajorFunction = major;
+    stack->MinorFunction = minor;
+    stack->FileObject = file;
+    stack->Parameters.Others.Argument1 = first;
+    irp->IoStatus.Status = STATUS_NOT_SUPPORTED;
+    IoSetCompletionRoutine(irp, Keep, &done, TRUE, TRUE, TRUE);
+    IofCallDriver(Device, irp);
+    KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
+    return irp->IoStatus.Status;
+}
+
+static inline NTSTATUS Major(UCHAR major, UCHAR minor, PFILE_OBJECT file, PVOID first)
+{
+    PIRP irp = IoAllocateIrp(Device->StackSize, FALSE);
+    NTSTATUS status = SendMajor(irp, major, minor, file, first);
+    IoFreeIrp(irp);
+    return status;
+}
+
 static inline void Identify(KSIDENTIFIER *identifier, const GUID *set, ULONG id, ULONG flags)
 {
     identifier->Set = *set;

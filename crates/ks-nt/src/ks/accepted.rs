@@ -6,12 +6,10 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
-use crate::ks::kernel;
 use crate::ks::objects::{self, Object};
 use ks_abi::kernel::KsProcessPin;
 use ks_abi::{
-    KsMultipleItem, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    KsMultipleItem, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use std::mem::offset_of;
 use zerocopy::IntoBytes;
@@ -21,7 +19,7 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile, KsPersistDeviceProfile,
     KsRegisterFilterWithNoKSPins, KsCacheMedium, KsPinGetCopyRelationships, KsProcessPinUpdate,
     KsPinGetConnectedPinFileObject, KsPinGetConnectedPinDeviceObject, KsPinGetConnectedPinInterface,
-    KsPinGetConnectedFilterInterface, KsHandleSizedListQuery, KsDispatchInvalidDeviceRequest, DllInitialize,
+    KsPinGetConnectedFilterInterface, KsHandleSizedListQuery, DllInitialize,
 );
 
 // ks-coverage: KsFilterRegisterPowerCallbacks partial
@@ -140,7 +138,6 @@ pub(crate) unsafe extern "win64" fn KsPinGetConnectedFilterInterface(
 /// Offsets in an IRP and its stack location.
 mod irp {
     pub(super) const SYSTEM_BUFFER: usize = 24;
-    pub(super) const STATUS: usize = 48;
     pub(super) const INFORMATION: usize = 56;
     pub(super) const STACK: usize = 184;
     pub(super) const OUTPUT_LENGTH: usize = 8;
@@ -182,13 +179,6 @@ pub(crate) unsafe extern "win64" fn KsHandleSizedListQuery(
             STATUS_SUCCESS
         }
     }
-}
-
-pub(crate) unsafe extern "win64" fn KsDispatchInvalidDeviceRequest(_device: u64, request: Address) -> NtStatus {
-    request.put(irp::STATUS, STATUS_INVALID_DEVICE_REQUEST);
-    request.put(irp::INFORMATION, 0u64);
-    kernel::complete_request(request.0);
-    STATUS_INVALID_DEVICE_REQUEST
 }
 
 /// The entry of an export library, which drivers do not call.

@@ -179,6 +179,7 @@ impl Routine {
         call6(a, b, c, d, e, f);
         call7(a, b, c, d, e, f, g);
         call8(a, b, c, d, e, f, g, h);
+        call9(a, b, c, d, e, f, g, h, i);
     }
 
     fn check_level(self, before: Level) {

@@ -3,7 +3,6 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::host::Driver;
-use crate::ks::accepted::KsDispatchInvalidDeviceRequest;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::aggregation;
 use crate::ks::bag::Bag;
@@ -11,6 +10,7 @@ use crate::ks::check;
 use crate::ks::factory::HostedFactory;
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::kernel::KernelDevice;
+use crate::ks::low_level::dispatch::KsDispatchInvalidDeviceRequest;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use ks_abi::kernel::{

@@ -2,6 +2,8 @@
 
 use crate::exports;
 use crate::ks::address::{Address, Routine, status};
+use crate::ntoskrnl::block::Block;
+use crate::ntoskrnl::{io_request, spin_lock};
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 
 /// POOL_TYPE NonPagedPoolNx
@@ -89,6 +91,102 @@ impl Drop for Mdl {
         if let Some(free) = routine("IoFreeMdl") {
             free.call1(self.0);
         }
+    }
+}
+
+/// A spin lock of a driver's.
+#[derive(Clone, Copy)]
+pub(crate) struct SpinLock(Block);
+
+/// A spin lock is held, at DISPATCH_LEVEL, until this is dropped.
+pub(crate) struct Held {
+    lock: Block,
+    level: u8,
+}
+
+impl SpinLock {
+    /// The lock at an address that a driver passed as one.
+    pub(crate) fn at(lock: Address) -> SpinLock {
+        // SAFETY: the driver's promise, as the pages of the routines with a lock say.
+        SpinLock(unsafe { Block::at(lock.0 as *mut u8) })
+    }
+
+    pub(crate) fn acquire(self) -> Held {
+        // SAFETY: a KSPIN_LOCK, as above.
+        let level = unsafe { spin_lock::KeAcquireSpinLockRaiseToDpc(self.0) };
+        Held { lock: self.0, level }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: the lock was acquired by this thread, which has not given it back.
+        unsafe { spin_lock::KeReleaseSpinLock(self.lock, self.level) }
+    }
+}
+
+/// The cancel lock is held until this is dropped.
+pub(crate) struct CancelLock(u8);
+
+/// Takes the one lock of cancellation.
+pub(crate) fn hold_cancel_lock() -> CancelLock {
+    let mut level = 0;
+    // SAFETY: the place is a local.
+    unsafe { io_request::IoAcquireCancelSpinLock(&raw mut level) };
+    CancelLock(level)
+}
+
+impl Drop for CancelLock {
+    fn drop(&mut self) {
+        // SAFETY: it was acquired by this thread at this level.
+        unsafe { io_request::IoReleaseCancelSpinLock(self.0) }
+    }
+}
+
+/// Gives the cancel lock back that was acquired to call the cancel routine of a request.
+pub(crate) fn release_cancel_lock(irp: Address) {
+    let level: u8 = irp.get(std::mem::offset_of!(ks_abi::kernel::Irp, cancel_irql));
+    // SAFETY: whoever called the cancel routine acquired the lock at this level.
+    unsafe { io_request::IoReleaseCancelSpinLock(level) }
+}
+
+/// Exchanges a request's cancel routine.
+pub(crate) fn swap_cancel_routine(irp: Address, routine: u64) -> u64 {
+    // SAFETY: the request is alive, for the driver has it.
+    let cell = unsafe { io_request::cancel_routine(irp.0 as *mut ks_abi::kernel::Irp) };
+    cell.swap(routine as *mut (), std::sync::atomic::Ordering::SeqCst) as u64
+}
+
+/// Calls a cancel routine that was taken out of its request.
+pub(crate) fn run_cancel_routine(irp: Address, routine: u64) {
+    // SAFETY: the request waits for nobody else, because its routine was taken; the routine is one.
+    unsafe { io_request::run_cancel_routine(irp.0 as *mut ks_abi::kernel::Irp, routine) }
+}
+
+/// Hands a request to a device's driver.
+pub(crate) fn call_driver(device: Address, irp: Address) -> NtStatus {
+    call_to(device, irp, "IofCallDriver")
+}
+
+/// Hands a power request to a device's driver.
+pub(crate) fn call_power_driver(device: Address, irp: Address) -> NtStatus {
+    call_to(device, irp, "PoCallDriver")
+}
+
+fn call_to(device: Address, irp: Address, name: &'static str) -> NtStatus {
+    routine(name).map_or(ks_abi::STATUS_INVALID_DEVICE_REQUEST, |call| status(call.call2(device.0, irp.0)))
+}
+
+/// The top of the stack of a file object's device.
+pub(crate) fn related_device(file: Address) -> Address {
+    Address(routine("IoGetRelatedDeviceObject").map_or(0, |related| related.call1(file.0)))
+}
+
+/// Takes a device off the one below, and deletes it.
+pub(crate) fn detach_and_delete(below: Address, device: Address) {
+    if let (Some(detach), Some(delete)) = (routine("IoDetachDevice"), routine("IoDeleteDevice")) {
+        detach.call1(below.0);
+        delete.call1(device.0);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::ks::events::HostedEvent;
 use crate::ks::factory::HostedFactory;
 use crate::ks::filter::HostedFilter;
 use crate::ks::irp::LentIrp;
+use crate::ks::low_level::header::{DeviceHeader, ObjectHeader};
 use crate::ks::misuse;
 use crate::ks::pin::HostedPin;
 use crate::ks::stream_pointer::Pointer;
@@ -34,6 +35,8 @@ pub(crate) enum Object {
     Event(Arc<HostedEvent>),
     Outer(Arc<Outer>),
     Worker(Arc<Worker>),
+    HeaderOfDevice(Arc<DeviceHeader>),
+    HeaderOfObject(Arc<ObjectHeader>),
 }
 
 static TABLE: LazyLock<RwLock<HashMap<u64, Object>>> = LazyLock::new(|| RwLock::new(HashMap::new()));

@@ -40,21 +40,11 @@ refusals! {
     KsAcquireCachedMdl
     // ks-coverage: KsAcquireResetValue not-implemented
     KsAcquireResetValue
-    // ks-coverage: KsAddObjectCreateItemToDeviceHeader not-implemented
-    KsAddObjectCreateItemToDeviceHeader
-    // ks-coverage: KsAddObjectCreateItemToObjectHeader not-implemented
-    KsAddObjectCreateItemToObjectHeader
     KsAllocateDefaultClock
     // ks-coverage: KsAllocateDefaultClockEx not-implemented
     KsAllocateDefaultClockEx
-    // ks-coverage: KsAllocateDeviceHeader not-implemented
-    KsAllocateDeviceHeader
     // ks-coverage: KsAllocateExtraData not-implemented
     KsAllocateExtraData
-    // ks-coverage: KsAllocateObjectCreateItem not-implemented
-    KsAllocateObjectCreateItem
-    // ks-coverage: KsAllocateObjectHeader not-implemented
-    KsAllocateObjectHeader
     KsCreateBusEnumObject
     // ks-coverage: KsCreateDefaultAllocator not-implemented
     KsCreateDefaultAllocator
@@ -62,33 +52,13 @@ refusals! {
     KsCreateDefaultAllocatorEx
     // ks-coverage: KsCreateDefaultClock not-implemented
     KsCreateDefaultClock
-    // ks-coverage: KsCreateDefaultSecurity not-implemented
-    KsCreateDefaultSecurity
-    KsDefaultDeviceIoCompletion
-    KsDefaultDispatchPnp
-    KsDefaultDispatchPower
-    KsDefaultForwardIrp
     KsDereferenceSoftwareBusObject
     KsDisableEvent
-    // ks-coverage: KsDispatchIrp not-implemented
-    KsDispatchIrp
-    // ks-coverage: KsDispatchQuerySecurity not-implemented
-    KsDispatchQuerySecurity
-    // ks-coverage: KsDispatchSetSecurity not-implemented
-    KsDispatchSetSecurity
     KsEnableEvent
     // ks-coverage: KsEnableEventWithAllocator not-implemented
     KsEnableEventWithAllocator
     // ks-coverage: KsFilterFactoryAddCreateItem not-implemented
     KsFilterFactoryAddCreateItem
-    // ks-coverage: KsForwardAndCatchIrp not-implemented
-    KsForwardAndCatchIrp
-    // ks-coverage: KsForwardIrp not-implemented
-    KsForwardIrp
-    // ks-coverage: KsFreeObjectCreateItem not-implemented
-    KsFreeObjectCreateItem
-    // ks-coverage: KsFreeObjectCreateItemsByContext not-implemented
-    KsFreeObjectCreateItemsByContext
     // ks-coverage: KsGenerateThermalEvent not-implemented
     KsGenerateThermalEvent
     KsGetBusEnumIdentifier
@@ -103,8 +73,6 @@ refusals! {
     KsLoadResource
     // ks-coverage: KsMapModuleName not-implemented
     KsMapModuleName
-    // ks-coverage: KsMoveIrpsOnCancelableQueue not-implemented
-    KsMoveIrpsOnCancelableQueue
     // ks-coverage: KsPinDataIntersection not-implemented
     KsPinDataIntersection
     // ks-coverage: KsPinPropertyHandler not-implemented
@@ -124,8 +92,6 @@ refusals! {
     KsServiceBusEnumPnpRequest
     // ks-coverage: KsSetInformationFile not-implemented
     KsSetInformationFile
-    // ks-coverage: KsSetMajorFunctionHandler not-implemented
-    KsSetMajorFunctionHandler
     // ks-coverage: KsTopologyPropertyHandler not-implemented
     KsTopologyPropertyHandler
     // ks-coverage: KsUnserializeObjectPropertiesFromRegistry not-implemented
@@ -149,42 +115,21 @@ refusals! {
     KsiPropertyDefaultClockGetResolution
     KsiPropertyDefaultClockGetState
     KsiPropertyDefaultClockGetTime
-    KsiQueryObjectCreateItemsPresent
     ;
     zero:
     // ks-coverage: KsDeviceGetBusData not-implemented
     KsDeviceGetBusData
     // ks-coverage: KsDeviceSetBusData not-implemented
     KsDeviceSetBusData
-    // ks-coverage: KsDispatchFastIoDeviceControlFailure not-implemented
-    KsDispatchFastIoDeviceControlFailure
-    // ks-coverage: KsDispatchFastReadFailure not-implemented
-    KsDispatchFastReadFailure
     KsGetDefaultClockState
     KsGetDefaultClockTime
-    // ks-coverage: KsQueryDevicePnpObject not-implemented
-    KsQueryDevicePnpObject
-    KsQueryObjectAccessMask
-    // ks-coverage: KsQueryObjectCreateItem not-implemented
-    KsQueryObjectCreateItem
-    KsRemoveIrpFromCancelableQueue
     ;
     nothing:
-    // ks-coverage: KsAcquireDeviceSecurityLock not-implemented
-    KsAcquireDeviceSecurityLock
-    KsAddIrpToCancelableQueue
-    // ks-coverage: KsCancelIo not-implemented
-    KsCancelIo
-    KsCancelRoutine
     // ks-coverage: KsDereferenceBusObject not-implemented
     KsDereferenceBusObject
     // ks-coverage: KsFreeDefaultClock not-implemented
     KsFreeDefaultClock
-    // ks-coverage: KsFreeDeviceHeader not-implemented
-    KsFreeDeviceHeader
     KsFreeEventList
-    // ks-coverage: KsFreeObjectHeader not-implemented
-    KsFreeObjectHeader
     // ks-coverage: KsPinAttachAndGate not-implemented
     KsPinAttachAndGate
     // ks-coverage: KsPinAttachOrGate not-implemented
@@ -193,25 +138,9 @@ refusals! {
     KsPinRegisterHandshakeCallback
     // ks-coverage: KsPinSetPinClockTime not-implemented
     KsPinSetPinClockTime
-    // ks-coverage: KsRecalculateStackDepth not-implemented
-    KsRecalculateStackDepth
-    // ks-coverage: KsReleaseDeviceSecurityLock not-implemented
-    KsReleaseDeviceSecurityLock
-    // ks-coverage: KsReleaseIrpOnCancelableQueue not-implemented
-    KsReleaseIrpOnCancelableQueue
-    // ks-coverage: KsRemoveSpecificIrpFromCancelableQueue not-implemented
-    KsRemoveSpecificIrpFromCancelableQueue
     KsSetDefaultClockState
     // ks-coverage: KsSetDefaultClockTime not-implemented
     KsSetDefaultClockTime
-    // ks-coverage: KsSetDevicePnpAndBaseObject not-implemented
-    KsSetDevicePnpAndBaseObject
-    // ks-coverage: KsSetPowerDispatch not-implemented
-    KsSetPowerDispatch
-    // ks-coverage: KsSetTargetDeviceObject not-implemented
-    KsSetTargetDeviceObject
-    // ks-coverage: KsSetTargetState not-implemented
-    KsSetTargetState
     ;
 }
 

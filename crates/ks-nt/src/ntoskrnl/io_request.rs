@@ -101,7 +101,7 @@ pub(crate) unsafe fn next_location(irp: *mut Irp) -> *mut IoStackLocation {
 }
 
 /// The cell that cancel routines are exchanged in.
-pub(super) unsafe fn cancel_routine<'a>(irp: *mut Irp) -> &'a AtomicPtr<()> {
+pub(crate) unsafe fn cancel_routine<'a>(irp: *mut Irp) -> &'a AtomicPtr<()> {
     AtomicPtr::from_ptr((&raw mut (*irp).cancel_routine).cast())
 }
 
@@ -370,11 +370,22 @@ pub(crate) unsafe extern "win64" fn IoCancelIrp(irp: *mut Irp) -> u8 {
         IoReleaseCancelSpinLock(level);
         return 0;
     }
+    call_cancel_routine(irp, routine as u64, level);
+    1
+}
+
+/// Calls a cancel routine that is no longer in its request; the cancel lock is held since `level`, and it releases it.
+unsafe fn call_cancel_routine(irp: *mut Irp, routine: u64, level: u8) {
     set_field!(irp, cancel_irql, level);
     let device = field!(current_location(irp), device_object).0 as *mut DeviceObject;
-    let routine: Cancel = transmute::<*mut (), Cancel>(routine);
+    let routine: Cancel = transmute::<u64, Cancel>(routine);
     routine(device, irp);
-    1
+}
+
+/// Takes the cancel lock and calls a cancel routine that was taken out of its request.
+pub(crate) unsafe fn run_cancel_routine(irp: *mut Irp, routine: u64) {
+    let level = spin_lock::KeAcquireSpinLockRaiseToDpc(cancel_lock());
+    call_cancel_routine(irp, routine, level);
 }
 
 /// As the inline `IoSetCompletionRoutine`; the device is only held by it.

@@ -4,7 +4,7 @@
 
 #![expect(non_snake_case, reason = "routines have the names of the Windows kernel")]
 
-mod block;
+pub(crate) mod block;
 mod c_printf;
 mod c_runtime;
 mod c_string;
@@ -57,7 +57,7 @@ mod rtl_time;
 mod rundown;
 mod security;
 mod semaphore;
-mod spin_lock;
+pub(crate) mod spin_lock;
 pub(crate) mod thread;
 mod thread_handle;
 mod timer;

@@ -5,6 +5,11 @@
 //! structures in the driver's own memory. None of these routines completes a request or sets its status unless its page
 //! says so.
 
+pub(crate) mod cancelable_queue;
+pub(crate) mod dispatch;
+pub(crate) mod forward;
+pub(crate) mod header;
 pub(crate) mod method;
 pub(crate) mod property;
 mod request;
+pub(crate) mod security;

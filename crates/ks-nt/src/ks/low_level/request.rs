@@ -52,6 +52,14 @@ impl DriverIrp {
         self.stack().get(offset_of!(IoStackLocation, parameters))
     }
 
+    pub(super) fn file_object(self) -> Address {
+        self.stack().follow(offset_of!(IoStackLocation, file_object))
+    }
+
+    pub(super) fn device_object(self) -> Address {
+        self.stack().follow(offset_of!(IoStackLocation, device_object))
+    }
+
     pub(super) fn user_buffer(self) -> Address {
         self.0.follow(offset_of!(Irp, user_buffer))
     }
@@ -76,7 +84,33 @@ impl DriverIrp {
         self.0.put(offset_of!(Irp, io_status.information), bytes);
     }
 
-    /// Sets one of the four words of the current owner, see the `_IRP_STORAGE` macros.
+    pub(super) fn status(self) -> NtStatus {
+        NtStatus(self.0.get(offset_of!(Irp, io_status.status)))
+    }
+
+    pub(super) fn set_status(self, status: NtStatus) {
+        self.0.put(offset_of!(Irp, io_status.status), status);
+    }
+
+    pub(super) fn is_cancelled(self) -> bool {
+        self.0.get::<u8>(offset_of!(Irp, cancel)) != 0
+    }
+
+    pub(super) fn set_cancelled(self) {
+        self.0.put(offset_of!(Irp, cancel), 1u8);
+    }
+
+    /// Exchanges the cancel routine; whoever gets it out is the one who may cancel, or has acquired, the request.
+    pub(super) fn swap_cancel_routine(self, routine: u64) -> u64 {
+        kernel::swap_cancel_routine(self.0, routine)
+    }
+
+    /// One of the four words of the current owner, see the `_IRP_STORAGE` macros.
+    pub(super) fn storage(self, index: usize) -> u64 {
+        self.0.get(offset_of!(Irp, driver_context) + 8 * (index & 3))
+    }
+
+    /// Sets one of the four words.
     pub(super) fn set_storage(self, index: usize, value: u64) {
         self.0.put(offset_of!(Irp, driver_context) + 8 * (index & 3), value);
     }
