@@ -7,12 +7,13 @@ use crate::event::{self, EventList, EventToken};
 use crate::filter_process::FilterProcessing;
 use crate::format::DataRange;
 use crate::minidriver::FilterInstance;
+use crate::node_object::{self, NodeParent};
 use crate::pin::Pin;
 use crate::{method, property, sets};
 use ks_abi::{
     Guid, IoControlCode, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_IMPLEMENTED, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_OBJECT_NAME_NOT_FOUND,
 };
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
@@ -263,7 +264,10 @@ impl Dispatch for Filter {
         if is_class(request.name, KSNAME_Pin) {
             return crate::pin::connect::create(&me, request);
         }
-        Err(unknown_class(request.name, "a filter", &[(KSNAME_TopologyNode, "topology node")]))
+        if is_class(request.name, KSNAME_TopologyNode) {
+            return node_object::create(NodeParent::Filter(me), request);
+        }
+        Err(unknown_class(request.name, "a filter"))
     }
 
     fn cleanup(&self) {
@@ -288,12 +292,8 @@ pub(crate) fn is_class(name: &str, class: ks_abi::Guid) -> bool {
     name.strip_suffix('\\').unwrap_or(name).eq_ignore_ascii_case(&class.to_string())
 }
 
-/// The refusal of a class string; classes that `parent` should have but that are not built yet say so.
-pub(crate) fn unknown_class(name: &str, parent: &str, not_built: &[(ks_abi::Guid, &str)]) -> Refusal {
-    if let Some((_, word)) = not_built.iter().find(|(class, _)| is_class(name, *class)) {
-        let reason = format!("{parent} creates no {word} object yet");
-        return Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Name, reason);
-    }
+/// The refusal of a class string.
+pub(crate) fn unknown_class(name: &str, parent: &str) -> Refusal {
     Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, format!("{parent} has no sub-object of class {name}"))
 }
 

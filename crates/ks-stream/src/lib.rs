@@ -9,6 +9,7 @@
 //! `process.rs` calls the minidriver, and goes on by `pipe.rs`.
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod automation;
 mod batch;
 mod clock;
@@ -26,6 +27,7 @@ mod injection;
 mod leading_edge;
 mod method;
 mod minidriver;
+mod node_object;
 mod pin;
 mod pipe;
 mod process;
@@ -40,6 +42,7 @@ mod stream_pointer;
 mod trailing_edge;
 pub mod validate;
 
+pub use allocator::{AllocatorFraming, AllocatorObject, AskedFraming, FrameSource, validate_allocator_create};
 pub use automation::{
     AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertySet,
     RemoveEvent, SERIALIZED_BY_SIZE_QUERY,
@@ -60,6 +63,7 @@ pub use ks_abi::{USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN};
 pub use leading_edge::{AfterAdvance, LeadingEdge};
 pub use method::answer as answer_method;
 pub use minidriver::{FilterDispatch, FilterInstance, PinInstance};
+pub use node_object::{NodeObject, validate_node_create};
 pub use pin::Pin;
 pub use pipe::AllocatorReport;
 pub use process::Turn;

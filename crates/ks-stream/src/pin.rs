@@ -5,6 +5,7 @@ pub(crate) mod intersect;
 mod requests;
 pub(crate) mod state;
 
+use crate::allocator::{self, AllocatorFraming, AllocatorObject};
 use crate::automation::{self, AutomationTable};
 use crate::clock::{DefaultClock, ReferenceClock};
 use crate::clock_object::ClockObject;
@@ -16,6 +17,7 @@ use crate::format::DataFormat;
 use crate::gate::Gate;
 use crate::injection::{Homecoming, Returns};
 use crate::minidriver::PinInstance;
+use crate::node_object::{self, NodeParent};
 use crate::pipe::{AllocatorReport, PipeSection};
 use crate::process::WorkerItem;
 use crate::queue::Queue;
@@ -79,6 +81,10 @@ pub struct Pin {
     events: EventList,
     failure: Mutex<Option<Refusal>>,
     master_clock: Mutex<Option<Arc<FileObject>>>,
+    /// The allocator that the client named.
+    stream_allocator: Mutex<Option<Arc<FileObject>>>,
+    /// The allocators that were created on this pin, for a removal.
+    allocators: Mutex<Vec<Weak<AllocatorObject>>>,
     /// The state that the minidriver agreed to last. KSPIN.ClientState runs ahead of it while the minidriver is asked.
     agreed: AtomicU32,
     /// A gate input is off below the least processing state.
@@ -473,6 +479,16 @@ impl Pin {
         &self.master_clock
     }
 
+    pub(crate) fn stream_allocator(&self) -> &Mutex<Option<Arc<FileObject>>> {
+        &self.stream_allocator
+    }
+
+    pub(crate) fn note_allocator(&self, allocator: &Arc<AllocatorObject>) {
+        let mut allocators = self.allocators.lock();
+        allocators.retain(|known| known.strong_count() > 0);
+        allocators.push(Arc::downgrade(allocator));
+    }
+
     pub(crate) fn in_circuit(&self) -> bool {
         self.pipe.in_circuit()
     }
@@ -512,6 +528,10 @@ impl Pin {
 
     pub(crate) fn device_removed(self: &Arc<Pin>) {
         self.stop_streaming(STATUS_DEVICE_REMOVED);
+        let allocators = std::mem::take(&mut *self.allocators.lock());
+        for allocator in allocators.iter().filter_map(Weak::upgrade) {
+            allocator.close_waiting(STATUS_DEVICE_REMOVED);
+        }
         self.events.generate(crate::USERKS_EVENTSET_PIN, crate::USERKS_EVENT_PIN_FAILED);
     }
 
@@ -561,15 +581,25 @@ impl Dispatch for Pin {
     }
 
     fn create_child(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
-        if crate::filter::is_class(request.name, ks_abi::KSNAME_Clock) {
+        let me = self.me.upgrade().filter(|_| !self.filter.device().is_removed());
+        let Some(me) = me else {
+            let reason = format!("the device {} was removed", self.filter.device().device_name());
+            return Err(Refusal::new(STATUS_DEVICE_REMOVED, ks_io::Aspect::Device, reason));
+        };
+        let is = |class| crate::filter::is_class(request.name, class);
+        if is(ks_abi::KSNAME_Clock) {
             return crate::clock_object::create(self, request);
         }
-        let not_built = [
-            (ks_abi::KSNAME_Allocator, "allocator"),
-            (ks_abi::KSNAME_AllocatorEx, "allocator"),
-            (ks_abi::KSNAME_TopologyNode, "topology node"),
-        ];
-        Err(crate::filter::unknown_class(request.name, "a pin", &not_built))
+        if is(ks_abi::KSNAME_Allocator) {
+            return allocator::create(&me, request, AllocatorFraming::plain);
+        }
+        if is(ks_abi::KSNAME_AllocatorEx) {
+            return allocator::create(&me, request, AllocatorFraming::extended);
+        }
+        if is(ks_abi::KSNAME_TopologyNode) {
+            return node_object::create(NodeParent::Pin(me), request);
+        }
+        Err(crate::filter::unknown_class(request.name, "a pin"))
     }
 
     fn cleanup(&self) {
@@ -582,6 +612,8 @@ impl Dispatch for Pin {
         // Let go outside of the lock; a pin that follows its own clock would keep itself open.
         let master_clock = self.master_clock.lock().take();
         drop(master_clock);
+        let allocator = self.stream_allocator.lock().take();
+        drop(allocator);
     }
 
     fn close(&self) {

@@ -1,5 +1,6 @@
 //! The property sets that the class driver answers by itself. A minidriver's own items win over these.
 
+mod allocator;
 mod clock;
 mod connection;
 mod filter;
@@ -7,13 +8,19 @@ mod pin_factory;
 mod stream;
 mod userks;
 
+use crate::allocator::AllocatorObject;
 use crate::automation::AutomationTable;
 use crate::clock_object::ClockObject;
 use crate::descriptor::PinFlags;
 use crate::event::EventTable;
 use crate::filter::Filter;
 use crate::pin::Pin;
-use ks_abi::{KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection};
+use crate::property::PropertyCall;
+use ks_abi::{
+    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, NtStatus, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_NOT_SUPPORTED,
+};
+use ks_io::{Aspect, Refusal, RequestorMode};
 use std::sync::LazyLock;
 
 /// What every filter answers: KSPROPSETID_Pin, Topology and General.
@@ -40,6 +47,26 @@ pub(crate) fn clock_table() -> &'static AutomationTable<ClockObject> {
         ..AutomationTable::default()
     });
     &TABLE
+}
+
+/// What every allocator answers: the three sets of stream allocators.
+pub(crate) fn allocator_table() -> &'static AutomationTable<AllocatorObject> {
+    static TABLE: LazyLock<AutomationTable<AllocatorObject>> = LazyLock::new(allocator::table);
+    &TABLE
+}
+
+/// KSPROPERTY_CLOCK_FUNCTIONTABLE and KSPROPERTY_STREAMALLOCATOR_FUNCTIONTABLE: for the kernel only.
+///
+/// Decision: an address of a routine has a meaning only in the process of a hosted driver, where `ks-nt` answers before
+/// the request comes here. Rust minidrivers call [`crate::ReferenceClock`] and [`AllocatorObject::allocate`].
+fn function_table(call: &mut PropertyCall<'_>) -> NtStatus {
+    match call.origin().mode() {
+        RequestorMode::User => STATUS_INVALID_DEVICE_REQUEST,
+        RequestorMode::Kernel => {
+            let reason = "the object is not in the process of the driver, which cannot call its routines";
+            call.refuse(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Driver, reason))
+        }
+    }
 }
 
 /// The events of a pin.

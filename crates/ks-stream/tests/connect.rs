@@ -326,18 +326,21 @@ fn a_class_string_selects_the_kind_of_object() {
 }
 
 #[test]
-fn classes_that_are_not_built_yet_say_so() {
+fn every_class_names_what_it_is_created_with() {
     let bench = bench();
     let pin = bench.pin(OUT);
+    let (size, parameter) = (STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER);
     let cases = [
-        (bench.filter, KSSTRING_TOPOLOGY_NODE, "topology node"),
-        (pin, KSSTRING_TOPOLOGY_NODE, "topology node"),
-        (pin, KSSTRING_ALLOCATOR, "allocator"),
-        (pin, KSSTRING_ALLOCATOR_EX, "allocator"),
+        (bench.filter, KSSTRING_PIN, size, "KSPIN_CONNECT"),
+        (bench.filter, KSSTRING_TOPOLOGY_NODE, size, "KSNODE_CREATE"),
+        (pin, KSSTRING_TOPOLOGY_NODE, size, "KSNODE_CREATE"),
+        (pin, KSSTRING_CLOCK, size, "KSCLOCK_CREATE"),
+        (pin, KSSTRING_ALLOCATOR, parameter, "OptionsFlags"),
+        (pin, KSSTRING_ALLOCATOR_EX, parameter, "framing item"),
     ];
-    for (parent, name, word) in cases {
+    for (parent, name, status, word) in cases {
         let outcome = class(&bench, parent, name, &[0; 24]);
-        assert_eq!(outcome.status, STATUS_NOT_IMPLEMENTED);
+        assert_eq!(outcome.status, status, "{name}");
         says(&outcome.refusal.unwrap().reason, &[word]);
     }
 }

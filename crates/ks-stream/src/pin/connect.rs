@@ -1,6 +1,7 @@
 //! Creating a pin: validation, format, minidriver, and the handshake with the pin that it connects to.
 
 use super::{Connection, PEER_PROTOCOL, Pin, offset};
+use crate::allocator::AllocatorObject;
 use crate::clock::DefaultClock;
 use crate::clock_object::ClockObject;
 use crate::descriptor::PinFlags;
@@ -8,6 +9,7 @@ use crate::event::EventList;
 use crate::filter::Filter;
 use crate::gate::Gate;
 use crate::injection::Returns;
+use crate::node_object::NodeObject;
 use crate::pipe::{PipeSection, Route};
 use crate::queue::Queue;
 use crate::validate::{self, ValidConnect};
@@ -65,7 +67,11 @@ fn connected_file(valid: &ValidConnect, request: &CreateRequest<'_>) -> Result<O
 
 /// Objects of the class driver that are no pins are known; any other may be a pin of another driver.
 fn may_be_a_pin(file: &FileObject) -> bool {
-    file.object().is_some() && file.object_as::<Filter>().is_none() && file.object_as::<ClockObject>().is_none()
+    file.object().is_some()
+        && file.object_as::<Filter>().is_none()
+        && file.object_as::<ClockObject>().is_none()
+        && file.object_as::<AllocatorObject>().is_none()
+        && file.object_as::<NodeObject>().is_none()
 }
 
 /// Offers the format to the minidriver, range by range, until it takes it or refuses for good.
@@ -152,6 +158,8 @@ fn make(
             events: EventList::default(),
             failure: Mutex::new(None),
             master_clock: Mutex::new(None),
+            stream_allocator: Mutex::new(None),
+            allocators: Mutex::new(Vec::new()),
             agreed: AtomicU32::new(KsState::STOP.0),
             gate_held: AtomicBool::new(true),
             gone: AtomicBool::new(false),

@@ -6,9 +6,9 @@ use crate::event::{EventRequest, EventToken};
 use crate::property::PropertyCall;
 use ks_abi::{
     KSEVENT_CLOCK_INTERVAL_MARK, KSEVENT_CLOCK_POSITION_MARK, KSEVENTSETID_Clock,
-    KSPROPERTY_CLOCK_CORRELATEDPHYSICALTIME, KSPROPERTY_CLOCK_CORRELATEDTIME, KSPROPERTY_CLOCK_PHYSICALTIME,
-    KSPROPERTY_CLOCK_RESOLUTION, KSPROPERTY_CLOCK_STATE, KSPROPERTY_CLOCK_TIME, KSPROPSETID_Clock, KsCorrelatedTime,
-    KsEventTimeInterval, KsEventTimeMark, KsResolution, KsState,
+    KSPROPERTY_CLOCK_CORRELATEDPHYSICALTIME, KSPROPERTY_CLOCK_CORRELATEDTIME, KSPROPERTY_CLOCK_FUNCTIONTABLE,
+    KSPROPERTY_CLOCK_PHYSICALTIME, KSPROPERTY_CLOCK_RESOLUTION, KSPROPERTY_CLOCK_STATE, KSPROPERTY_CLOCK_TIME,
+    KSPROPSETID_Clock, KsCorrelatedTime, KsEventTimeInterval, KsEventTimeMark, KsResolution, KsState,
 };
 
 // ks-coverage: KSPROPERTY_CLOCK_TIME done test=a_clock_follows_its_pin_on_injected_time
@@ -46,6 +46,9 @@ pub(super) fn set() -> PropertySet<ClockObject> {
             PropertyItem::new(KSPROPERTY_CLOCK_STATE)
                 .data_bytes(size_of::<KsState>())
                 .get(|clock: &ClockObject, call: &mut PropertyCall<'_>| call.answer_value(&clock.clock().state())),
+            PropertyItem::new(KSPROPERTY_CLOCK_FUNCTIONTABLE)
+                .data_bytes(4 * size_of::<u64>())
+                .get(|_: &ClockObject, call: &mut PropertyCall<'_>| super::function_table(call)),
         ],
     }
 }

@@ -1,15 +1,19 @@
 //! KSPROPSETID_Stream and KSPROPSETID_StreamInterface, asked on the pin.
 
+use crate::allocator::AllocatorObject;
 use crate::automation::{PropertyItem, PropertySet};
+use crate::clock_object::ClockObject;
 use crate::pin::Pin;
 use crate::property::PropertyCall;
 use ks_abi::{
     KSPROPERTY_STREAM_ALLOCATOR, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAMINTERFACE_HEADERSIZE,
     KSPROPSETID_Stream, KSPROPSETID_StreamInterface, KsState, NtStatus, STATUS_INVALID_DEVICE_STATE,
-    STATUS_INVALID_HANDLE, STATUS_NOT_IMPLEMENTED, STATUS_SUCCESS,
+    STATUS_INVALID_HANDLE, STATUS_NOT_SUPPORTED, STATUS_SUCCESS,
 };
+use ks_io::FileObject;
+use ks_io::sync::{Arc, Mutex};
 
-// ks-coverage: KSPROPERTY_STREAM_ALLOCATOR not-implemented
+// ks-coverage: KSPROPERTY_STREAM_ALLOCATOR partial
 // ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only
 // ks-coverage: KSPROPERTY_STREAMINTERFACE_HEADERSIZE done test=a_camera_has_extended_headers
 
@@ -17,11 +21,7 @@ pub(super) fn set() -> PropertySet<Pin> {
     PropertySet {
         set: KSPROPSETID_Stream,
         items: vec![
-            // The default allocator belongs to the pipe; allocators as objects are not there yet.
-            PropertyItem::new(KSPROPERTY_STREAM_ALLOCATOR)
-                .data_bytes(8)
-                .get(|_: &Pin, _: &mut PropertyCall<'_>| STATUS_NOT_IMPLEMENTED)
-                .set(|_: &Pin, _: &mut PropertyCall<'_>| STATUS_NOT_IMPLEMENTED),
+            PropertyItem::new(KSPROPERTY_STREAM_ALLOCATOR).data_bytes(8).get(allocator_support).set(set_allocator),
             // Success of the GET is the answer; the handle itself is NULL.
             PropertyItem::new(KSPROPERTY_STREAM_MASTERCLOCK)
                 .data_bytes(8)
@@ -42,16 +42,36 @@ pub(super) fn interface_set() -> PropertySet<Pin> {
     }
 }
 
-/// In STOP only. The pin keeps the clock's file object until another is set; the client still closes its handle.
+/// The pin keeps the clock's file object until another is set; the client still closes its handle.
 fn set_master_clock(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    assign(pin, call, |file| file.object_as::<ClockObject>().is_some(), Pin::master_clock)
+}
+
+/// Success of the GET is the answer that the pin can provide an allocator; the handle itself is NULL.
+fn allocator_support(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    if pin.has_allocators() { call.answer_value(&0u64) } else { STATUS_NOT_SUPPORTED }
+}
+
+/// The allocator that the pin's frames are to come from; it is kept like a master clock.
+fn set_allocator(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    assign(pin, call, |file| file.object_as::<AllocatorObject>().is_some(), Pin::stream_allocator)
+}
+
+/// Keeps the object that the data names by handle; 0 lets go. In STOP only.
+fn assign(
+    pin: &Pin,
+    call: &mut PropertyCall<'_>,
+    fits: fn(&FileObject) -> bool,
+    place: fn(&Pin) -> &Mutex<Option<Arc<FileObject>>>,
+) -> NtStatus {
     let handle: u64 = match call.data_as() {
         Ok(handle) => handle,
         Err(status) => return status,
     };
-    let clock = match (handle, call.file_object()) {
+    let named = match (handle, call.file_object()) {
         (0, _) => None,
         (_, Some(file)) => match file.file_by_handle(handle) {
-            Some(clock) if clock.object_as::<crate::clock_object::ClockObject>().is_some() => Some(clock),
+            Some(named) if fits(&named) => Some(named),
             _ => return STATUS_INVALID_HANDLE,
         },
         (_, None) => return STATUS_INVALID_HANDLE,
@@ -62,9 +82,9 @@ fn set_master_clock(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
         if pin.agreed_state() != KsState::STOP {
             return STATUS_INVALID_DEVICE_STATE;
         }
-        std::mem::replace(&mut *pin.master_clock().lock(), clock)
+        std::mem::replace(&mut *place(pin).lock(), named)
     };
-    // The old clock goes after the locks are released: this may have been its last reference.
+    // The old object goes after the locks are released: this may have been its last reference.
     drop(old);
     STATUS_SUCCESS
 }

@@ -48,7 +48,7 @@ impl Crowd {
     fn step(&self, dice: &mut Dice, remove: usize) {
         let bench = &self.bench;
         let on = self.any(dice);
-        match dice.below(14) {
+        match dice.below(17) {
             0 => {
                 self.keep(bench.session.open(&bench.link, both_accesses()));
             }
@@ -87,6 +87,30 @@ impl Crowd {
                 let master = self.any(dice).0.to_le_bytes();
                 let request = property(KSPROPSETID_Stream, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_TYPE_SET);
                 let _ = bench.property(on, &bytes_of(&request), &mut master.to_vec());
+            }
+            12 => {
+                let framing = KsAllocatorFraming {
+                    flags: KSALLOCATOR_OPTIONF_SYSTEM_MEMORY,
+                    frames: 2,
+                    frame_size: 64,
+                    ..Default::default()
+                };
+                self.keep(bench.session.create(on, KSSTRING_ALLOCATOR, &bytes_of(&framing), both_accesses()));
+            }
+            13 => {
+                let alloc = KsMethod::new(KSMETHODSETID_StreamAllocator, 0, KSMETHOD_TYPE_SEND);
+                let request = bench.session.submit(on, IoControlCode::KS_METHOD, &bytes_of(&alloc), vec![0; 8]);
+                if dice.below(3) == 0 {
+                    request.cancel();
+                }
+            }
+            14 => {
+                let file = bench.session.file_object(on);
+                if let Some(allocator) = file.and_then(|file| file.object_as::<ks_stream::AllocatorObject>())
+                    && let Some(frame) = allocator.allocate()
+                {
+                    assert_eq!(allocator.free(frame), STATUS_SUCCESS);
+                }
             }
             _ => {
                 let _ = bench.session.close(on);
