@@ -6,6 +6,7 @@
 use crate::files::ParentsFiles;
 use crate::remote::{Handler, Peer};
 use crate::sandbox::{self, Limits};
+use crate::terminal::printable;
 use ks_io::{IoManager, Services};
 use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver, Unloaded};
 use ks_nt::image::{MissingImport, MissingImports, Options};
@@ -108,7 +109,7 @@ pub fn run(plan: &Plan) -> u8 {
         }
     }
     for leak in pool::leaks() {
-        let tag: String = leak.tag.to_le_bytes().iter().map(|&byte| printable(byte)).collect();
+        let tag: String = leak.tag.to_le_bytes().iter().map(|&byte| letter(byte)).collect();
         complain(&format!("leak {} {} {tag}", leak.blocks, leak.bytes));
     }
     0
@@ -154,7 +155,8 @@ fn prepare(host: &Host, plan: &Plan) -> Result<Vec<MappedDriver>, HostError> {
 fn map(host: &Host, file: &Path, options: Options) -> Result<MappedDriver, HostError> {
     let shown = file.display().to_string();
     let bytes = std::fs::read(file).map_err(|error| HostError::Read { file: shown.clone(), error })?;
-    let name = file.file_name().map_or(shown, |name| name.to_string_lossy().into_owned());
+    // The name becomes that of the device, which is sent and shown.
+    let name = file.file_name().map_or(printable(&shown), |name| printable(&name.to_string_lossy()));
     registry_of(file, &name)?;
     Ok(host.map(&name, &bytes, options)?)
 }
@@ -197,7 +199,7 @@ fn one_line(error: &HostError) -> String {
     error.to_string().replace('\n', "; ")
 }
 
-fn printable(byte: u8) -> char {
+fn letter(byte: u8) -> char {
     if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '.' }
 }
 

@@ -5,6 +5,7 @@ use crate::files::Files;
 use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
 use crate::remote::{Handler, Peer, PeerOptions};
 use crate::report::{CodePlace, DriverReport, Remainder, ReportKind};
+use crate::terminal::printable;
 use ks_abi::NtStatus;
 use ks_io::IoManager;
 use ks_nt::ntoskrnl::folder::Folder;
@@ -396,7 +397,7 @@ const LEAST_CUT_BYTES: usize = 61;
 
 fn file_of(place: &CodePlace, files: &[PathBuf]) -> Option<Vec<u8>> {
     let is_named = |file: &&PathBuf| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let name = printable(&file.file_name().unwrap_or_default().to_string_lossy());
         // The host keeps the beginning of a long name.
         name == place.image || place.image.len() >= LEAST_CUT_BYTES && name.starts_with(&place.image)
     };

@@ -8,3 +8,4 @@ pub mod host_process;
 pub mod remote;
 pub mod report;
 pub mod sandbox;
+pub mod terminal;

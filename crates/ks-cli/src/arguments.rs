@@ -12,7 +12,8 @@ use crate::{output, suggest};
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the job failed: a media file, a stream or a driver
+  1    the job failed: a media file, a stream or a driver; with --fail-on-leak
+       also a driver that has left something behind
   2    the request is wrong: a verb, an option, the text of a graph,
        an unknown filter, pin, property or value
   130  interrupted by Ctrl-C, with all files complete up to then
@@ -37,7 +38,8 @@ standard output; progress shows on standard error when that is a terminal.
 
 With --json, one document instead of the table:
   {status, connections: [{from, to, interface, medium, format, allocator,
-   frames, bytes, copies, dropped, latency_ns: {p50, p99}}], elapsed_ns, error}
+   frames, bytes, copies, dropped, latency_ns: {p50, p99}}], elapsed_ns,
+   left_behind: [{driver, what, tag, blocks, bytes}], error}
 status is completed, interrupted or failed. Only when it failed there is error:
 {kind, doing, why, hint}, where kind is usage or job. A latency without frames
 is null.";

@@ -1,5 +1,6 @@
 //! What `--json` prints. Field names and their meaning are stable; fields may be added.
 
+use ks_broker::report::Leak;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -22,8 +23,38 @@ pub(crate) struct RunDocument {
     pub(crate) status: Status,
     pub(crate) connections: Vec<Connection>,
     pub(crate) elapsed_ns: u64,
+    /// What drivers have not given back; not there when they have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_behind: Vec<LeftBehind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Error>,
+}
+
+/// What a driver has not given back at its unload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LeftBehind {
+    /// The driver's file.
+    pub(crate) driver: String,
+    /// In words.
+    pub(crate) what: String,
+    /// Tag of memory; the other numbers are of memory too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocks: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+}
+
+impl LeftBehind {
+    pub(crate) fn memory(driver: &str, leak: Leak) -> Self {
+        let (driver, what) = (driver.to_owned(), leak.to_string());
+        Self { driver, what, tag: Some(leak.tag), blocks: Some(leak.blocks), bytes: Some(leak.bytes) }
+    }
+
+    pub(crate) fn other(driver: &str, what: String) -> Self {
+        Self { driver: driver.to_owned(), what, tag: None, blocks: None, bytes: None }
+    }
 }
 
 /// What went over one connection.
@@ -155,6 +186,12 @@ pub(crate) struct Setting {
 impl RunDocument {
     /// A run that failed before anything went over a connection.
     pub(crate) fn failed(failure: &Failure) -> Self {
-        Self { status: Status::Failed, connections: Vec::new(), elapsed_ns: 0, error: Some(failure.into()) }
+        Self {
+            status: Status::Failed,
+            connections: Vec::new(),
+            elapsed_ns: 0,
+            left_behind: Vec::new(),
+            error: Some(failure.into()),
+        }
     }
 }

@@ -5,11 +5,13 @@ use ks_broker::driver_host::{Imports, Sandbox};
 use ks_broker::drivers::{DriverError, DriverHost, Hosting, WATCHDOG};
 use ks_broker::host_process::HostCommand;
 use ks_broker::report::DriverReport;
+use ks_broker::terminal::printable;
 use ks_io::{InterfaceInfo, IoManager, Session, Transport as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::document::LeftBehind;
 use crate::failure::Failure;
 use crate::output;
 
@@ -36,6 +38,10 @@ pub(crate) struct DriverArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
 
+    /// Fail if a driver has not given back memory, timers, work items or threads at its unload
+    #[arg(long)]
+    pub(crate) fail_on_leak: bool,
+
     /// Let drivers do what you may do, for a debugger
     #[arg(long)]
     pub(crate) no_sandbox: bool,
@@ -52,6 +58,25 @@ fn watchdog(text: &str) -> Result<f64, String> {
 #[derive(Debug)]
 pub(crate) struct Drivers {
     hosts: Vec<DriverHost>,
+    leaks: Leaks,
+}
+
+/// What becomes of a command whose drivers leave something behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaks {
+    Told,
+    Failure,
+}
+
+/// What was found when drivers were unloaded.
+#[derive(Debug, Default)]
+pub(crate) struct Unloaded {
+    /// Of those that had ended before.
+    pub(crate) reports: Vec<DriverReport>,
+    /// What they had not given back.
+    pub(crate) left_behind: Vec<LeftBehind>,
+    /// That is a failure, if it was asked to be one.
+    pub(crate) failure: Option<Failure>,
 }
 
 impl Drivers {
@@ -74,7 +99,8 @@ impl Drivers {
         };
         let groups: Vec<&[PathBuf]> =
             if arguments.together && !files.is_empty() { vec![files] } else { files.chunks(1).collect() };
-        let mut drivers = Drivers { hosts: Vec::new() };
+        let leaks = if arguments.fail_on_leak { Leaks::Failure } else { Leaks::Told };
+        let mut drivers = Drivers { hosts: Vec::new(), leaks };
         let mut filters = Vec::new();
         for group in groups {
             let name = names(group);
@@ -93,20 +119,28 @@ impl Drivers {
         Ok((drivers, filters))
     }
 
-    /// Unloads all drivers. The reports of those that had ended before; what drivers have not given back is told.
-    pub(crate) fn unload(&self) -> Vec<DriverReport> {
-        let mut reports = Vec::new();
+    /// Unloads all drivers. What they have not given back is told.
+    pub(crate) fn unload(&self) -> Unloaded {
+        let mut unloaded = Unloaded::default();
         for host in &self.hosts {
+            let driver = names(host.files());
             let ended = host.stop();
-            for leak in &ended.leaks {
-                output::complain(&format!("{}: not given back at the unload: {leak}", names(host.files())));
+            let before = unloaded.left_behind.len();
+            for leak in ended.leaks {
+                output::complain(&format!("{driver}: not given back at the unload: {leak}"));
+                unloaded.left_behind.push(LeftBehind::memory(&driver, leak));
             }
-            for remainder in &ended.remainders {
-                output::complain(&format!("{}: left behind at the unload: {remainder}", names(host.files())));
+            for remainder in ended.remainders {
+                output::complain(&format!("{driver}: left behind at the unload: {remainder}"));
+                unloaded.left_behind.push(LeftBehind::other(&driver, remainder.to_string()));
             }
-            reports.extend(ended.report);
+            if self.leaks == Leaks::Failure && unloaded.left_behind.len() > before {
+                let why = "it has left behind what is told above".to_owned();
+                unloaded.failure = unloaded.failure.or(Some(Failure::job(format!("unload `{driver}` whole"), why)));
+            }
+            unloaded.reports.extend(ended.report);
         }
-        reports
+        unloaded
     }
 }
 
@@ -140,7 +174,7 @@ fn load_failure(name: &str, error: &DriverError) -> Failure {
 /// The first filter of the driver in `file`. Several drivers of one process have a device each, named after the file.
 fn filter_of(file: &PathBuf, devices: &[String], all: &[InterfaceInfo]) -> Result<InterfaceInfo, Failure> {
     let name = names(std::slice::from_ref(file));
-    let own = |one: &&InterfaceInfo| devices.len() == 1 || one.device.starts_with(&name);
+    let own = |one: &&InterfaceInfo| devices.len() == 1 || one.device.starts_with(&printable(&name));
     let found = all.iter().filter(|one| devices.contains(&one.device)).find(own);
     found.cloned().ok_or_else(|| {
         Failure::job(format!("use the driver `{name}`"), "it offers no filter".to_owned())

@@ -7,6 +7,7 @@ use ks_abi::{
     KSPROPSETID_Pin, KsDataFormatVideoInfoHeader, KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow,
     KsProperty, KsTopologyConnection, KspPin,
 };
+use ks_broker::terminal::printable;
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::{self, Element, Graph};
@@ -17,8 +18,8 @@ use std::path::PathBuf;
 use zerocopy::IntoBytes as _;
 
 use crate::document::{
-    Connection, FilterEntry, InspectDocument, Instances, Latency, Pin, RunDocument, Setting, Status, Topology,
-    TopologyConnection,
+    Connection, FilterEntry, InspectDocument, Instances, Latency, LeftBehind, Pin, RunDocument, Setting, Status,
+    Topology, TopologyConnection,
 };
 use crate::drivers::{DriverArguments, Drivers};
 use crate::failure::Failure;
@@ -91,20 +92,28 @@ impl Engine {
     }
 
     /// Unloads the drivers of files. One that had ended before explains what failed, or is a failure of its own: its
-    /// report is printed.
-    pub(crate) fn unload(&mut self, failure: Option<Failure>) -> Option<Failure> {
-        let reports: Vec<_> = self.drivers.drain(..).flat_map(|drivers| drivers.unload()).collect();
-        for report in &reports {
-            output::complain(&report.to_string().trim_end());
+    /// report is printed. What they left behind comes with it.
+    pub(crate) fn unload(&mut self, failure: Option<Failure>) -> (Option<Failure>, Vec<LeftBehind>) {
+        let unloaded: Vec<_> = self.drivers.drain(..).map(|drivers| drivers.unload()).collect();
+        let mut first = None;
+        let (mut left_behind, mut leak) = (Vec::new(), None);
+        for one in unloaded {
+            for report in one.reports {
+                output::complain(&report.to_string().trim_end());
+                first.get_or_insert(report);
+            }
+            left_behind.extend(one.left_behind);
+            leak = leak.or(one.failure);
         }
-        match (failure, reports.first()) {
+        let failure = match (failure, first) {
             (Some(failure), Some(report)) => {
                 let why = format!("{} ({}: {})", failure.why, report.driver, report.kind);
                 Some(Failure { why, ..failure })
             }
-            (None, Some(report)) => Some(drivers::broken(report)),
-            (failure, None) => failure,
-        }
+            (None, Some(report)) => Some(drivers::broken(&report)),
+            (failure, None) => failure.or(leak),
+        };
+        (failure, left_behind)
     }
 
     /// All filters, in the order of their names.
@@ -116,7 +125,7 @@ impl Engine {
                 Some(filter) => filter.categories.push(category),
                 None => filters.push(FilterEntry {
                     name: interface.reference,
-                    friendly_name: interface.friendly_name,
+                    friendly_name: printable(&interface.friendly_name),
                     categories: vec![category],
                     symbolic_link: interface.symbolic_link,
                 }),
@@ -138,11 +147,11 @@ impl Engine {
         let failed = |error: ClientError| request_failure(&error);
         let topology = filter.topology().map_err(failed)?;
         let settings = filter.settings().map_err(failed)?.into_iter().map(|setting| Setting {
-            name: setting.name,
-            kind: setting.kind,
-            default: setting.default,
-            value: setting.value,
-            help: setting.help,
+            name: printable(&setting.name),
+            kind: printable(&setting.kind),
+            default: printable(&setting.default),
+            value: printable(&setting.value),
+            help: printable(&setting.help),
         });
         Ok(InspectDocument {
             name: filter.name().to_owned(),
@@ -209,6 +218,7 @@ impl Engine {
             },
             connections: report.connections.into_iter().map(connection).collect(),
             elapsed_ns: report.elapsed_ns,
+            left_behind: Vec::new(),
             error: failure.as_ref().map(Into::into),
         };
         (document, failure)
@@ -272,7 +282,7 @@ impl Engine {
 fn pin(pin: &PinFactory) -> Pin {
     Pin {
         id: pin.id,
-        name: pin.name.clone(),
+        name: pin.name.as_deref().map(printable),
         category: pin.category.map(describe::guid),
         data_flow: match pin.data_flow {
             KsPinDataFlow::IN => "in".into(),

@@ -2,19 +2,21 @@
 
 use std::fmt::Write as _;
 
+use ks_broker::terminal::printable;
+
 use crate::arguments::InspectArguments;
 use crate::describe;
 use crate::document::{InspectDocument, Pin};
 use crate::engine::Engine;
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::table::{Align, Table, printable};
+use crate::table::{Align, Table};
 
 pub(crate) fn perform(arguments: &InspectArguments) -> Result<Exit, Failure> {
     let mut engine = Engine::boot()?;
     let name = engine.name_of(&arguments.filter, &arguments.drivers)?;
     let document = engine.inspect(&name);
-    let failure = engine.unload(document.as_ref().err().cloned());
+    let (failure, _) = engine.unload(document.as_ref().err().cloned());
     let document = document?;
     if let Some(failure) = failure {
         return Err(failure);

@@ -5,12 +5,14 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
+use ks_broker::terminal::printable;
+
 use crate::failure::Failure;
 
-/// Writes text to standard output. A reader that went away, such as `head`, is no failure.
+/// Writes text to standard output, without what could steer a terminal. A reader that went away, such as `head`, is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(lines(text).as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::job("write to standard output", error.to_string()))
         }
@@ -26,7 +28,23 @@ pub(crate) fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Writes a line to standard error, if anyone listens.
+/// Writes a line to standard error, if anyone listens, without what could steer a terminal.
 pub(crate) fn complain(message: &impl fmt::Display) {
-    _ = writeln!(io::stderr().lock(), "{message}");
+    _ = writeln!(io::stderr().lock(), "{}", lines(&message.to_string()));
+}
+
+/// All that this program prints goes through here: of control characters, ends of lines and tabulators remain.
+fn lines(text: &str) -> String {
+    let line = |line: &str| line.split('\t').map(printable).collect::<Vec<_>>().join("\t");
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stay_lines_and_nothing_else_is_left_to_steer_with() {
+        assert_eq!(lines("a\tb\n\n\u{1b}[31mc\r\u{9b}\n"), "a\tb\n\n\u{fffd}[31mc\u{fffd}\u{fffd}\n");
+    }
 }

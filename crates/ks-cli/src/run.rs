@@ -49,9 +49,15 @@ fn stream(arguments: &RunArguments) -> Result<(RunDocument, Option<Failure>, Exi
 
     let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
     let line = if arguments.json { ProgressLine::silent() } else { ProgressLine::new(goal(&graph, limits)) };
-    let (document, failure) = engine.run(&graph, &text, limits, &interrupt, &mut |progress| line.show(progress));
+    let (mut document, failure) = engine.run(&graph, &text, limits, &interrupt, &mut |progress| line.show(progress));
     line.clear();
-    let failure = engine.unload(failure);
+    let (failure, left_behind) = engine.unload(failure);
+    document.left_behind = left_behind;
+    if let Some(failure) = &failure {
+        // A driver that broke after all was done, or left something behind where that was not allowed.
+        document.status = Status::Failed;
+        document.error = Some(failure.into());
+    }
     let exit = match (document.status, interrupt.signal()) {
         (Status::Interrupted, Some(signal)) => Exit::Signalled(signal),
         _ => Exit::Done,
@@ -137,6 +143,7 @@ mod tests {
                 latency_ns: Latency { p50: Some(12_345), p99: None },
             }],
             elapsed_ns: 5_010_000_000,
+            left_behind: Vec::new(),
             error: None,
         }
     }

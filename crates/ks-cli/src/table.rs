@@ -1,5 +1,7 @@
 //! Text in columns.
 
+use ks_broker::terminal::printable;
+
 /// How the cells of a column stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
@@ -19,7 +21,7 @@ impl Table {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; missing cells are empty. Control characters, which a driver may send, become blanks.
+    /// Adds a row; missing cells are empty. What could steer a terminal is replaced.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
@@ -51,11 +53,6 @@ impl Table {
     }
 }
 
-/// Text from outside without anything that could steer a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +62,9 @@ mod tests {
         let mut table = Table::new(&[("name", Align::Left), ("frames", Align::Right), ("end", Align::Left)]);
         table.row(["test-camera".into(), "7".into(), "é\u{1b}x".into()]);
         table.row(["a".into(), "12345678".into()]);
-        assert_eq!(table.text(), "name           frames  end\ntest-camera         7  é x\na            12345678\n");
+        assert_eq!(
+            table.text(),
+            "name           frames  end\ntest-camera         7  é\u{fffd}x\na            12345678\n"
+        );
     }
 }

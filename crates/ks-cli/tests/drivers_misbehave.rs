@@ -343,6 +343,61 @@ fn what_a_driver_has_not_given_back_is_told_by_its_tags() {
 }
 
 #[test]
+fn a_leak_is_told_and_fails_the_command_where_that_is_asked() {
+    let scratch = Scratch::new();
+    let driver = copied(&scratch, &misbehaving("leaks", &["-DLEAKS_IN_ENTRY"]));
+    let told = "not given back at the unload: 1 blocks of tag 'Lak3', 300 bytes";
+    let ran = ks(&["inspect", &driver]).done();
+    assert!(ran.stderr.contains(told), "{ran}");
+    ks(&["inspect", &driver, "--fail-on-leak"]).refused(1, &[told, "cannot unload"]);
+    assert_nothing_runs(&scratch);
+}
+
+#[test]
+fn a_run_whose_driver_leaks_streams_to_its_end_and_says_so_in_its_document() {
+    let scratch = Scratch::new();
+    let driver = copied(&scratch, &misbehaving("forgets", &[]));
+    let graph = format!("{driver} ! null-renderer frames=3");
+    let ran = ks(&["run", &graph, "--json"]).done();
+    let document = ran.json();
+    assert_eq!((&document["status"], &document["error"]), (&"completed".into(), &serde_json::Value::Null), "{ran}");
+    let leak = &document["left_behind"][0];
+    assert!(leak["driver"].as_str().is_some_and(|driver| driver.starts_with("forgets")), "{ran}");
+    assert!(
+        leak["blocks"].as_u64() >= Some(1) && leak["bytes"].as_u64() >= Some(1) && leak["tag"].is_string(),
+        "{ran}"
+    );
+    let ran = ks(&["run", &graph, "--json", "--fail-on-leak"]).refused(1, &["not given back", "cannot unload"]);
+    let document = ran.json();
+    assert_eq!((&document["status"], &document["error"]["kind"]), (&"failed".into(), &"job".into()), "{ran}");
+    assert_eq!(document["connections"][0]["frames"], 3, "{ran}");
+    // One that keeps nothing passes.
+    let whole = copied(&scratch, &sample("synthcam"));
+    let ran = ks(&["run", &format!("{whole} ! null-renderer frames=3"), "--json", "--fail-on-leak"]).done();
+    assert!(ran.json().get("left_behind").is_none(), "{ran}");
+}
+
+#[test]
+fn a_name_that_would_steer_a_terminal_is_shown_harmless_as_text_and_as_json() {
+    let scratch = Scratch::new();
+    let driver = scratch.path("cam\u{1b}[2J\u{9b}31m\u{202e}.sys");
+    std::fs::copy(sample("synthcam"), &driver).expect("a copy of the driver");
+    let harmful = |char: char| (char.is_control() && char != '\n') || char == '\u{202e}';
+    let ran = ks(&["inspect", &driver]).done();
+    assert!(ran.stdout.contains("cam\u{fffd}[2J\u{fffd}31m\u{fffd}") && !ran.stdout.contains(harmful), "{ran}");
+    let ran = ks(&["inspect", &driver, "--json"]).done();
+    let document = ran.json();
+    assert!(!document.to_string().contains("u001b") && !ran.stdout.contains(harmful), "{ran}");
+    assert_eq!(document["friendly_name"], "cam\u{fffd}[2J\u{fffd}31m\u{fffd}");
+    let ran = ks(&["run", &format!("'{driver}' ! null-renderer frames=2")]).done();
+    assert!(!ran.stdout.contains(harmful) && !ran.stderr.contains(harmful), "{ran}");
+    // What is said of a file that is no driver has its name too.
+    std::fs::write(&driver, b"no driver").expect("a file");
+    let ran = ks(&["inspect", &driver]).refused(1, &["cam\u{fffd}[2J"]);
+    assert!(!ran.stderr.contains(harmful), "{ran}");
+}
+
+#[test]
 fn a_driver_with_unknown_imports_is_refused_and_all_are_listed() {
     let scratch = Scratch::new();
     let driver = copied(&scratch, &misbehaving("unknown", &[]));

@@ -1,4 +1,4 @@
-/* Forgets three blocks of two tags whenever its property is asked. */
+/* Forgets three blocks of two tags whenever its property is asked; with -DLEAKS_IN_ENTRY one in DriverEntry. */
 #include "bytes.h"
 
 /* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E12} */
@@ -14,5 +14,8 @@ static NTSTATUS OnLeak(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 
 static const KSPROPERTY_ITEM Properties[] = {
     DEFINE_KSPROPERTY_ITEM(0, OnLeak, sizeof(KSPROPERTY), 0, NULL, NULL, 0, NULL, NULL, 0)};
+#ifdef LEAKS_IN_ENTRY
+#define ENTERED(DriverObject) (void)ExAllocatePoolWithTag(NonPagedPool, 300, '3kaL')
+#endif
 #include "misbehave.h"
 MISBEHAVING_DRIVER(LeakSet, 0x12)

@@ -2,8 +2,9 @@
 
 use super::file::RemoteFile;
 use super::peer::Inner;
+use crate::terminal::printable;
 use ks_abi::STATUS_DEVICE_REMOVED;
-use ks_io::sync::Weak;
+use ks_io::sync::{Mutex, Weak};
 use ks_io::{AccessMask, Aspect, CreateRequest, Created, DeviceObject, Refusal};
 use ks_wire::{Message, Open, WireError};
 
@@ -14,11 +15,22 @@ pub struct RemoteDevice {
     name: String,
     /// Its name there.
     name_there: String,
+    /// References that are shown here in another form than they have there, with that form first.
+    renamed: Mutex<Vec<(String, String)>>,
 }
 
 impl RemoteDevice {
     pub(super) fn new(peer: Weak<Inner>, name: String, name_there: String) -> RemoteDevice {
-        RemoteDevice { peer, name, name_there }
+        RemoteDevice { peer, name, name_there, renamed: Mutex::new(Vec::new()) }
+    }
+
+    /// The form in which a reference of the other side is shown here, and by which it is opened.
+    pub(super) fn shown(&self, reference: String) -> String {
+        let shown = printable(&reference);
+        if shown != reference {
+            self.renamed.lock().push((shown.clone(), reference));
+        }
+        shown
     }
 }
 
@@ -34,7 +46,9 @@ impl DeviceObject for RemoteDevice {
         };
         let peer = self.peer.upgrade().ok_or_else(gone)?;
         let requestor = Inner::requestor(request.origin);
-        let (device, reference) = (self.name_there.as_str(), request.name);
+        let renamed = self.renamed.lock().iter().find(|(shown, _)| shown == request.name).cloned();
+        let reference = renamed.as_ref().map_or(request.name, |(_, there)| there.as_str());
+        let device = self.name_there.as_str();
         let access = request.access.0;
         let answer = peer.call(|id| Message::Open(Open { request: id, requestor, access, device, reference }));
         match (answer.refusal, answer.status) {
@@ -45,7 +59,7 @@ impl DeviceObject for RemoteDevice {
             (Some(refusal), _) => Err(refusal),
             (None, STATUS_DEVICE_REMOVED) => Err(gone()),
             (None, status) => {
-                let reason = format!("the process of the device {} does not open {reference}", self.name);
+                let reason = format!("the process of the device {} does not open {}", self.name, request.name);
                 Err(Refusal::new(super::file::failure(status), Aspect::Device, reason))
             }
         }

@@ -7,6 +7,7 @@ use super::export::Exports as ExportTable;
 use super::incoming::Incoming;
 use super::memory::Memory;
 use super::pending::{Answer, Call, Pending, Waiting};
+use crate::terminal::printable;
 use ks_abi::{Guid, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_REMOVED, STATUS_NOT_IMPLEMENTED};
 use ks_io::sync::{
     Arc, Mutex, Weak,
@@ -207,18 +208,19 @@ impl Peer {
             let device = match made.iter().find(|(there, _)| *there == entry.device) {
                 Some((_, device)) => device.clone(),
                 None => {
-                    let name = free_name(&inner.io, &entry.device);
+                    let name = free_name(&inner.io, &printable(&entry.device));
                     let device = Arc::new(RemoteDevice::new(inner.me.clone(), name, entry.device.clone()));
                     made.push((entry.device.clone(), device.clone()));
                     inner.devices.lock().push(device.clone());
                     device
                 }
             };
+            let reference = device.shown(entry.reference);
             let category = Guid::read_from_bytes(&entry.category).unwrap_or(Guid::NULL);
             inner.io.register_interface(InterfaceRecord {
                 category,
-                reference: entry.reference,
-                friendly_name: entry.friendly_name,
+                reference,
+                friendly_name: printable(&entry.friendly_name),
                 device,
             });
         }

@@ -1,5 +1,6 @@
 //! A refusal as numbers and a sentence.
 
+use crate::terminal::printable;
 use ks_abi::NtStatus;
 use ks_io::{Aspect, Refusal};
 
@@ -33,6 +34,5 @@ pub(super) fn number(aspect: Aspect) -> u8 {
 /// The refusal that the other side describes; control characters do not reach a terminal.
 pub(super) fn from_wire(status: NtStatus, (aspect, reason): (u8, &str)) -> Refusal {
     let aspect = ASPECTS.get(usize::from(aspect)).copied().unwrap_or(Aspect::Driver);
-    let reason: String = reason.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    Refusal::new(status, aspect, reason)
+    Refusal::new(status, aspect, printable(reason))
 }

@@ -133,6 +133,61 @@ fn a_broken_protocol_ends_the_connection_with_its_name() {
     assert_eq!(death_by(|liar| liar.sender.send_encoded(&[8, 1]).unwrap()), WireError::Length { kind: 8 });
 }
 
+/// Attaches an engine to a side that offers one interface with these names: device, reference, friendly name. What it is
+/// asked to open is sent, and refused.
+fn attach_to(names: [&'static str; 3]) -> (Arc<IoManager>, Result<Peer, WireError>, mpsc::Receiver<[String; 2]>) {
+    let io = engine(vec![]);
+    let (ours, theirs) = Connection::pair().unwrap();
+    let (opened, asked) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut liar = Liar::new(Connection::join(theirs).unwrap());
+        liar.greet();
+        let [device, reference, friendly_name] = names.map(str::to_owned);
+        let entry = InterfaceEntry { device, category: [1; 16], reference, friendly_name };
+        let mut list = Vec::new();
+        encode_interfaces(&[entry], &mut list);
+        loop {
+            let request = liar.hear(|message| match message {
+                Message::ListInterfaces { request } => Some((request, STATUS_SUCCESS)),
+                Message::Open(open) => {
+                    opened.send([open.device, open.reference].map(str::to_owned)).unwrap();
+                    Some((open.request, STATUS_INVALID_DEVICE_REQUEST))
+                }
+                _ => None,
+            });
+            let Some(request) = request else { return };
+            if let Some((request, status)) = request {
+                liar.say(&Message::Completion(Completion { answer: &list, ..done(request, status) }));
+            }
+        }
+    });
+    let peer = Peer::attach(&io, ours, Arc::new(Quiet));
+    (io, peer, asked)
+}
+
+#[test]
+fn names_with_control_characters_end_the_connection() {
+    for names in [["a\u{1b}[2J", "b", "c"], ["a", "b\n", "c"], ["a", "b", "c\u{9b}31m"]] {
+        let (io, peer, _) = attach_to(names);
+        assert!(matches!(peer.unwrap_err(), WireError::Field { .. }), "{names:?}");
+        assert!(io.interfaces(None).is_empty());
+    }
+}
+
+#[test]
+fn names_that_turn_a_line_around_are_shown_harmless_and_still_open() {
+    let (io, peer, asked) = attach_to(["liar\u{202e}sys", "a\u{2066}b", "A \u{202e}liar\u{feff}"]);
+    let _peer = peer.unwrap();
+    let (_, session) = client(&io);
+    let interface = session.interfaces(None).remove(0);
+    assert_eq!(interface.friendly_name, "A \u{fffd}liar\u{fffd}");
+    assert_eq!((interface.device.as_str(), interface.reference.as_str()), ("liar\u{fffd}sys", "a\u{fffd}b"));
+    assert!(!interface.symbolic_link.contains(['\u{202e}', '\u{2066}']), "{}", interface.symbolic_link);
+    let refused = session.open(&interface.symbolic_link, AccessMask::GENERIC_READ).unwrap_err();
+    assert!(!refused.refusal.expect("a reason").to_string().contains(['\u{202e}', '\u{2066}']));
+    assert_eq!(asked.recv().unwrap(), ["liar\u{202e}sys", "a\u{2066}b"], "the other side knows its own names");
+}
+
 #[test]
 fn the_first_message_must_be_a_greeting_in_the_same_version() {
     for (first, cause) in [
