@@ -18,7 +18,7 @@ const TABLE: &str = "docs/coverage.md";
 
 /// How far a name is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+pub enum State {
     Done,
     Partial,
     NotImplemented,
@@ -40,21 +40,21 @@ impl State {
 }
 
 /// A line of the list of names.
-struct Name {
-    kind: String,
+pub struct Name {
+    pub kind: String,
     tier: String,
     group: String,
-    name: String,
+    pub name: String,
 }
 
 /// A tag found in the code.
 #[derive(Debug, PartialEq, Eq)]
-struct Tag {
-    file: String,
-    line: usize,
-    name: String,
-    state: State,
-    tests: Vec<String>,
+pub struct Tag {
+    pub file: String,
+    pub line: usize,
+    pub name: String,
+    pub state: State,
+    pub tests: Vec<String>,
 }
 
 /// `cargo xtask coverage [--check] [--ran FILE]`.
@@ -108,7 +108,8 @@ pub fn partial() -> Outcome<BTreeSet<String>> {
     Ok(tags.into_iter().filter(|tag| tag.state == State::Partial).map(|tag| tag.name).collect())
 }
 
-fn collect() -> Outcome<(Vec<Name>, Vec<Tag>)> {
+/// The list of names, and the tags in the code.
+pub fn collect() -> Outcome<(Vec<Name>, Vec<Tag>)> {
     let root = repo::root();
     let names = parse_names(&repo::read(&root.join(NAMES))?)?;
     let mut tags = Vec::new();

@@ -14,6 +14,7 @@ mod layers;
 mod links;
 mod mission;
 mod models;
+mod mutate;
 mod repo;
 mod setup;
 mod test;
@@ -39,7 +40,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "test",
         arguments: "[--quick] [--keep-going] [--write-floor]",
-        summary: "every check and every test; --quick leaves out models and fuzz",
+        summary: "every check and every test; --quick leaves out models, mutate and fuzz",
         run: test::run,
     },
     Verb {
@@ -73,6 +74,12 @@ const VERBS: &[Verb] = &[
         arguments: "",
         summary: "docs/mission.md names tests that exist for each requirement",
         run: mission::run,
+    },
+    Verb {
+        name: "mutate",
+        arguments: "[NAME...] [--sample N [--seed S]]",
+        summary: "the tests of a done row fail when it answers \"not implemented\"",
+        run: mutate::run,
     },
     Verb {
         name: "imports",

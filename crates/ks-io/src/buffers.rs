@@ -3,6 +3,28 @@
 use ks_abi::{NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_SUCCESS};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
+/// A caller's buffer, which the caller may change at any moment. The engine asks for each byte at most once, for its capture,
+/// and looks at nothing but the capture afterwards.
+pub trait CallerMemory {
+    /// Length of the buffer, as it was passed.
+    fn length(&self) -> usize;
+
+    /// Copies the whole buffer; `to` has its length.
+    fn copy_to(&self, to: &mut [u8]);
+}
+
+impl CallerMemory for [u8] {
+    #[inline]
+    fn length(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn copy_to(&self, to: &mut [u8]) {
+        copy(to, self);
+    }
+}
+
 /// Bytes captured from a caller, 16-byte aligned, of exactly the caller's length. The memory is kept for the next
 /// request that travels in the same IRP.
 #[derive(Debug, Default)]
@@ -18,12 +40,13 @@ struct Word([u8; 16]);
 impl Capture {
     /// Copies `from` in. Fails without memory, never aborts.
     #[inline]
-    pub fn fill(&mut self, from: &[u8]) -> Result<(), NtStatus> {
-        if from.len() > self.words.as_bytes().len() {
-            self.grow(from.len())?;
+    pub fn fill<M: CallerMemory + ?Sized>(&mut self, from: &M) -> Result<(), NtStatus> {
+        let bytes = from.length();
+        if bytes > self.words.as_bytes().len() {
+            self.grow(bytes)?;
         }
-        self.bytes = from.len();
-        copy(&mut self.words.as_mut_bytes()[..from.len()], from);
+        self.bytes = bytes;
+        from.copy_to(&mut self.words.as_mut_bytes()[..bytes]);
         Ok(())
     }
 
@@ -196,11 +219,11 @@ mod tests {
         let mut capture = Capture::default();
         for length in [0, 1, 15, 16, 17, 24, 4096] {
             let bytes: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
-            capture.fill(&bytes).unwrap();
+            capture.fill(bytes.as_slice()).unwrap();
             assert_eq!(capture.bytes(), bytes);
             assert_eq!(capture.bytes().as_ptr() as usize % 16, 0);
         }
-        capture.fill(b"abc").unwrap();
+        capture.fill(b"abc".as_slice()).unwrap();
         assert_eq!(capture.bytes(), b"abc");
     }
 

@@ -7,8 +7,6 @@ use ks_abi::{NtStatus, STATUS_CANCELLED};
 use std::collections::VecDeque;
 
 /// A queue of IRPs that can be cancelled at any moment, closed once, and never loses or doubles one.
-// ks-coverage: KsAddIrpToCancelableQueue done test=a_waiting_request_is_cancelled_at_once_and_its_neighbours_are_not
-#[doc(alias = "KsAddIrpToCancelableQueue")]
 #[doc(alias = "IO_CSQ")]
 pub struct CancelSafeQueue {
     state: Mutex<State>,
@@ -32,6 +30,7 @@ impl CancelSafeQueue {
     ///
     /// The closed mark is read and the IRP armed under the queue's lock, so neither a close nor a cancel can slip
     /// between the check and the insertion.
+    // ks-coverage: KsAddIrpToCancelableQueue done test=a_waiting_request_is_cancelled_at_once_and_its_neighbours_are_not
     #[doc(alias = "KsAddIrpToCancelableQueue")]
     pub fn insert(&self, irp: Irp) {
         let refused = {

@@ -5,7 +5,7 @@
 //! a request. The status, the Information, the major function, the control code and the buffer lengths live in the
 //! block at the offsets that a driver reads.
 
-use crate::buffers::{Capture, Output};
+use crate::buffers::{CallerMemory, Capture, Output};
 use crate::cancel::{AlreadyCancelled, CancelCell, CancelTarget};
 use crate::completion::{Completed, Dispatched, Reply};
 use crate::file_object::{FileObject, FileReference};
@@ -142,6 +142,21 @@ impl Irp {
         let mut body = Body::take(origin)?;
         body.file.borrow(file);
         body.fill(parts, reply)?;
+        Ok(Irp(Some(body)))
+    }
+
+    /// The same out of buffers that may change while they are read; `parts` has no bytes, only the rest.
+    pub(crate) fn synchronous_from<I: CallerMemory + ?Sized, O: CallerMemory + ?Sized>(
+        file: &Arc<FileObject>,
+        origin: &Origin,
+        (input, output): (&I, &O),
+        parts: RequestParts<'_>,
+        reply: Reply,
+    ) -> Result<Irp, NtStatus> {
+        let mut body = Body::take(origin)?;
+        body.file.borrow(file);
+        body.capture(parts.code, input, output, parts.output_bytes)?;
+        body.address(parts, reply);
         Ok(Irp(Some(body)))
     }
 
@@ -428,23 +443,43 @@ impl Body {
         self.block.prefix()
     }
 
-    /// Captures what the request needs, once.
     #[inline]
     fn fill(&mut self, parts: RequestParts<'_>, reply: Reply) -> Result<(), NtStatus> {
-        self.input.fill(parts.input)?;
-        self.output.reset(parts.output_bytes);
-        if crate::capture::output_is_data(parts.code, parts.input) {
-            self.output.data.fill(parts.output)?;
+        self.capture(parts.code, parts.input, parts.output, parts.output_bytes)?;
+        self.address(parts, reply);
+        Ok(())
+    }
+
+    /// Captures what the request needs, once. What the second buffer is, the captured input says: the caller's own may say
+    /// something else by now.
+    #[inline]
+    fn capture<I: CallerMemory + ?Sized, O: CallerMemory + ?Sized>(
+        &mut self,
+        code: IoControlCode,
+        input: &I,
+        output: &O,
+        output_bytes: usize,
+    ) -> Result<(), NtStatus> {
+        self.input.fill(input)?;
+        self.output.reset(output_bytes);
+        if crate::capture::output_is_data(code, self.input.bytes()) {
+            self.output.data.fill(output)?;
         }
+        Ok(())
+    }
+
+    /// Writes the stack location, and who waits for the request.
+    #[inline]
+    fn address(&mut self, parts: RequestParts<'_>, reply: Reply) {
         self.reply = reply;
+        let input_bytes = self.input.bytes().len();
         let block = self.fields();
         block.store_u8(CURRENT + offset::MAJOR_FUNCTION, MajorFunction::DEVICE_CONTROL.0);
         block.store_u32(CURRENT + offset::OUTPUT_LENGTH, u32::try_from(parts.output_bytes).unwrap_or(u32::MAX));
-        block.store_u32(CURRENT + offset::INPUT_LENGTH, u32::try_from(parts.input.len()).unwrap_or(u32::MAX));
+        block.store_u32(CURRENT + offset::INPUT_LENGTH, u32::try_from(input_bytes).unwrap_or(u32::MAX));
         block.store_u32(CURRENT + offset::IO_CONTROL_CODE, parts.code.0);
         block.store_u64(CURRENT + offset::TYPE3_INPUT_BUFFER, parts.input_token);
         block.store_u64(offset::USER_BUFFER, parts.output_token);
-        Ok(())
     }
 
     #[inline]

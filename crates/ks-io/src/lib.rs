@@ -39,7 +39,7 @@ mod wait;
 mod work;
 
 pub use access::AccessMask;
-pub use buffers::{Capture, Output};
+pub use buffers::{CallerMemory, Capture, Output};
 pub use cancel::{AlreadyCancelled, CancelCell, CancelTarget};
 pub use cancel_queue::CancelSafeQueue;
 pub use completion::{Completed, CompletedRequest, CompletionRoutine, Dispatched, Reply};

@@ -23,7 +23,6 @@ pub enum LockRank {
     #[doc(alias = "KsAcquireDevice")]
     Device = 0,
     /// The control mutex of a filter.
-    // ks-coverage: KsAcquireControl done test=ranks_are_acquired_in_order_and_released_in_any
     #[doc(alias = "KsAcquireControl")]
     FilterControl = 1,
     /// The processing mutex of a filter or pin.
@@ -88,6 +87,7 @@ impl RankedMutex {
     /// # Panics
     /// In debug builds, naming both mutexes, if the thread holds this one or another one of the same or a later rank.
     /// Under virtual time, naming every blocked thread, if no thread can ever run again.
+    // ks-coverage: KsAcquireControl done test=ranks_are_acquired_in_order_and_released_in_any
     #[doc(alias = "KeWaitForMutexObject")]
     #[track_caller]
     #[inline]

@@ -184,17 +184,23 @@ fn finish(body: Option<Box<Body>>, mut output: Vec<u8>) -> Finished {
 
 /// Copies a completed request's answer to its caller's buffer and lets the request go.
 pub(crate) fn deliver(mut body: Box<Body>, output: &mut [u8]) -> Outcome {
+    // A driver that says it has answered more than there is room for has answered nothing. What a size query learns is more,
+    // but it comes with a warning; and the bytes that a write consumed are not in the list of its headers.
+    let claims_too_much = body.information() > output.len() && body.status().is_success() && body.stream.is_none();
     if let Some(stream) = body.stream.take() {
         let headers = stream.headers();
         let count = headers.len().min(output.len());
         output[..count].copy_from_slice(&headers[..count]);
-    } else if !body.status().is_error() {
+    } else if !body.status().is_error() && !claims_too_much {
         let answer = body.output.answered();
         let count = answer.len().min(output.len());
         crate::buffers::copy(&mut output[..count], &answer[..count]);
     }
-    let status = body.status();
-    let information = if status.is_error() { 0 } else { body.information() };
+    let mut status = body.status();
+    let mut information = if status.is_error() { 0 } else { body.information() };
+    if claims_too_much {
+        (status, information) = (ks_abi::STATUS_DEVICE_PROTOCOL_ERROR, 0);
+    }
     let refusal = body.refusal.take();
     body.recycle();
     // Made last and in its place: moving it would read in one piece what was written in two.

@@ -1,6 +1,7 @@
 //! A client in this process: its handle table, and the entry of every request.
 
 use crate::access::AccessMask;
+use crate::buffers::{CallerMemory, Capture};
 use crate::completion::{Completed, Dispatched, Reply};
 use crate::deferred;
 use crate::dispatch::{CreateRequest, Created, Dispatch};
@@ -20,7 +21,7 @@ use ks_abi::{
     Guid, IoControlCode, NtStatus, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND,
     STATUS_SUCCESS, STATUS_TIMEOUT,
 };
-use ks_mem::{Frame, MemoryError};
+use ks_mem::{Frame, MemoryError, RegionOwner};
 use std::cell::Cell;
 
 /// The most bytes that a create's parameter block may have.
@@ -86,6 +87,66 @@ impl Session {
         self.create_file(Some(parent), class, parameters, access, |request| object.create_child(request))
     }
 
+    /// A control request out of buffers that others may change while it runs. Each byte of them is read at most once;
+    /// what was read then is what the request is, and its answer goes to `answer`.
+    pub fn control_captured<I: CallerMemory + ?Sized, O: CallerMemory + ?Sized>(
+        &self,
+        handle: Handle,
+        code: IoControlCode,
+        (input, output): (&I, &O),
+        answer: &mut [u8],
+    ) -> Outcome {
+        let output_bytes = output.length();
+        let parts = RequestParts { code, input: &[], output: &[], output_bytes, input_token: 0, output_token: 0 };
+        let make =
+            |file: &Arc<FileObject>, reply| Irp::synchronous_from(file, &self.origin, (input, output), parts, reply);
+        match self.send(handle, code, make) {
+            Ok(body) => deliver(body, answer),
+            Err(status) => Outcome::status(status),
+        }
+    }
+
+    /// Opens an object below a handle's with parameters that others may change while it runs, see
+    /// [`Session::control_captured`].
+    pub fn create_captured<P: CallerMemory + ?Sized>(
+        &self,
+        parent: Handle,
+        class: &str,
+        parameters: &P,
+        access: AccessMask,
+    ) -> Result<Handle, Outcome> {
+        let mut capture = Capture::default();
+        if parameters.length() <= PARAMETERS_LIMIT {
+            capture.fill(parameters).map_err(Outcome::status)?;
+            self.create(parent, class, capture.bytes(), access)
+        } else {
+            let reason = format!("a parameter block of {} bytes; at most {PARAMETERS_LIMIT}", parameters.length());
+            Err(Outcome::refused(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)))
+        }
+    }
+
+    /// Makes a request on a handle's file object, dispatches it and waits for its end.
+    #[inline(always)]
+    fn send(
+        &self,
+        handle: Handle,
+        code: IoControlCode,
+        make: impl FnOnce(&Arc<FileObject>, Reply) -> Result<Irp, NtStatus>,
+    ) -> Result<Box<Body>, NtStatus> {
+        let file = self.handles.file(handle, AccessMask::demanded_by(code))?;
+        let (place, sent) = WaitingPlace::take(&self.io);
+        let irp = make(&file, Reply::Client(sent))?;
+        let inside = deferred::enter();
+        let body = match file.dispatch(irp) {
+            Dispatched::Completed(completed) => place.returned(completed),
+            Dispatched::Pending => place.wait(),
+        };
+        // The file object is let go inside the engine: this may have been its last reference.
+        drop(file);
+        drop(inside);
+        body.ok_or(STATUS_TIMEOUT)
+    }
+
     /// The engine.
     pub fn io_manager(&self) -> &Arc<IoManager> {
         &self.io
@@ -141,11 +202,6 @@ impl Transport for Session {
     }
 
     fn device_io_control(&self, handle: Handle, code: IoControlCode, input: &[u8], output: &mut [u8]) -> Outcome {
-        let file = match self.handles.file(handle, AccessMask::demanded_by(code)) {
-            Ok(file) => file,
-            Err(status) => return Outcome::status(status),
-        };
-        let (place, sent) = WaitingPlace::take(&self.io);
         let parts = RequestParts {
             code,
             input,
@@ -154,21 +210,10 @@ impl Transport for Session {
             input_token: input.as_ptr() as u64,
             output_token: output.as_ptr() as u64,
         };
-        let irp = match Irp::synchronous(&file, &self.origin, parts, Reply::Client(sent)) {
-            Ok(irp) => irp,
-            Err(status) => return Outcome::status(status),
-        };
-        let inside = deferred::enter();
-        let body = match file.dispatch(irp) {
-            Dispatched::Completed(completed) => place.returned(completed),
-            Dispatched::Pending => place.wait(),
-        };
-        // The file object is let go inside the engine: this may have been its last reference.
-        drop(file);
-        drop(inside);
+        let body = self.send(handle, code, |file, reply| Irp::synchronous(file, &self.origin, parts, reply));
         match body {
-            Some(body) => deliver(body, output),
-            None => Outcome::status(STATUS_TIMEOUT),
+            Ok(body) => deliver(body, output),
+            Err(status) => Outcome::status(status),
         }
     }
 
@@ -222,7 +267,7 @@ impl Transport for Session {
     }
 
     fn allocate(&self, bytes: usize, alignment: usize) -> Result<Frame, MemoryError> {
-        self.io.regions().allocate(bytes, alignment)
+        self.io.regions().allocate_for(RegionOwner::Client(self.origin.client()), bytes, alignment)
     }
 
     fn create_event(&self) -> Result<(Handle, Event), Outcome> {

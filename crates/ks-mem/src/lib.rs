@@ -27,7 +27,7 @@ pub use frame::{
     Cut, Frame, FrameBytes, FrameBytesMut, FrameRead, FrameWrite, MOST_SHARED_FRAMES, Region, quarantined_regions,
 };
 pub use pool::{FrameMemory, FramePool, PoolSpec};
-pub use region_table::RegionTable;
+pub use region_table::{RegionOwner, RegionTable};
 pub use shared::{SharedMemory, SharedMemoryError, copied_frame_bytes};
 
 /// The memory that was asked for cannot be had, or its shape makes no sense.

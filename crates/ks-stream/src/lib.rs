@@ -70,6 +70,6 @@ pub use process::Turn;
 pub use property::{PropertyCall, answer as answer_property};
 pub use property_values::{Bounds, PropertyMembers, PropertyValues, Stepping};
 pub use queue::{FrameRequest, Step};
-pub use stream_io::{Direction, probe_headers};
+pub use stream_io::{Direction, memory_of, probe_headers};
 pub use stream_pointer::{CloneId, ClonePointer, Locked};
 pub use trailing_edge::TrailingEdge;

@@ -7,7 +7,7 @@ use ks_abi::{
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_IMPLEMENTED,
     STATUS_SUCCESS,
 };
-use ks_io::{Aspect, Irp, Refusal, StreamFrames};
+use ks_io::{Aspect, Irp, Origin, Refusal, RequestorMode, StreamFrames};
 use ks_mem::{Frame, RegionTable};
 use zerocopy::FromBytes;
 
@@ -40,10 +40,19 @@ pub(crate) fn probe(
     header_bytes: u32,
     regions: &RegionTable,
 ) -> Result<(), Refusal> {
-    let resolve = |_: usize, header: &KsStreamHeader| regions.resolve(header.data.0, header.frame_extent as usize);
+    let resolve = |_: usize, header: &KsStreamHeader| memory_of(irp.origin(), header, regions);
     let frames = probe_headers(irp.output().data(), direction, header_bytes, resolve)?;
     irp.set_stream(frames);
     Ok(())
+}
+
+/// The memory that a header of this requestor names: a client has its own, a driver any.
+pub fn memory_of(origin: &Origin, header: &KsStreamHeader, regions: &RegionTable) -> Option<Frame> {
+    let (address, bytes) = (header.data.0, header.frame_extent as usize);
+    match origin.mode() {
+        RequestorMode::User => regions.resolve_for(origin.client(), address, bytes),
+        RequestorMode::Kernel => regions.resolve(address, bytes),
+    }
 }
 
 /// Checks a list of stream headers of `header_bytes` each, see `probe`, and gives each header that has an extent the

@@ -16,7 +16,7 @@ use ks_io::{
     deferred,
 };
 use ks_mem::{Frame, FrameMemory};
-use ks_stream::{Direction, probe_headers};
+use ks_stream::{Direction, memory_of, probe_headers};
 use ks_wire::{Completion, Control, Create, Embedded, FramePart, Message, Named, Parts, RequestId, Stream, UNNUMBERED};
 use std::cell::Cell;
 use zerocopy::FromBytes;
@@ -161,9 +161,8 @@ impl RemoteFile {
             return Err(Refusal::new(STATUS_INVALID_BUFFER_SIZE, Aspect::Request, reason));
         }
         let regions = self.peer.io.regions();
-        let frames = probe_headers(list, direction, stride, |_, header| {
-            regions.resolve(header.data.0, header.frame_extent as usize)
-        })?;
+        let origin = irp.origin();
+        let frames = probe_headers(list, direction, stride, |_, header| memory_of(origin, header, regions))?;
         irp.set_stream(frames);
         Ok(())
     }
