@@ -30,7 +30,7 @@ impl CancelSafeQueue {
     ///
     /// The closed mark is read and the IRP armed under the queue's lock, so neither a close nor a cancel can slip
     /// between the check and the insertion.
-    // ks-coverage: KsAddIrpToCancelableQueue done test=a_waiting_request_is_cancelled_at_once_and_its_neighbours_are_not
+    // ks-coverage: KsAddIrpToCancelableQueue done test=a_plain_sink_gets_write_requests_and_its_completions_keep_the_circuit_going
     #[doc(alias = "KsAddIrpToCancelableQueue")]
     pub fn insert(&self, irp: Irp) {
         let refused = {
@@ -56,7 +56,7 @@ impl CancelSafeQueue {
     }
 
     /// Takes the oldest IRP; from now on its cancel only leaves a mark.
-    // ks-coverage: KsRemoveIrpFromCancelableQueue done test=reads_in_flight_come_back_in_order_and_filled
+    // ks-coverage: KsRemoveIrpFromCancelableQueue done test=a_plain_source_gets_read_requests
     #[doc(alias = "KsRemoveIrpFromCancelableQueue")]
     pub fn remove(&self) -> Option<Irp> {
         let (_, irp) = self.state.lock().waiting.pop_front()?;

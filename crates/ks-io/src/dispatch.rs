@@ -82,7 +82,7 @@ pub trait DeviceObject: Send + Sync {
 }
 
 /// Completes a request that the object does not know.
-// ks-coverage: KsDispatchInvalidDeviceRequest done test=every_kind_of_handle_has_an_outcome_for_every_code
+// ks-coverage: KsDispatchInvalidDeviceRequest partial
 #[doc(alias = "KsDispatchInvalidDeviceRequest")]
 pub fn invalid_device_request(irp: Irp) -> Dispatched {
     irp.done(STATUS_INVALID_DEVICE_REQUEST)

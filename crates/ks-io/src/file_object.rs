@@ -67,7 +67,7 @@ impl FileObject {
     }
 
     /// The access of the first opener.
-    // ks-coverage: KsQueryObjectAccessMask done test=the_access_mask_must_hold_the_right_that_the_data_needs
+    // ks-coverage: KsQueryObjectAccessMask done test=a_stream_code_needs_its_right_of_the_handle
     #[doc(alias = "KsQueryObjectAccessMask")]
     pub fn granted(&self) -> AccessMask {
         self.granted.get().copied().unwrap_or_default()

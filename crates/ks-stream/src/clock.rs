@@ -349,6 +349,7 @@ mod tests {
         pass(5);
         assert_eq!(clock.time(), Ticks::ZERO);
         clock.set_state(KsState::RUN);
+        assert_eq!(clock.state(), KsState::RUN);
         pass(10);
         assert_eq!(clock.time(), Ticks::from_millis(10));
         clock.set_state(KsState::PAUSE);

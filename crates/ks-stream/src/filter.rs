@@ -183,7 +183,7 @@ impl Filter {
     }
 
     /// Raises every enabled event of this set and item on the filter.
-    // ks-coverage: KsFilterGenerateEvents done test=a_drivers_event_is_agreed_raised_and_removed
+    // ks-coverage: KsFilterGenerateEvents done test=a_filter_raises_its_events_by_set_and_item
     #[doc(alias = "KsFilterGenerateEvents")]
     pub fn generate_events(&self, set: Guid, id: u32) {
         self.events.generate(set, id);

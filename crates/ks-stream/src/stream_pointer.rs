@@ -317,7 +317,7 @@ impl ClonePointer {
     }
 
     /// Locks the pointer. `None` when the frame's request was cancelled: the clone is to be dropped.
-    // ks-coverage: KsStreamPointerLock done test=cancelling_tells_the_driver_of_its_unlocked_clones_and_no_lock_succeeds_after
+    // ks-coverage: KsStreamPointerLock done test=a_clone_keeps_the_request_after_the_edge_has_moved_on
     #[doc(alias = "KsStreamPointerLock")]
     pub fn lock(&mut self) -> Option<&StreamFrame> {
         if self.locked.is_none() {

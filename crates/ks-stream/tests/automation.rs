@@ -182,6 +182,20 @@ fn a_drivers_event_is_agreed_raised_and_removed() {
 }
 
 #[test]
+fn a_filter_raises_its_events_by_set_and_item() {
+    let heard = Heard::default();
+    let bench = bench_with(|_| (), Some(events::<Filter>(&heard)), None);
+    let (handle, event) = bench.session.create_event().unwrap();
+    let mut token = data(handle);
+    assert_eq!(enable(&bench, bench.filter, 0, KSEVENT_TYPE_ENABLE, &mut token), STATUS_SUCCESS);
+    let filter = bench.engine_filter(bench.filter);
+    filter.generate_events(EVENTS, 1);
+    assert!(!event.is_set(), "another event");
+    filter.generate_events(EVENTS, 0);
+    assert!(event.is_set());
+}
+
+#[test]
 fn a_refused_event_is_not_enabled() {
     let heard = Heard::default();
     let bench = bench_with(|_| (), None, Some(events::<Pin>(&heard)));

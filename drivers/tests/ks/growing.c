@@ -34,7 +34,9 @@ static VOID NTAPI OnCounted(PVOID Context)
 {
     COUNTED *counted = Context;
     do
-        counted->Runs++;
+        /* Counted a second time while it runs, it runs a second time. */
+        if (counted->Runs++ == 0)
+            KsIncrementCountedWorker(counted->Worker);
     while (KsDecrementCountedWorker(counted->Worker));
     KeSetEvent(&counted->Ran, IO_NO_INCREMENT, FALSE);
 }
@@ -57,7 +59,7 @@ static const char *Workers(void)
     CHECK(KsIncrementCountedWorker(counted.Worker) == 1);
     KeWaitForSingleObject(&counted.Ran, Executive, KernelMode, FALSE, NULL);
     KsUnregisterWorker(counted.Worker);
-    CHECK(counted.Runs == 1);
+    CHECK(counted.Runs == 2);
 
     CHECK(NT_SUCCESS(KsRegisterWorker(CriticalWorkQueue, &worker)));
     for (i = 0; i < 3; i++) {

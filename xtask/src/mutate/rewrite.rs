@@ -40,8 +40,9 @@ pub fn file(
     let mut inserts: BTreeMap<usize, (Function, Vec<&str>)> = BTreeMap::new();
     for tag in tags.iter().filter(|tag| kinds.get(tag.name.as_str()) == Some(&"function")) {
         let place = || format!("{name}:{}: {}", tag.line, tag.name);
-        let function = Function::below(&lines, tag.line).ok_or_else(|| {
-            format!("{}: the tag of a done function stands right above it, or above its impl block", place())
+        let function = Function::below(&lines, tag.line).or_else(|| Function::of_type(&lines, tag.line));
+        let function = function.ok_or_else(|| {
+            format!("{}: the tag of a done function stands above it, above its impl block or its type", place())
         })?;
         inserts.entry(function.body).or_insert_with(|| (function, Vec::new())).1.push(&tag.name);
     }
@@ -61,7 +62,11 @@ pub fn file(
             let names = names.iter().map(|name| (*name).to_owned()).collect();
             rewritten.no_answer.insert(function.name.clone(), names);
         }
-        let _ = write!(lines[body], " if ks_abi::mutants::is(&{names:?}) {{ {answer} }}");
+        let switch = format!("if ks_abi::mutants::is(&{names:?}) {{ {answer} }}");
+        match lines[body].strip_suffix("{}") {
+            Some(head) => lines[body] = format!("{head}{{ {switch} }}"),
+            None => lines[body] = format!("{} {switch}", lines[body]),
+        }
         if let Some(line) = lines.get_mut(function.first) {
             *line = line.replacen("const fn ", "fn ", 1);
         }
@@ -80,6 +85,8 @@ struct Function {
     result: String,
     /// Does it take a request by value?
     takes_irp: bool,
+    /// Is its body empty? Then it cannot do less.
+    does_nothing: bool,
     /// Indices of its first line, and of the line that opens its body.
     first: usize,
     body: usize,
@@ -93,11 +100,13 @@ impl Function {
             line.is_empty() || line.starts_with("//") || line.starts_with("#[") || line.starts_with("impl")
         };
         let first = (line..lines.len()).find(|index| !is_between(&lines[*index]))?;
-        let body = (first..lines.len().min(first + 20)).find(|index| lines[*index].trim_end().ends_with('{'))?;
+        let body = (first..lines.len().min(first + 20))
+            .find(|index| lines[*index].ends_with('{') || lines[*index].ends_with("{}"))?;
         let signature = lines[first..=body].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
         let (_, named) = signature.split_once("fn ")?;
         let name = named.split(|c: char| !c.is_alphanumeric() && c != '_').next()?.to_owned();
-        let head = signature.trim_end_matches('{').split(" where ").next().unwrap_or_default().trim_end();
+        let does_nothing = signature.ends_with("{}");
+        let head = signature.trim_end_matches(['{', '}']).split(" where ").next().unwrap_or_default().trim_end();
         // The arrow of the function itself stands outside of all brackets.
         let mut depth = 0_i32;
         let mut arrow = None;
@@ -115,7 +124,20 @@ impl Function {
         }
         let result = arrow.map_or("()", |at| head[at..].trim()).to_owned();
         let takes_irp = head.contains("irp: Irp");
-        Some(Function { name, result, takes_irp, first, body })
+        Some(Function { name, result, takes_irp, does_nothing, first, body })
+    }
+
+    /// The first function of the type below a line.
+    fn of_type(lines: &[String], line: usize) -> Option<Function> {
+        let of = |line: &String| {
+            line.split_once("struct ").or_else(|| line.split_once("enum ")).map(|(_, rest)| rest.to_owned())
+        };
+        let named = lines.get(line..)?.iter().take_while(|line| !line.starts_with("impl")).find_map(of)?;
+        let name = named.split(|c: char| !c.is_alphanumeric()).next()?;
+        let is_block =
+            |line: &String| line.starts_with("impl") && line.contains(&format!(" {name}")) && !line.contains(" for ");
+        let block = (line..lines.len()).find(|index| is_block(&lines[*index]))?;
+        Function::below(lines, block)
     }
 
     /// The statement that answers "not implemented", or as little as the type allows.
@@ -126,6 +148,7 @@ impl Function {
         let io = if crate_name == "ks-io" { "crate::" } else { "ks_io::" };
         let result = self.result.as_str();
         match result {
+            "()" if self.does_nothing => format!("panic!(\"{} was called\");", self.name),
             "()" => "return;".to_owned(),
             "bool" => "return false;".to_owned(),
             "NtStatus" | "ks_abi::NtStatus" => "return ks_abi::STATUS_NOT_IMPLEMENTED;".to_owned(),
@@ -221,19 +244,21 @@ mod tests {
             ("fn one<T>(&self) -> Option<Box<dyn Fn() -> T>>\nwhere\n    T: Copy,\n{", "return None;"),
             ("fn one() -> Result<Arc<Gate>, NtStatus> {", "return Err(ks_abi::STATUS_NOT_IMPLEMENTED);"),
             ("fn one(irp: Irp) -> Dispatched {", "return irp.done(ks_abi::STATUS_NOT_IMPLEMENTED);"),
+            ("fn one(a: u32) {}\nfn other() {", "panic!(\"one was called\");"),
             ("fn one() -> Gate {", "panic!(\"one answers nothing\");"),
         ] {
             let text = rewritten(&format!("// tag\n/// What.\n#[inline]\n{signature}\n    body()\n}}")).unwrap();
-            assert!(
-                text.contains(&format!("{{ if ks_abi::mutants::is(&[\"KsOne\"]) {{ {answer} }}\n    body()")),
-                "{text}"
-            );
+            assert!(text.contains(&format!("{{ if ks_abi::mutants::is(&[\"KsOne\"]) {{ {answer} }}")), "{text}");
+            let before = text.split("if ks_abi").next().unwrap_or_default();
+            assert!(!before.contains("body()") && !before.contains("other"), "{text}");
         }
     }
 
     #[test]
-    fn a_tag_above_something_else_is_refused() {
+    fn a_tag_stands_above_a_function_an_impl_block_or_a_type() {
         assert!(rewritten("// tag\npub struct One {\n    a: u32,\n}\n").is_err());
+        let of_type = "// tag\npub struct One {\n    a: u32,\n}\n\nimpl One {\n    fn new() -> u32 {\n    }\n}\n";
+        assert!(rewritten(of_type).unwrap().contains("fn new() -> u32 { if ks_abi"));
         assert!(rewritten("// tag\nimpl Drop for One {\n    fn drop(&mut self) {\n    }\n}\n").is_ok());
     }
 }

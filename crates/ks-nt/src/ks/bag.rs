@@ -142,7 +142,7 @@ pub(crate) unsafe extern "win64" fn KsAddItemToObjectBag(handle: Address, item: 
 }
 
 // ks-coverage: KsRemoveItemFromObjectBag done test=bags_free_in_reverse_order_and_share_items
-// ks-coverage: KsDiscard done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsDiscard done test=bags_free_in_reverse_order_and_share_items
 pub(crate) unsafe extern "win64" fn KsRemoveItemFromObjectBag(handle: Address, item: u64, free: u8) -> u32 {
     let Some(bag) = objects::bag(handle, "KsRemoveItemFromObjectBag") else { return 0 };
     let (before, routine) = bag.take(item);

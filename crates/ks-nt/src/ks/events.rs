@@ -166,9 +166,9 @@ fn find(entry: Address, routine: &'static str) -> Option<Arc<HostedEvent>> {
 }
 
 /// The entry is on its object's list from the moment that the client asked for it.
-// ks-coverage: KsAddEvent done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsFilterAddEvent done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsPinAddEvent done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsAddEvent done test=a_panel_has_a_method_an_event_and_a_node
+// ks-coverage: KsFilterAddEvent done test=a_panel_has_a_method_an_event_and_a_node
+// ks-coverage: KsPinAddEvent done test=a_panel_has_a_method_an_event_and_a_node
 pub(crate) unsafe extern "win64" fn KsAddEvent(object: Address, entry: Address) {
     if let Some(event) = find(entry, "KsAddEvent")
         && address(&event.target) != object.0

@@ -367,7 +367,7 @@ pub(crate) unsafe extern "win64" fn KsPinGetParentFilter(pin: Address) -> u64 {
     objects::pin(pin, "KsPinGetParentFilter").map_or(0, |pin| pin.filter.address())
 }
 
-// ks-coverage: KsPinGetNextSiblingPin done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsPinGetNextSiblingPin partial
 pub(crate) unsafe extern "win64" fn KsPinGetNextSiblingPin(pin: Address) -> u64 {
     let Some(pin) = objects::pin(pin, "KsPinGetNextSiblingPin") else { return 0 };
     let pins = pin.filter.pins(pin.id);

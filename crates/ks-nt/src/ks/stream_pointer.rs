@@ -254,7 +254,7 @@ pub(crate) unsafe extern "win64" fn KsPinGetTrailingEdgeStreamPointer(pin: Addre
     edge.address
 }
 
-// ks-coverage: KsPinGetFirstCloneStreamPointer done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsPinGetFirstCloneStreamPointer done test=stream_pointers_lock_move_clone_and_time_out
 pub(crate) unsafe extern "win64" fn KsPinGetFirstCloneStreamPointer(pin: Address) -> u64 {
     let pin = objects::pin(pin, "KsPinGetFirstCloneStreamPointer");
     pin.and_then(|pin| pin.clones().first().map(|clone| clone.address)).unwrap_or(0)
@@ -413,7 +413,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerScheduleTimeout(pointer: Addr
     drop(before);
 }
 
-// ks-coverage: KsStreamPointerCancelTimeout done test=stream_pointers_lock_move_clone_and_time_out
+// ks-coverage: KsStreamPointerCancelTimeout partial
 pub(crate) unsafe extern "win64" fn KsStreamPointerCancelTimeout(pointer: Address) {
     if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerCancelTimeout") {
         let timer = lock(&pointer.timeout).take();

@@ -278,6 +278,12 @@ fn an_attempt_at_the_filter_processes_what_waits() {
     let filter = rig.middle.pin().filter().clone();
     filter.attempt_processing_later();
     assert_eq!(numbers(&read.wait().unwrap()), [9]);
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let _write = input.write_stream(vec![filled(&input, 10)]).unwrap();
+    rig.settle();
+    assert!(!read.is_done(), "nobody has asked for it");
+    filter.attempt_processing();
+    assert_eq!(numbers(&read.wait().unwrap()), [10]);
 }
 
 #[test]
