@@ -1,8 +1,10 @@
 //! A client of an engine: lists device interfaces and opens filters.
 
 use crate::error::ClientError;
-use crate::filter::Filter;
-use ks_abi::{Guid, STATUS_OBJECT_NAME_NOT_FOUND};
+use crate::filter::{Connect, Filter, access_of};
+use crate::object::Object;
+use crate::pin::Pin;
+use ks_abi::{Guid, KSNAME_Pin, KsPinDataFlow, STATUS_OBJECT_NAME_NOT_FOUND};
 use ks_io::{AccessMask, Aspect, InterfaceInfo, Transport};
 use std::sync::Arc;
 
@@ -44,14 +46,45 @@ impl Client {
 
     /// Opens a filter by its name: the reference string, friendly name or symbolic link of an interface, in any case.
     pub fn open_by_name(&self, name: &str) -> Result<Filter, ClientError> {
-        match self.find(name) {
+        self.open(&self.named(name)?.symbolic_link)
+    }
+
+    /// Creates a pin by the name of its filter in one call: device name, class string and parameters. The filter is closed
+    /// with the pin.
+    #[doc(alias = "CreateFile")]
+    pub fn open_pin(&self, filter: &str, connect: Connect<'_>, data_flow: KsPinDataFlow) -> Result<Pin, ClientError> {
+        let link = self.named(filter)?.symbolic_link;
+        let class = KSNAME_Pin.to_string();
+        let parameters = connect.parameters();
+        match self.transport.open_object(&link, &class, &parameters, access_of(data_flow)) {
+            Ok(handle) => {
+                let name = format!("{filter}.{}", connect.pin_id);
+                Ok(Pin::new(Object::new(self.transport.clone(), handle, name), data_flow))
+            }
+            Err(outcome) => Err(ClientError::new(format!("create pin {}", connect.pin_id), filter, outcome)),
+        }
+    }
+
+    /// Opens the first filter of a category.
+    #[doc(alias = "KsOpenDefaultDevice")]
+    pub fn open_default_device(&self, category: Guid) -> Result<Filter, ClientError> {
+        match self.interfaces(Some(category)).first() {
             Some(interface) => self.open(&interface.symbolic_link),
             None => {
-                let reason = format!("there is no filter named {name}");
+                let name = category.name().map_or_else(|| category.to_string(), str::to_string);
+                let reason = format!("no filter is registered under {name}");
                 let status = STATUS_OBJECT_NAME_NOT_FOUND;
-                Err(ClientError::own("open the filter", name, status, Aspect::Name, reason))
+                Err(ClientError::own("open the first filter", &name, status, Aspect::Name, reason))
             }
         }
+    }
+
+    fn named(&self, name: &str) -> Result<InterfaceInfo, ClientError> {
+        self.find(name).ok_or_else(|| {
+            let reason = format!("there is no filter named {name}");
+            let status = STATUS_OBJECT_NAME_NOT_FOUND;
+            ClientError::own("open the filter", name, status, Aspect::Name, reason)
+        })
     }
 
     /// The first interface with this reference string, friendly name or symbolic link.

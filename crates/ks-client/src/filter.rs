@@ -87,6 +87,29 @@ pub struct Connect<'a> {
     pub format: &'a Format,
 }
 
+impl Connect<'_> {
+    /// A KSPIN_CONNECT with the format right behind it.
+    pub fn parameters(&self) -> Vec<u8> {
+        let head = KsPinConnect {
+            interface: self.interface,
+            medium: self.medium,
+            pin_id: self.pin_id,
+            pin_to_handle: self.pin_to.map_or(0, |pin| pin.object().handle().0),
+            priority: KsPriority::NORMAL,
+            ..Default::default()
+        };
+        [head.as_bytes(), self.format.bytes()].concat()
+    }
+}
+
+/// The access that a pin needs for its data, whoever sends the requests.
+pub(crate) fn access_of(data_flow: KsPinDataFlow) -> AccessMask {
+    match data_flow {
+        KsPinDataFlow::IN => AccessMask::GENERIC_WRITE,
+        _ => AccessMask::GENERIC_READ,
+    }
+}
+
 impl Filter {
     pub(crate) fn new(transport: Arc<dyn Transport>, handle: Handle, name: String) -> Filter {
         Filter { object: Object::new(transport, handle, name) }
@@ -225,23 +248,9 @@ impl Filter {
     /// Creates a pin: the class string and the parameters, relative to the filter.
     ///
     /// The access asked for is the one that the direction of the data needs; both directions of IRPs ask the same.
-    // ks-coverage: KsCreatePin done test=a_refused_connect_says_what_was_done_to_what_and_why
-    #[doc(alias = "KsCreatePin")]
+    /// See [`crate::create`] for the functions.
     pub fn create_pin(&self, connect: Connect<'_>, data_flow: KsPinDataFlow) -> Result<Pin, ClientError> {
-        let access = match data_flow {
-            KsPinDataFlow::IN => AccessMask::GENERIC_WRITE,
-            _ => AccessMask::GENERIC_READ,
-        };
-        let head = KsPinConnect {
-            interface: connect.interface,
-            medium: connect.medium,
-            pin_id: connect.pin_id,
-            pin_to_handle: connect.pin_to.map_or(0, |pin| pin.object().handle().0),
-            priority: KsPriority::NORMAL,
-            ..Default::default()
-        };
-        let mut parameters = head.as_bytes().to_vec();
-        parameters.extend_from_slice(connect.format.bytes());
+        let (access, parameters) = (access_of(data_flow), connect.parameters());
         let transport = self.object.transport();
         let class = KSNAME_Pin.to_string();
         let name = format!("{}.{}", self.name(), connect.pin_id);
@@ -251,6 +260,11 @@ impl Filter {
                 Err(ClientError::new(format!("create pin {}", connect.pin_id), self.name().to_string(), outcome))
             }
         }
+    }
+
+    /// Opens a topology node of the filter, with the access that its requests need.
+    pub fn create_node(&self, node: u32, access: AccessMask) -> Result<Object, ClientError> {
+        self.object.create_node(node, access)
     }
 }
 

@@ -5,7 +5,11 @@
 //! raw, through [`Object::control`].
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod client;
+mod clock;
+pub mod com;
+pub mod create;
 mod error;
 mod filter;
 mod format;
@@ -14,7 +18,9 @@ mod object;
 mod pin;
 mod stream;
 
+pub use allocator::Allocator;
 pub use client::Client;
+pub use clock::Clock;
 pub use error::ClientError;
 pub use filter::{Connect, Filter, PinFactory, SettingInfo, Topology};
 pub use format::{Format, Range};

@@ -2,10 +2,11 @@
 
 use crate::error::ClientError;
 use ks_abi::{
-    Guid, IoControlCode, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KsMultipleItem,
-    KsProperty, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_BUFFER_SIZE, property_name,
+    Guid, IoControlCode, KSNAME_TopologyNode, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET,
+    KsMultipleItem, KsNodeCreate, KsProperty, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL,
+    STATUS_INVALID_BUFFER_SIZE, property_name,
 };
-use ks_io::{Handle, Outcome, Transport};
+use ks_io::{AccessMask, Handle, Outcome, Transport};
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -43,6 +44,25 @@ impl Object {
     #[doc(alias = "KsSynchronousDeviceControl")]
     pub fn control(&self, code: IoControlCode, input: &[u8], output: &mut [u8]) -> Outcome {
         self.transport.device_io_control(self.handle, code, input, output)
+    }
+
+    /// Opens an object below this one.
+    pub(crate) fn create(
+        &self,
+        class: Guid,
+        parameters: &[u8],
+        access: AccessMask,
+        name: &str,
+    ) -> Result<Object, ClientError> {
+        match self.transport.create(self.handle, &class.to_string(), parameters, access) {
+            Ok(handle) => Ok(Object::new(self.transport.clone(), handle, format!("{name} of {}", self.name))),
+            Err(outcome) => Err(ClientError::new(format!("create the {name}"), self.name.clone(), outcome)),
+        }
+    }
+
+    pub(crate) fn create_node(&self, node: u32, access: AccessMask) -> Result<Object, ClientError> {
+        let parameters = KsNodeCreate { create_flags: 0, node };
+        self.create(KSNAME_TopologyNode, parameters.as_bytes(), access, &format!("node {node}"))
     }
 
     /// Reads a property of fixed size. `request` starts with the KSPROPERTY, whose flags are set here.

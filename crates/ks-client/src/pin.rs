@@ -1,17 +1,21 @@
 //! A pin as its client sees it: state, streams, events and counters.
 
+use crate::allocator::Allocator;
+use crate::clock::Clock;
 use crate::error::ClientError;
 use crate::format::Format;
 use crate::object::Object;
 use crate::stream::{StreamFrame, StreamRequest};
 use ks_abi::{
-    Guid, IoControlCode, KSEVENT_TYPE_ENABLE, KSEVENTF_EVENT_HANDLE, KSPROPERTY_CONNECTION_DATAFORMAT,
-    KSPROPERTY_CONNECTION_STATE, KSPROPERTY_STREAMINTERFACE_HEADERSIZE, KSPROPERTY_TYPE_GET, KSPROPSETID_Connection,
-    KSPROPSETID_StreamInterface, KsEvent, KsEventData, KsPinDataFlow, KsProperty, KsReset, KsState, NtStatus,
-    STATUS_INVALID_PARAMETER, USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS,
-    USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
+    Guid, IoControlCode, KSEVENT_TYPE_ENABLE, KSEVENTF_EVENT_HANDLE, KSNAME_Allocator, KSNAME_Clock,
+    KSPROPERTY_CONNECTION_DATAFORMAT, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_STREAM_ALLOCATOR,
+    KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAMINTERFACE_HEADERSIZE, KSPROPERTY_TYPE_GET, KSPROPSETID_Connection,
+    KSPROPSETID_Stream, KSPROPSETID_StreamInterface, KsAllocatorFraming, KsClockCreate, KsEvent, KsEventData,
+    KsPinDataFlow, KsProperty, KsReset, KsState, NtStatus, STATUS_INVALID_PARAMETER, USERKS_PIN_FAILURE,
+    USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN, UserksPinLimit,
+    UserksPinStatistics,
 };
-use ks_io::{Event, Handle};
+use ks_io::{AccessMask, Event, Handle};
 use zerocopy::IntoBytes;
 
 /// An open pin. Dropping it closes its handle, which ends its requests and its connection.
@@ -103,6 +107,37 @@ impl Pin {
                 Err(self.object.error(&doing, ks_abi::STATUS_INSUFFICIENT_RESOURCES))
             }
         }
+    }
+
+    /// Creates an allocator for the frames of this pin, which takes requests.
+    pub fn create_allocator(&self, framing: &KsAllocatorFraming) -> Result<Allocator, ClientError> {
+        let access = AccessMask::GENERIC_READ;
+        self.object.create(KSNAME_Allocator, framing.as_bytes(), access, "allocator").map(Allocator::new)
+    }
+
+    /// Opens the clock of this pin.
+    pub fn create_clock(&self) -> Result<Clock, ClientError> {
+        let parameters = KsClockCreate { create_flags: 0 };
+        self.object.create(KSNAME_Clock, parameters.as_bytes(), AccessMask::GENERIC_READ, "clock").map(Clock::new)
+    }
+
+    /// Opens a topology node on this pin's stream.
+    pub fn create_node(&self, node: u32, access: AccessMask) -> Result<Object, ClientError> {
+        self.object.create_node(node, access)
+    }
+
+    /// Has the pin follow a clock, its own or another's; `None`: none. In STOP only.
+    #[doc(alias = "KSPROPERTY_STREAM_MASTERCLOCK")]
+    pub fn set_master_clock(&self, clock: Option<&Clock>) -> Result<(), ClientError> {
+        let handle = clock.map_or(0, |clock| clock.object().handle().0);
+        self.object.set_property(KSPROPSETID_Stream, KSPROPERTY_STREAM_MASTERCLOCK, &handle)
+    }
+
+    /// Names the allocator of the pin's frames; `None`: the engine's. In STOP only.
+    #[doc(alias = "KSPROPERTY_STREAM_ALLOCATOR")]
+    pub fn set_allocator(&self, allocator: Option<&Allocator>) -> Result<(), ClientError> {
+        let handle = allocator.map_or(0, |allocator| allocator.object().handle().0);
+        self.object.set_property(KSPROPSETID_Stream, KSPROPERTY_STREAM_ALLOCATOR, &handle)
     }
 
     /// Enables an event; it signals each time until the pin is closed or [`Pin::disable_event`] is called.

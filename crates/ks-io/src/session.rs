@@ -270,6 +270,10 @@ impl Transport for Session {
         self.io.regions().allocate_for(RegionOwner::Client(self.origin.client()), bytes, alignment)
     }
 
+    fn frame_at(&self, address: u64, bytes: usize) -> Option<Frame> {
+        self.io.regions().resolve(address, bytes)
+    }
+
     fn create_event(&self) -> Result<(Handle, Event), Outcome> {
         let event = self.io.services().event(EventKind::Notification, Signal::Clear);
         let handle = self.handles.insert(Object::Event(event.clone())).map_err(Outcome::status)?;

@@ -21,6 +21,22 @@ pub trait Transport: Send + Sync {
     /// Opens an object below `parent`: class string, and the parameter block of that class.
     fn create(&self, parent: Handle, class: &str, parameters: &[u8], access: AccessMask) -> Result<Handle, Outcome>;
 
+    /// Opens an object below a device interface in one call: the interface's symbolic link, the class string, and the
+    /// parameter block of that class. Nothing stays open beside the object, which keeps its filter.
+    #[doc(alias = "CreateFile")]
+    fn open_object(
+        &self,
+        symbolic_link: &str,
+        class: &str,
+        parameters: &[u8],
+        access: AccessMask,
+    ) -> Result<Handle, Outcome> {
+        let filter = self.open(symbolic_link, access)?;
+        let created = self.create(filter, class, parameters, access);
+        let _ = self.close(filter);
+        created
+    }
+
     /// Sends a request and waits for its end. `output` holds data going in where the request says so, and the answer
     /// coming out. Its address is a token that identifies an event.
     #[doc(alias = "DeviceIoControl")]
@@ -39,6 +55,13 @@ pub trait Transport: Send + Sync {
 
     /// Memory that stream headers of this client may point to.
     fn allocate(&self, bytes: usize, alignment: usize) -> Result<Frame, MemoryError>;
+
+    /// The memory of a frame that an allocator object gave by its address; `None` when the engine, and so the memory, is
+    /// in another process.
+    fn frame_at(&self, address: u64, bytes: usize) -> Option<Frame> {
+        let _ = (address, bytes);
+        None
+    }
 
     /// An event that the engine can signal, with the handle that names it in a KSEVENTDATA.
     fn create_event(&self) -> Result<(Handle, Event), Outcome>;
