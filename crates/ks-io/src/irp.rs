@@ -13,6 +13,7 @@ use crate::origin::Origin;
 use crate::refusal::Refusal;
 use crate::stream_frame::StreamFrames;
 use crate::sync::{Arc, Weak, thread_local};
+use crate::wait_help::HelpTicket;
 use ks_abi::{IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES};
 use ks_mem::{Block, BlockPrefix};
 use std::cell::RefCell;
@@ -300,6 +301,14 @@ impl Irp {
     #[inline]
     pub fn has_caller(&self) -> bool {
         !matches!(self.body().reply, Reply::None)
+    }
+
+    /// The ticket for help with this request: `None` where no client waits for it.
+    pub fn help_ticket(&self) -> Option<HelpTicket> {
+        match &self.body().reply {
+            Reply::Client(pending) => Some(HelpTicket::of(pending)),
+            _ => None,
+        }
     }
 
     /// True once a cancel was asked for.

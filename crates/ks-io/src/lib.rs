@@ -27,6 +27,7 @@ mod request;
 mod session;
 mod stream_frame;
 mod transport;
+mod wait_help;
 
 mod level;
 mod lock;
@@ -55,6 +56,7 @@ pub use request::{Finished, Outcome, PendingRequest, Request};
 pub use session::Session;
 pub use stream_frame::{STREAM_HEADER_BYTES, StreamFrame, StreamFrames};
 pub use transport::Transport;
+pub use wait_help::{HelpTicket, WaitHelp};
 
 pub use level::*;
 pub use lock::*;

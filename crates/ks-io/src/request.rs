@@ -78,6 +78,11 @@ impl PendingRequest {
         self.state.lock().body.take()
     }
 
+    /// What the thread does before it blocks.
+    pub(crate) fn before_wait(&self) {
+        self.done.before_wait();
+    }
+
     /// Ready for the next request of the same thread.
     pub(crate) fn reset(&self) {
         self.done.clear();

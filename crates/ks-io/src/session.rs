@@ -17,6 +17,7 @@ use crate::services::Services;
 use crate::sync::{Arc, thread_local};
 use crate::transport::Transport;
 use crate::wait::{Event, EventKind, Signal};
+use crate::wait_help;
 use ks_abi::{
     Guid, IoControlCode, NtStatus, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND,
     STATUS_SUCCESS, STATUS_TIMEOUT,
@@ -361,6 +362,7 @@ impl WaitingPlace {
     /// the request may still come; the place is given up.
     #[cold]
     fn wait(self) -> Option<Box<Body>> {
+        wait_help::accept(&self.own);
         let body = self.own.wait()?;
         // The completion has set the event and does not look at it again.
         self.own.reset();

@@ -260,6 +260,12 @@ impl Event {
         if self.take() { WaitOutcome::Signalled } else { self.wait_blocking(Some(deadline)) }
     }
 
+    /// What the calling thread does before it blocks on this event: done early by a thread that has something else to
+    /// do first.
+    pub(crate) fn before_wait(&self) {
+        before_blocking(&self.0.core, "waiting for an event");
+    }
+
     /// Takes the signal if the event is set.
     #[inline]
     fn take(&self) -> bool {

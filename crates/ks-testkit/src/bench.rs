@@ -59,7 +59,7 @@ impl fmt::Display for BenchError {
             Self::NotYet => f.write_str("not yet"),
             Self::Usage => {
                 f.write_str("graph FILTERS BYTES BUFFERS | touch BYTES BUFFERS | property_get COUNT | setup COUNT | ")?;
-                f.write_str("across BYTES DEPTH BUFFERS | twin BUFFERS | driver FILE BUFFERS | first_frame FILE COUNT")
+                f.write_str("across BYTES DEPTH BUFFERS | property_across COUNT | twin BUFFERS | driver FILE BUFFERS | first_frame FILE COUNT")
             }
             Self::Failed(why) => f.write_str(why),
         }
@@ -86,6 +86,7 @@ pub fn run(words: &[String]) -> Result<Reading, BenchError> {
         ("property_get", Some(&[count])) => property_get(count),
         ("setup", Some(&[count])) => streams::setup(count),
         ("across", Some(&[frame_bytes, depth, buffers])) => hosted::across(frame_bytes, depth, buffers),
+        ("property_across", Some(&[count])) => hosted::property_across(count),
         ("twin", Some(&[buffers])) => hosted::twin(buffers),
         _ => Err(BenchError::Usage),
     }
@@ -95,18 +96,23 @@ pub fn run(words: &[String]) -> Result<Reading, BenchError> {
 fn property_get(count: u64) -> Result<Reading, BenchError> {
     let bench = streams::Bench::new(&filters::Plan::new(4096, 1))?;
     let filter = bench.open("source")?;
+    let get = getter(&filter);
+    (0..1000).try_for_each(|_| get())?;
+    meter("property_get", count, || (0..count).try_for_each(|_| get()))
+}
+
+/// Reads how many pin types a filter of one pin has.
+fn getter(filter: &ks_client::Filter) -> impl Fn() -> Result<(), BenchError> {
     let object = filter.object();
     let request = KsIdentifier::new(KSPROPSETID_Pin, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET);
-    let get = || {
+    move || {
         let mut answer = [0; 4];
         let outcome = object.control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
         match (outcome.status.is_success(), u32::from_le_bytes(answer)) {
             (true, 1) => Ok(()),
             _ => Err(streams::failed(outcome.status)),
         }
-    };
-    (0..1000).try_for_each(|_| get())?;
-    meter("property_get", count, || (0..count).try_for_each(|_| get()))
+    }
 }
 
 /// Does `work` and reads both clocks around it.

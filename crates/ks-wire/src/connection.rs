@@ -183,6 +183,16 @@ pub struct Received {
 }
 
 impl Received {
+    /// No message yet.
+    pub const fn new() -> Received {
+        Received { bytes: Vec::new(), descriptor: None }
+    }
+
+    /// Bytes of memory that it keeps for the next message.
+    pub fn kept_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The message.
     pub fn message(&self) -> Result<Message<'_>, WireError> {
         Message::decode(&self.bytes)
@@ -256,7 +266,7 @@ impl Receiver {
     }
 
     /// Looks for a message where that pays; true when one came.
-    fn look(&mut self) -> bool {
+    pub fn look(&mut self) -> bool {
         let Some(patience) = &mut self.patience else { return false };
         let Some(most) = patience.look(self.ring.other_side()) else { return false };
         let begun = Instant::now();
@@ -275,13 +285,21 @@ impl Receiver {
         }
     }
 
-    /// Waits until a message is there or [`WakeUp::wake`] was called: looks for a while, then sleeps. `awake` is asked
-    /// when everybody can see that this side is about to sleep: it says whether there is something else to do.
-    pub fn wait(&mut self, wake_up: &WakeUp, awake: impl FnOnce() -> bool) {
-        if self.look() {
-            return;
-        }
-        self.ring.sleep(|| wake_up.ended.load(Ordering::SeqCst) || awake());
+    /// Sleeps until a message is there or the connection ends, or less long. `awake` is asked when everybody can
+    /// see that this side is about to sleep: it says whether there is something else to do.
+    pub fn nap(&mut self, wake_up: &WakeUp, awake: impl FnOnce() -> bool) {
+        self.ring.nap(|| wake_up.has_ended() || awake());
+    }
+
+    /// As [`Receiver::nap`], for a thread that lets others have the receiver while it sleeps: true when it may go and
+    /// [`WakeUp::doze`], and false when there is something to do. The receiver is put down after this call.
+    pub fn may_doze(&self, wake_up: &WakeUp, awake: impl FnOnce() -> bool) -> bool {
+        self.ring.may_doze(|| wake_up.has_ended() || awake())
+    }
+
+    /// To be called by whoever takes a receiver that was put down: it need not be woken any more.
+    pub fn take_up(&self) {
+        self.ring.rouse();
     }
 }
 
@@ -293,15 +311,20 @@ pub struct WakeUp {
 }
 
 impl WakeUp {
-    /// Lets the receiving thread look around.
-    pub fn wake(&self) {
-        self.place.wake_consumer();
+    /// Sleeps until somebody wakes the receiver, or less long; see [`Receiver::may_doze`].
+    pub fn doze(&self) {
+        self.place.doze();
+    }
+
+    /// Wakes the thread that dozes, whoever has the receiver.
+    pub fn wake_dozing(&self) {
+        self.place.wake_dozing();
     }
 
     /// The connection is over: no thread sleeps for it any more.
     pub fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        self.place.wake_consumer();
+        self.place.wake_all();
     }
 
     /// True after [`WakeUp::end`].
@@ -427,7 +450,7 @@ mod tests {
         let wake_up = lifeline.wake_up().clone();
         let sleeper = std::thread::spawn(move || {
             while !wake_up.has_ended() {
-                receiver.wait(&wake_up, || false);
+                receiver.nap(&wake_up, || false);
             }
         });
         drop(first);

@@ -23,10 +23,19 @@ pub(crate) const MEMORY_BYTES: usize = 2 * (HEADER_BYTES + CAPACITY as usize);
 const TAIL: usize = 0;
 /// The consumer's index.
 const HEAD: usize = 64;
-/// 1 while the consumer sleeps on this word.
+/// Where the consumer sleeps: one of the values below.
 const ASLEEP: usize = 128;
+/// 1 while a thread naps on this word.
+const NAP: usize = ASLEEP + 4;
 /// 1 while the producer waits for room.
 const STARVED: usize = 192;
+
+// Values of `ASLEEP`.
+const AWAKE: u32 = 0;
+/// A thread sleeps on `ASLEEP` itself, and the consumer lies beside it: whoever takes it need not wake the thread.
+const DOZES: u32 = 1;
+/// The thread that has the consumer sleeps on `NAP`.
+const NAPS: u32 = 2;
 
 /// Where one ring stands in the memory.
 #[derive(Debug, Clone)]
@@ -58,11 +67,37 @@ impl Place {
     /// Wakes the consumer if it sleeps; true when it did.
     pub(crate) fn wake_consumer(&self) -> bool {
         // A plain look first: most of the time it is awake, and the exchange would take its cache line away.
-        let sleeps = self.load(ASLEEP) != 0 && self.memory.swap_u32(self.header + ASLEEP, 0) != 0;
-        if sleeps {
-            self.memory.wake(self.header + ASLEEP);
+        if self.load(ASLEEP) == AWAKE {
+            return false;
         }
-        sleeps
+        match self.memory.swap_u32(self.header + ASLEEP, AWAKE) {
+            AWAKE => return false,
+            NAPS => self.wake_napping(),
+            _ => self.wake_dozing(),
+        }
+        true
+    }
+
+    fn wake_napping(&self) {
+        self.store(NAP, 0);
+        self.memory.wake(self.header + NAP);
+    }
+
+    /// Wakes whoever may sleep, whatever the marks say: the other side can write them.
+    pub(crate) fn wake_all(&self) {
+        self.store(ASLEEP, AWAKE);
+        self.wake_dozing();
+        self.wake_napping();
+    }
+
+    /// Wakes the thread that dozes, whatever the mark says.
+    pub(crate) fn wake_dozing(&self) {
+        self.memory.wake(self.header + ASLEEP);
+    }
+
+    /// Sleeps while the mark says that a thread does, or less long. Another thread may have the consumer meanwhile.
+    pub(crate) fn doze(&self) {
+        self.memory.wait(self.header + ASLEEP, DOZES);
     }
 
     fn copy(&self, index: u32, mut each: impl FnMut(&SharedMemory, usize, std::ops::Range<usize>), bytes: usize) {
@@ -190,20 +225,36 @@ impl Consumer {
 
     /// Sleeps until a record is there, or somebody woke the consumer, or for no reason. `awake` is asked once more when
     /// the mark of the sleeper stands.
-    pub(crate) fn sleep(&self, awake: impl FnOnce() -> bool) {
-        self.place.store(ASLEEP, 1);
+    pub(crate) fn nap(&self, awake: impl FnOnce() -> bool) {
+        self.place.store(NAP, 1);
+        self.place.store(ASLEEP, NAPS);
         if self.is_empty() && !awake() {
-            self.place.memory.wait(self.place.header + ASLEEP, 1);
+            self.place.memory.wait(self.place.header + NAP, 1);
         }
-        // Whoever woke this side has taken the mark away.
-        if self.place.load(ASLEEP) != 0 {
-            self.place.store(ASLEEP, 0);
+        self.rouse();
+    }
+
+    /// Sets the mark of a thread that is about to [`Place::doze`], or that does so already; false, and no mark, when
+    /// there is a record, or `awake` says that there is something else to do.
+    pub(crate) fn may_doze(&self, awake: impl FnOnce() -> bool) -> bool {
+        self.place.store(ASLEEP, DOZES);
+        let may = self.is_empty() && !awake();
+        if !may {
+            self.rouse();
+        }
+        may
+    }
+
+    /// Takes the mark away, if nobody else has.
+    pub(crate) fn rouse(&self) {
+        if self.place.load(ASLEEP) != AWAKE {
+            self.place.store(ASLEEP, AWAKE);
         }
     }
 
     /// How the consumer of the other side, which reads what this side sends, was found.
     pub(crate) fn other_side(&self) -> OtherSide {
-        if self.back.load(ASLEEP) != 0 {
+        if self.back.load(ASLEEP) != AWAKE {
             OtherSide::Asleep
         } else if self.back.woke.load(Ordering::Relaxed) {
             OtherSide::Woken
@@ -279,6 +330,30 @@ mod tests {
     }
 
     #[test]
+    fn sleepers_whose_mark_the_other_side_took_away_are_woken_at_the_end() {
+        let (_producer, consumer, memory) = ring();
+        let place = consumer.place();
+        for (mark, naps) in [(NAPS, true), (DOZES, false)] {
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(|| match naps {
+                    true => consumer.nap(|| false),
+                    false if consumer.may_doze(|| false) => place.doze(),
+                    false => panic!("there is no record"),
+                });
+                while memory.load_u32(ASLEEP) != mark {
+                    std::thread::yield_now();
+                }
+                memory.store_u32(ASLEEP, AWAKE);
+                // A thread between its mark and its sleep finds neither.
+                while !sleeper.is_finished() {
+                    place.wake_all();
+                    std::thread::yield_now();
+                }
+            });
+        }
+    }
+
+    #[test]
     fn two_threads_pass_a_million_bytes_and_sleep_between() {
         let (mut producer, mut consumer, _) = ring();
         let reader = std::thread::spawn(move || {
@@ -287,7 +362,7 @@ mod tests {
                 match consumer.pop(&mut out).unwrap() {
                     true if out.is_empty() => return sum,
                     true => sum += out.iter().map(|byte| u64::from(*byte)).sum::<u64>(),
-                    false => consumer.sleep(|| false),
+                    false => consumer.nap(|| false),
                 }
             }
         });

@@ -3,17 +3,21 @@
 //! The thread that takes a message out of the ring also executes it, so a request costs one wake. Before it does
 //! something that may wait, another thread receives in its place: at once where the kind of the message says so, and
 //! otherwise at the moment when the thread is about to block ([`deferred::set_before_wait`]).
+//!
+//! A thread of the crew that sleeps puts the receiver down. A client's thread that waits for the answer to its own
+//! request borrows it there and receives until that answer has come ([`WaitHelp`]), so that an answer costs one wake
+//! too. It executes nothing else: for another message it gives the receiver back, with what it received.
 
 use super::peer::Inner;
 use super::serve;
 use ks_io::sync::{
     Arc, Condvar, Mutex, Weak,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU32, Ordering},
     thread,
 };
-use ks_io::{Ticks, Time, Work, deferred};
+use ks_io::{Ticks, Time, WaitHelp, Work, deferred};
 use ks_stream::Turn;
-use ks_wire::{Heartbeat, Received, Receiver, WireError};
+use ks_wire::{Heartbeat, Message, Received, Receiver, RequestId, WakeUp, WireError};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -21,19 +25,36 @@ use std::time::Duration;
 const MOST_THREADS: usize = 64;
 /// Threads that wait for the next time; the rest end.
 const MOST_IDLE: usize = 2;
+/// Requests whose threads do not borrow the receiver, after one that got another's message.
+const REST: u32 = 64;
+/// The most bytes that a client's thread keeps for its next answer.
+const MOST_KEPT_BYTES: usize = 64 << 10;
 
 #[derive(Default)]
 pub(super) struct Crew {
     state: Mutex<State>,
     changed: Condvar,
+    /// Requests that still get no help.
+    rest: AtomicU32,
+}
+
+/// What the next thread receives from.
+struct Seat {
+    receiver: Receiver,
+    /// What was received already, and waits to be executed.
+    received: Option<Received>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What the next thread receives from; `None` while one does.
-    receiver: Option<Receiver>,
+    /// `None` while a thread has it.
+    seat: Option<Seat>,
     threads: usize,
+    /// Threads that wait for [`Crew::changed`].
     idle: usize,
+    /// Threads that sleep where the other side wakes them, or are about to. One at least comes for the seat when it is
+    /// woken there.
+    dozing: usize,
     /// What each thread executes.
     executing: Vec<Arc<Executing>>,
     /// Nothing is received any more.
@@ -72,10 +93,20 @@ impl Crew {
         mine
     }
 
-    /// Has somebody receive from now on.
-    pub(super) fn take_over(&self, inner: &Arc<Inner>, receiver: Receiver) {
+    /// Has somebody receive from now on, and execute first what was received already.
+    fn put_down(&self, inner: &Arc<Inner>, seat: Seat) {
+        let wake_up = inner.lifeline.wake_up();
         let mut state = self.state.lock();
-        state.receiver = Some(receiver);
+        if state.dozing > 0 {
+            let sleeps_on = seat.received.is_none() && seat.receiver.may_doze(wake_up, || inner.can_flush());
+            state.seat = Some(seat);
+            drop(state);
+            if !sleeps_on {
+                wake_up.wake_dozing();
+            }
+            return;
+        }
+        state.seat = Some(seat);
         if state.idle > 0 {
             drop(state);
             self.changed.notify_one();
@@ -89,15 +120,20 @@ impl Crew {
         }
     }
 
+    /// Has somebody receive from now on.
+    pub(super) fn take_over(&self, inner: &Arc<Inner>, receiver: Receiver) {
+        self.put_down(inner, Seat { receiver, received: None });
+    }
+
     /// Waits for something to receive from; `None`: the thread may end.
-    fn next(&self) -> Option<Receiver> {
+    fn next(&self) -> Option<Seat> {
         let mut state = self.state.lock();
         loop {
             if state.finished {
                 break;
             }
-            if let Some(receiver) = state.receiver.take() {
-                return Some(receiver);
+            if let Some(seat) = state.take_seat() {
+                return Some(seat);
             }
             if state.idle >= MOST_IDLE {
                 break;
@@ -108,6 +144,32 @@ impl Crew {
         }
         state.threads -= 1;
         None
+    }
+
+    /// Sleeps until the other side sends something, and lets others have the receiver meanwhile; `None`: somebody has
+    /// it still.
+    fn doze(&self, wake_up: &WakeUp, receiver: Receiver) -> Option<Seat> {
+        {
+            let mut state = self.state.lock();
+            state.dozing += 1;
+            state.seat = Some(Seat { receiver, received: None });
+        }
+        wake_up.doze();
+        let mut state = self.state.lock();
+        state.dozing -= 1;
+        state.take_seat()
+    }
+
+    /// Lends the receiver to a thread outside of the crew, where a thread of the crew sleeps beside it.
+    fn borrow(&self) -> Option<Receiver> {
+        if self.rest.load(Ordering::Relaxed) > 0 {
+            // Relaxed, and two steps: it only advises.
+            self.rest.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let mut state = self.state.lock();
+        let lies_idle = state.dozing > 0 && state.seat.as_ref().is_some_and(|seat| seat.received.is_none());
+        if lies_idle { state.take_seat().map(|seat| seat.receiver) } else { None }
     }
 
     /// What is being executed at `now`, without the question itself.
@@ -138,6 +200,16 @@ impl Crew {
     }
 }
 
+impl State {
+    fn take_seat(&mut self) -> Option<Seat> {
+        let seat = self.seat.take();
+        if let Some(seat) = &seat {
+            seat.receiver.take_up();
+        }
+        seat
+    }
+}
+
 /// Gives the receiving to another thread, when the one that has it is about to wait.
 struct HandOver {
     inner: Weak<Inner>,
@@ -162,13 +234,15 @@ fn work(weak: &Weak<Inner>) {
     let Some(inner) = weak.upgrade() else { return };
     let executing = inner.crew.join();
     let mut received = Received::default();
-    while let Some(mut receiver) = inner.crew.next() {
-        loop {
-            match next_message(&inner, &mut receiver, &mut received) {
-                Ok(true) => {}
-                Ok(false) => return inner.crew.finish(),
+    while let Some(seat) = inner.crew.next() {
+        let mut seat = Some(seat);
+        while let Some(taken) = seat.take() {
+            let receiver = match next_message(&inner, taken, &mut received) {
+                Ok(Next::Message(receiver)) => receiver,
+                Ok(Next::Taken) => break,
+                Ok(Next::Ended) => return inner.crew.finish(),
                 Err(error) => return end(&inner, error),
-            }
+            };
             let descriptor = received.take_descriptor();
             let message = match received.message() {
                 Ok(message) => message,
@@ -203,7 +277,7 @@ fn work(weak: &Weak<Inner>) {
                     inner.break_off(error);
                     break;
                 }
-                (Ok(()), Some(mine)) => receiver = mine,
+                (Ok(()), Some(mine)) => seat = Some(Seat { receiver: mine, received: None }),
                 (Ok(()), None) => break,
             }
         }
@@ -215,20 +289,103 @@ fn end(inner: &Inner, error: WireError) {
     inner.crew.finish();
 }
 
-/// Waits for the next message; false: the connection has ended, and everything that came was taken.
-fn next_message(inner: &Inner, receiver: &mut Receiver, received: &mut Received) -> Result<bool, WireError> {
+/// What a thread that wants to receive finds.
+enum Next {
+    /// A message.
+    Message(Receiver),
+    /// While it slept another thread took the receiver.
+    Taken,
+    /// The connection has ended, and everything that came was taken.
+    Ended,
+}
+
+/// Waits for the next message.
+fn next_message(inner: &Inner, seat: Seat, received: &mut Received) -> Result<Next, WireError> {
+    let wake_up = inner.lifeline.wake_up();
+    let Seat { mut receiver, received: mut there } = seat;
     loop {
-        if inner.sender_waits() {
-            inner.sender.lock().flush()?;
-            inner.note_backlog();
+        if let Some(there) = there.take() {
+            *received = there;
+            return Ok(Next::Message(receiver));
         }
-        if receiver.receive(received)? {
-            return Ok(true);
+        if poll(inner, &mut receiver, received)? {
+            return Ok(Next::Message(receiver));
         }
-        let wake_up = inner.lifeline.wake_up();
         if wake_up.has_ended() {
-            return Ok(false);
+            return Ok(Next::Ended);
         }
-        receiver.wait(wake_up, || inner.sender_waits() && inner.sender.lock().can_flush());
+        if receiver.look() || !receiver.may_doze(wake_up, || inner.can_flush()) {
+            continue;
+        }
+        match inner.crew.doze(wake_up, receiver) {
+            Some(seat) => (receiver, there) = (seat.receiver, seat.received),
+            None => return Ok(Next::Taken),
+        }
     }
+}
+
+/// Sends what waits for room, and takes a message if there is one.
+fn poll(inner: &Inner, receiver: &mut Receiver, received: &mut Received) -> Result<bool, WireError> {
+    if inner.sender_waits() {
+        inner.sender.lock().flush()?;
+        inner.note_backlog();
+    }
+    receiver.receive(received)
+}
+
+thread_local! {
+    /// Room for the message that a client's thread receives, kept for the next.
+    static ANSWER: Cell<Received> = const { Cell::new(Received::new()) };
+}
+
+/// What a client's thread received.
+enum Answered {
+    /// The answer that it waits for, or nothing, because none will come this way.
+    Mine,
+    /// Another message, which it must not execute.
+    Other,
+}
+
+impl WaitHelp for Inner {
+    /// Receives until the answer to this request is there.
+    fn help(&self, request: RequestId) {
+        let Some(inner) = self.me.upgrade() else { return };
+        let Some(mut receiver) = self.crew.borrow() else { return };
+        let mut received = ANSWER.try_with(Cell::take).unwrap_or_default();
+        match receive_answer(&inner, &mut receiver, request, &mut received) {
+            Ok(Answered::Mine) => inner.crew.take_over(&inner, receiver),
+            Ok(Answered::Other) => {
+                self.crew.rest.store(REST, Ordering::Relaxed);
+                let received = Some(std::mem::take(&mut received));
+                inner.crew.put_down(&inner, Seat { receiver, received });
+            }
+            Err(error) => end(&inner, error),
+        }
+        if received.kept_bytes() <= MOST_KEPT_BYTES {
+            let _ = ANSWER.try_with(|kept| kept.set(received));
+        }
+    }
+}
+
+fn receive_answer(
+    inner: &Arc<Inner>,
+    receiver: &mut Receiver,
+    request: RequestId,
+    received: &mut Received,
+) -> Result<Answered, WireError> {
+    let wake_up = inner.lifeline.wake_up();
+    while inner.pending.contains(request) && !wake_up.has_ended() {
+        if !poll(inner, receiver, received)? {
+            if !receiver.look() {
+                receiver.nap(wake_up, || inner.can_flush());
+            }
+            continue;
+        }
+        let message = received.message()?;
+        if !matches!(&message, Message::Completion(done) if done.request == request) {
+            return Ok(Answered::Other);
+        }
+        inner.execute(&message, None)?;
+    }
+    Ok(Answered::Mine)
 }

@@ -225,12 +225,19 @@ impl RemoteFile {
         waiting: impl FnOnce(Irp) -> Waiting,
     ) -> Dispatched {
         let peer = &self.peer;
+        let ticket = if irp.stream().is_none() { irp.help_ticket() } else { None };
         let sent = with_record(|record| {
             encode(&irp, record);
             peer.send_request(record, waiting(irp))
         });
         match sent {
-            Ok(()) => Dispatched::Pending,
+            Ok(request) => {
+                // The thread that waits for the answer may receive it.
+                if let Some(ticket) = ticket {
+                    ticket.offer(peer.me.clone(), request);
+                }
+                Dispatched::Pending
+            }
             Err((waiting, status)) => match peer.take_apart(waiting) {
                 Some(irp) => irp.done(status),
                 None => Dispatched::Pending,

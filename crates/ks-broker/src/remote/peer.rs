@@ -392,7 +392,7 @@ impl Inner {
     }
 
     /// Sends a request and lets it wait, in this order for everybody: its cancel and its answer come later.
-    pub(super) fn send_request(&self, record: &mut [u8], waiting: Waiting) -> Result<(), (Waiting, NtStatus)> {
+    pub(super) fn send_request(&self, record: &mut [u8], waiting: Waiting) -> Result<RequestId, (Waiting, NtStatus)> {
         if record.len() > ks_wire::MESSAGE_LIMIT {
             return Err((waiting, ks_abi::STATUS_INVALID_BUFFER_SIZE));
         }
@@ -401,12 +401,17 @@ impl Inner {
         ks_wire::number_request(record, id);
         let sent = sender.send_encoded(record);
         self.after_send(&sender, sent);
-        Ok(())
+        Ok(id)
     }
 
     /// True when something waits for room.
     pub(super) fn sender_waits(&self) -> bool {
         self.backlog.load(Ordering::SeqCst)
+    }
+
+    /// True when something waits for room, and there may be some now.
+    pub(super) fn can_flush(&self) -> bool {
+        self.sender_waits() && self.sender.lock().can_flush()
     }
 
     /// Looks again whether something waits for room.
@@ -426,8 +431,8 @@ impl Inner {
             self.send_request(record, waiting)
         });
         match sent {
-            Ok(()) if waits => {}
-            Ok(()) => return Answer::status(ks_abi::STATUS_SUCCESS),
+            Ok(_) if waits => {}
+            Ok(_) => return Answer::status(ks_abi::STATUS_SUCCESS),
             Err((_, status)) => return Answer::status(status),
         }
         match call.done.wait() {

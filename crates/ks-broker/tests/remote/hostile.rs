@@ -8,7 +8,7 @@ use ks_abi::{
     KsStreamHeader, KsTime, NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
     STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
 };
-use ks_broker::remote::{Peer, PeerOptions};
+use ks_broker::remote::{Handler, Peer, PeerOptions};
 use ks_io::{AccessMask, IoManager, Transport};
 use ks_mem::{SharedMemory, SharedMemoryError};
 use ks_wire::{
@@ -77,7 +77,7 @@ impl Liar {
     }
 }
 
-fn done(request: u64, status: NtStatus) -> Completion<'static> {
+pub(crate) fn done(request: u64, status: NtStatus) -> Completion<'static> {
     Completion { request, status: status.0, information: 0, file: 0, granted: 0, answer: &[], refusal: None }
 }
 
@@ -432,6 +432,14 @@ fn a_wrong_header_is_refused_and_the_connection_goes_on() {
 
 /// An engine that is attached to a host which answers as `answer` says.
 fn attached_to_a_liar(answer: impl Fn(&Message<'_>, &mut Sender) + Send + 'static) -> (Arc<IoManager>, Peer) {
+    attached_to(Arc::new(Quiet), answer)
+}
+
+/// The same, with something that hears what else the host says.
+pub(crate) fn attached_to(
+    handler: Arc<dyn Handler>,
+    answer: impl Fn(&Message<'_>, &mut Sender) + Send + 'static,
+) -> (Arc<IoManager>, Peer) {
     let io = engine(vec![]);
     let (ours, theirs) = Connection::pair().unwrap();
     std::thread::spawn(move || {
@@ -472,7 +480,7 @@ fn attached_to_a_liar(answer: impl Fn(&Message<'_>, &mut Sender) + Send + 'stati
             }
         }
     });
-    let peer = Peer::attach(&io, ours, Arc::new(Quiet)).unwrap();
+    let peer = Peer::attach(&io, ours, handler).unwrap();
     (io, peer)
 }
 

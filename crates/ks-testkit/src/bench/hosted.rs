@@ -68,6 +68,16 @@ pub(super) fn across(frame_bytes: u64, depth: u64, buffers: u64) -> Result<Readi
     measure("across", &Plan::endless(bytes, Some(depth)), &words, buffers)
 }
 
+/// See [`super::run`]: `property_across`.
+pub(super) fn property_across(count: u64) -> Result<Reading, BenchError> {
+    let bench = Bench::of(&Plan::endless(4096, Some(1)), &[])?;
+    let other = Other::start(&bench, &["source", "4096", "1"])?;
+    let filter = bench.open_other()?;
+    let get = super::getter(&filter);
+    (0..1000).try_for_each(|_| get())?;
+    measure_with(other.child.id(), "property_across", count, || (0..count).try_for_each(|_| get()))
+}
+
 /// See [`super::run`]: `twin`.
 pub(super) fn twin(buffers: u64) -> Result<Reading, BenchError> {
     measure("twin", &twin::plan(), &["twin"], buffers)
@@ -165,8 +175,18 @@ fn measure_chain(case: &'static str, bench: &Bench, process: u32, buffers: u64) 
     let chain = Chain::of_two(bench, bench.open_other()?)?;
     // A short stream first, so that memory and threads are there.
     chain.stream(1000.min(buffers))?;
+    measure_with(process, case, buffers, || chain.stream(buffers))
+}
+
+/// Counts the processor time of that process too.
+fn measure_with(
+    process: u32,
+    case: &'static str,
+    work: u64,
+    action: impl FnOnce() -> Result<(), BenchError>,
+) -> Result<Reading, BenchError> {
     let before = cpu_ns_of(process)?;
-    let reading = meter(case, buffers, || chain.stream(buffers))?;
+    let reading = meter(case, work, action)?;
     let there = cpu_ns_of(process)?.saturating_sub(before);
     Ok(Reading { cpu_ns: reading.cpu_ns + there, ..reading })
 }
