@@ -289,6 +289,16 @@ impl Frame {
         Some(FrameBytesMut(BytesMut::Copied(self, Scratch::take(count)?)))
     }
 
+    /// The first `count` bytes (at most all) to be changed: a borrow, or of shared memory a copy that is copied back when
+    /// it is dropped. `None` while anyone else holds them, or without memory for the copy.
+    pub fn bytes_in_place(&self, count: usize) -> Option<FrameBytesMut<'_>> {
+        let mut bytes = self.bytes_mut(count)?;
+        if let BytesMut::Copied(frame, scratch) = &mut bytes.0 {
+            frame.copy_out(0, scratch.bytes_mut());
+        }
+        Some(bytes)
+    }
+
     /// Copies bytes out, starting at `offset`. False when they leave the frame, or while a writer holds it.
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) -> bool {
         if offset.checked_add(into.len()).is_none_or(|end| end > self.bytes) {
@@ -529,6 +539,8 @@ mod tests {
         here.bytes_mut(3).unwrap().copy_from_slice(b"abc");
         assert_eq!(&*there.bytes(3).unwrap(), b"abc");
         assert!(there.copy_in(97, b"xyz") && !there.copy_in(98, b"xyz"));
+        here.bytes_in_place(3).unwrap()[1] = b'B';
+        assert_eq!(&*there.bytes(3).unwrap(), b"aBc", "what was there stays");
         let mut end = [0; 3];
         assert!(here.copy_out(97, &mut end) && !here.copy_out(usize::MAX, &mut end));
         assert_eq!(&end, b"xyz");
@@ -551,8 +563,9 @@ mod tests {
     fn private_bytes_are_lent_not_copied() {
         let frame = Frame::zeroed(100, 64).unwrap();
         frame.bytes_mut(2).unwrap().copy_from_slice(b"ab");
+        frame.bytes_in_place(2).unwrap()[0] = b'A';
         let bytes = frame.bytes(2).unwrap();
-        assert_eq!(&*bytes, b"ab");
+        assert_eq!(&*bytes, b"Ab");
         assert!(frame.bytes_mut(1).is_none(), "the reader holds them");
         assert!(!frame.copy_in(0, b"x"));
     }
