@@ -63,23 +63,11 @@ pub const NOT_A_CHILD: u8 = 2;
 
 /// Runs a host until the other side of its standard input ends. Returns the exit code of the process.
 pub fn run(plan: &Plan) -> u8 {
-    machine::close_inherited(3);
-    let Ok(descriptor) = std::io::stdin().as_fd().try_clone_to_owned() else { return NOT_A_CHILD };
-    let connection = match Connection::join(descriptor) {
-        Ok(connection) => connection,
-        Err(error) => {
-            complain(&format!("standard input is no connection of this program: {error}"));
-            return NOT_A_CHILD;
-        }
-    };
+    let Some(connection) = join() else { return NOT_A_CHILD };
     let io = IoManager::new(Services::real());
-    let refused = |error: HostError| {
-        complain(&format!("report load\nwhat {}\nend", one_line(&error)));
-        NOT_LOADED
-    };
     let mapped = match prepare(&Host::new(io.clone()), plan) {
         Ok(mapped) => mapped,
-        Err(error) => return refused(error),
+        Err(error) => return refused(&error),
     };
     // Served before the drivers start, because DriverEntry may open a file.
     let peer = match Peer::serve(&io, connection, Arc::new(NoCalls)) {
@@ -95,7 +83,7 @@ pub fn run(plan: &Plan) -> u8 {
     let started: Result<Vec<LoadedDriver>, LoadError> = mapped.into_iter().map(MappedDriver::start).collect();
     let drivers = match started {
         Ok(drivers) => drivers,
-        Err(error) => return refused(error.into()),
+        Err(error) => return refused(&error),
     };
     peer.report(READY);
     peer.wait_for_end();
@@ -115,9 +103,28 @@ pub fn run(plan: &Plan) -> u8 {
     0
 }
 
+/// Closes what nobody meant to hand over, and joins the connection on standard input.
+pub(crate) fn join() -> Option<Connection> {
+    machine::close_inherited(3);
+    let descriptor = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
+    match Connection::join(descriptor) {
+        Ok(connection) => Some(connection),
+        Err(error) => {
+            complain(&format!("standard input is no connection of this program: {error}"));
+            None
+        }
+    }
+}
+
+/// Tells why the drivers do not run.
+pub(crate) fn refused(error: &dyn std::fmt::Display) -> u8 {
+    complain(&format!("report load\nwhat {}\nend", error.to_string().replace('\n', "; ")));
+    NOT_LOADED
+}
+
 /// Why the drivers do not run.
 #[derive(Debug, thiserror::Error)]
-enum HostError {
+pub(crate) enum HostError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error("{file}: {error}")]
@@ -143,34 +150,45 @@ fn prepare(host: &Host, plan: &Plan) -> Result<Vec<MappedDriver>, HostError> {
     report::set_reporter(Some(Arc::new(on_misuse)));
     ks_nt::image::set_missing_import_reporter(on_missing_import);
     debug_print::set_sink(|text| print(&text.text));
-    if plan.sandbox == Sandbox::On {
+    confine(plan.sandbox)?;
+    Ok(mapped)
+}
+
+/// Confines the process, if it is to be.
+pub(crate) fn confine(sandbox: Sandbox) -> Result<(), HostError> {
+    if sandbox == Sandbox::On {
         let confined = sandbox::confine(Limits::default())?;
         if !confined.landlock {
             print("the kernel has no Landlock: the filter of system calls stands alone");
         }
     }
-    Ok(mapped)
+    Ok(())
 }
 
 fn map(host: &Host, file: &Path, options: Options) -> Result<MappedDriver, HostError> {
     let shown = file.display().to_string();
     let bytes = std::fs::read(file).map_err(|error| HostError::Read { file: shown.clone(), error })?;
-    // The name becomes that of the device, which is sent and shown.
-    let name = file.file_name().map_or(printable(&shown), |name| printable(&name.to_string_lossy()));
-    registry_of(file, &name)?;
+    let name = name_of(file);
+    let (beside, text) = settings_of(file)?;
+    let service = name.strip_suffix(".sys").unwrap_or(&name);
+    registry::load(service, &text)
+        .map_err(|error| HostError::Registry { file: beside.display().to_string(), error })?;
     Ok(host.map(&name, &bytes, options)?)
 }
 
-/// What `synthcam.toml` beside `synthcam.sys` says is in the registry of the driver.
-fn registry_of(file: &Path, name: &str) -> Result<(), HostError> {
+/// The name of a driver's file. It becomes that of the device, which is sent and shown.
+pub(crate) fn name_of(file: &Path) -> String {
+    printable(&file.file_name().unwrap_or(file.as_os_str()).to_string_lossy())
+}
+
+/// `synthcam.toml` beside `synthcam.sys` and its text: what is in the registry of the driver. No file is an empty one.
+pub(crate) fn settings_of(file: &Path) -> Result<(PathBuf, String), HostError> {
     let beside = file.with_extension("toml");
-    let text = match std::fs::read_to_string(&beside) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(HostError::Read { file: beside.display().to_string(), error }),
-    };
-    let service = name.strip_suffix(".sys").unwrap_or(name);
-    registry::load(service, &text).map_err(|error| HostError::Registry { file: beside.display().to_string(), error })
+    match std::fs::read_to_string(&beside) {
+        Ok(text) => Ok((beside, text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((beside, String::new())),
+        Err(error) => Err(HostError::Read { file: beside.display().to_string(), error }),
+    }
 }
 
 /// The other side calls no service of a host.
@@ -183,7 +201,7 @@ impl Handler for NoCalls {
 }
 
 /// A line to standard output. Nobody is left to be told if it cannot be written.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     for line in text.lines() {
         let _ = writeln!(out, "{line}");
@@ -191,12 +209,8 @@ fn print(text: &str) {
     let _ = out.flush();
 }
 
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-fn one_line(error: &HostError) -> String {
-    error.to_string().replace('\n', "; ")
 }
 
 fn letter(byte: u8) -> char {

@@ -5,6 +5,7 @@ pub mod driver_host;
 pub mod drivers;
 pub mod files;
 pub mod host_process;
+pub mod minidriver_host;
 pub mod remote;
 pub mod report;
 pub mod sandbox;

@@ -45,6 +45,22 @@ pub(crate) struct DriverArguments {
     /// Let drivers do what you may do, for a debugger
     #[arg(long)]
     pub(crate) no_sandbox: bool,
+
+    /// Have COMMAND, a program and its first arguments, host the drivers: Rust minidrivers of your own, or a wrapper
+    #[arg(long, value_name = "COMMAND", value_parser = host)]
+    pub(crate) host: Option<HostCommand>,
+}
+
+/// A host is started in another directory, so a path is made absolute.
+fn host(text: &str) -> Result<HostCommand, String> {
+    let mut words = text.split_whitespace();
+    let program = words.next().ok_or("expected a program")?;
+    let program = match program.contains('/') {
+        true => std::path::absolute(program).map_err(|error| error.to_string())?,
+        false => program.into(),
+    };
+    let arguments = words.map(Into::into).chain([HOST_VERB.into()]).collect();
+    Ok(HostCommand { program, arguments })
 }
 
 fn watchdog(text: &str) -> Result<f64, String> {
@@ -87,10 +103,12 @@ impl Drivers {
         files: &[PathBuf],
         arguments: &DriverArguments,
     ) -> Result<(Drivers, Vec<InterfaceInfo>), Failure> {
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::job("find this program, to start a driver host", error.to_string()))?;
+        let command = match &arguments.host {
+            Some(command) => command.clone(),
+            None => this_program()?,
+        };
         let hosting = Hosting {
-            command: HostCommand { program, arguments: vec![HOST_VERB.into()] },
+            command,
             imports: if arguments.permissive { Imports::Permissive } else { Imports::Strict },
             sandbox: if arguments.no_sandbox { Sandbox::Off } else { Sandbox::On },
             files: arguments.files.clone(),
@@ -142,6 +160,12 @@ impl Drivers {
         }
         unloaded
     }
+}
+
+fn this_program() -> Result<HostCommand, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::job("find this program, to start a driver host", error.to_string()))?;
+    Ok(HostCommand { program, arguments: vec![HOST_VERB.into()] })
 }
 
 /// The failure of a command whose driver broke: the report is what matters.
