@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("ks-stream", 3),
     ("ks-wire", 3),
     ("ks-filters", 4),
+    ("ks-twins", 4),
     ("ks-client", 4),
     ("ks-nt", 4),
     ("ks-broker", 5),

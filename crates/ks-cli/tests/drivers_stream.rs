@@ -1,23 +1,65 @@
-//! The sample drivers, each in a process of its own: what comes out of them is what their sources say.
+//! The sample drivers and their twins in Rust, each in a process of its own: what comes out of them is what their sources
+//! say.
 
 mod driver_rig;
 mod support;
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use ks_abi::{
     Guid, IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENT_TYPE_ENABLE, KSEVENTF_EVENT_HANDLE,
-    KSEVENTSETID_Connection, KSMETHOD_TYPE_SEND, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_DEFAULTVALUES,
-    KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_RELATIONS, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_TOPOLOGY,
-    KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsEventData, KsIdentifier, KsState, KspNode, STATUS_BUFFER_OVERFLOW,
-    STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    KSEVENTSETID_Connection, KSMETHOD_TYPE_SEND, KSPROPERTY_CONNECTION_DATAFORMAT, KSPROPERTY_TYPE_BASICSUPPORT,
+    KSPROPERTY_TYPE_DEFAULTVALUES, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_RELATIONS, KSPROPERTY_TYPE_SET,
+    KSPROPERTY_TYPE_TOPOLOGY, KSPROPSETID_Connection, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsDataFormat, KsEventData,
+    KsIdentifier, KsState, KspNode, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY,
+    STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
 };
+use ks_broker::drivers::Hosting;
+use ks_broker::host_process::OutputSink;
 use ks_client::Connect;
 use ks_io::WaitOutcome;
 use zerocopy::IntoBytes;
 
-use driver_rig::{Created, Rig, ask, assert_nothing_runs, copied, create, sample};
-use support::{Scratch, ks, tool};
+use driver_rig::{Created, Rig, Subject, ask, assert_nothing_runs, create, host_twins, sources};
+use support::{Scratch, tool};
+
+/// Makes each of these a test of the driver and a test of its twin.
+macro_rules! over_driver_and_twin {
+    ($($test:ident,)+) => {
+        mod driver {
+            $(#[test] fn $test() { super::$test(super::Subject::Driver); })+
+        }
+        mod twin {
+            $(#[test] fn $test() { super::$test(super::Subject::Twin); })+
+        }
+    };
+}
+
+over_driver_and_twin! {
+    a_camera_driver_leaves_50_frames_whose_numbers_have_no_gap,
+    a_camera_driver_counts_in_each_of_its_formats,
+    a_snapshot_of_a_camera_driver_shows_its_bars,
+    what_a_driver_file_offers_is_shown_as_json,
+    pictures_of_one_driver_are_mirrored_by_another_in_a_second_process,
+    two_drivers_in_one_process_mirror_the_same_pictures,
+    a_driver_that_copies_turns_pictures_over,
+    a_driver_that_pends_each_call_paces_its_pictures_by_its_timer,
+    a_renderer_in_its_process_takes_what_a_client_writes_and_tells_the_end,
+    numbers_of_a_driver_in_cpp_are_drained_by_a_driver_in_a_second_process,
+    a_driver_in_cpp_has_another_object_behind_each_pin,
+    values_of_a_driver_are_set_within_the_limits_that_it_tells,
+    a_value_of_a_driver_is_described_by_its_range_default_and_relations,
+    a_name_of_any_length_is_read_in_two_calls,
+    a_driver_has_methods_events_and_nodes_of_its_own,
+    a_driver_takes_another_format_while_it_runs,
+    a_driver_reads_its_registry_and_keeps_a_file,
+}
+
+#[test]
+fn hosts_twins_when_it_is_told_to() {
+    host_twins();
+}
 
 const WIDTH: usize = 640;
 const HEIGHT: usize = 480;
@@ -64,11 +106,10 @@ fn has_bars(picture: &[u8]) {
     assert!(other.len() == 1 && other[0].iter().all(|luma| *luma == 235), "one bright line");
 }
 
-#[test]
-fn a_camera_driver_leaves_50_frames_whose_numbers_have_no_gap() {
+fn a_camera_driver_leaves_50_frames_whose_numbers_have_no_gap(subject: Subject) {
     let scratch = Scratch::new();
-    let (camera, file) = (copied(&scratch, &sample("synthcam")), scratch.path("camera.y4m"));
-    let ran = ks(&["run", &format!("{camera} ! y4m-writer path={file} frames=50"), "--json"]).done();
+    let (camera, file) = (subject.copied(&scratch, "synthcam"), scratch.path("camera.y4m"));
+    let ran = subject.ks(&["run", &format!("{camera} ! y4m-writer path={file} frames=50"), "--json"]).done();
     assert_eq!(probe(&file), (WIDTH as u64, HEIGHT as u64, 50), "{ran}");
     let pictures = brightness(&file);
     assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
@@ -79,10 +120,9 @@ fn a_camera_driver_leaves_50_frames_whose_numbers_have_no_gap() {
     assert_nothing_runs(&scratch);
 }
 
-#[test]
-fn a_camera_driver_counts_in_each_of_its_formats() {
+fn a_camera_driver_counts_in_each_of_its_formats(subject: Subject) {
     let rig = Rig::new();
-    let hosted = rig.start(&sample("synthcam"));
+    let hosted = rig.start_sample(subject, "synthcam");
     let filter = hosted.open();
     let ranges = filter.data_ranges(0).expect("ranges");
     assert_eq!(ranges.len(), 2, "NV12 and YUY2");
@@ -120,11 +160,10 @@ fn a_camera_driver_counts_in_each_of_its_formats() {
     hosted.stop_in_order();
 }
 
-#[test]
-fn a_snapshot_of_a_camera_driver_shows_its_bars() {
+fn a_snapshot_of_a_camera_driver_shows_its_bars(subject: Subject) {
     let scratch = Scratch::new();
-    let (camera, file) = (copied(&scratch, &sample("synthcam")), scratch.path("frame.png"));
-    ks(&["snapshot", &camera, "-o", &file]).done();
+    let (camera, file) = (subject.copied(&scratch, "synthcam"), scratch.path("frame.png"));
+    subject.ks(&["snapshot", &camera, "-o", &file]).done();
     let raw = scratch.path("frame.rgb");
     tool("ffmpeg", &["-v", "error", "-i", &file, "-f", "rawvideo", "-pix_fmt", "rgb24", &raw]).done();
     let pixels = fs::read(&raw).expect("the picture");
@@ -141,9 +180,8 @@ fn a_snapshot_of_a_camera_driver_shows_its_bars() {
     assert_nothing_runs(&scratch);
 }
 
-#[test]
-fn what_a_driver_file_offers_is_shown_as_json() {
-    let document = ks(&["inspect", &sample("synthcam"), "--json"]).done().json();
+fn what_a_driver_file_offers_is_shown_as_json(subject: Subject) {
+    let document = subject.ks(&["inspect", &subject.file("synthcam"), "--json"]).done().json();
     assert_eq!(document["name"], "synthcam");
     let pin = &document["pins"][0];
     assert_eq!((pin["id"].as_u64(), pin["data_flow"].as_str()), (Some(0), Some("out")), "{document}");
@@ -153,12 +191,11 @@ fn what_a_driver_file_offers_is_shown_as_json() {
     assert!(document["categories"].as_array().is_some_and(|all| all.contains(&"KSCATEGORY_CAPTURE".into())));
 }
 
-#[test]
-fn pictures_of_one_driver_are_mirrored_by_another_in_a_second_process() {
+fn pictures_of_one_driver_are_mirrored_by_another_in_a_second_process(subject: Subject) {
     let scratch = Scratch::new();
-    let [camera, mirror] = ["synthcam", "mirror"].map(|name| copied(&scratch, &sample(name)));
+    let [camera, mirror] = ["synthcam", "mirror"].map(|name| subject.copied(&scratch, name));
     let file = scratch.path("mirrored.y4m");
-    let ran = ks(&["run", &format!("{camera} ! {mirror} ! y4m-writer path={file} frames=40"), "--json"]).done();
+    let ran = subject.ks(&["run", &format!("{camera} ! {mirror} ! y4m-writer path={file} frames=40"), "--json"]).done();
     assert_eq!(probe(&file), (WIDTH as u64, HEIGHT as u64, 40), "{ran}");
     let pictures: Vec<_> = brightness(&file).iter().map(|picture| mirrored(picture)).collect();
     pictures.iter().for_each(|picture| has_bars(picture));
@@ -169,25 +206,23 @@ fn pictures_of_one_driver_are_mirrored_by_another_in_a_second_process() {
     assert_nothing_runs(&scratch);
 }
 
-#[test]
-fn two_drivers_in_one_process_mirror_the_same_pictures() {
+fn two_drivers_in_one_process_mirror_the_same_pictures(subject: Subject) {
     let scratch = Scratch::new();
-    let [camera, mirror] = ["synthcam", "mirror"].map(|name| copied(&scratch, &sample(name)));
+    let [camera, mirror] = ["synthcam", "mirror"].map(|name| subject.copied(&scratch, name));
     let file = scratch.path("together.y4m");
     let graph = format!("{camera} ! {mirror} ! y4m-writer path={file} frames=30");
-    ks(&["run", "--together", &graph]).done();
+    subject.ks(&["run", "--together", &graph]).done();
     let pictures: Vec<_> = brightness(&file).iter().map(|picture| mirrored(picture)).collect();
     pictures.iter().for_each(|picture| has_bars(picture));
     assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
     assert_nothing_runs(&scratch);
 }
 
-#[test]
-fn a_driver_that_copies_turns_pictures_over() {
+fn a_driver_that_copies_turns_pictures_over(subject: Subject) {
     let scratch = Scratch::new();
-    let [camera, negative] = ["synthcam", "negative"].map(|name| copied(&scratch, &sample(name)));
+    let [camera, negative] = ["synthcam", "negative"].map(|name| subject.copied(&scratch, name));
     let file = scratch.path("negative.y4m");
-    ks(&["run", &format!("{camera} ! {negative} ! y4m-writer path={file} frames=30")]).done();
+    subject.ks(&["run", &format!("{camera} ! {negative} ! y4m-writer path={file} frames=30")]).done();
     let turned_back = |picture: &Vec<u8>| picture.iter().map(|luma| 251 - luma).collect::<Vec<u8>>();
     let pictures: Vec<_> = brightness(&file).iter().map(turned_back).collect();
     pictures.iter().for_each(|picture| has_bars(picture));
@@ -195,11 +230,10 @@ fn a_driver_that_copies_turns_pictures_over() {
     assert_nothing_runs(&scratch);
 }
 
-#[test]
-fn a_driver_that_pends_each_call_paces_its_pictures_by_its_timer() {
+fn a_driver_that_pends_each_call_paces_its_pictures_by_its_timer(subject: Subject) {
     let scratch = Scratch::new();
-    let (pacer, file) = (copied(&scratch, &sample("pacer")), scratch.path("pacer.y4m"));
-    ks(&["run", &format!("{pacer} ! y4m-writer path={file} frames=30")]).done();
+    let (pacer, file) = (subject.copied(&scratch, "pacer"), scratch.path("pacer.y4m"));
+    subject.ks(&["run", &format!("{pacer} ! y4m-writer path={file} frames=30")]).done();
     let pictures = brightness(&file);
     assert_eq!(pictures.len(), 30);
     for (index, picture) in pictures.iter().enumerate() {
@@ -210,10 +244,9 @@ fn a_driver_that_pends_each_call_paces_its_pictures_by_its_timer() {
 
 const DRAIN: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e01);
 
-#[test]
-fn a_renderer_in_its_process_takes_what_a_client_writes_and_tells_the_end() {
+fn a_renderer_in_its_process_takes_what_a_client_writes_and_tells_the_end(subject: Subject) {
     let rig = Rig::new();
-    let hosted = rig.start(&sample("drain"));
+    let hosted = rig.start_sample(subject, "drain");
     let filter = hosted.open();
     let pin = create(&filter, 0, None);
     let end = pin.pin.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).expect("the event");
@@ -237,10 +270,9 @@ fn a_renderer_in_its_process_takes_what_a_client_writes_and_tells_the_end() {
     hosted.stop_in_order();
 }
 
-#[test]
-fn numbers_of_a_driver_in_cpp_are_drained_by_a_driver_in_a_second_process() {
+fn numbers_of_a_driver_in_cpp_are_drained_by_a_driver_in_a_second_process(subject: Subject) {
     let rig = Rig::new();
-    let (counter, drain) = (rig.start(&sample("counter")), rig.start(&sample("drain")));
+    let (counter, drain) = (rig.start_sample(subject, "counter"), rig.start_sample(subject, "drain"));
     let (source, sink) = (counter.open(), drain.open());
     let to = create(&sink, 0, None);
     let from = create(&source, 0, Some(&to));
@@ -265,10 +297,9 @@ fn numbers_of_a_driver_in_cpp_are_drained_by_a_driver_in_a_second_process() {
     drain.stop_in_order();
 }
 
-#[test]
-fn a_driver_in_cpp_has_another_object_behind_each_pin() {
+fn a_driver_in_cpp_has_another_object_behind_each_pin(subject: Subject) {
     let rig = Rig::new();
-    let hosted = rig.start(&sample("counter"));
+    let hosted = rig.start_sample(subject, "counter");
     let filter = hosted.open();
     for (id, expected) in [(0, [1_000_000u32, 1_000_001, 1_000_002]), (1, [1_000_000, 999_999, 999_998])] {
         let pin = create(&filter, id, None);
@@ -293,10 +324,9 @@ fn i32_at(bytes: &[u8], at: usize) -> i32 {
     i32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-#[test]
-fn values_of_a_driver_are_set_within_the_limits_that_it_tells() {
+fn values_of_a_driver_are_set_within_the_limits_that_it_tells(subject: Subject) {
     let rig = Rig::new();
-    let hosted = rig.start(&sample("panel"));
+    let hosted = rig.start_sample(subject, "panel");
     let filter = hosted.open();
     let object = filter.object();
     assert_eq!(object.property::<i32>(PANEL, LEVEL).expect("a level"), 10);
@@ -313,10 +343,9 @@ fn values_of_a_driver_are_set_within_the_limits_that_it_tells() {
     hosted.stop_in_order();
 }
 
-#[test]
-fn a_value_of_a_driver_is_described_by_its_range_default_and_relations() {
+fn a_value_of_a_driver_is_described_by_its_range_default_and_relations(subject: Subject) {
     let rig = Rig::new();
-    let hosted = rig.start(&sample("panel"));
+    let hosted = rig.start_sample(subject, "panel");
     let filter = hosted.open();
     let object = filter.object();
     let access = object.basic_support(PANEL, LEVEL).expect("access");
@@ -345,10 +374,9 @@ fn a_value_of_a_driver_is_described_by_its_range_default_and_relations() {
     hosted.stop_in_order();
 }
 
-#[test]
-fn a_name_of_any_length_is_read_in_two_calls() {
+fn a_name_of_any_length_is_read_in_two_calls(subject: Subject) {
     let rig = Rig::new();
-    let hosted = rig.start(&sample("panel"));
+    let hosted = rig.start_sample(subject, "panel");
     let filter = hosted.open();
     let object = filter.object();
     let request = KsIdentifier { set: PANEL, id: NAME, flags: KSPROPERTY_TYPE_GET };
@@ -363,10 +391,9 @@ fn a_name_of_any_length_is_read_in_two_calls() {
     hosted.stop_in_order();
 }
 
-#[test]
-fn a_driver_has_methods_events_and_nodes_of_its_own() {
+fn a_driver_has_methods_events_and_nodes_of_its_own(subject: Subject) {
     let rig = Rig::new();
-    let hosted = rig.start(&sample("panel"));
+    let hosted = rig.start_sample(subject, "panel");
     let filter = hosted.open();
     let object = filter.object();
     let method = KsIdentifier { set: PANEL_METHODS, id: 0, flags: KSMETHOD_TYPE_SEND };
@@ -404,4 +431,79 @@ fn a_driver_has_methods_events_and_nodes_of_its_own() {
     assert!(object.transport().close(handle).status.is_success());
     drop(filter);
     hosted.stop_in_order();
+}
+
+/// The bytes of a frame, which are all the same, and the changes that it counts.
+fn agile_frame(pin: &Created, bytes: usize) -> (Vec<u8>, i64) {
+    let frame = pin.pin.allocate(bytes).expect("a frame");
+    let frames = pin.pin.read_stream(vec![frame]).expect("a read").wait().expect("a frame");
+    (frames[0].data(), frames[0].header.duration)
+}
+
+fn a_driver_takes_another_format_while_it_runs(subject: Subject) {
+    let rig = Rig::new();
+    let hosted = rig.start_sample(subject, "agile");
+    let filter = hosted.open();
+    let sizes: Vec<_> = filter.data_ranges(0).expect("ranges").iter().map(|range| range.head().sample_size).collect();
+    assert_eq!(sizes, [16, 64]);
+    let pin = create(&filter, 0, None);
+    assert_eq!(pin.bytes, 16, "the first range is preferred");
+    let change = |sample_size: u32| {
+        let format = KsDataFormat { sample_size, ..pin.format.head() };
+        pin.pin.object().set_property(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_DATAFORMAT, &format)
+    };
+    change(64).expect("a change in STOP");
+    change(16).expect("and back");
+    pin.pin.set_state(KsState::RUN).expect("run");
+    assert_eq!(agile_frame(&pin, 16), (vec![16; 16], 0));
+    change(64).expect("a change while it runs");
+    assert_eq!(pin.pin.format().expect("a format").head().sample_size, 64);
+    assert_eq!(agile_frame(&pin, 64), (vec![64; 64], 1), "the next frame has the new size");
+    assert_eq!(change(32).expect_err("no such size").status, STATUS_NO_MATCH);
+    assert_eq!(agile_frame(&pin, 64), (vec![64; 64], 1), "and the old one stays");
+    pin.pin.set_state(KsState::STOP).expect("stop");
+    drop((pin, filter));
+    hosted.stop_in_order();
+}
+
+const NOTEBOOK: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e06);
+
+fn a_driver_reads_its_registry_and_keeps_a_file(subject: Subject) {
+    let scratch = Scratch::new();
+    let notebook = subject.copied(&scratch, "notebook");
+    let settings = sources().join("notebook/notebook.toml");
+    fs::copy(settings, scratch.path("notebook.toml")).expect("the text beside the driver");
+    fs::create_dir(scratch.path("C")).expect("a drive");
+    let rig = Rig::new();
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let start = || {
+        let said = said.clone();
+        let output: OutputSink = Arc::new(move |line: &str| said.lock().expect("no panic").push(line.to_owned()));
+        let files = Some(scratch.directory().to_owned());
+        let hosting = Hosting { files, output: Some(output), ..subject.hosting() };
+        rig.try_start(&hosting, &notebook).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let hosted = start();
+    let filter = hosted.open();
+    let object = filter.object();
+    assert_eq!(object.property::<u32>(NOTEBOOK, 0).expect("a count"), 42);
+    let (status, title) = ask(&filter, NOTEBOOK, 1, KSPROPERTY_TYPE_GET, 64);
+    let title: Vec<u16> = title.chunks(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
+    assert_eq!((status, title.len()), (STATUS_SUCCESS, 32));
+    assert_eq!(String::from_utf16_lossy(&title).trim_end_matches('\0'), "a note");
+    assert_eq!(ask(&filter, NOTEBOOK, 2, KSPROPERTY_TYPE_GET, 64).0, STATUS_OBJECT_NAME_NOT_FOUND, "no note yet");
+    for note in ["remember the milk", "done"] {
+        object.set_property(NOTEBOOK, 2, note.as_bytes()).expect("a note");
+        assert_eq!(ask(&filter, NOTEBOOK, 2, KSPROPERTY_TYPE_GET, 64), (STATUS_SUCCESS, note.as_bytes().to_vec()));
+        assert_eq!(fs::read_to_string(scratch.path("C/note.txt")).expect("the file"), note);
+    }
+    drop(filter);
+    hosted.stop_in_order();
+    start().stop_in_order();
+    let said = said.lock().expect("no panic");
+    let told = |line: &str| said.iter().filter(|said| *said == line).count();
+    assert_eq!(told("notebook: count 42, title 'a note'"), 2, "{said:?}");
+    assert_eq!(told("notebook: there is a note already"), 1, "{said:?}");
+    drop(said);
+    assert_nothing_runs(&scratch);
 }

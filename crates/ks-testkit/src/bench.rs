@@ -3,7 +3,6 @@
 mod filters;
 mod hosted;
 mod streams;
-mod twin;
 
 use std::fmt;
 use std::time::Duration;

@@ -10,11 +10,13 @@ use ks_abi::{Guid, IoControlCode, KsProperty, NtStatus};
 use ks_broker::driver_host::{Imports, Sandbox};
 use ks_broker::drivers::{DriverError, DriverHost, Hosting};
 use ks_broker::host_process::{Ended, HostCommand};
+use ks_broker::minidriver_host::{self, DriverFiles, DriverStart};
 use ks_client::{Client, Connect, Filter, Format, Pin, StreamRequest};
 use ks_io::{IoManager, Services};
+use ks_twins::{Files, Surroundings};
 use zerocopy::IntoBytes;
 
-use crate::support::{KS, Scratch, tool};
+use crate::support::{KS, Ran, Scratch, ks, tool};
 
 /// The kinds of misuse that a driver's source says in so many words; the compiler need not.
 const QUIET: [&str; 6] = [
@@ -41,6 +43,97 @@ pub(crate) fn sample(name: &str) -> String {
     built(&format!("{name}.sys"), &source, &[])
 }
 
+/// What a test of a sample driver is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The Windows driver.
+    Driver,
+    /// Its twin in Rust, where the driver would be: in a process of its own, behind the same connection.
+    Twin,
+}
+
+/// The name of the "test" whose process hosts twins when it is started as a host.
+pub(crate) const HOSTS_TWINS: &str = "hosts_twins_when_it_is_told_to";
+
+impl Subject {
+    /// The file of the sample with this name. That of a twin is no driver: it names one.
+    pub(crate) fn file(self, name: &str) -> String {
+        match self {
+            Subject::Driver => sample(name),
+            Subject::Twin => {
+                let _one = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+                let file = output().join("twins").join(name).with_extension("sys");
+                std::fs::create_dir_all(file.parent().expect("a parent")).expect("a directory for twins");
+                std::fs::write(&file, "no driver: the host has it\n").expect("a file that names a twin");
+                path(&file).to_owned()
+            }
+        }
+    }
+
+    /// A copy of it in the directory of a test.
+    pub(crate) fn copied(self, scratch: &Scratch, name: &str) -> String {
+        copied(scratch, &self.file(name))
+    }
+
+    /// Runs `ks` with these arguments.
+    pub(crate) fn ks(self, arguments: &[&str]) -> Ran {
+        match self {
+            Subject::Driver => ks(arguments),
+            Subject::Twin => ks(&[arguments, &["--host", &words(&self.command())]].concat()),
+        }
+    }
+
+    /// How the subject is hosted, as [`hosting`].
+    pub(crate) fn hosting(self) -> Hosting {
+        Hosting { command: self.command(), ..hosting() }
+    }
+
+    fn command(self) -> HostCommand {
+        match self {
+            Subject::Driver => hosting().command,
+            // The "test" of this very program finds what comes behind `--` by itself.
+            Subject::Twin => {
+                let words = [HOSTS_TWINS, "--exact", "--nocapture", "--", "driver-host"];
+                let program = std::env::current_exe().expect("a test program");
+                HostCommand { program, arguments: words.map(Into::into).to_vec() }
+            }
+        }
+    }
+}
+
+/// As `--host` takes it, which adds the last word.
+fn words(command: &HostCommand) -> String {
+    let arguments = command.arguments.split_last().map_or(&[][..], |(_, rest)| rest);
+    let arguments = arguments.iter().map(|word| word.to_str().expect("a word in UTF-8"));
+    [path(&command.program)].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// The life of a process that hosts twins; returns at once where this is a test program like any other.
+pub(crate) fn host_twins() {
+    let plan = ks_broker::drivers::plan_of(std::env::args_os().skip_while(|word| word != "driver-host").skip(1));
+    let Some(plan) = plan else { return };
+    let start = |driver: &DriverStart<'_>| {
+        let name = Path::new(driver.name).file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let files = Some(Arc::new(ParentsFiles(driver.files.clone())) as Arc<dyn Files>);
+        let surroundings = Surroundings { settings: driver.settings.to_owned(), files };
+        ks_twins::start(driver.io, name, driver.name, &surroundings).map(|device| vec![device])
+    };
+    // What the harness would still say would be said to nobody.
+    std::process::exit(minidriver_host::run(&plan, &start).into());
+}
+
+struct ParentsFiles(DriverFiles);
+
+impl Files for ParentsFiles {
+    fn read(&self, path: &str, most: usize) -> Result<Vec<u8>, NtStatus> {
+        self.0.read(path, most)
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) -> Result<(), NtStatus> {
+        self.0.write(path, bytes)
+    }
+}
+
 /// A driver of `drivers/tests/misbehave`, with options for its build. It has a name of its own.
 pub(crate) fn misbehaving(name: &str, options: &[&str]) -> String {
     of_tests(&format!("misbehave/{name}"), options)
@@ -54,13 +147,17 @@ pub(crate) fn of_tests(source: &str, options: &[&str]) -> String {
     built(&file, &sources().join("tests").join(source).with_extension("c"), options)
 }
 
-fn built(file: &str, source: &Path, options: &[&str]) -> String {
-    let _one = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+/// Where the drivers of this test program are: of its own for each, because programs may run at once.
+fn output() -> PathBuf {
     let program = std::env::current_exe().expect("a test program");
-    // Of its own for each test program: programs may run at once.
     let name = program.file_stem().and_then(|name| name.to_str()).expect("a name in UTF-8");
     let name = name.rsplit_once('-').map_or(name, |(name, _)| name);
-    let output = program.ancestors().nth(3).expect("the target directory").join("drivers").join(name);
+    program.ancestors().nth(3).expect("the target directory").join("drivers").join(name)
+}
+
+fn built(file: &str, source: &Path, options: &[&str]) -> String {
+    let _one = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = output();
     std::fs::create_dir_all(&output).expect("a directory for drivers");
     let driver = output.join(file);
     let shown = driver.to_str().expect("a path in UTF-8").to_owned();
@@ -179,6 +276,12 @@ impl Rig {
     #[track_caller]
     pub(crate) fn start(&self, driver: &str) -> Hosted {
         self.try_start(&hosting(), driver).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts a confined host for a sample driver, or for its twin.
+    #[track_caller]
+    pub(crate) fn start_sample(&self, subject: Subject, name: &str) -> Hosted {
+        self.try_start(&subject.hosting(), &subject.file(name)).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 

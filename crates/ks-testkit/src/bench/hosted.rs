@@ -2,7 +2,7 @@
 
 use super::filters::{self, Kind, Plan};
 use super::streams::{Bench, Chain, failed};
-use super::{BenchError, Reading, meter, twin};
+use super::{BenchError, Reading, meter};
 use ks_abi::{KsDataFormat, KsIdentifier, KsState};
 use ks_broker::driver_host::{self, Imports, Sandbox};
 use ks_broker::drivers::{self, DriverHost, Hosting};
@@ -12,6 +12,7 @@ use ks_broker::sandbox::{self, Limits};
 use ks_client::{Client, Connect, Filter, Pin};
 use ks_io::sync::Arc;
 use ks_io::{IoManager, Services};
+use ks_twins::Surroundings;
 use ks_wire::Connection;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -39,12 +40,11 @@ pub fn serve(words: &[String]) -> Result<(), BenchError> {
         ["source", frame_bytes, depth] => {
             let number = |word: &str| word.parse().map_err(|_| BenchError::Usage);
             let plan = Plan::endless(number(frame_bytes)?, Some(number(depth)?));
-            filters::start(&io, &plan, &[Kind::Source])
+            filters::start(&io, &plan, &[Kind::Source]).map_err(failed)?
         }
-        ["twin"] => twin::start(&io),
+        ["twin"] => vec![ks_twins::start(&io, "counter", "twin", &Surroundings::default()).map_err(failed)?],
         _ => return Err(BenchError::Usage),
-    }
-    .map_err(failed)?;
+    };
     let descriptor = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
     let connection = Connection::join(descriptor).map_err(failed)?;
     sandbox::confine(Limits::default()).map_err(failed)?;
@@ -78,14 +78,19 @@ pub(super) fn property_across(count: u64) -> Result<Reading, BenchError> {
     measure_with(other.child.id(), "property_across", count, || (0..count).try_for_each(|_| get()))
 }
 
+/// The plan of the sink for `counter` and for its twin: the size and the number of their frames.
+fn counter_plan() -> Arc<Plan> {
+    Plan::endless(64, Some(4))
+}
+
 /// See [`super::run`]: `twin`.
 pub(super) fn twin(buffers: u64) -> Result<Reading, BenchError> {
-    measure("twin", &twin::plan(), &["twin"], buffers)
+    measure("twin", &counter_plan(), &["twin"], buffers)
 }
 
 /// See [`super::run`]: `driver`.
 pub(super) fn driver(file: &Path, buffers: u64) -> Result<Reading, BenchError> {
-    let bench = Bench::of(&twin::plan(), &[Kind::Sink])?;
+    let bench = Bench::of(&counter_plan(), &[Kind::Sink])?;
     let host = start(bench.io(), file)?;
     measure_chain("driver", &bench, host.process_id(), buffers)
 }
