@@ -43,8 +43,35 @@ fn stack_depth_power_and_pnp_follow_the_headers() {
     driver.run_test("KsDefaultDispatchPnp");
 }
 
+#[test]
+fn pin_and_topology_properties_come_from_plain_structures() {
+    let driver = Driver::of_tests("low_level/pins.c");
+    driver.run_test("KsPinPropertyHandler");
+    driver.run_test("KsTopologyPropertyHandler");
+    driver.run_test("KsPinDataIntersection");
+    let routine = exports::find("KsPinDataIntersectionEx").expect("an export").target.address();
+    driver.call("GiveIntersectionEx", [routine, 0, 0, 0]);
+    driver.run_test("KsPinDataIntersectionEx");
+}
+
+#[test]
+fn create_requests_are_validated() {
+    let driver = Driver::of_tests("low_level/pins.c");
+    driver.run_test("KsValidateConnectRequest");
+    driver.run_test("KsValidateClockCreateRequest");
+    driver.run_test("KsValidateAllocatorFramingEx");
+}
+
+#[test]
+fn stream_requests_are_probed() {
+    let driver = Driver::of_tests("low_level/pins.c");
+    driver.run_test("KsProbeStreamIrp");
+    driver.run_test("KsAllocateExtraData");
+    driver.run_test("KsAcquireResetValue");
+}
+
 /// The drivers that test the names of `ks/low_level`.
-const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward"];
+const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward", "pins"];
 
 #[test]
 fn every_name_of_the_low_level_has_a_test_in_a_driver() {

@@ -23,6 +23,9 @@ use ks_abi::{
 use ks_io::{Aspect, Refusal, RequestorMode};
 use std::sync::LazyLock;
 
+pub(crate) use filter::topology_property;
+pub(crate) use pin_factory::static_property;
+
 /// What every filter answers: KSPROPSETID_Pin, Topology and General.
 pub(crate) fn filter_table() -> &'static AutomationTable<Filter> {
     static TABLE: LazyLock<AutomationTable<Filter>> = LazyLock::new(|| {

@@ -81,7 +81,7 @@ pub fn probe_headers(
         let Ok((header, _)) = KsStreamHeader::read_from_prefix(bytes) else {
             return bad(STATUS_INVALID_BUFFER_SIZE, format!("header {index} is cut off"));
         };
-        probe_header(index, &header, direction, header_bytes)?;
+        check_header(index, &header, direction, header_bytes)?;
         if header.frame_extent == 0 {
             keep(None);
             continue;
@@ -102,7 +102,13 @@ pub fn probe_headers(
     captured.map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for the header list"))
 }
 
-fn probe_header(index: usize, header: &KsStreamHeader, direction: Direction, header_bytes: u32) -> Result<(), Refusal> {
+/// Checks one stream header that says what `header_bytes` must be.
+pub fn check_header(
+    index: usize,
+    header: &KsStreamHeader,
+    direction: Direction,
+    header_bytes: u32,
+) -> Result<(), Refusal> {
     let bad = |status: NtStatus, reason: String| {
         Err(Refusal::new(status, Aspect::Request, format!("stream header {index}: {reason}")))
     };

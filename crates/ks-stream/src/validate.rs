@@ -5,6 +5,7 @@
 
 use crate::describe;
 use crate::descriptor::{DescribePin, PinFlags};
+use crate::factories::PinFactories;
 use crate::filter::Filter;
 use crate::format::{DataFormat, DataRange, attributes_agree, falls_into};
 use ks_abi::{
@@ -37,23 +38,33 @@ pub struct ValidConnect {
 // ks-coverage: KsValidateConnectRequest done test=the_checks_are_made_in_their_order
 #[doc(alias = "KsValidateConnectRequest")]
 pub fn connect_request(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Result<ValidConnect, Refusal> {
+    connect(&**filter, request.parameters, request.access, request.origin.mode())
+}
+
+/// As [`connect_request`], of an object that need not be a filter: `parameters` are a KSPIN_CONNECT and its format.
+pub fn connect(
+    filter: &dyn PinFactories,
+    parameters: &[u8],
+    access: AccessMask,
+    mode: RequestorMode,
+) -> Result<ValidConnect, Refusal> {
     let refuse = |status: NtStatus, aspect: Aspect, reason: String| Err(Refusal::new(status, aspect, reason));
     let name = filter.name();
-    let Ok((connect, rest)) = KsPinConnect::read_from_prefix(request.parameters) else {
-        let reason = format!("{name}: a KSPIN_CONNECT has 72 bytes, the request {}", request.parameters.len());
+    let Ok((connect, rest)) = KsPinConnect::read_from_prefix(parameters) else {
+        let reason = format!("{name}: a KSPIN_CONNECT has 72 bytes, the request {}", parameters.len());
         return refuse(STATUS_INVALID_BUFFER_SIZE, Aspect::Request, reason);
     };
     let (format, _) = DataFormat::parse(rest).map_err(|status| {
         let reason = format!("{name}: the data format behind KSPIN_CONNECT does not fit its {} bytes", rest.len());
         Refusal::new(status, Aspect::Request, reason)
     })?;
-    let Some(pin) = filter.pin_descriptor(connect.pin_id) else {
-        let count = filter.descriptor().pin_count();
+    let Some(pin) = filter.factory(connect.pin_id) else {
+        let count = filter.count();
         let reason = format!("{name} has {count} pins; there is no pin {}", connect.pin_id);
         return refuse(STATUS_INVALID_PARAMETER, Aspect::PinId, reason);
     };
     let pin_name = format!("{name}.{}", connect.pin_id);
-    if pin.flags().contains(PinFlags::DENY_USERMODE_ACCESS) && request.origin.mode() == RequestorMode::User {
+    if pin.flags().contains(PinFlags::DENY_USERMODE_ACCESS) && mode == RequestorMode::User {
         let reason = format!("{pin_name} is closed to user mode");
         return refuse(STATUS_INVALID_DEVICE_REQUEST, Aspect::Access, reason);
     }
@@ -79,12 +90,12 @@ pub fn connect_request(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Res
         KsPinDataFlow::IN => AccessMask::GENERIC_WRITE,
         _ => AccessMask::GENERIC_READ,
     };
-    if !request.access.allows(needed) {
-        let reason = format!("{pin_name} needs {needed} access for its data; the mask asks for {}", request.access);
+    if !access.allows(needed) {
+        let reason = format!("{pin_name} needs {needed} access for its data; the mask asks for {access}");
         return refuse(STATUS_ACCESS_DENIED, Aspect::Access, reason);
     }
     let possible = pin.instances_possible();
-    if possible != KSINSTANCE_INDETERMINATE && filter.pin_count(connect.pin_id) >= possible {
+    if possible != KSINSTANCE_INDETERMINATE && filter.instances(connect.pin_id) >= possible {
         let reason = format!("{pin_name} can have {possible} instances and has them");
         return refuse(STATUS_INVALID_DEVICE_STATE, Aspect::Instances, reason);
     }
@@ -109,12 +120,12 @@ fn role(pin: &dyn DescribePin, pin_to_handle: u64, pin_name: &str) -> Result<KsP
 }
 
 fn matching_ranges(
-    filter: &Arc<Filter>,
+    filter: &dyn PinFactories,
     pin: &dyn DescribePin,
     id: u32,
     format: &DataFormat,
 ) -> Result<Vec<DataRange>, Refusal> {
-    let all = filter.data_ranges(id);
+    let all = filter.ranges(id);
     let mut matching = Vec::new();
     let mut nearest = Aspect::MajorFormat;
     for range in &all {

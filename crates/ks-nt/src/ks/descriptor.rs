@@ -104,7 +104,7 @@ pub(crate) fn node_descriptor(filter: Address, id: u32) -> Option<Address> {
 }
 
 /// The elements of an array in the driver's memory.
-fn array<T: zerocopy::FromBytes>(start: Address, count: u32) -> Vec<T> {
+pub(crate) fn array<T: zerocopy::FromBytes>(start: Address, count: u32) -> Vec<T> {
     if start.is_null() {
         return Vec::new();
     }
@@ -266,6 +266,33 @@ fn attribute_list(list: Address) -> Vec<u8> {
     [head.as_bytes(), &bytes].concat()
 }
 
+/// The interfaces of a pin factory; none is standard streaming.
+pub(crate) fn interfaces<'a>(pin: &KsPinDescriptor) -> Cow<'a, [KsPinInterface]> {
+    const DEFAULT: &[KsPinInterface] = &[KsPinInterface::STANDARD_STREAMING];
+    match pin.interfaces_count {
+        0 => DEFAULT.into(),
+        count => array(Address(pin.interfaces.0), count).into(),
+    }
+}
+
+/// The mediums of a pin factory; none is the standard one.
+pub(crate) fn mediums<'a>(pin: &KsPinDescriptor) -> Cow<'a, [KsPinMedium]> {
+    const DEFAULT: &[KsPinMedium] = &[KsPinMedium::STANDARD_DEVIO];
+    match pin.mediums_count {
+        0 => DEFAULT.into(),
+        count => array(Address(pin.mediums.0), count).into(),
+    }
+}
+
+pub(crate) fn category(pin: &KsPinDescriptor) -> Option<Guid> {
+    Address(pin.category.0).some().map(Address::read)
+}
+
+pub(crate) fn name<'a>(pin: &KsPinDescriptor) -> Option<Cow<'a, str>> {
+    let name: Guid = Address(pin.name.0).some()?.read();
+    Some(name.name().map_or_else(|| name.to_string(), str::to_string).into())
+}
+
 impl DescribePin for PinView {
     fn data_flow(&self) -> KsPinDataFlow {
         self.plain().data_flow
@@ -276,21 +303,11 @@ impl DescribePin for PinView {
     }
 
     fn interfaces(&self) -> Cow<'_, [KsPinInterface]> {
-        let pin = self.plain();
-        if pin.interfaces_count == 0 {
-            const DEFAULT: &[KsPinInterface] = &[KsPinInterface::STANDARD_STREAMING];
-            return DEFAULT.into();
-        }
-        array(Address(pin.interfaces.0), pin.interfaces_count).into()
+        interfaces(&self.plain())
     }
 
     fn mediums(&self) -> Cow<'_, [KsPinMedium]> {
-        let pin = self.plain();
-        if pin.mediums_count == 0 {
-            const DEFAULT: &[KsPinMedium] = &[KsPinMedium::STANDARD_DEVIO];
-            return DEFAULT.into();
-        }
-        array(Address(pin.mediums.0), pin.mediums_count).into()
+        mediums(&self.plain())
     }
 
     fn data_ranges(&self) -> Cow<'_, [DataRange]> {
@@ -298,12 +315,11 @@ impl DescribePin for PinView {
     }
 
     fn category(&self) -> Option<Guid> {
-        Address(self.plain().category.0).some().map(Address::read)
+        category(&self.plain())
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
-        let name: Guid = Address(self.plain().name.0).some()?.read();
-        Some(name.name().map_or_else(|| name.to_string(), str::to_string).into())
+        name(&self.plain())
     }
 
     fn flags(&self) -> PinFlags {

@@ -163,6 +163,33 @@ pub(crate) fn run_cancel_routine(irp: Address, routine: u64) {
     unsafe { io_request::run_cancel_routine(irp.0 as *mut ks_abi::kernel::Irp, routine) }
 }
 
+/// Puts an MDL of memory at the end of a request's chain; whether there was memory for it.
+pub(crate) fn chain_mdl(irp: Address, data: Address, bytes: u32) -> bool {
+    let secondary = u64::from(!irp.follow(std::mem::offset_of!(ks_abi::kernel::Irp, mdl_address)).is_null());
+    let made = routine("IoAllocateMdl").map_or(0, |make| make.call5(data.0, u64::from(bytes), secondary, 0, irp.0));
+    made != 0
+}
+
+/// Locks an MDL for an access, unless it is locked, and maps it if it is to be.
+pub(crate) fn lock_mdl(mdl: Address, access: u64, mapped: bool) {
+    /// MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL
+    const LOCKED: u16 = 0x2 | 0x4;
+    /// MDL_MAPPED_TO_SYSTEM_VA, MDL_SOURCE_IS_NONPAGED_POOL
+    const MAPPED: u16 = 0x1 | 0x4;
+    let flags = |mdl: Address| mdl.get::<u16>(std::mem::offset_of!(ks_abi::kernel::Mdl, flags));
+    if flags(mdl) & LOCKED == 0
+        && let Some(lock) = routine("MmProbeAndLockPages")
+    {
+        lock.call3(mdl.0, 0, access);
+    }
+    if mapped
+        && flags(mdl) & MAPPED == 0
+        && let Some(map) = routine("MmMapLockedPages")
+    {
+        map.call2(mdl.0, 0);
+    }
+}
+
 /// Hands a request to a device's driver.
 pub(crate) fn call_driver(device: Address, irp: Address) -> NtStatus {
     call_to(device, irp, "IofCallDriver")

@@ -36,7 +36,7 @@ pub(crate) enum Object {
     Outer(Arc<Outer>),
     Worker(Arc<Worker>),
     HeaderOfDevice(Arc<DeviceHeader>),
-    HeaderOfObject(Arc<ObjectHeader>),
+    FileHeader(Arc<ObjectHeader>),
 }
 
 static TABLE: LazyLock<RwLock<HashMap<u64, Object>>> = LazyLock::new(|| RwLock::new(HashMap::new()));

@@ -38,13 +38,9 @@ refusals! {
     KoRelease
     // ks-coverage: KsAcquireCachedMdl not-implemented
     KsAcquireCachedMdl
-    // ks-coverage: KsAcquireResetValue not-implemented
-    KsAcquireResetValue
     KsAllocateDefaultClock
     // ks-coverage: KsAllocateDefaultClockEx not-implemented
     KsAllocateDefaultClockEx
-    // ks-coverage: KsAllocateExtraData not-implemented
-    KsAllocateExtraData
     KsCreateBusEnumObject
     // ks-coverage: KsCreateDefaultAllocator not-implemented
     KsCreateDefaultAllocator
@@ -73,11 +69,6 @@ refusals! {
     KsLoadResource
     // ks-coverage: KsMapModuleName not-implemented
     KsMapModuleName
-    // ks-coverage: KsPinDataIntersection not-implemented
-    KsPinDataIntersection
-    // ks-coverage: KsPinPropertyHandler not-implemented
-    KsPinPropertyHandler
-    KsProbeStreamIrp
     // ks-coverage: KsQueryInformationFile not-implemented
     KsQueryInformationFile
     // ks-coverage: KsReadFile not-implemented
@@ -92,19 +83,9 @@ refusals! {
     KsServiceBusEnumPnpRequest
     // ks-coverage: KsSetInformationFile not-implemented
     KsSetInformationFile
-    // ks-coverage: KsTopologyPropertyHandler not-implemented
-    KsTopologyPropertyHandler
     // ks-coverage: KsUnserializeObjectPropertiesFromRegistry not-implemented
     KsUnserializeObjectPropertiesFromRegistry
     KsUpdateCameraStreamingConsent
-    // ks-coverage: KsValidateAllocatorCreateRequest not-implemented
-    KsValidateAllocatorCreateRequest
-    // ks-coverage: KsValidateAllocatorFramingEx not-implemented
-    KsValidateAllocatorFramingEx
-    KsValidateClockCreateRequest
-    KsValidateConnectRequest
-    // ks-coverage: KsValidateTopologyNodeCreateRequest not-implemented
-    KsValidateTopologyNodeCreateRequest
     // ks-coverage: KsWriteFile not-implemented
     KsWriteFile
     KsiDefaultClockAddMarkEvent

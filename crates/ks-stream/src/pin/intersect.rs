@@ -4,6 +4,7 @@
 
 use crate::describe;
 use crate::descriptor::PinId;
+use crate::factories::PinFactories;
 use crate::filter::Filter;
 use crate::format::{DataFormat, DataRange, attributes_agree, ranges_meet};
 use ks_abi::{
@@ -70,21 +71,41 @@ impl<'a> RangeList<'a> {
 // ks-coverage: KsPinDataIntersectionEx done test=data_intersection_takes_the_first_pair_that_gives_a_format
 #[doc(alias = "KsPinDataIntersectionEx")]
 pub(crate) fn intersect(filter: &Filter, pin: PinId, ranges: &RangeList<'_>) -> Result<DataFormat, Refusal> {
-    let offered = filter.data_ranges(pin);
     let Some(instance) = filter.instance() else {
         return Err(Refusal::new(STATUS_NO_MATCH, Aspect::Driver, "the filter is not open yet"));
     };
+    search(filter, pin, ranges, |_, range, matching| instance.intersect(pin, range, matching))
+}
+
+/// Finds the first pair of a client's and a factory's range that `ask` makes something of. `ranges` is a KSMULTIPLE_ITEM
+/// list; `ask` is also told the number of each of the two.
+pub fn first_match<R>(
+    factories: &dyn PinFactories,
+    pin: PinId,
+    ranges: &[u8],
+    ask: impl FnMut((usize, usize), &DataRange, &DataRange) -> Result<R, Refusal>,
+) -> Result<R, Refusal> {
+    search(factories, pin, &RangeList::parse(ranges)?, ask)
+}
+
+fn search<R>(
+    factories: &dyn PinFactories,
+    pin: PinId,
+    ranges: &RangeList<'_>,
+    mut ask: impl FnMut((usize, usize), &DataRange, &DataRange) -> Result<R, Refusal>,
+) -> Result<R, Refusal> {
+    let offered = factories.ranges(pin);
     let mut nearest = Aspect::MajorFormat;
     let mut last = None;
-    for range in ranges.iter() {
-        for matching in &offered {
+    for (at, range) in ranges.iter().enumerate() {
+        for (own, matching) in offered.iter().enumerate() {
             match ranges_meet(range.head(), matching.head()).and_then(|()| attributes_agree(&range, matching)) {
                 Err(aspect) => {
                     if aspect != Aspect::MajorFormat {
                         nearest = aspect;
                     }
                 }
-                Ok(()) => match instance.intersect(pin, &range, matching) {
+                Ok(()) => match ask((at, own), &range, matching) {
                     Ok(format) => return Ok(format),
                     Err(refusal) if refusal.status == STATUS_NO_MATCH => last = Some(refusal),
                     Err(refusal) => return Err(refusal),
@@ -95,7 +116,7 @@ pub(crate) fn intersect(filter: &Filter, pin: PinId, ranges: &RangeList<'_>) -> 
     let aspect = last.as_ref().map_or(nearest, |refusal| refusal.aspect);
     let reason = format!(
         "{}.{pin} has {}; the other side has {}; refused: {aspect}",
-        filter.name(),
+        factories.name(),
         describe::ranges(&offered),
         ranges.describe()
     );

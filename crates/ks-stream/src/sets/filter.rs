@@ -1,13 +1,16 @@
 //! KSPROPSETID_Topology and KSPROPSETID_General, asked on the filter.
 
 use crate::automation::{PropertyItem, PropertySet};
+use crate::factories::Topology;
 use crate::filter::Filter;
 use crate::property::PropertyCall;
 use ks_abi::{
-    KSFILTER_NODE, KSPROPERTY_GENERAL_COMPONENTID, KSPROPERTY_TOPOLOGY_CATEGORIES, KSPROPERTY_TOPOLOGY_CONNECTIONS,
-    KSPROPERTY_TOPOLOGY_NAME, KSPROPERTY_TOPOLOGY_NODES, KSPROPSETID_General, KSPROPSETID_Topology, KsComponentId,
-    KsPinDataFlow, KsTopologyConnection, KspNode, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    Guid, KSFILTER_NODE, KSPROPERTY_GENERAL_COMPONENTID, KSPROPERTY_TOPOLOGY_CATEGORIES,
+    KSPROPERTY_TOPOLOGY_CONNECTIONS, KSPROPERTY_TOPOLOGY_NAME, KSPROPERTY_TOPOLOGY_NODES, KSPROPSETID_General,
+    KSPROPSETID_Topology, KsComponentId, KsPinDataFlow, KsTopologyConnection, KspNode, NtStatus,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
 };
+use std::borrow::Cow;
 use zerocopy::IntoBytes;
 
 // ks-coverage: KSPROPERTY_TOPOLOGY_CATEGORIES done test=topology_lists_categories_nodes_and_connections
@@ -17,36 +20,61 @@ use zerocopy::IntoBytes;
 // ks-coverage: KSPROPERTY_GENERAL_COMPONENTID done test=a_filter_tells_its_component_id
 
 pub(super) fn topology_set() -> PropertySet<Filter> {
+    let item = |id: u32, request_bytes: usize| {
+        PropertyItem::new(id)
+            .request_bytes(request_bytes)
+            .get(|filter: &Filter, call: &mut PropertyCall<'_>| topology_property(filter, call))
+    };
     PropertySet {
         set: KSPROPSETID_Topology,
         items: vec![
-            PropertyItem::new(KSPROPERTY_TOPOLOGY_CATEGORIES).get(|filter: &Filter, call: &mut PropertyCall<'_>| {
-                call.answer_list(filter.descriptor().categories().iter().map(|one| one.as_bytes()))
-            }),
-            PropertyItem::new(KSPROPERTY_TOPOLOGY_NODES).get(|filter: &Filter, call: &mut PropertyCall<'_>| {
-                call.answer_list(filter.descriptor().nodes().iter().map(|one| one.as_bytes()))
-            }),
-            PropertyItem::new(KSPROPERTY_TOPOLOGY_CONNECTIONS).get(|filter: &Filter, call: &mut PropertyCall<'_>| {
-                let connections = connections(filter);
-                call.answer_list(connections.iter().map(|one| one.as_bytes()))
-            }),
-            PropertyItem::new(KSPROPERTY_TOPOLOGY_NAME).request_bytes(size_of::<KspNode>()).get(
-                |filter: &Filter, call: &mut PropertyCall<'_>| {
-                    let node: KspNode = match call.request_as() {
-                        Ok(node) => node,
-                        Err(status) => return status,
-                    };
-                    match filter.descriptor().nodes().get(node.node_id as usize) {
-                        // Names of nodes live in the registry, which there is none of yet: the type's name stands in.
-                        Some(kind) => match kind.name() {
-                            Some(name) => call.answer(&super::pin_factory::utf16(name)),
-                            None => STATUS_NOT_FOUND,
-                        },
-                        None => STATUS_INVALID_PARAMETER,
-                    }
-                },
-            ),
+            item(KSPROPERTY_TOPOLOGY_CATEGORIES, 0),
+            item(KSPROPERTY_TOPOLOGY_NODES, 0),
+            item(KSPROPERTY_TOPOLOGY_CONNECTIONS, 0),
+            item(KSPROPERTY_TOPOLOGY_NAME, size_of::<KspNode>()),
         ],
+    }
+}
+
+/// Answers a GET of KSPROPSETID_Topology.
+pub(crate) fn topology_property(topology: &dyn Topology, call: &mut PropertyCall<'_>) -> NtStatus {
+    match call.property().id {
+        KSPROPERTY_TOPOLOGY_CATEGORIES => call.answer_list(topology.categories().iter().map(|one| one.as_bytes())),
+        KSPROPERTY_TOPOLOGY_NODES => call.answer_list(topology.nodes().iter().map(|one| one.as_bytes())),
+        KSPROPERTY_TOPOLOGY_CONNECTIONS => call.answer_list(topology.connections().iter().map(|one| one.as_bytes())),
+        KSPROPERTY_TOPOLOGY_NAME => {
+            let node: KspNode = match call.request_as() {
+                Ok(node) => node,
+                Err(status) => return status,
+            };
+            if node.node_id as usize >= topology.nodes().len() {
+                return STATUS_INVALID_PARAMETER;
+            }
+            match topology.node_name(node.node_id) {
+                Some(name) => call.answer(&super::pin_factory::utf16(&name)),
+                None => STATUS_NOT_FOUND,
+            }
+        }
+        _ => STATUS_NOT_FOUND,
+    }
+}
+
+impl Topology for Filter {
+    fn categories(&self) -> Cow<'_, [Guid]> {
+        self.descriptor().categories()
+    }
+
+    fn nodes(&self) -> Cow<'_, [Guid]> {
+        self.descriptor().nodes()
+    }
+
+    fn connections(&self) -> Cow<'_, [KsTopologyConnection]> {
+        connections(self).into()
+    }
+
+    /// Names of nodes live in the registry, which there is none of yet: the type's name stands in.
+    fn node_name(&self, node: u32) -> Option<Cow<'_, str>> {
+        self.descriptor().nodes().get(node as usize)?.name().map(Cow::from)
     }
 }
 

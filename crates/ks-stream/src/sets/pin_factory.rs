@@ -1,7 +1,8 @@
 //! KSPROPSETID_Pin: what a filter's pin factories are, asked on the filter.
 
 use crate::automation::{PropertyItem, PropertySet};
-use crate::descriptor::{DescribePin, PinId};
+use crate::descriptor::PinId;
+use crate::factories::PinFactories;
 use crate::filter::Filter;
 use crate::pin::intersect;
 use crate::property::PropertyCall;
@@ -33,50 +34,26 @@ use zerocopy::IntoBytes;
 const KSP_PIN_BYTES: usize = size_of::<KspPin>();
 
 pub(super) fn set() -> PropertySet<Filter> {
-    let by_pin = |id: u32,
-                  data_bytes: usize,
-                  answer: fn(&Filter, &mut PropertyCall<'_>, PinId, &dyn DescribePin) -> NtStatus| {
-        PropertyItem::new(id).request_bytes(KSP_PIN_BYTES).data_bytes(data_bytes).get(
-            move |filter: &Filter, call: &mut PropertyCall<'_>| match pin_of(filter, call) {
-                Ok(id) => match filter.pin_descriptor(id) {
-                    Some(pin) => answer(filter, call, id, pin),
-                    None => STATUS_INVALID_PARAMETER,
-                },
-                Err(status) => status,
-            },
-        )
+    let fixed = |id: u32, request_bytes: usize, data_bytes: usize| {
+        PropertyItem::new(id)
+            .request_bytes(request_bytes)
+            .data_bytes(data_bytes)
+            .get(|filter: &Filter, call: &mut PropertyCall<'_>| static_property(filter, call))
     };
     PropertySet {
         set: KSPROPSETID_Pin,
         items: vec![
-            PropertyItem::new(KSPROPERTY_PIN_CTYPES)
-                .data_bytes(4)
-                .get(|filter: &Filter, call| call.answer_value(&filter.descriptor().pin_count())),
-            by_pin(KSPROPERTY_PIN_CINSTANCES, 8, |filter, call, id, pin| {
-                let current_count = filter.pin_count(id);
-                call.answer_value(&KsPinCInstances { possible_count: pin.instances_possible(), current_count })
-            }),
-            by_pin(KSPROPERTY_PIN_DATAFLOW, 4, |_, call, _, pin| call.answer_value(&pin.data_flow())),
-            by_pin(KSPROPERTY_PIN_COMMUNICATION, 4, |_, call, _, pin| call.answer_value(&pin.communication())),
-            by_pin(KSPROPERTY_PIN_NECESSARYINSTANCES, 4, |_, call, _, pin| {
-                call.answer_value(&pin.instances_necessary())
-            }),
-            by_pin(KSPROPERTY_PIN_DATARANGES, 0, ranges),
-            by_pin(KSPROPERTY_PIN_CONSTRAINEDDATARANGES, 0, ranges),
-            by_pin(KSPROPERTY_PIN_INTERFACES, 0, |_, call, _, pin| {
-                call.answer_list(pin.interfaces().iter().map(|one| one.as_bytes()))
-            }),
-            by_pin(KSPROPERTY_PIN_MEDIUMS, 0, |_, call, _, pin| {
-                call.answer_list(pin.mediums().iter().map(|one| one.as_bytes()))
-            }),
-            by_pin(KSPROPERTY_PIN_CATEGORY, size_of::<Guid>(), |_, call, _, pin| match pin.category() {
-                Some(category) => call.answer_value(&category),
-                None => STATUS_NOT_FOUND,
-            }),
-            by_pin(KSPROPERTY_PIN_NAME, 0, |_, call, _, pin| match pin.name() {
-                Some(name) => call.answer(&utf16(&name)),
-                None => STATUS_NOT_FOUND,
-            }),
+            fixed(KSPROPERTY_PIN_CTYPES, 0, 4),
+            PropertyItem::new(KSPROPERTY_PIN_CINSTANCES).request_bytes(KSP_PIN_BYTES).data_bytes(8).get(instances),
+            fixed(KSPROPERTY_PIN_DATAFLOW, KSP_PIN_BYTES, 4),
+            fixed(KSPROPERTY_PIN_COMMUNICATION, KSP_PIN_BYTES, 4),
+            fixed(KSPROPERTY_PIN_NECESSARYINSTANCES, KSP_PIN_BYTES, 4),
+            fixed(KSPROPERTY_PIN_DATARANGES, KSP_PIN_BYTES, 0),
+            fixed(KSPROPERTY_PIN_CONSTRAINEDDATARANGES, KSP_PIN_BYTES, 0),
+            fixed(KSPROPERTY_PIN_INTERFACES, KSP_PIN_BYTES, 0),
+            fixed(KSPROPERTY_PIN_MEDIUMS, KSP_PIN_BYTES, 0),
+            fixed(KSPROPERTY_PIN_CATEGORY, KSP_PIN_BYTES, size_of::<Guid>()),
+            fixed(KSPROPERTY_PIN_NAME, KSP_PIN_BYTES, 0),
             PropertyItem::new(KSPROPERTY_PIN_DATAINTERSECTION)
                 .request_bytes(KSP_PIN_BYTES + size_of::<KsMultipleItem>())
                 .get(data_intersection),
@@ -88,19 +65,57 @@ pub(super) fn set() -> PropertySet<Filter> {
     }
 }
 
-fn pin_of(filter: &Filter, call: &mut PropertyCall<'_>) -> Result<PinId, NtStatus> {
+/// Answers a GET of a static item of KSPROPSETID_Pin: all but the instances and data intersection.
+pub(crate) fn static_property(factories: &dyn PinFactories, call: &mut PropertyCall<'_>) -> NtStatus {
+    let item = call.property().id;
+    if item == KSPROPERTY_PIN_CTYPES {
+        return call.answer_value(&factories.count());
+    }
+    let id = match pin_of(factories, call) {
+        Ok(id) => id,
+        Err(status) => return status,
+    };
+    let Some(pin) = factories.factory(id) else { return STATUS_INVALID_PARAMETER };
+    match item {
+        KSPROPERTY_PIN_DATAFLOW => call.answer_value(&pin.data_flow()),
+        KSPROPERTY_PIN_COMMUNICATION => call.answer_value(&pin.communication()),
+        KSPROPERTY_PIN_NECESSARYINSTANCES => call.answer_value(&pin.instances_necessary()),
+        KSPROPERTY_PIN_DATARANGES | KSPROPERTY_PIN_CONSTRAINEDDATARANGES => {
+            let ranges = factories.ranges(id);
+            call.answer_list(ranges.iter().map(|range| range.bytes()))
+        }
+        KSPROPERTY_PIN_INTERFACES => call.answer_list(pin.interfaces().iter().map(|one| one.as_bytes())),
+        KSPROPERTY_PIN_MEDIUMS => call.answer_list(pin.mediums().iter().map(|one| one.as_bytes())),
+        KSPROPERTY_PIN_CATEGORY => match pin.category() {
+            Some(category) => call.answer_value(&category),
+            None => STATUS_NOT_FOUND,
+        },
+        KSPROPERTY_PIN_NAME => match pin.name() {
+            Some(name) => call.answer(&utf16(&name)),
+            None => STATUS_NOT_FOUND,
+        },
+        _ => STATUS_NOT_FOUND,
+    }
+}
+
+fn instances(filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
+    let id = match pin_of(filter, call) {
+        Ok(id) => id,
+        Err(status) => return status,
+    };
+    let Some(pin) = filter.pin_descriptor(id) else { return STATUS_INVALID_PARAMETER };
+    let current_count = filter.pin_count(id);
+    call.answer_value(&KsPinCInstances { possible_count: pin.instances_possible(), current_count })
+}
+
+fn pin_of(filter: &dyn PinFactories, call: &mut PropertyCall<'_>) -> Result<PinId, NtStatus> {
     let request: KspPin = call.request_as()?;
-    let count = filter.descriptor().pin_count();
+    let count = filter.count();
     if request.pin_id >= count {
         let reason = format!("{} has {count} pins; there is no pin {}", filter.name(), request.pin_id);
         return Err(call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::PinId, reason)));
     }
     Ok(request.pin_id)
-}
-
-fn ranges(filter: &Filter, call: &mut PropertyCall<'_>, id: PinId, _: &dyn DescribePin) -> NtStatus {
-    let ranges = filter.data_ranges(id);
-    call.answer_list(ranges.iter().map(|range| range.bytes()))
 }
 
 fn data_intersection(filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {

@@ -298,7 +298,7 @@ impl ObjectHeader {
         use ks_abi::kernel::FileObject;
         let context = file.some()?.follow(offset_of!(FileObject, fs_context)).some()?;
         match objects::find(context.follow(0)) {
-            Some(Object::HeaderOfObject(header)) => Some(header),
+            Some(Object::FileHeader(header)) => Some(header),
             _ => None,
         }
     }
@@ -340,7 +340,7 @@ pub(super) fn device(header: Address, routine: &'static str) -> Option<Arc<Devic
 
 fn object(header: Address, routine: &'static str) -> Option<Arc<ObjectHeader>> {
     match objects::find(header) {
-        Some(Object::HeaderOfObject(header)) => Some(header),
+        Some(Object::FileHeader(header)) => Some(header),
         _ => {
             misuse::dead(routine, "KSOBJECT_HEADER", header.0);
             None
@@ -404,7 +404,7 @@ pub(crate) unsafe extern "win64" fn KsAllocateObjectHeader(
     };
     let header = Arc::new(ObjectHeader { block, items, item, access, table, device, state: Mutex::default() });
     let address = header.block.address();
-    objects::insert(address, Object::HeaderOfObject(header));
+    objects::insert(address, Object::FileHeader(header));
     result.put(0, address);
     STATUS_SUCCESS
 }

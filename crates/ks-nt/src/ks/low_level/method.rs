@@ -1,7 +1,7 @@
 //! Methods over a driver's own requests.
 
 use super::property::{self, Own};
-use super::request::{DataFlow, DriverIrp, MOST_BYTES};
+use super::request::{DataFlow, DataIn, DriverIrp, MOST_BYTES};
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine};
@@ -56,7 +56,7 @@ fn handle(irp: Address, count: u32, sets: Address, allocator: Address, item_byte
     }
     irp.set_storage(2, u64::from(kind));
     let table = AutomationTable { methods, ..AutomationTable::default() };
-    let data_in = matches!(flow, DataFlow::In | DataFlow::InOut);
+    let data_in = if matches!(flow, DataFlow::In | DataFlow::InOut) { DataIn::Yes } else { DataIn::No };
     Own::new(irp, captured, item_bytes != 0).answer(data_in, |own, parts| answer_method(own, parts, &[&table]))
 }
 

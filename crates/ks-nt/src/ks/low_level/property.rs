@@ -1,6 +1,6 @@
 //! Properties over a driver's own requests.
 
-use super::request::{Captured, DataFlow, DriverIrp, MOST_BYTES};
+use super::request::{AnsweredBy, Captured, DataFlow, DataIn, DriverIrp, MOST_BYTES};
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
@@ -12,7 +12,7 @@ use ks_abi::{
     KSPROPERTY_TYPE_UNSERIALIZESET, KsIdentifier, NtStatus, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
     STATUS_NOT_IMPLEMENTED,
 };
-use ks_io::{FileReference, IrpParts, Origin, Output, Refusal};
+use ks_io::{IrpParts, Refusal};
 use ks_stream::{AutomationTable, PropertyCall, answer_property};
 use std::cell::Cell;
 
@@ -56,25 +56,13 @@ impl Own {
     /// Has `answer` find out what the request asks for, and gives the driver's packet what it did not fill itself.
     pub(super) fn answer(
         &self,
-        data_in: bool,
+        data_in: DataIn,
         answer: impl FnOnce(&Own, IrpParts<'_>) -> Result<NtStatus, Refusal>,
     ) -> NtStatus {
-        let parameters = self.irp.parameters();
-        let request = self.captured.request.bytes(parameters.input_buffer_length as usize);
-        let room = parameters.output_buffer_length as usize;
-        let data = if data_in { self.captured.data.bytes(room) } else { Vec::new() };
-        let mut output = match Output::new(room, &data) {
-            Ok(output) => output,
-            Err(status) => return status,
-        };
-        let (origin, file) = (Origin::class_driver(), FileReference::default());
-        let parts = IrpParts { input: &request, output: &mut output, origin: &origin, file: &file };
-        let status = answer(self, parts).unwrap_or_else(|refusal| refusal.status);
-        if !self.handled.get() {
-            self.captured.data.write_bytes(output.answered());
-            self.irp.set_information(output.information() as u64);
-        }
-        status
+        self.irp.answer(self.captured, data_in, |parts| {
+            let status = answer(self, parts);
+            (status, if self.handled.get() { AnsweredBy::Driver } else { AnsweredBy::Table })
+        })
     }
 }
 
@@ -113,15 +101,17 @@ fn handle(irp: Address, count: u32, sets: Address, allocator: Address, item_byte
         // The handlers of a driver's own request answer that request, and no other that is made of it.
         return STATUS_NOT_IMPLEMENTED;
     }
-    let sets_data = property.flags & (KSPROPERTY_TYPE_SET | KSPROPERTY_TYPE_UNSERIALIZERAW) != 0;
-    let flow = if sets_data { DataFlow::In } else { DataFlow::Out };
+    let (data_in, flow) = match property.flags & (KSPROPERTY_TYPE_SET | KSPROPERTY_TYPE_UNSERIALIZERAW) {
+        0 => (DataIn::No, DataFlow::Out),
+        _ => (DataIn::Yes, DataFlow::In),
+    };
     let captured = match irp.capture(flow, Routine::optional(allocator, "an allocator of a property's buffers")) {
         Ok(captured) => captured,
         Err(status) => return status,
     };
     let properties = automation::property_sets(count, sets, stride, Some(&property), &Own::maker());
     let table = AutomationTable { properties, ..AutomationTable::default() };
-    Own::new(irp, captured, item_bytes != 0).answer(sets_data, |own, parts| answer_property(own, parts, &[&table]))
+    Own::new(irp, captured, item_bytes != 0).answer(data_in, |own, parts| answer_property(own, parts, &[&table]))
 }
 
 pub(crate) unsafe extern "win64" fn KsPropertyHandler(irp: Address, count: u32, sets: Address) -> NtStatus {

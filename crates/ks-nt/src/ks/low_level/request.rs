@@ -7,6 +7,7 @@ use ks_abi::kernel::{
     DeviceIoControlParameters, IRP_BUFFERED_IO, IRP_DEALLOCATE_BUFFER, IRP_INPUT_OPERATION, IoStackLocation, Irp,
 };
 use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE};
+use ks_io::{FileReference, IrpParts, Origin, Output, Refusal};
 use std::mem::offset_of;
 
 /// The most bytes that a request or its data may have.
@@ -25,6 +26,20 @@ pub(super) enum DataFlow {
     In,
     Out,
     InOut,
+}
+
+/// Does the caller's data count?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DataIn {
+    Yes,
+    No,
+}
+
+/// Who gave a request its answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnsweredBy {
+    Table,
+    Driver,
 }
 
 /// What a handler is given.
@@ -165,6 +180,32 @@ impl DriverIrp {
             return Some(Captured { request, data: self.system_buffer() });
         }
         Some(self.split(self.system_buffer().some()?, parameters.output_buffer_length))
+    }
+
+    /// Has `answer` answer a captured request, unless it says that a routine of the driver's did: then data and
+    /// Information are the routine's own.
+    pub(super) fn answer(
+        self,
+        captured: Captured,
+        data_in: DataIn,
+        answer: impl FnOnce(IrpParts<'_>) -> (Result<NtStatus, Refusal>, AnsweredBy),
+    ) -> NtStatus {
+        let parameters = self.parameters();
+        let request = captured.request.bytes(parameters.input_buffer_length as usize);
+        let room = parameters.output_buffer_length as usize;
+        let data = if data_in == DataIn::Yes { captured.data.bytes(room) } else { Vec::new() };
+        let mut output = match Output::new(room, &data) {
+            Ok(output) => output,
+            Err(status) => return status,
+        };
+        let (origin, file) = (Origin::class_driver(), FileReference::default());
+        let parts = IrpParts { input: &request, output: &mut output, origin: &origin, file: &file };
+        let (status, by) = answer(parts);
+        if by == AnsweredBy::Table {
+            captured.data.write_bytes(output.answered());
+            self.set_information(output.information() as u64);
+        }
+        status.unwrap_or_else(|refusal| refusal.status)
     }
 
     fn split(self, buffer: Address, output: u32) -> Captured {
