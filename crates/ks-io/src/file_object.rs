@@ -8,6 +8,7 @@ use crate::dispatch::Dispatch;
 use crate::handle_table::{Handle, HandleTable};
 use crate::irp::Irp;
 use crate::origin::Origin;
+use crate::semaphore::Semaphore;
 use crate::sync::{Arc, Mutex, Weak, atomic::AtomicBool, atomic::Ordering};
 use crate::wait::Event;
 use ks_abi::STATUS_FILE_CLOSED;
@@ -87,6 +88,11 @@ impl FileObject {
     /// The event that a request on this file object names by handle.
     pub fn event_by_handle(&self, handle: u64) -> Option<Event> {
         self.handles.upgrade()?.event(Handle(handle))
+    }
+
+    /// The semaphore that a request on this file object names by handle.
+    pub fn semaphore_by_handle(&self, handle: u64) -> Option<Semaphore> {
+        self.handles.upgrade()?.semaphore(Handle(handle))
     }
 
     /// True once the last handle is closed.

@@ -2,6 +2,7 @@
 
 use crate::access::AccessMask;
 use crate::file_object::FileObject;
+use crate::semaphore::Semaphore;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, RwLock, Weak, thread_local};
 use crate::wait::Event;
@@ -35,6 +36,7 @@ pub const HANDLE_LIMIT: usize = 1 << 16;
 pub(crate) enum Object {
     File(Arc<FileObject>),
     Event(Event),
+    Semaphore(Semaphore),
 }
 
 /// The handle table of one client.
@@ -131,7 +133,7 @@ impl HandleTable {
             let table = self.slots.read();
             let file = match table.find(handle) {
                 Some(Object::File(file)) => file.clone(),
-                Some(Object::Event(_)) => return Err(STATUS_OBJECT_TYPE_MISMATCH),
+                Some(Object::Event(_) | Object::Semaphore(_)) => return Err(STATUS_OBJECT_TYPE_MISMATCH),
                 None => return Err(STATUS_INVALID_HANDLE),
             };
             // Under the lock, so no handle can be closed between the lookup and the number that it counts for.
@@ -145,6 +147,13 @@ impl HandleTable {
     pub(crate) fn event(&self, handle: Handle) -> Option<Event> {
         match self.slots.read().find(handle) {
             Some(Object::Event(event)) => Some(event.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn semaphore(&self, handle: Handle) -> Option<Semaphore> {
+        match self.slots.read().find(handle) {
+            Some(Object::Semaphore(semaphore)) => Some(semaphore.clone()),
             _ => None,
         }
     }

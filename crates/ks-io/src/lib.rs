@@ -32,6 +32,7 @@ mod wait_help;
 mod level;
 mod lock;
 mod scheduler;
+mod semaphore;
 mod services;
 pub mod sync;
 mod time;
@@ -60,6 +61,7 @@ pub use wait_help::{HelpTicket, WaitHelp};
 
 pub use level::*;
 pub use lock::*;
+pub use semaphore::Semaphore;
 pub use services::*;
 pub use time::*;
 pub use timer::*;

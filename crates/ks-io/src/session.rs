@@ -13,6 +13,7 @@ use crate::namespace::InterfaceInfo;
 use crate::origin::{Origin, RequestorMode};
 use crate::refusal::{Aspect, Refusal};
 use crate::request::{Outcome, PendingRequest, Request, deliver};
+use crate::semaphore::Semaphore;
 use crate::services::Services;
 use crate::sync::{Arc, thread_local};
 use crate::transport::Transport;
@@ -262,7 +263,7 @@ impl Transport for Session {
                 file.cleanup();
                 Outcome::status(STATUS_SUCCESS)
             }
-            Ok(Object::Event(_)) => Outcome::status(STATUS_SUCCESS),
+            Ok(Object::Event(_) | Object::Semaphore(_)) => Outcome::status(STATUS_SUCCESS),
             Err(status) => Outcome::status(status),
         }
     }
@@ -279,6 +280,12 @@ impl Transport for Session {
         let event = self.io.services().event(EventKind::Notification, Signal::Clear);
         let handle = self.handles.insert(Object::Event(event.clone())).map_err(Outcome::status)?;
         Ok((handle, event))
+    }
+
+    fn create_semaphore(&self, count: u32, limit: u32) -> Result<(Handle, Semaphore), Outcome> {
+        let semaphore = Semaphore::new(self.io.services(), count, limit).map_err(Outcome::status)?;
+        let handle = self.handles.insert(Object::Semaphore(semaphore.clone())).map_err(Outcome::status)?;
+        Ok((handle, semaphore))
     }
 
     fn services(&self) -> &Services {

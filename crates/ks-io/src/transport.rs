@@ -4,6 +4,7 @@ use crate::access::AccessMask;
 use crate::handle_table::Handle;
 use crate::namespace::InterfaceInfo;
 use crate::request::{Outcome, Request};
+use crate::semaphore::Semaphore;
 use crate::services::Services;
 use crate::wait::Event;
 use ks_abi::{Guid, IoControlCode};
@@ -65,6 +66,10 @@ pub trait Transport: Send + Sync {
 
     /// An event that the engine can signal, with the handle that names it in a KSEVENTDATA.
     fn create_event(&self) -> Result<(Handle, Event), Outcome>;
+
+    /// A semaphore that the engine can release, with the handle that names it in a KSEVENTDATA.
+    #[doc(alias = "CreateSemaphore")]
+    fn create_semaphore(&self, count: u32, limit: u32) -> Result<(Handle, Semaphore), Outcome>;
 
     /// Time and waiting of the engine behind this transport.
     fn services(&self) -> &Services;

@@ -1,19 +1,24 @@
-//! The event engine: enabling, disabling and raising events of an object.
+//! The event engine: enabling, disabling, raising and querying events of an object.
 //!
-//! Source: nf-ks-ksenableevent, nf-ks-ksdisableevent, ns-ks-kseventdata, ni-ks-ioctl_ks_enable_event.
+//! Source: nf-ks-ksenableevent, nf-ks-ksdisableevent, ns-ks-kseventdata, ns-ks-ksquerybuffer, ni-ks-ioctl_ks_enable_event.
+
+mod buffer;
+mod notification;
 
 use crate::automation::{AutomationTable, EventItem};
 use crate::property;
+use buffer::Buffered;
 use ks_abi::{
     Guid, IoControlCode, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ENABLEBUFFERED,
-    KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_QUERYBUFFER, KSEVENT_TYPE_SETSUPPORT, KSEVENT_TYPE_TOPOLOGY,
-    KSEVENTF_EVENT_HANDLE, KsEvent, KsEventData, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_NOT_IMPLEMENTED, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
+    KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_QUERYBUFFER, KSEVENT_TYPE_SETSUPPORT, KSEVENT_TYPE_TOPOLOGY, KsEvent,
+    KsEventData, KsQueryBuffer, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
     STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::Mutex;
-use ks_io::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use ks_io::{Dispatched, Event, Irp, IrpParts};
+use ks_io::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use ks_io::{Dispatched, Irp, IrpParts};
+use notification::Notification;
 use zerocopy::FromBytes;
 
 /// The events that an object can raise by the class driver, as (set, item).
@@ -24,6 +29,8 @@ pub(crate) type EventTable = [(Guid, u32)];
 pub(crate) struct EventList {
     entries: Mutex<Vec<EventEntry>>,
     next: AtomicU64,
+    /// Bytes that wait in the buffers of all entries; changed under the lock of the entries.
+    buffered_bytes: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -35,11 +42,15 @@ struct EventEntry {
     client: u64,
     set: Guid,
     id: u32,
+    /// The topology node that it was enabled on.
+    node: Option<u32>,
     oneshot: bool,
     /// A one-shot event that was raised: for its client it is gone; it stays for the minidriver to be told, who may be
     /// raising it where it cannot be called.
     spent: AtomicBool,
-    event: Event,
+    notification: Notification,
+    /// What a buffered event was raised with and its client has not fetched.
+    buffer: Option<Buffered>,
 }
 
 /// Number of an enabled event on its object.
@@ -82,13 +93,15 @@ impl EventRequest<'_> {
     pub fn data(&self) -> &[u8] {
         self.data
     }
+
+    /// Does the client fetch what the event is raised with by KSEVENT_TYPE_QUERYBUFFER?
+    pub fn is_buffered(&self) -> bool {
+        self.identifier.flags & KSEVENT_TYPE_ENABLEBUFFERED != 0
+    }
 }
 
 /// The most events that one object holds.
 const MOST_EVENTS: usize = 256;
-
-/// What a request may ask for and no object answers yet: buffered events, and events of nodes.
-const NOT_BUILT: u32 = KSEVENT_TYPE_ENABLEBUFFERED | KSEVENT_TYPE_QUERYBUFFER | KSEVENT_TYPE_TOPOLOGY;
 
 /// Where an event stands that a request asks for.
 enum Known<'t, T> {
@@ -110,10 +123,16 @@ fn find<'t, T>(request: &KsEvent, built_in: &EventTable, own: Option<&'t Automat
     if known { Known::NoItem } else { Known::NoSet }
 }
 
+/// Does an event request name a topology node? One that queries a buffer has the address of its event in that place.
+pub(crate) fn is_for_node(request: &[u8]) -> bool {
+    let flags = request.get(20..24).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+    flags & KSEVENT_TYPE_TOPOLOGY != 0 && flags & KSEVENT_TYPE_QUERYBUFFER == 0
+}
+
 impl EventList {
     /// Answers IOCTL_KS_ENABLE_EVENT on `object`, whose minidriver has the table `own`. Without input it is the question
-    /// which sets there are.
-    // ks-coverage: KsEnableEvent done test=an_enabled_event_signals_until_it_is_disabled
+    /// which sets there are. A request to a node comes with the node's table and number.
+    // ks-coverage: KsEnableEvent done test=an_enabled_event_signals_until_it_is_disabled,what_a_buffered_event_was_raised_with_is_fetched_in_order
     // ks-coverage: IOCTL_KS_ENABLE_EVENT done test=an_enabled_event_signals_until_it_is_disabled
     #[doc(alias = "KsEnableEvent")]
     pub(crate) fn enable<T>(
@@ -131,20 +150,20 @@ impl EventList {
             Err(_) => return irp.done(STATUS_INVALID_BUFFER_SIZE),
         };
         let known = find(&request, built_in, own);
-        let status = match request.flags {
+        let status = match request.flags & !KSEVENT_TYPE_TOPOLOGY {
             KSEVENT_TYPE_SETSUPPORT => {
                 let drivers = own.into_iter().flat_map(|table| &table.events).map(|set| set.set);
                 property::set_support(request.set, parts.output, drivers.chain(built_in.iter().map(|(set, _)| *set)))
             }
+            KSEVENT_TYPE_QUERYBUFFER => self.query(parts),
             _ if matches!(known, Known::NoSet) => STATUS_PROPSET_NOT_FOUND,
             _ if matches!(known, Known::NoItem) => STATUS_NOT_FOUND,
             KSEVENT_TYPE_BASICSUPPORT => STATUS_SUCCESS,
-            flags @ (KSEVENT_TYPE_ENABLE | KSEVENT_TYPE_ONESHOT) => {
+            flags if enables(flags) => {
                 let item = if let Known::Drivers(item) = known { Some(item) } else { None };
-                let oneshot = flags == KSEVENT_TYPE_ONESHOT;
-                self.enable_one(object, &parts, request, item, address, oneshot)
+                self.make_room(object, own);
+                self.enable_one(object, &parts, request, item, address)
             }
-            flags if flags & NOT_BUILT != 0 => STATUS_NOT_IMPLEMENTED,
             _ => STATUS_INVALID_PARAMETER,
         };
         irp.done(status)
@@ -157,26 +176,38 @@ impl EventList {
         identifier: KsEvent,
         item: Option<&EventItem<T>>,
         address: u64,
-        oneshot: bool,
     ) -> NtStatus {
         let bytes = parts.output.data();
         if item.is_some_and(|item| bytes.len() < item.min_data_bytes) {
             return STATUS_BUFFER_TOO_SMALL;
         }
         let Ok((data, _)) = KsEventData::read_from_prefix(bytes) else { return STATUS_BUFFER_TOO_SMALL };
-        if data.notification_type != KSEVENTF_EVENT_HANDLE || data.data != [0, 0] {
-            return STATUS_INVALID_PARAMETER;
-        }
-        let Some(event) = parts.file.upgrade().and_then(|file| file.event_by_handle(data.object)) else {
-            return ks_abi::STATUS_INVALID_HANDLE;
+        let buffered = identifier.flags & KSEVENT_TYPE_ENABLEBUFFERED != 0;
+        let notification = match Notification::of(&data, buffered, parts.file) {
+            Ok(notification) => notification,
+            Err(status) => return status,
+        };
+        let node = match identifier.flags & KSEVENT_TYPE_TOPOLOGY {
+            0 => None,
+            _ => crate::automation::node_of(parts.input),
         };
         let token = EventToken(self.next.fetch_add(1, Ordering::Relaxed) + 1);
-        let (client, set, id) = (parts.origin.client(), identifier.set, identifier.id);
-        let entry = EventEntry { token, address, client, set, id, oneshot, spent: AtomicBool::new(false), event };
+        let entry = EventEntry {
+            token,
+            address,
+            client: parts.origin.client(),
+            set: identifier.set,
+            id: identifier.id,
+            node,
+            oneshot: identifier.flags & KSEVENT_TYPE_ONESHOT != 0,
+            spent: AtomicBool::new(false),
+            notification,
+            buffer: buffered.then(Buffered::default),
+        };
         {
             let mut entries = self.entries.lock();
             if entries.len() >= MOST_EVENTS {
-                return ks_abi::STATUS_INSUFFICIENT_RESOURCES;
+                return STATUS_INSUFFICIENT_RESOURCES;
             }
             // It is there before the minidriver agrees, who may raise it at once.
             entries.push(entry);
@@ -184,8 +215,38 @@ impl EventList {
         let request = EventRequest { identifier, token, request: parts.input, data: bytes };
         let status = item.and_then(|item| item.add.as_ref()).map_or(STATUS_SUCCESS, |add| add(object, &request));
         if !status.is_success() {
-            self.entries.lock().retain(|entry| entry.token != token);
+            drop(self.take(|entry| entry.token == token));
         }
+        status
+    }
+
+    /// One-shot events that were raised, and whose data their client has fetched, make room for others.
+    fn make_room<T>(&self, object: &T, own: Option<&AutomationTable<T>>) {
+        // Of those on nodes the object's own table knows nothing; they go with the object.
+        let gone = self.take(|entry| {
+            let fetched = entry.buffer.as_ref().is_none_or(Buffered::is_empty);
+            entry.spent.load(Ordering::Relaxed) && fetched && entry.node.is_none()
+        });
+        tell(object, |_| own, &gone);
+    }
+
+    /// Answers KSEVENT_TYPE_QUERYBUFFER: the oldest data that an event of this client was raised with. It is taken away
+    /// when there is room for it.
+    fn query(&self, parts: IrpParts<'_>) -> NtStatus {
+        let Ok((query, _)) = KsQueryBuffer::read_from_prefix(parts.input) else { return STATUS_INVALID_BUFFER_SIZE };
+        if query.reserved.0 != 0 {
+            return STATUS_INVALID_PARAMETER;
+        }
+        let (client, address) = (parts.origin.client(), query.event_data.0);
+        let mut entries = self.entries.lock();
+        let found = entries.iter_mut().find(|entry| {
+            (entry.client, entry.address) == (client, address)
+                && (entry.set, entry.id) == (query.event.set, query.event.id)
+        });
+        let Some(entry) = found else { return STATUS_NOT_FOUND };
+        let Some(buffer) = &mut entry.buffer else { return STATUS_INVALID_PARAMETER };
+        let (status, taken) = buffer.fetch(parts.output);
+        self.buffered_bytes.fetch_sub(taken, Ordering::Relaxed);
         status
     }
 
@@ -194,13 +255,23 @@ impl EventList {
     // ks-coverage: KsDisableEvent done test=an_enabled_event_signals_until_it_is_disabled,no_input_disables_every_event_of_the_object
     // ks-coverage: IOCTL_KS_DISABLE_EVENT done test=an_enabled_event_signals_until_it_is_disabled,no_input_disables_every_event_of_the_object
     #[doc(alias = "KsDisableEvent")]
-    pub(crate) fn disable<T>(&self, object: &T, mut irp: Irp, own: Option<&AutomationTable<T>>) -> Dispatched {
+    pub(crate) fn disable<T>(&self, object: &T, irp: Irp, own: Option<&AutomationTable<T>>) -> Dispatched {
+        self.disable_with(object, irp, |_| own)
+    }
+
+    /// [`EventList::disable`] on an object with nodes: `tables` gives the minidriver's table of the object, or of a node.
+    pub(crate) fn disable_with<'t, T: 't>(
+        &self,
+        object: &T,
+        mut irp: Irp,
+        tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
+    ) -> Dispatched {
         let address = irp.input_token();
         let parts = irp.parts();
         let (client, all) = (parts.origin.client(), parts.input.is_empty());
         let gone = self.take(|entry| entry.client == client && (all || entry.address == address));
         let found = all || gone.iter().any(|entry| !entry.spent.load(Ordering::Relaxed));
-        tell(object, own, &gone);
+        tell(object, tables, &gone);
         irp.done(if found { STATUS_SUCCESS } else { STATUS_UNSUCCESSFUL })
     }
 
@@ -208,55 +279,105 @@ impl EventList {
     // ks-coverage: KsGenerateEventList done test=an_enabled_event_signals_until_it_is_disabled
     #[doc(alias = "KsGenerateEventList")]
     pub(crate) fn generate(&self, set: Guid, id: u32) {
-        self.raise(|entry| entry.set == set && entry.id == id);
+        let _ = self.generate_with(set, id, &[]);
+    }
+
+    /// [`EventList::generate`], with data for the events that are buffered.
+    pub(crate) fn generate_with(&self, set: Guid, id: u32, data: &[u8]) -> NtStatus {
+        self.raise(|entry| entry.set == set && entry.id == id, data)
     }
 
     /// Raises one enabled event.
     // ks-coverage: KsGenerateEvent done test=a_driver_raises_one_event_by_its_token
     #[doc(alias = "KsGenerateEvent")]
     pub(crate) fn generate_one(&self, token: EventToken) {
-        self.raise(|entry| entry.token == token);
+        let _ = self.generate_one_with(token, &[]);
+    }
+
+    /// [`EventList::generate_one`], with data if it is buffered.
+    #[doc(alias = "KsGenerateDataEvent")]
+    pub(crate) fn generate_one_with(&self, token: EventToken, data: &[u8]) -> NtStatus {
+        self.raise(|entry| entry.token == token, data)
     }
 
     /// Forgets a one-shot event that was raised: nobody else has to be told of it. Legal at every level.
     #[doc(alias = "KsDiscardEvent")]
     pub(crate) fn forget_spent(&self, token: EventToken) {
-        let gone = self.take(|entry| entry.token == token && entry.spent.load(Ordering::Relaxed));
+        let gone = self.take(|entry| {
+            let fetched = entry.buffer.as_ref().is_none_or(Buffered::is_empty);
+            entry.token == token && fetched && entry.spent.load(Ordering::Relaxed)
+        });
         drop(gone);
     }
 
-    /// A one-shot event is raised once.
-    fn raise(&self, hit: impl Fn(&EventEntry) -> bool) {
-        for entry in self.entries.lock().iter().filter(|entry| hit(entry)) {
-            if !(entry.oneshot && entry.spent.swap(true, Ordering::Relaxed)) {
-                entry.event.set();
+    /// A one-shot event is raised once. STATUS_INSUFFICIENT_RESOURCES: a buffer has no room for the data; the client is
+    /// notified all the same.
+    fn raise(&self, hit: impl Fn(&EventEntry) -> bool, data: &[u8]) -> NtStatus {
+        let mut status = STATUS_SUCCESS;
+        for entry in self.entries.lock().iter_mut().filter(|entry| hit(entry)) {
+            if entry.oneshot && entry.spent.swap(true, Ordering::Relaxed) {
+                continue;
             }
+            if let Some(buffer) = &mut entry.buffer {
+                let waiting = self.buffered_bytes.load(Ordering::Relaxed);
+                match buffer.keep(data, waiting) {
+                    Ok(bytes) => {
+                        self.buffered_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    }
+                    Err(no_room) => status = no_room,
+                }
+            }
+            entry.notification.signal();
         }
+        status
     }
 
     /// Forgets every event.
     // ks-coverage: KsFreeEventList done test=closing_a_pin_frees_its_events
     #[doc(alias = "KsFreeEventList")]
     pub(crate) fn free<T>(&self, object: &T, own: Option<&AutomationTable<T>>) {
+        self.free_with(object, |_| own);
+    }
+
+    /// [`EventList::free`] on an object with nodes, see [`EventList::disable_with`].
+    pub(crate) fn free_with<'t, T: 't>(
+        &self,
+        object: &T,
+        tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
+    ) {
         let gone = self.take(|_| true);
-        tell(object, own, &gone);
+        tell(object, tables, &gone);
     }
 
     fn take(&self, chosen: impl Fn(&EventEntry) -> bool) -> Vec<EventEntry> {
         let mut entries = self.entries.lock();
         let mut gone = Vec::new();
         for entry in std::mem::take(&mut *entries) {
-            if chosen(&entry) { gone.push(entry) } else { entries.push(entry) }
+            if chosen(&entry) {
+                let waiting = entry.buffer.as_ref().map_or(0, Buffered::bytes);
+                self.buffered_bytes.fetch_sub(waiting, Ordering::Relaxed);
+                gone.push(entry);
+            } else {
+                entries.push(entry);
+            }
         }
         gone
     }
 }
 
+/// Do these flags enable an event? Buffering may be added to either kind; alone it enables until disabled.
+fn enables(flags: u32) -> bool {
+    const BUFFERED: u32 = KSEVENT_TYPE_ENABLEBUFFERED;
+    const ENABLE_AND_BUFFER: u32 = KSEVENT_TYPE_ENABLE | BUFFERED;
+    const ONCE_AND_BUFFER: u32 = KSEVENT_TYPE_ONESHOT | BUFFERED;
+    matches!(flags, KSEVENT_TYPE_ENABLE | KSEVENT_TYPE_ONESHOT | BUFFERED | ENABLE_AND_BUFFER | ONCE_AND_BUFFER)
+}
+
 /// Tells the minidriver, with no lock held, of its events that are enabled no more.
-fn tell<T>(object: &T, own: Option<&AutomationTable<T>>, gone: &[EventEntry]) {
+fn tell<'t, T: 't>(object: &T, tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>, gone: &[EventEntry]) {
     for entry in gone {
         let request = KsEvent::new(entry.set, entry.id, 0);
-        if let Known::Drivers(EventItem { remove: Some(remove), .. }) = find(&request, &[], own) {
+        if let Known::Drivers(EventItem { remove: Some(remove), .. }) = find(&request, &[], tables(entry.node)) {
             remove(object, entry.token);
         }
     }

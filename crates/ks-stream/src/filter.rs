@@ -194,14 +194,36 @@ impl Filter {
         self.events.generate_one(event);
     }
 
-    /// A property or method of a topology node; it is in the node's own automation table.
+    /// Raises every enabled event of this set and item on the filter, with data for clients that fetch it by
+    /// KSEVENT_TYPE_QUERYBUFFER. STATUS_INSUFFICIENT_RESOURCES: a buffer had no room for it.
+    #[doc(alias = "KsFilterGenerateEvents")]
+    pub fn generate_data_events(&self, set: ks_abi::Guid, id: u32, data: &[u8]) -> ks_abi::NtStatus {
+        self.events.generate_with(set, id, data)
+    }
+
+    /// Raises one enabled event of the filter with data, see [`Filter::generate_data_events`].
+    #[doc(alias = "KsGenerateDataEvent")]
+    pub fn generate_data_event(&self, event: EventToken, data: &[u8]) -> ks_abi::NtStatus {
+        self.events.generate_one_with(event, data)
+    }
+
+    /// The minidriver's table of the filter, or of what a node answers on it.
+    fn table_of(&self, node: Option<u32>) -> Option<&AutomationTable<Filter>> {
+        match node {
+            None => self.automation(),
+            Some(node) => self.instance.get().and_then(|instance| instance.node_automation(node)),
+        }
+    }
+
+    /// A property, method or event of a topology node; it is in the node's own automation table.
     fn node_request(&self, irp: Irp) -> Dispatched {
         let node = match self.named_node(irp.input()) {
             Ok(node) => node,
             Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
         };
-        let table = self.instance.get().and_then(|instance| instance.node_automation(node));
+        let table = self.table_of(Some(node));
         match irp.io_control_code() {
+            IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], table),
             IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
             _ => property::handle(self, irp, table.as_slice()),
         }
@@ -238,6 +260,7 @@ impl Dispatch for Filter {
             IoControlCode::KS_PROPERTY | IoControlCode::KS_METHOD if automation::is_for_node(irp.input()) => {
                 self.node_request(irp)
             }
+            IoControlCode::KS_ENABLE_EVENT if event::is_for_node(irp.input()) => self.node_request(irp),
             IoControlCode::KS_PROPERTY => {
                 let own = self.automation();
                 let built_in = sets::filter_table();
@@ -248,7 +271,7 @@ impl Dispatch for Filter {
             }
             IoControlCode::KS_METHOD => method::handle(self, irp, self.automation().as_slice()),
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], self.automation()),
-            _ if event::is_event_code(code) => self.events.disable(self, irp, self.automation()),
+            _ if event::is_event_code(code) => self.events.disable_with(self, irp, |node| self.table_of(node)),
             _ => irp.done(default_completion(code)),
         }
     }
@@ -271,7 +294,7 @@ impl Dispatch for Filter {
     }
 
     fn cleanup(&self) {
-        self.events.free(self, self.automation());
+        self.events.free_with(self, |node| self.table_of(node));
     }
 
     fn close(&self) {

@@ -286,7 +286,7 @@ impl Filter {
         let pins = self.all_pins();
         let Some(instance) = self.instance().cloned() else { return Round::Pending };
         let mut outgoing: Vec<Outgoing> = Vec::new();
-        let mut end_of_stream = Vec::new();
+        let mut raised = Vec::new();
         let round = {
             let _processing = processing.mutex.hold();
             let taking_part: Vec<&Arc<Pin>> = pins.iter().filter(|pin| pin.is_processing()).collect();
@@ -300,20 +300,20 @@ impl Filter {
             }
             let round = self.call(processing, &*instance, &taking_part);
             for pin in &pins {
-                let (mut out, mut ended) = (Outgoing::default(), false);
+                let (mut out, mut flags) = (Outgoing::default(), 0);
                 if let Some(queue) = pin.queue() {
-                    ended = queue.end_processing(&mut out).end_of_stream;
+                    flags = queue.end_processing(&mut out).raised;
                 }
                 outgoing.push(out);
-                end_of_stream.push(ended);
+                raised.push(flags);
             }
             round
         };
         // The hops come after the processing mutex is released.
-        for ((pin, out), ended) in pins.iter().zip(&mut outgoing).zip(end_of_stream) {
+        for ((pin, out), flags) in pins.iter().zip(&mut outgoing).zip(raised) {
             pin.forward(out);
-            if ended {
-                pin.end_of_stream();
+            if flags != 0 {
+                pin.stream_events(flags);
             }
         }
         round

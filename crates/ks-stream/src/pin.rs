@@ -26,8 +26,10 @@ use crate::stream_pointer::{CloneId, Locked};
 use crate::trailing_edge::TrailingEdge;
 use crate::{method, property, sets};
 use ks_abi::{
-    IoControlCode, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow,
-    KsPriority, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
+    IoControlCode, KSEVENT_CONNECTION_DATADISCONTINUITY, KSEVENT_CONNECTION_ENDOFSTREAM,
+    KSEVENT_CONNECTION_TIMEDISCONTINUITY, KSEVENTSETID_Connection, KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY,
+    KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KsPinCommunication,
+    KsPinDataFlow, KsPriority, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
@@ -438,14 +440,15 @@ impl Pin {
         self.instance.get().and_then(|instance| instance.automation())
     }
 
-    /// A property or method of a topology node, as far as it is of this pin's stream.
+    /// A property, method or event of a topology node, as far as it is of this pin's stream.
     fn node_request(&self, irp: Irp) -> Dispatched {
         let node = match self.filter.named_node(irp.input()) {
             Ok(node) => node,
             Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
         };
-        let table = self.instance.get().and_then(|instance| instance.node_automation(node));
+        let table = self.table_of(Some(node));
         match irp.io_control_code() {
+            IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], table),
             IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
             _ => property::handle(self, irp, table.as_slice()),
         }
@@ -461,6 +464,27 @@ impl Pin {
     /// Raises one enabled event of the pin.
     pub fn generate_event(&self, event: EventToken) {
         self.events.generate_one(event);
+    }
+
+    /// Raises every enabled event of this set and item on the pin, with data for clients that fetch it by
+    /// KSEVENT_TYPE_QUERYBUFFER. STATUS_INSUFFICIENT_RESOURCES: a buffer had no room for it.
+    #[doc(alias = "KsPinGenerateEvents")]
+    pub fn generate_data_events(&self, set: ks_abi::Guid, id: u32, data: &[u8]) -> ks_abi::NtStatus {
+        self.events.generate_with(set, id, data)
+    }
+
+    /// Raises one enabled event of the pin with data, see [`Pin::generate_data_events`].
+    #[doc(alias = "KsGenerateDataEvent")]
+    pub fn generate_data_event(&self, event: EventToken, data: &[u8]) -> ks_abi::NtStatus {
+        self.events.generate_one_with(event, data)
+    }
+
+    /// The minidriver's table of the pin, or of what a node answers on it.
+    fn table_of(&self, node: Option<u32>) -> Option<&AutomationTable<Pin>> {
+        match node {
+            None => self.automation(),
+            Some(node) => self.instance.get().and_then(|instance| instance.node_automation(node)),
+        }
     }
 
     pub(crate) fn me(&self) -> Option<Arc<Pin>> {
@@ -506,8 +530,20 @@ impl Pin {
         into_empty || flags.contains(PinFlags::INITIATE_PROCESSING_ON_EVERY_ARRIVAL)
     }
 
-    /// The last frame of the stream has left this pin.
-    pub(crate) fn end_of_stream(&self) {
+    /// Frames with these options flags, of those that raise events, have left this pin.
+    #[cold]
+    pub(crate) fn stream_events(&self, flags: u32) {
+        // ks-coverage: KSEVENT_CONNECTION_DATADISCONTINUITY done test=a_discontinuity_in_the_stream_raises_its_event
+        if flags & KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY != 0 {
+            self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_DATADISCONTINUITY);
+        }
+        // ks-coverage: KSEVENT_CONNECTION_TIMEDISCONTINUITY done test=a_discontinuity_in_the_stream_raises_its_event
+        if flags & KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY != 0 {
+            self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_TIMEDISCONTINUITY);
+        }
+        if flags & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM == 0 {
+            return;
+        }
         if self.flags().contains(PinFlags::GENERATE_EOS_EVENTS) {
             // ks-coverage: KSEVENT_CONNECTION_ENDOFSTREAM done test=frames_flow_from_source_to_sink_in_order
             self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
@@ -572,10 +608,11 @@ impl Dispatch for Pin {
             // ks-coverage: IOCTL_KS_HANDSHAKE done test=kshandshake_is_for_drivers_only
             IoControlCode::KS_HANDSHAKE => self.handshake_request(irp),
             IoControlCode::KS_METHOD => method::handle(self, irp, self.automation().as_slice()),
+            IoControlCode::KS_ENABLE_EVENT if event::is_for_node(irp.input()) => self.node_request(irp),
             IoControlCode::KS_ENABLE_EVENT => {
                 self.events.enable(self, irp, sets::pin_events(self.flags()), self.automation())
             }
-            _ if event::is_event_code(code) => self.events.disable(self, irp, self.automation()),
+            _ if event::is_event_code(code) => self.events.disable_with(self, irp, |node| self.table_of(node)),
             _ => irp.done(default_completion(code)),
         }
     }
@@ -608,7 +645,7 @@ impl Dispatch for Pin {
         me.let_go_of_circuit();
         me.disconnect_as_source();
         me.notify_source();
-        self.events.free(self, self.automation());
+        self.events.free_with(self, |node| self.table_of(node));
         // Let go outside of the lock; a pin that follows its own clock would keep itself open.
         let master_clock = self.master_clock.lock().take();
         drop(master_clock);

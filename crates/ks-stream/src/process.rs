@@ -176,8 +176,8 @@ impl Pin {
             // The hop comes after the processing mutex is released.
             let frames = outgoing.onward.len() as u32;
             self.forward(&mut outgoing);
-            if more.end_of_stream {
-                self.end_of_stream();
+            if more.raised != 0 {
+                self.stream_events(more.raised);
             }
             let spent = spend(frames, self.services());
             if status != STATUS_SUCCESS || !more.frames {
@@ -198,8 +198,8 @@ impl Pin {
         if !outgoing.is_empty() {
             self.forward(&mut outgoing);
         }
-        if more.end_of_stream {
-            self.end_of_stream();
+        if more.raised != 0 {
+            self.stream_events(more.raised);
         }
     }
 

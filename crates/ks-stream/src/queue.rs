@@ -147,8 +147,8 @@ impl Outgoing {
 pub(crate) struct More {
     /// Frames are left to process, and the last callback consumed something: without that it would be called for ever.
     pub(crate) frames: bool,
-    /// The last frame of the stream has left this data sink.
-    pub(crate) end_of_stream: bool,
+    /// Options flags that raise events, of frames that have left.
+    pub(crate) raised: u32,
 }
 
 impl Queue {
@@ -384,7 +384,7 @@ impl Queue {
     /// A frame leaves in good order.
     #[inline]
     fn leave(&self, counters: &mut Counters, frame: &StreamFrame) {
-        if self.data_sink { counters.leave_sink(frame) } else { counters.pass(frame) }
+        if self.data_sink { counters.leave_sink(frame) } else { counters.leave_source(frame) }
     }
 
     fn finish(&self, state: &mut State, key: u32) {
@@ -418,7 +418,7 @@ impl Queue {
         state.processing = false;
         std::mem::swap(&mut state.outgoing, outgoing);
         let frames = state.progress && state.is_ready(self.data_sink);
-        More { frames, end_of_stream: std::mem::take(&mut state.counters.end_of_stream_left) }
+        More { frames, raised: std::mem::take(&mut state.counters.raised) }
     }
 
     /// The process callback of the filter begins: what goes out waits for its end, frames or not.
@@ -444,8 +444,8 @@ impl Queue {
         if state.processing {
             return (Outgoing::default(), More::default());
         }
-        let end_of_stream = std::mem::take(&mut state.counters.end_of_stream_left);
-        let more = More { frames: state.is_ready(self.data_sink), end_of_stream };
+        let raised = std::mem::take(&mut state.counters.raised);
+        let more = More { frames: state.is_ready(self.data_sink), raised };
         (std::mem::take(&mut state.outgoing), more)
     }
 

@@ -17,8 +17,8 @@ use crate::filter::Filter;
 use crate::pin::Pin;
 use crate::property::PropertyCall;
 use ks_abi::{
-    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, NtStatus, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_NOT_SUPPORTED,
+    KSEVENT_CONNECTION_DATADISCONTINUITY, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENT_CONNECTION_TIMEDISCONTINUITY,
+    KSEVENTSETID_Connection, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_SUPPORTED,
 };
 use ks_io::{Aspect, Refusal, RequestorMode};
 use std::sync::LazyLock;
@@ -72,10 +72,19 @@ fn function_table(call: &mut PropertyCall<'_>) -> NtStatus {
     }
 }
 
-/// The events of a pin.
+/// The events of a pin that the class driver raises. POSITIONUPDATE and PRIORITY are of minidrivers that have them: what
+/// position, margin and resources are is their business.
 pub(crate) fn pin_events(flags: PinFlags) -> &'static EventTable {
     const FAILED: (ks_abi::Guid, u32) = (crate::USERKS_EVENTSET_PIN, crate::USERKS_EVENT_PIN_FAILED);
-    const RENDERER: &EventTable = &[(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM), FAILED];
-    const OTHER: &EventTable = &[FAILED];
-    if flags.contains(PinFlags::GENERATE_EOS_EVENTS) { RENDERER } else { OTHER }
+    const DATA_GAP: (ks_abi::Guid, u32) = (KSEVENTSETID_Connection, KSEVENT_CONNECTION_DATADISCONTINUITY);
+    const TIME_GAP: (ks_abi::Guid, u32) = (KSEVENTSETID_Connection, KSEVENT_CONNECTION_TIMEDISCONTINUITY);
+    const END: (ks_abi::Guid, u32) = (KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
+    if flags.contains(PinFlags::DO_NOT_USE_STANDARD_TRANSPORT) {
+        // No frame passes through the class driver.
+        const { &[FAILED] }
+    } else if flags.contains(PinFlags::GENERATE_EOS_EVENTS) {
+        const { &[DATA_GAP, TIME_GAP, END, FAILED] }
+    } else {
+        const { &[DATA_GAP, TIME_GAP, FAILED] }
+    }
 }

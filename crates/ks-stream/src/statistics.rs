@@ -1,7 +1,13 @@
 //! What has passed a pin, and where the client wants it to end.
 
-use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID};
+use ks_abi::{
+    KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM,
+    KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_TIMEVALID,
+};
 use ks_io::{Services, StreamFrame, Time};
+
+/// Gaps in the stream, each of which raises an event.
+const DISCONTINUITIES: u32 = KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY | KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY;
 
 /// Counters of one pin. A data source counts frames as they leave it, a data sink as they reach it.
 #[derive(Default)]
@@ -13,8 +19,8 @@ pub(crate) struct Counters {
     pub(crate) copies: u64,
     /// The stream has ended here: the frame with ENDOFSTREAM has passed.
     pub(crate) ended: bool,
-    /// The frame with ENDOFSTREAM has left this data sink; taken by whoever raises the event.
-    pub(crate) end_of_stream_left: bool,
+    /// Options flags that raise events, of frames that have left; taken by whoever raises them.
+    pub(crate) raised: u32,
     limit: Limit,
     /// The limit ended the stream, not its data.
     limited: bool,
@@ -71,12 +77,17 @@ impl Counters {
         }
     }
 
+    /// A frame leaves a data source in good order.
+    #[inline]
+    pub(crate) fn leave_source(&mut self, frame: &StreamFrame) {
+        self.raised |= frame.options_flags() & DISCONTINUITIES;
+        self.pass(frame);
+    }
+
     /// A frame leaves a data sink in good order.
     #[inline]
     pub(crate) fn leave_sink(&mut self, frame: &StreamFrame) {
-        if frame.options_flags() & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
-            self.end_of_stream_left = true;
-        }
+        self.raised |= frame.options_flags() & (DISCONTINUITIES | KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM);
         if let Some(latency) = &self.latency
             && latency.measures == Measures::Both
         {
@@ -106,7 +117,7 @@ impl Counters {
     pub(crate) fn begin_next_stream(&mut self) -> bool {
         if !self.limited {
             self.ended = false;
-            self.end_of_stream_left = false;
+            self.raised &= !KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
         }
         !self.limited
     }

@@ -245,6 +245,9 @@ impl Transport for Counting {
     fn create_event(&self) -> Result<(Handle, Event), Outcome> {
         self.count().create_event()
     }
+    fn create_semaphore(&self, count: u32, limit: u32) -> Result<(Handle, ks_io::Semaphore), Outcome> {
+        self.count().create_semaphore(count, limit)
+    }
     fn services(&self) -> &Services {
         self.session.services()
     }

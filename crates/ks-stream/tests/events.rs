@@ -238,7 +238,11 @@ fn sets_and_items_can_be_asked_for() {
     let end = KSEVENT_CONNECTION_ENDOFSTREAM;
     assert_eq!(status(KSEVENTSETID_Connection, end, KSEVENT_TYPE_BASICSUPPORT), STATUS_SUCCESS);
     let other = ask(bench.pin(IN), flags(KSEVENTSETID_Connection, end, KSEVENT_TYPE_BASICSUPPORT).as_bytes(), 0);
-    assert_eq!(other.0, STATUS_PROPSET_NOT_FOUND, "only pins with the end-of-stream flag raise that event");
+    assert_eq!(other.0, STATUS_NOT_FOUND, "only pins with the end-of-stream flag raise that event");
+    let gap = KSEVENT_CONNECTION_DATADISCONTINUITY;
+    let without = flags(KSEVENTSETID_Connection, gap, KSEVENT_TYPE_BASICSUPPORT);
+    let other = ask(bench.pin(NON_STANDARD), without.as_bytes(), 0);
+    assert_eq!(other.0, STATUS_PROPSET_NOT_FOUND, "no frame passes through the class driver at that pin");
 }
 
 #[test]
@@ -251,14 +255,12 @@ fn an_event_request_asks_for_one_thing() {
     for flags in [0, enable | oneshot, enable | KSEVENT_TYPE_SETSUPPORT, 0x8, 0x8000] {
         assert_eq!(status(flags), STATUS_INVALID_PARAMETER, "{flags:#x}");
     }
-    for flags in [
-        KSEVENT_TYPE_ENABLEBUFFERED,
-        enable | KSEVENT_TYPE_ENABLEBUFFERED,
-        KSEVENT_TYPE_QUERYBUFFER,
-        enable | KSEVENT_TYPE_TOPOLOGY,
-    ] {
-        assert_eq!(status(flags), STATUS_NOT_IMPLEMENTED, "{flags:#x}");
+    let buffered = KSEVENT_TYPE_ENABLEBUFFERED;
+    for flags in [enable | oneshot | buffered, KSEVENT_TYPE_BASICSUPPORT | buffered, 0x8 | buffered] {
+        assert_eq!(status(flags), STATUS_INVALID_PARAMETER, "{flags:#x}");
     }
+    assert_eq!(status(KSEVENT_TYPE_QUERYBUFFER), STATUS_INVALID_BUFFER_SIZE, "a query is a KSQUERYBUFFER");
+    assert_eq!(status(enable | KSEVENT_TYPE_TOPOLOGY), STATUS_INVALID_BUFFER_SIZE, "a node needs a KSE_NODE");
     assert_eq!(disable(&bench, pin, &data(handle)), STATUS_UNSUCCESSFUL, "none of them enabled anything");
 }
 

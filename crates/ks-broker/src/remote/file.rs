@@ -1,6 +1,6 @@
 //! A file object of the other engine: requests leave here, and complete here.
 
-use super::event;
+use super::event::{self, Notified};
 use super::peer::{Inner, with_record};
 use super::pending::{Answer, Bounced, Waiting};
 use super::refusal;
@@ -72,10 +72,18 @@ impl RemoteFile {
     /// the handle are cleared.
     fn embedded(&self, irp: &Irp, code: IoControlCode, data: &mut [u8]) -> Result<Embedded, NtStatus> {
         let Some(file) = irp.file_object() else { return Ok(Embedded::Nothing) };
-        if let Some((offset, handle, tells)) = event::enabled_event(code, irp.input(), data) {
-            let event = file.event_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
-            clear(data, offset as usize);
-            return Ok(Embedded::Event(offset, self.peer.events.add(event, tells)?));
+        if let Some(enabled) = event::enabled_event(code, irp.input(), data) {
+            let notified = match enabled.adjustment {
+                None => file.event_by_handle(enabled.handle).map(Notified::Event),
+                Some(adjustment) => {
+                    event::name_an_event(data);
+                    let semaphore = file.semaphore_by_handle(enabled.handle);
+                    semaphore.map(|semaphore| Notified::Semaphore(semaphore, adjustment))
+                }
+            };
+            let notified = notified.ok_or(STATUS_INVALID_HANDLE)?;
+            clear(data, enabled.offset as usize);
+            return Ok(Embedded::Event(enabled.offset, self.peer.events.add(notified, enabled.tells)?));
         }
         if let Some(handle) = master_clock(code, irp.input(), data) {
             let clock = file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;

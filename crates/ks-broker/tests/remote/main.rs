@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod events;
 mod hostile;
 mod rig;
 mod streaming;

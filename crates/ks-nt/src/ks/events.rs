@@ -3,13 +3,15 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
-use crate::ks::irp::{LentIrp, Target};
+use crate::ks::irp::{FILTER_NODE, LentIrp, Target};
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
-use ks_abi::kernel::{IRP_MJ_DEVICE_CONTROL, KSEVENT_ENTRY_ONESHOT, KsEventEntry, KsEventItem, KsEventSet};
+use ks_abi::kernel::{
+    IRP_MJ_DEVICE_CONTROL, KSEVENT_ENTRY_BUFFERED, KSEVENT_ENTRY_ONESHOT, KsEventEntry, KsEventItem, KsEventSet,
+};
 use ks_abi::{
-    Guid, IoControlCode, KSEVENT_TYPE_ONESHOT, KsEventData, NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    Guid, IoControlCode, KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_TOPOLOGY, KsEventData, KseNode, NtStatus, Ptr64,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use ks_io::Level;
 use ks_mem::Block;
@@ -27,6 +29,8 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ks:
 const ENTRY_BYTES: usize = size_of::<KsEventEntry>();
 /// The most bytes that a driver may ask for behind an entry.
 const MOST_EXTRA_BYTES: u32 = 1 << 16;
+/// The most bytes that an event is raised with.
+const MOST_DATA_BYTES: u32 = 1 << 16;
 /// The most entries of a driver's own list that are looked at.
 const MOST_LISTED: usize = 4096;
 
@@ -55,19 +59,13 @@ fn address(target: &Target) -> u64 {
 }
 
 impl HostedEvent {
-    fn raise(&self) {
+    fn raise(&self, data: &[u8]) -> NtStatus {
         match &self.target {
             Target::Filter(filter) => {
-                if let Some(filter) = filter.engine() {
-                    filter.generate_event(self.token);
-                }
+                filter.engine().map_or(STATUS_SUCCESS, |filter| filter.generate_data_event(self.token, data))
             }
-            Target::Pin(pin) => {
-                if let Some(pin) = pin.engine() {
-                    pin.generate_event(self.token);
-                }
-            }
-            Target::Device(_) => {}
+            Target::Pin(pin) => pin.engine().map_or(STATUS_SUCCESS, |pin| pin.generate_data_event(self.token, data)),
+            Target::Device(_) => STATUS_SUCCESS,
         }
     }
 
@@ -97,14 +95,15 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
         Target::Pin(pin) => pin.file_object(),
         Target::Device(_) => 0,
     };
-    let oneshot = request.event().flags & KSEVENT_TYPE_ONESHOT != 0;
+    let oneshot = if request.event().flags & KSEVENT_TYPE_ONESHOT != 0 { KSEVENT_ENTRY_ONESHOT } else { 0 };
+    let buffered = if request.is_buffered() { KSEVENT_ENTRY_BUFFERED } else { 0 };
     let values = KsEventEntry {
         event_data: Ptr64(data.address()),
         notification_type: kind,
         event_set: Ptr64(set.0),
         event_item: Ptr64(item.0),
         file_object: Ptr64(file),
-        flags: if oneshot { KSEVENT_ENTRY_ONESHOT } else { 0 },
+        flags: oneshot | buffered,
         ..KsEventEntry::default()
     };
     entry.write(0, &values);
@@ -118,7 +117,10 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
     events().insert(key, event);
     let handler = item.follow(offset_of!(KsEventItem, add_handler));
     let Some(handler) = Routine::optional(handler, "an event's add handler") else { return STATUS_SUCCESS };
-    let answer = match (LentIrp::lend(target, IRP_MJ_DEVICE_CONTROL, 0), block(request.request().len())) {
+    let answer = match (
+        LentIrp::lend_to_node(target, node(request), IRP_MJ_DEVICE_CONTROL, 0),
+        block(request.request().len()),
+    ) {
         (Ok(irp), Ok(copy)) => {
             copy.write_bytes(0, request.request());
             irp.set_parameter(0, request.data().len() as u64);
@@ -135,6 +137,12 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
         forget(key);
     }
     answer
+}
+
+/// The node that an event is enabled on.
+fn node(request: &EventRequest<'_>) -> u32 {
+    let node = KseNode::read_from_prefix(request.request()).ok();
+    node.filter(|_| request.event().flags & KSEVENT_TYPE_TOPOLOGY != 0).map_or(FILTER_NODE, |(node, _)| node.node_id)
 }
 
 fn forget(key: (u64, u64)) -> Option<Arc<HostedEvent>> {
@@ -185,30 +193,37 @@ pub(crate) unsafe extern "win64" fn KsDefaultAddEventHandler(_irp: u64, _data: u
     }
 }
 
-/// Decision: the data of a buffered event goes nowhere, because no client can enable one yet.
+/// What a driver raises an event with; a client that has enabled it buffered fetches it.
+fn data_of(bytes: u32, data: u64) -> Vec<u8> {
+    if data == 0 { Vec::new() } else { Address(data).bytes(bytes.min(MOST_DATA_BYTES) as usize) }
+}
+
 // ks-coverage: KsGenerateEvents done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGenerateEvents(
     object: Address,
     set: Address,
     id: u32,
-    _data_bytes: u32,
-    _data: u64,
+    data_bytes: u32,
+    data: u64,
     callback: Address,
     context: u64,
 ) {
     let set: Option<Guid> = set.some().map(Address::read);
     let known = objects::find(object);
+    let data = data_of(data_bytes, data);
     let callback = Routine::optional(callback, "the callback of KsGenerateEvents");
     if let (Some(set), None) = (set, callback) {
         match &known {
             Some(Object::Filter(filter)) => {
                 if let Some(filter) = filter.engine() {
-                    return filter.generate_events(set, id);
+                    let _ = filter.generate_data_events(set, id, &data);
+                    return;
                 }
             }
             Some(Object::Pin(pin)) => {
                 if let Some(pin) = pin.engine() {
-                    return pin.generate_events(set, id);
+                    let _ = pin.generate_data_events(set, id, &data);
+                    return;
                 }
             }
             _ => {}
@@ -225,28 +240,22 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvents(
             callback.call2(context, event.entry.address()) as u8 != 0
         });
         if agreed {
-            event.raise();
+            let _ = event.raise(&data);
         }
     }
 }
 
 pub(crate) unsafe extern "win64" fn KsGenerateEvent(entry: Address) -> NtStatus {
     match find(entry, "KsGenerateEvent") {
-        Some(event) => {
-            event.raise();
-            STATUS_SUCCESS
-        }
+        Some(event) => event.raise(&[]),
         None => STATUS_INVALID_PARAMETER,
     }
 }
 
 // ks-coverage: KsGenerateDataEvent partial
-pub(crate) unsafe extern "win64" fn KsGenerateDataEvent(entry: Address, _bytes: u32, _data: u64) -> NtStatus {
+pub(crate) unsafe extern "win64" fn KsGenerateDataEvent(entry: Address, bytes: u32, data: u64) -> NtStatus {
     match find(entry, "KsGenerateDataEvent") {
-        Some(event) => {
-            event.raise();
-            STATUS_SUCCESS
-        }
+        Some(event) => event.raise(&data_of(bytes, data)),
         None => STATUS_INVALID_PARAMETER,
     }
 }
@@ -270,7 +279,7 @@ pub(crate) unsafe extern "win64" fn KsGenerateEventList(
         if let Some(Object::Event(event)) = objects::find(entry)
             && event.is(set, id)
         {
-            event.raise();
+            let _ = event.raise(&[]);
         }
     }
 }

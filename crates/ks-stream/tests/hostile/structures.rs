@@ -263,9 +263,16 @@ fn ksevent_and_kseventdata() {
         input_words: identifier_words(),
         output_words: vec![(0, 4), (8, 8), (16, 8), (24, 8)],
         harmless: |change| match change {
-            // A question for the sets; once instead of always.
+            // A question for the sets; another event of the same set; once instead of always, and with data.
             Change::InputCut(0) => true,
-            Change::Input(20, flags) => flags == u64::from(KSEVENT_TYPE_ONESHOT),
+            Change::Input(16, id) => [KSEVENT_CONNECTION_DATADISCONTINUITY, KSEVENT_CONNECTION_TIMEDISCONTINUITY]
+                .map(u64::from)
+                .contains(&id),
+            Change::Input(20, flags) => {
+                let (once, buffered) = (KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_ENABLEBUFFERED);
+                let valid = [once, buffered, once | buffered, KSEVENT_TYPE_ENABLE | buffered];
+                valid.map(u64::from).contains(&flags)
+            }
             _ => false,
         },
     };

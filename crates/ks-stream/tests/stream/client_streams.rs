@@ -2,13 +2,15 @@
 
 use crate::rig::{DOWN, FRAME_BYTES, Rig, SEEDS, UP, bring, fill, filled, frames, numbers, put, take_one, wait};
 use ks_abi::{
-    IoControlCode, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsState, STATUS_CANCELLED, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS,
+    IoControlCode, KSEVENT_CONNECTION_DATADISCONTINUITY, KSEVENT_CONNECTION_TIMEDISCONTINUITY, KSEVENTSETID_Connection,
+    KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM,
+    KSSTREAM_HEADER_OPTIONSF_SPLICEPOINT, KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KsState, STATUS_CANCELLED,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_STATE, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_client::{Pin, StreamFrame};
 use ks_io::sync::{Arc, Mutex};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 use zerocopy::IntoBytes;
 
@@ -433,5 +435,53 @@ fn bytes_land_only_in_the_buffer_of_their_own_header() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_discontinuity_in_the_stream_raises_its_event() {
+    let rig = Rig::new(1);
+    let (_sink_filter, sink) = rig.alone("sink");
+    let (_source_filter, source) = rig.alone("source");
+    let gaps = |pin: &Pin| {
+        let events = [KSEVENT_CONNECTION_DATADISCONTINUITY, KSEVENT_CONNECTION_TIMEDISCONTINUITY];
+        events.map(|id| pin.enable_event(KSEVENTSETID_Connection, id).unwrap())
+    };
+    let raised = |events: &[ks_client::PinEvent; 2]| {
+        events.each_ref().map(|event| {
+            let raised = event.event().is_set();
+            event.event().clear();
+            raised
+        })
+    };
+    let (at_sink, at_source) = (gaps(&sink), gaps(&source));
+    let (data, time) = (KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY);
+    let next = Arc::new(AtomicU32::new(0));
+    let flags = next.clone();
+    rig.source.script(move |_, pin| {
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            put(&frame, 0, false);
+            frame.set_options_flags(flags.load(SeqCst));
+            edge = frame.advance();
+        }
+        STATUS_PENDING
+    });
+    bring(&sink, &UP);
+    bring(&source, &UP);
+    for (flags, expected) in [
+        (0, [false, false]),
+        (data, [true, false]),
+        (time, [false, true]),
+        (data | time, [true, true]),
+        (KSSTREAM_HEADER_OPTIONSF_SPLICEPOINT, [false, false]),
+    ] {
+        let mut frame = filled(&sink, 1);
+        frame.header.options_flags = flags;
+        sink.write_stream(vec![frame]).unwrap().wait().unwrap();
+        assert_eq!(raised(&at_sink), expected, "written with {flags:#x}");
+        next.store(flags, SeqCst);
+        source.read_stream(frames(&source, 1)).unwrap().wait().unwrap();
+        assert_eq!(raised(&at_source), expected, "read with {flags:#x}");
     }
 }
