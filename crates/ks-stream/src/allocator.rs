@@ -19,7 +19,7 @@ use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
     Aspect, CancelTarget, CreateRequest, Created, Dispatch, Dispatched, IoManager, Irp, Refusal, RequestorMode,
 };
-use ks_mem::Frame;
+use ks_mem::{Frame, RegionOwner};
 use std::collections::{HashMap, HashSet, VecDeque};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -81,7 +81,7 @@ impl AllocatorObject {
     /// An allocator of system memory that stream headers may point into.
     #[doc(alias = "KsCreateDefaultAllocator")]
     pub fn of_system_memory(framing: AllocatorFraming, io: &Arc<IoManager>) -> Arc<AllocatorObject> {
-        Self::on(framing, SystemFrames::new(framing, io), None)
+        Self::on(framing, SystemFrames::new(framing, RegionOwner::Everyone, io), None)
     }
 
     fn on(
@@ -314,7 +314,7 @@ pub(crate) fn create(
     }
     let device = pin.filter().device();
     let framing = read(request.parameters, pin.framing(), device.most_circuit_bytes())?;
-    let source = SystemFrames::new(framing, pin.io());
+    let source = SystemFrames::new(framing, RegionOwner::Client(request.origin.client()), pin.io());
     let object = AllocatorObject::on(framing, source, Some(device.clone()));
     pin.note_allocator(&object);
     Ok(Created { object, granted: request.access })
@@ -389,19 +389,20 @@ impl std::fmt::Debug for AllocatorObject {
 struct SystemFrames {
     io: Arc<IoManager>,
     framing: AllocatorFraming,
+    owner: RegionOwner,
     frames: Mutex<HashMap<u64, Frame>>,
 }
 
 impl SystemFrames {
-    fn new(framing: AllocatorFraming, io: &Arc<IoManager>) -> Arc<SystemFrames> {
-        Arc::new(SystemFrames { io: io.for_device(), framing, frames: Mutex::default() })
+    fn new(framing: AllocatorFraming, owner: RegionOwner, io: &Arc<IoManager>) -> Arc<SystemFrames> {
+        Arc::new(SystemFrames { io: io.for_device(), framing, owner, frames: Mutex::default() })
     }
 }
 
 impl FrameSource for SystemFrames {
     fn allocate(&self) -> Option<u64> {
         let AllocatorFraming { frame_bytes, alignment, .. } = self.framing;
-        let frame = self.io.regions().allocate(frame_bytes as usize, alignment as usize).ok()?;
+        let frame = self.io.regions().allocate_for(self.owner, frame_bytes as usize, alignment as usize).ok()?;
         let address = frame.address();
         self.frames.lock().insert(address, frame);
         Some(address)

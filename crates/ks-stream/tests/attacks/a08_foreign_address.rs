@@ -59,3 +59,35 @@ fn a8_an_address_that_is_not_the_clients_own_memory_is_refused() {
     }
     assert!(secret.read().unwrap().iter().all(|byte| *byte == 0x5E), "no byte of the other client's memory changed");
 }
+
+#[test]
+fn a8_frames_of_a_circuit_and_of_another_clients_allocator_are_nobody_elses() {
+    let bench = bench();
+    let pin = bench.pin(OUT);
+    // An allocator of a stranger on the same filter.
+    let stranger = bench.io.session();
+    let filter = stranger.open(&bench.link, both_accesses()).unwrap();
+    let create = pin_create(IN);
+    let on = stranger.create(filter, KSSTRING_PIN, &create.parameters(), both_accesses()).unwrap();
+    let framing = KsAllocatorFraming {
+        flags: KSALLOCATOR_OPTIONF_SYSTEM_MEMORY,
+        frames: 2,
+        frame_size: 64,
+        ..Default::default()
+    };
+    let allocator = stranger.create(on, KSSTRING_ALLOCATOR, &bytes_of(&framing), both_accesses()).unwrap();
+    let request = KsMethod::new(KSMETHODSETID_StreamAllocator, KSMETHOD_STREAMALLOCATOR_ALLOC, KSMETHOD_TYPE_WRITE);
+    let mut address = [0; 8];
+    let allocated = stranger.device_io_control(allocator, IoControlCode::KS_METHOD, &bytes_of(&request), &mut address);
+    assert_eq!(allocated.status, STATUS_SUCCESS, "{:?}", allocated.refusal);
+    let address = u64::from_le_bytes(address);
+    assert_ne!(address, 0);
+    assert_eq!(bench.set_state(pin, KsState::ACQUIRE).status, STATUS_SUCCESS);
+    let request = bench.session.submit(pin, IoControlCode::KS_READ_STREAM, &[], list(address, 64, 0));
+    assert!(request.is_done(), "a stranger's frame was taken");
+    assert_eq!(request.wait().outcome.status, STATUS_ACCESS_VIOLATION);
+    // Frames that travel between connected pins are the engine's.
+    let circuit = bench.io.regions().allocate_for(ks_mem::RegionOwner::Engine, 64, 64).unwrap();
+    let request = bench.session.submit(pin, IoControlCode::KS_READ_STREAM, &[], list(circuit.address(), 64, 0));
+    assert_eq!(request.wait().outcome.status, STATUS_ACCESS_VIOLATION);
+}
