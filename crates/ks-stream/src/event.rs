@@ -103,6 +103,26 @@ impl EventRequest<'_> {
 /// The most events that one object holds.
 const MOST_EVENTS: usize = 256;
 
+// What minidrivers raise; the class driver knows nothing that they would be raised by.
+// ks-coverage: KSEVENT_CONNECTION_POSITIONUPDATE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CONNECTION_PRIORITY done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DEVICE_LOST done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DEVICE_PREEMPTED done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DEVICE_THERMAL_HIGH done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DEVICE_THERMAL_LOW done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_PINCAPS_FORMATCHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_PINCAPS_JACKINFOCHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_VOLUMELIMIT_CHANGED done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DYNAMIC_FORMAT_CHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CONTROL_CHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_LOOPEDSTREAMING_POSITION done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_VIDCAPTOSTI_EXT_TRIGGER done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_VIDCAP_AUTO_UPDATE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_VIDCAP_SEARCH done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CAMERACONTROL_FOCUS done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CAMERACONTROL_ZOOM done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_PHOTO_SAMPLE_SCANNED done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+
 /// Where an event stands that a request asks for.
 enum Known<'t, T> {
     NoSet,

@@ -72,6 +72,12 @@ pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]
     }
 }
 
+// What minidrivers run.
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_ALLOC done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_FREE done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_FIND done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_WRITE done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+
 fn find<'t, T>(method: &KsProperty, tables: &[&'t AutomationTable<T>]) -> Result<Option<&'t MethodItem<T>>, Refusal> {
     let sets = || tables.iter().flat_map(|table| &table.methods).filter(|set| set.set == method.set);
     match sets().flat_map(|set| &set.items).find(|item| item.id == method.id) {

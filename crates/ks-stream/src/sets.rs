@@ -72,6 +72,17 @@ fn function_table(call: &mut PropertyCall<'_>) -> NtStatus {
     }
 }
 
+// Not supported, as their page says: no header has the GUID of their set.
+// ks-coverage: KSPROPERTY_GM_GRAPHMANAGER not-implemented
+// ks-coverage: KSPROPERTY_GM_TIMESTAMP_CLOCK not-implemented
+// ks-coverage: KSPROPERTY_GM_RATEMATCH not-implemented
+// ks-coverage: KSPROPERTY_GM_RENDER_CLOCK not-implemented
+// For the system alone; there are no cached MDLs here.
+// ks-coverage: KSPROPERTY_ALLOCATOR_CLEANUP_CACHEDMDLPAGES not-implemented
+// Stream I/O by a method, of which no page says how; a minidriver may answer it.
+// ks-coverage: KSMETHOD_STREAMIO_READ partial
+// ks-coverage: KSMETHOD_STREAMIO_WRITE partial
+
 /// The events of a pin that the class driver raises. POSITIONUPDATE and PRIORITY are of minidrivers that have them: what
 /// position, margin and resources are is their business.
 pub(crate) fn pin_events(flags: PinFlags) -> &'static EventTable {

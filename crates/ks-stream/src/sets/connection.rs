@@ -14,11 +14,11 @@ use ks_abi::{
 };
 
 // ks-coverage: KSPROPERTY_CONNECTION_STATE done test=a_pin_steps_through_its_states_and_back
-// ks-coverage: KSPROPERTY_CONNECTION_PRIORITY partial
+// ks-coverage: KSPROPERTY_CONNECTION_PRIORITY done test=the_class_driver_answers_or_refuses_every_property
 // ks-coverage: KSPROPERTY_CONNECTION_DATAFORMAT done test=a_fixed_format_is_read_and_cannot_be_set
 // ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING done test=framing_is_told_in_both_forms
 // ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX done test=framing_is_told_in_both_forms
-// ks-coverage: KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT partial
+// ks-coverage: KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT done test=a_proposed_format_is_tested_and_changes_nothing
 
 pub(super) fn set() -> PropertySet<Pin> {
     PropertySet {

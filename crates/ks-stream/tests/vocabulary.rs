@@ -1,0 +1,282 @@
+//! Every set and item of the documented vocabulary: answered by the class driver, refused by its status, or answered by a
+//! minidriver that brings it.
+
+mod support;
+
+use ks_abi::*;
+use ks_io::{Handle, Transport};
+use ks_stream::{
+    AutomationTable, EventItem, EventSet, Filter, MethodItem, MethodSet, Pin, PropertyCall, PropertyItem, PropertySet,
+    STANDARD_PROPERTIES, Target,
+};
+use support::specimen::*;
+use support::video;
+use zerocopy::IntoBytes;
+
+// Patterns want names in capitals.
+const INTERFACE_SET: Guid = KSPROPSETID_StreamInterface;
+const PIN_SET: Guid = KSPROPSETID_Pin;
+const TOPOLOGY_SET: Guid = KSPROPSETID_Topology;
+const GENERAL_SET: Guid = KSPROPSETID_General;
+const CONNECTION_SET: Guid = KSPROPSETID_Connection;
+const STREAM_SET: Guid = KSPROPSETID_Stream;
+const CONNECTION_EVENTS: Guid = KSEVENTSETID_Connection;
+const GET: u32 = KSPROPERTY_TYPE_GET;
+const SET: u32 = KSPROPERTY_TYPE_SET;
+const OK: NtStatus = STATUS_SUCCESS;
+const NO_ITEM: NtStatus = STATUS_NOT_FOUND;
+const NO_SET: NtStatus = STATUS_PROPSET_NOT_FOUND;
+
+/// The sets of the class driver's vocabulary; the rest of what this crate can name is of media minidrivers.
+const SETS: [Guid; 11] = [
+    PIN_SET,
+    TOPOLOGY_SET,
+    GENERAL_SET,
+    CONNECTION_SET,
+    STREAM_SET,
+    INTERFACE_SET,
+    KSPROPSETID_Quality,
+    KSPROPSETID_MediaSeeking,
+    KSPROPSETID_MemoryTransport,
+    KSPROPSETID_PinMDLCacheClearProp,
+    KSPROPSETID_Clock,
+];
+
+/// A whole request for an item: with its pin factory, node, ranges or capability where it has them.
+fn request(set: Guid, id: u32, verb: u32) -> Vec<u8> {
+    let property = property(set, id, verb);
+    if set == PIN_SET && id != KSPROPERTY_PIN_CTYPES {
+        let mut request = KspPin { property, pin_id: OUT, flags: 0 }.as_bytes().to_vec();
+        request.extend_from_slice(&range_list(&[video()]));
+        return request;
+    }
+    let mut request = property.as_bytes().to_vec();
+    request.resize(72, 0);
+    request
+}
+
+/// Data that a SET of it takes.
+fn data(set: Guid, id: u32) -> Vec<u8> {
+    match (set, id) {
+        (PIN_SET, _) => video().bytes().to_vec(),
+        (CONNECTION_SET, KSPROPERTY_CONNECTION_DATAFORMAT | KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT) => {
+            video().bytes().to_vec()
+        }
+        (CONNECTION_SET | STREAM_SET, _) => vec![0; 96],
+        _ => vec![0; 256],
+    }
+}
+
+/// What the class driver makes of (GET, SET) on a filter.
+fn on_filter(set: Guid, id: u32) -> (NtStatus, NtStatus) {
+    match (set, id) {
+        (PIN_SET, KSPROPERTY_PIN_PROPOSEDATAFORMAT) => (NO_ITEM, OK),
+        (
+            PIN_SET,
+            KSPROPERTY_PIN_GLOBALCINSTANCES
+            | KSPROPERTY_PIN_PHYSICALCONNECTION
+            | KSPROPERTY_PIN_PROPOSEDATAFORMAT2
+            | KSPROPERTY_PIN_MODEDATAFORMATS,
+        ) => (NO_ITEM, NO_ITEM),
+        (PIN_SET | TOPOLOGY_SET | GENERAL_SET, _) => (OK, NO_ITEM),
+        _ => (NO_SET, NO_SET),
+    }
+}
+
+/// What the class driver makes of (GET, SET) on a pin in STOP.
+fn on_pin(set: Guid, id: u32) -> (NtStatus, NtStatus) {
+    match (set, id) {
+        (CONNECTION_SET, KSPROPERTY_CONNECTION_STATE | KSPROPERTY_CONNECTION_DATAFORMAT) => (OK, OK),
+        (CONNECTION_SET, KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT) => (NO_ITEM, OK),
+        (CONNECTION_SET, KSPROPERTY_CONNECTION_ACQUIREORDERING | KSPROPERTY_CONNECTION_STARTAT) => (NO_ITEM, NO_ITEM),
+        (CONNECTION_SET, _) => (OK, NO_ITEM),
+        (STREAM_SET, KSPROPERTY_STREAM_ALLOCATOR | KSPROPERTY_STREAM_MASTERCLOCK) => (OK, OK),
+        (STREAM_SET, _) => (NO_ITEM, NO_ITEM),
+        (INTERFACE_SET, _) => (OK, NO_ITEM),
+        _ => (NO_SET, NO_SET),
+    }
+}
+
+#[test]
+fn the_class_driver_answers_or_refuses_every_property() {
+    let bench = bench_with(|filter| filter.nodes = vec![KSNODETYPE_VOLUME], None, None);
+    let pin = bench.pin(OUT);
+    let mut asked = 0;
+    for item in known_properties().filter(|item| SETS.contains(&item.set)) {
+        asked += 1;
+        for (handle, expected) in [(bench.filter, on_filter(item.set, item.id)), (pin, on_pin(item.set, item.id))] {
+            let (get, answer) = bench.ask(handle, &request(item.set, item.id, GET), 512);
+            let what = format!("{} on {}", item.name, if handle == pin { "a pin" } else { "a filter" });
+            assert_eq!(get.status, expected.0, "GET of {what}");
+            if get.status == OK {
+                assert!(!answer.is_empty(), "GET of {what} answers nothing");
+            }
+            let set = bench.property(handle, &request(item.set, item.id, SET), &mut data(item.set, item.id));
+            assert_eq!(set.status, expected.1, "SET of {what}");
+            // BASICSUPPORT tells the same.
+            let (support, flags) = bench.ask(handle, property(item.set, item.id, 0x200).as_bytes(), 4);
+            if expected == (NO_SET, NO_SET) || expected == (NO_ITEM, NO_ITEM) {
+                assert_eq!(support.status, expected.0, "BASICSUPPORT of {what}");
+            } else {
+                let may = |verb, status| if status == OK { verb } else { 0 };
+                let flags = u32::from_le_bytes(flags.try_into().expect("a ULONG"));
+                assert_eq!(flags & 3, may(GET, expected.0) | may(SET, expected.1), "BASICSUPPORT of {what}");
+            }
+        }
+    }
+    assert_eq!(asked, 17 + 4 + 1 + 8 + 11 + 1 + 2 + 10 + 1 + 1 + 7, "every item of these sets");
+    assert_eq!(bench.value::<KsPriority>(pin, &request(CONNECTION_SET, 1, GET)), KsPriority::NORMAL);
+}
+
+fn answering<T: 'static>(target: Target) -> AutomationTable<T> {
+    let mut sets: Vec<PropertySet<T>> = Vec::new();
+    for known in STANDARD_PROPERTIES.iter().filter(|known| known.target == target) {
+        let item = PropertyItem::standard(known.set, known.id).expect("it is in the list");
+        let bytes = if known.data_bytes == 0 { 8 } else { known.data_bytes };
+        let mut item: PropertyItem<T> = item;
+        if known.access & GET != 0 {
+            item = item.get(move |_: &T, call: &mut PropertyCall<'_>| call.answer(&vec![7; bytes]));
+        }
+        if known.access & SET != 0 {
+            item =
+                item.set(move |_: &T, call: &mut PropertyCall<'_>| match call.data().iter().all(|byte| *byte == 9) {
+                    true => STATUS_SUCCESS,
+                    false => STATUS_INVALID_PARAMETER,
+                });
+        }
+        match sets.iter_mut().find(|set| set.set == known.set) {
+            Some(set) => set.items.push(item),
+            None => sets.push(PropertySet { set: known.set, items: vec![item] }),
+        }
+    }
+    AutomationTable::of_properties(sets)
+}
+
+#[test]
+fn a_minidriver_answers_every_standard_property() {
+    let tables = (answering::<Filter>(Target::Filter), answering::<Pin>(Target::Pin));
+    let bench = bench_with(|_| (), Some(tables.0), Some(tables.1));
+    let pin = bench.pin(OUT);
+    for known in STANDARD_PROPERTIES {
+        let name = property_name(known.set, known.id).expect("the header names it");
+        let handle = if known.target == Target::Pin { pin } else { bench.filter };
+        let mut request = property(known.set, known.id, GET).as_bytes().to_vec();
+        request.resize(known.request_bytes, 0);
+        let room = if known.data_bytes == 0 { 8 } else { known.data_bytes };
+        let get = bench.ask(handle, &request, room);
+        let expected = if known.access & GET != 0 { OK } else { NO_ITEM };
+        assert_eq!(get.0.status, expected, "GET of {name}");
+        if expected == OK {
+            assert_eq!(get.1, vec![7; room], "{name}");
+            let (short, _) = bench.ask(handle, &request, room - 1);
+            assert_eq!(short.status, STATUS_BUFFER_TOO_SMALL, "{name} in too little room");
+            let (size, _) = bench.ask(handle, &request, 0);
+            assert_eq!((size.status, size.information), (STATUS_BUFFER_OVERFLOW, room), "the size of {name}");
+        }
+        request[20] = SET as u8;
+        let set = |request: &[u8], bytes: usize| bench.property(handle, request, &mut vec![9; bytes]).status;
+        let expected = if known.access & SET != 0 { OK } else { NO_ITEM };
+        assert_eq!(set(&request, room), expected, "SET of {name}");
+        if expected == OK && known.data_bytes > 1 {
+            assert_eq!(set(&request, known.data_bytes - 1), STATUS_BUFFER_TOO_SMALL, "SET of {name} cut off");
+        }
+        let verb = if known.access & GET != 0 { GET } else { SET };
+        request[20] = verb as u8;
+        request.pop();
+        assert_eq!(
+            bench.ask(handle, &request, room).0.status,
+            STATUS_INVALID_BUFFER_SIZE,
+            "a short request for {name}"
+        );
+    }
+}
+
+fn raising<T: 'static>() -> AutomationTable<T> {
+    let mut sets: Vec<EventSet<T>> = Vec::new();
+    for known in known_events() {
+        match sets.iter_mut().find(|set| set.set == known.set) {
+            Some(set) => set.items.push(EventItem::new(known.id)),
+            None => sets.push(EventSet { set: known.set, items: vec![EventItem::new(known.id)] }),
+        }
+    }
+    AutomationTable { events: sets, ..AutomationTable::default() }
+}
+
+fn enable(bench: &Bench, handle: Handle, set: Guid, id: u32, event: Handle) -> NtStatus {
+    let mut data =
+        Box::new(KsEventData { notification_type: KSEVENTF_EVENT_HANDLE, object: event.0, ..Default::default() });
+    let request = KsEvent::new(set, id, KSEVENT_TYPE_ENABLE);
+    bench.control(handle, IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), data.as_mut_bytes()).status
+}
+
+#[test]
+fn the_class_driver_raises_or_refuses_every_event() {
+    let bench = bench();
+    let pin = bench.pin(OUT);
+    let (event, _) = bench.session.create_event().unwrap();
+    for known in known_events() {
+        let expected = match (known.set, known.id) {
+            (
+                CONNECTION_EVENTS,
+                KSEVENT_CONNECTION_DATADISCONTINUITY
+                | KSEVENT_CONNECTION_TIMEDISCONTINUITY
+                | KSEVENT_CONNECTION_ENDOFSTREAM,
+            ) => OK,
+            (CONNECTION_EVENTS, _) => NO_ITEM,
+            _ => NO_SET,
+        };
+        assert_eq!(enable(&bench, pin, known.set, known.id, event), expected, "{} on a pin", known.name);
+        assert_eq!(enable(&bench, bench.filter, known.set, known.id, event), NO_SET, "{} on a filter", known.name);
+    }
+}
+
+#[test]
+fn a_minidriver_raises_every_event_that_the_class_driver_does_not() {
+    let bench = bench_with(|_| (), Some(raising::<Filter>()), Some(raising::<Pin>()));
+    let pin = bench.pin(OUT);
+    let (filter_object, pin_object) = (bench.engine_filter(bench.filter), bench.engine_pin(pin));
+    let mut raised = 0;
+    for known in known_events() {
+        for handle in [bench.filter, pin] {
+            let (handle_of, event) = bench.session.create_event().unwrap();
+            assert_eq!(enable(&bench, handle, known.set, known.id, handle_of), OK, "{}", known.name);
+            match handle == pin {
+                true => pin_object.generate_events(known.set, known.id),
+                false => filter_object.generate_events(known.set, known.id),
+            }
+            assert!(event.is_set(), "{}", known.name);
+            raised += 1;
+            let all = bench.control(handle, IoControlCode::KS_DISABLE_EVENT, &[], &mut []);
+            assert_eq!(all.status, OK);
+        }
+    }
+    assert_eq!(raised, 2 * 25, "every event that the headers name, on a filter and on a pin");
+}
+
+#[test]
+fn a_minidriver_runs_every_method_that_the_class_driver_does_not() {
+    let items = |set: Guid| {
+        known_methods().filter(move |known| known.set == set).map(|known| {
+            let kind = if known.id % 2 == 0 { KSMETHOD_TYPE_WRITE } else { KSMETHOD_TYPE_READ };
+            MethodItem::new(known.id, kind, move |_: &Pin, call: &mut PropertyCall<'_>| {
+                assert_eq!(call.property().id, known.id);
+                STATUS_DEVICE_BUSY
+            })
+        })
+    };
+    let sets = [KSMETHODSETID_StreamIo, KSMETHODSETID_Wavetable];
+    let methods = sets.map(|set| MethodSet { set, items: items(set).collect() }).into();
+    let without = bench();
+    let bench = bench_with(|_| (), None, Some(AutomationTable { methods, ..AutomationTable::default() }));
+    let (pin, bare) = (bench.pin(OUT), without.pin(OUT));
+    let mut sent = 0;
+    for known in known_methods().filter(|known| sets.contains(&known.set)) {
+        let request = KsMethod::new(known.set, known.id, KSMETHOD_TYPE_SEND);
+        let send =
+            |bench: &Bench, pin| bench.control(pin, IoControlCode::KS_METHOD, request.as_bytes(), &mut []).status;
+        assert_eq!(send(&bench, pin), STATUS_DEVICE_BUSY, "{} is the minidriver's", known.name);
+        assert_eq!(send(&without, bare), NO_SET, "{}", known.name);
+        sent += 1;
+    }
+    assert_eq!(sent, 6);
+}
