@@ -152,6 +152,21 @@ impl RankedMutex {
         Held { mutex: self, not_send: PhantomData }
     }
 
+    /// Takes the mutex if it is open, and releases it when the guard is dropped. Legal at DISPATCH level, where the
+    /// holder waits for nothing.
+    ///
+    /// # Panics
+    /// As [`acquire`](Self::acquire), but for the level.
+    #[track_caller]
+    pub fn try_hold(&self) -> Option<Held<'_>> {
+        held::check_order(self.rank, self.name);
+        let taken = self.take();
+        if taken {
+            self.now_mine();
+        }
+        taken.then_some(Held { mutex: self, not_send: PhantomData })
+    }
+
     #[inline]
     fn take(&self) -> bool {
         let mut state = self.state.load(Ordering::Relaxed);
@@ -330,6 +345,16 @@ mod held {
         #[cfg(debug_assertions)]
         {
             crate::level::Level::Apc.assert_at_most("acquiring a mutex");
+        }
+        check_order(rank, name);
+    }
+
+    /// The order alone: whoever does not wait may be at any level.
+    #[track_caller]
+    #[inline]
+    pub(super) fn check_order(rank: LockRank, name: &'static str) {
+        #[cfg(debug_assertions)]
+        {
             let held = BY_RANK.with(std::cell::Cell::get);
             if let Some(other) = held[rank as usize..].iter().flatten().next() {
                 panic!("the {name} mutex ({rank:?}) is acquired by a thread that holds the {other} mutex");

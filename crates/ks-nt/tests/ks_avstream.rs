@@ -79,3 +79,83 @@ fn a_driver_is_told_of_each_request_that_came_round() {
     drop((source, sink, filter));
     rig.unload();
 }
+
+#[test]
+fn a_driver_steps_through_the_mappings_of_its_frames() {
+    let rig = Rig::start("tests/avs/mappings.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    bring(&pin.pin, &UP);
+    let read = pin.read(2);
+    assert_eq!(failure(pin.pin.object(), 0), "");
+    let frames = read.wait().unwrap();
+    assert_eq!(String::from_utf8_lossy(&frames[0].data()), ["a".repeat(24), "b".repeat(24), "c".repeat(16)].concat());
+    assert_eq!(frames[1].header.data_used, 0);
+    bring(&pin.pin, &DOWN);
+    drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn pins_behind_a_drivers_gate_process_as_the_gate_says() {
+    let rig = Rig::start("tests/avs/gates.c");
+    let filter = rig.open();
+    let inputs = [rig.create(&filter, 0, None), rig.create(&filter, 0, None)];
+    let output = rig.create(&filter, 1, None);
+    let check = |number| assert_eq!(failure(output.pin.object(), number), "", "check {number}");
+    let all = [&output.pin, &inputs[0].pin, &inputs[1].pin];
+    check(0);
+    all.iter().for_each(|pin| bring(pin, &UP));
+    let read = output.read(1);
+    inputs[1].write(&[1; 64]).wait().unwrap();
+    read.wait().unwrap();
+    check(2);
+    all.iter().for_each(|pin| bring(pin, &DOWN));
+    check(1);
+    all.iter().for_each(|pin| bring(pin, &UP));
+    let read = output.read(1);
+    let first = inputs[0].write(&[1; 64]);
+    check(3);
+    inputs[1].write(&[1; 64]).wait().unwrap();
+    first.wait().unwrap();
+    read.wait().unwrap();
+    check(4);
+    all.iter().for_each(|pin| bring(pin, &DOWN));
+    check(5);
+    drop((inputs, output, filter));
+    rig.unload();
+}
+
+/// Checks that follow frames which travel on other threads: asked until they hold. The test program's own limit ends a
+/// wait for what never comes.
+fn eventually(object: &Object, check: u32) {
+    while failure(object, check) != "" {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn two_drivers_agree_an_interface_and_exchange_frames_without_requests() {
+    let rig = Rig::start_all(&["tests/avs/exchange_source.c", "tests/avs/exchange_sink.c"]);
+    let (from, to) = (rig.open_of(0), rig.open_of(1));
+    for (sink_pin, of_source, of_sink) in [(0, 0, 0), (1, 1, 1)] {
+        let sink = rig.create(&to, sink_pin, None);
+        let source = rig.create(&from, 0, Some(&sink));
+        bring(&sink.pin, &UP);
+        bring(&source.pin, &UP);
+        eventually(sink.pin.object(), of_sink);
+        assert_eq!(failure(source.pin.object(), of_source), "", "sink {sink_pin}");
+        bring(&source.pin, &DOWN);
+        bring(&sink.pin, &DOWN);
+        assert_eq!(failure(sink.pin.object(), 2), "");
+    }
+    // A client is the other end.
+    let source = rig.create(&from, 0, None);
+    bring(&source.pin, &UP);
+    let read = source.read(1);
+    assert_eq!(read.wait().unwrap()[0].data(), [0]);
+    assert_eq!(failure(source.pin.object(), 2), "");
+    bring(&source.pin, &DOWN);
+    drop((source, from, to));
+    rig.unload();
+}

@@ -21,6 +21,12 @@ bitflags::bitflags! {
     #[doc(alias = "KSPIN_DESCRIPTOR_EX")]
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
     pub struct PinFlags: u32 {
+        /// `KSPIN_FLAG_DISPATCH_LEVEL_PROCESSING`: an attempt at DISPATCH level processes there, not on a worker.
+        const DISPATCH_LEVEL_PROCESSING = 0x1;
+        /// `KSPIN_FLAG_CRITICAL_PROCESSING`: what is left to a worker is critical work.
+        const CRITICAL_PROCESSING = 0x2;
+        /// `KSPIN_FLAG_HYPERCRITICAL_PROCESSING`: what is left to a worker is hypercritical work.
+        const HYPERCRITICAL_PROCESSING = 0x4;
         /// `KSPIN_FLAG_ASYNCHRONOUS_PROCESSING`: processing is queued to a work item of its own; what brought the frame
         /// does not wait for it.
         const ASYNCHRONOUS_PROCESSING = 0x8;
@@ -32,10 +38,14 @@ bitflags::bitflags! {
         const FRAMES_NOT_REQUIRED_FOR_PROCESSING = 0x40;
         /// `KSPIN_FLAG_ENFORCE_FIFO`: requests complete in the order of their arrival.
         const ENFORCE_FIFO = 0x80;
+        /// `KSPIN_FLAG_GENERATE_MAPPINGS`: offsets of stream pointers count mappings of [`crate::Device::register_adapter`].
+        const GENERATE_MAPPINGS = 0x100;
         /// `KSPIN_FLAG_DISTINCT_TRAILING_EDGE`: frames stay until [`crate::TrailingEdge`] has passed them, too.
         const DISTINCT_TRAILING_EDGE = 0x200;
         /// `KSPIN_FLAG_PROCESS_IN_RUN_STATE_ONLY`: the least processing state is RUN instead of PAUSE.
         const PROCESS_IN_RUN_STATE_ONLY = 0x1_0000;
+        /// `KSPIN_FLAG_USE_STANDARD_TRANSPORT`: a queue whatever interface and medium the pin is connected by.
+        const USE_STANDARD_TRANSPORT = 0x4_0000;
         /// `KSPIN_FLAG_DO_NOT_USE_STANDARD_TRANSPORT`: no queue, and states are told as they are asked for.
         const DO_NOT_USE_STANDARD_TRANSPORT = 0x8_0000;
         /// `KSPIN_FLAG_FIXED_FORMAT`: the format of a pin cannot be set after its create.
@@ -60,6 +70,12 @@ bitflags::bitflags! {
     #[doc(alias = "KSFILTER_DESCRIPTOR")]
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
     pub struct FilterFlags: u32 {
+        /// `KSFILTER_FLAG_DISPATCH_LEVEL_PROCESSING`: an attempt at DISPATCH level processes there, not on a worker.
+        const DISPATCH_LEVEL_PROCESSING = 0x1;
+        /// `KSFILTER_FLAG_CRITICAL_PROCESSING`: what is left to a worker is critical work.
+        const CRITICAL_PROCESSING = 0x2;
+        /// `KSFILTER_FLAG_HYPERCRITICAL_PROCESSING`: what is left to a worker is hypercritical work.
+        const HYPERCRITICAL_PROCESSING = 0x4;
         /// `KSFILTER_FLAG_RECEIVE_ZERO_LENGTH_SAMPLES`: a filter-centric filter is given input frames without data, too.
         const RECEIVE_ZERO_LENGTH_SAMPLES = 0x8;
         /// `KSFILTER_FLAG_DENY_USERMODE_ACCESS`

@@ -2,9 +2,10 @@
 
 use crate::descriptor::DescribeFilter;
 use crate::filter::Filter;
+use crate::mapping::{AdapterSlot, DmaAdapter, MAPPING_BYTES, MOST_STRIDE};
 use crate::pipe::MOST_CIRCUIT_BYTES;
 use ks_abi::{
-    NtStatus, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES,
+    NtStatus, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
     STATUS_OBJECT_NAME_NOT_FOUND,
 };
 use ks_io::sync::{
@@ -31,6 +32,7 @@ pub struct Device {
     /// Set once; queues are closed after it, so a request that misses it is caught there.
     removed: AtomicBool,
     most_circuit_bytes: AtomicU64,
+    adapter: Arc<AdapterSlot>,
 }
 
 const DEVICE_BYTES: usize = 64;
@@ -69,6 +71,7 @@ impl Device {
             filters: Mutex::new(Vec::new()),
             removed: AtomicBool::new(false),
             most_circuit_bytes: AtomicU64::new(MOST_CIRCUIT_BYTES),
+            adapter: Arc::default(),
         }))
     }
 
@@ -91,6 +94,23 @@ impl Device {
                 device: me.clone(),
             });
         }
+    }
+
+    /// Registers the DMA adapter by which pins with [`crate::PinFlags::GENERATE_MAPPINGS`] see their frames; to be done
+    /// before such a pin processes, whose pointers show no mappings otherwise. STATUS_INVALID_PARAMETER: a stride below
+    /// the size of a KSMAPPING or above 4096.
+    // ks-coverage: KsDeviceRegisterAdapterObject done test=offsets_count_mappings_that_an_adapter_limits,a_driver_steps_through_the_mappings_of_its_frames
+    #[doc(alias = "KsDeviceRegisterAdapterObject")]
+    pub fn register_adapter(&self, adapter: DmaAdapter) -> Result<(), NtStatus> {
+        if !(MAPPING_BYTES..=MOST_STRIDE).contains(&adapter.mapping_stride) {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        self.adapter.set(adapter);
+        Ok(())
+    }
+
+    pub(crate) fn adapter(&self) -> &Arc<AdapterSlot> {
+        &self.adapter
     }
 
     /// The public part of the device, at the offsets of `KSDEVICE`.

@@ -1,7 +1,7 @@
 //! A filter: one open instance of a filter factory, and the parent of its pins.
 
 use crate::automation::{self, AutomationTable};
-use crate::descriptor::{DescribeFilter, DescribePin, PinId};
+use crate::descriptor::{DescribeFilter, DescribePin, FilterFlags, PinId};
 use crate::device::Device;
 use crate::event::{self, EventList, EventToken};
 use crate::filter_process::FilterProcessing;
@@ -17,7 +17,8 @@ use ks_abi::{
 };
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
-    Aspect, CreateRequest, Created, Dispatch, Dispatched, IoManager, Irp, LockRank, RankedMutex, Refusal, Services,
+    Aspect, CreateRequest, Created, Dispatch, Dispatched, IoManager, Irp, LockRank, RankedMutex, Refusal,
+    RequestorMode, Services,
 };
 use ks_mem::Block;
 use std::sync::OnceLock;
@@ -49,7 +50,11 @@ impl Filter {
         descriptor: Arc<dyn DescribeFilter>,
         request: &CreateRequest<'_>,
     ) -> Result<Arc<Filter>, Refusal> {
-        let _ = request;
+        let denied = descriptor.flags().contains(FilterFlags::DENY_USERMODE_ACCESS);
+        if denied && request.origin.mode() == RequestorMode::User {
+            let reason = format!("{} is for drivers only", descriptor.reference());
+            return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::Access, reason));
+        }
         let no_memory = |_| Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "no memory for a filter");
         let block = Block::zeroed(FILTER_BYTES, 16).map_err(no_memory)?;
         let pin_count = descriptor.pin_count() as usize;

@@ -6,7 +6,8 @@
 //!
 //! Source: "Filter-centric processing", nc-ks-pfnksfilterprocess, ns-ks-_ksprocesspin.
 
-use crate::descriptor::{PinFlags, PinId};
+use crate::attached_gate::Attachments;
+use crate::descriptor::{FilterFlags, PinFlags, PinId};
 use crate::filter::Filter;
 use crate::gate::Gate;
 use crate::pin::Pin;
@@ -30,6 +31,7 @@ pub(crate) struct FilterProcessing {
     again: AtomicBool,
     worker_queued: AtomicBool,
     worker: OnceLock<Arc<FilterWorkerItem>>,
+    attachments: Attachments,
     /// The public block of each process pin, kept from round to round. Taken under the processing mutex only.
     blocks: Mutex<Vec<(Weak<Pin>, Arc<Block>)>>,
 }
@@ -150,6 +152,7 @@ impl FilterProcessing {
             again: AtomicBool::new(false),
             worker_queued: AtomicBool::new(false),
             worker: OnceLock::new(),
+            attachments: Attachments::default(),
             blocks: Mutex::new(Vec::new()),
         })
     }
@@ -158,8 +161,18 @@ impl FilterProcessing {
         &self.gate
     }
 
+    pub(crate) fn attachments(&self) -> &Attachments {
+        &self.attachments
+    }
+
     pub(crate) fn mutex(&self) -> &Arc<RankedMutex> {
         &self.mutex
+    }
+
+    /// Takes the gate, if it is open now.
+    fn capture(&self) -> bool {
+        self.attachments.refresh();
+        self.gate.capture_threshold()
     }
 
     /// The block of a pin, from the last round or new; blocks of pins that are gone are forgotten.
@@ -184,9 +197,9 @@ impl Work for FilterWorkerItem {
         let Some(filter) = self.0.upgrade() else { return };
         let Some(processing) = filter.processing() else { return };
         processing.worker_queued.store(false, Ordering::SeqCst);
-        let _turn = Turn::begin(filter.services());
+        let _turn = Turn::of_queue(filter.services(), filter.work_queue());
         let _inside = deferred::enter();
-        filter.process_here(processing);
+        filter.process_here(processing, Level::Passive);
     }
 }
 
@@ -194,7 +207,14 @@ impl Work for FilterWorkerItem {
 impl Work for Filter {
     fn run(self: Arc<Self>) {
         let Some(processing) = self.processing() else { return };
-        if self.runs_here(processing) { self.process_here(processing) } else { self.queue_attempt(processing) }
+        match self.level_here(processing) {
+            Some(Level::Dispatch) => {
+                let _turn = Turn::at_dispatch(self.services());
+                self.process_here(processing, Level::Dispatch);
+            }
+            Some(level) => self.process_here(processing, level),
+            None => self.queue_attempt(processing),
+        }
     }
 }
 
@@ -205,6 +225,8 @@ enum Round {
     Pending,
     /// The driver goes on.
     Again,
+    /// Somebody has the processing mutex, and this thread cannot wait.
+    Taken,
 }
 
 impl Filter {
@@ -241,34 +263,58 @@ impl Filter {
         self.processing().map(|processing| &*processing.mutex)
     }
 
-    /// No request of a client pumps a circuit.
-    fn runs_here(&self, processing: &FilterProcessing) -> bool {
+    /// The level at which this thread may process; `None`: it may not. No request of a client pumps a circuit.
+    fn level_here(&self, processing: &FilterProcessing) -> Option<Level> {
         if ks_io::holds_ranked_mutex() {
             // The thread waits inside of a driver's callback.
-            return false;
+            return None;
         }
-        if let Some(left) = process::has_budget() {
-            return left;
+        let at_dispatch = || self.descriptor().flags().contains(FilterFlags::DISPATCH_LEVEL_PROCESSING);
+        if let Some(turn) = process::turn() {
+            return turn.level(at_dispatch);
         }
-        let asked = processing.worker_queued.load(Ordering::SeqCst);
-        !asked && Level::current() == Level::Passive && !self.all_pins().iter().any(|pin| pin.in_circuit())
+        if processing.worker_queued.load(Ordering::SeqCst) {
+            return None;
+        }
+        match Level::current() {
+            Level::Passive => (!self.all_pins().iter().any(|pin| pin.in_circuit())).then_some(Level::Passive),
+            Level::Dispatch => at_dispatch().then_some(Level::Dispatch),
+            _ => None,
+        }
+    }
+
+    fn work_queue(&self) -> WorkQueue {
+        let flags = self.descriptor().flags();
+        if flags.contains(FilterFlags::HYPERCRITICAL_PROCESSING) {
+            WorkQueue::HyperCritical
+        } else if flags.contains(FilterFlags::CRITICAL_PROCESSING) {
+            WorkQueue::Critical
+        } else {
+            WorkQueue::Delayed
+        }
     }
 
     fn queue_attempt(self: &Arc<Filter>, processing: &FilterProcessing) {
         if !processing.worker_queued.swap(true, Ordering::SeqCst) {
             let item = processing.worker.get_or_init(|| Arc::new(FilterWorkerItem(Arc::downgrade(self))));
-            self.services().queue_work(WorkQueue::Delayed, item.clone());
+            self.services().queue_work(self.work_queue(), item.clone());
         }
     }
 
     /// As a pin does it: `again` is read after the gate is given back, so no attempt is lost.
-    fn process_here(self: &Arc<Filter>, processing: &FilterProcessing) {
+    fn process_here(self: &Arc<Filter>, processing: &FilterProcessing, level: Level) {
         let mut rounds = 0;
-        while processing.again.load(Ordering::SeqCst) && processing.gate.capture_threshold() {
+        while processing.again.load(Ordering::SeqCst) && processing.capture() {
             processing.again.store(false, Ordering::SeqCst);
             let mut spent = false;
-            while !spent && self.round(processing) == Round::Again {
-                spent = process::spend(1, self.services());
+            while !spent {
+                let round = self.round(processing, level);
+                processing.attachments.refresh();
+                spent = match round {
+                    Round::Pending => break,
+                    Round::Again => process::spend(1, self.services()),
+                    Round::Taken => true,
+                };
             }
             processing.gate.turn_input_on();
             rounds += 1;
@@ -282,15 +328,15 @@ impl Filter {
         }
     }
 
-    fn round(self: &Arc<Filter>, processing: &FilterProcessing) -> Round {
+    fn round(self: &Arc<Filter>, processing: &FilterProcessing, level: Level) -> Round {
         let pins = self.all_pins();
         let Some(instance) = self.instance().cloned() else { return Round::Pending };
         let mut outgoing: Vec<Outgoing> = Vec::new();
         let mut raised = Vec::new();
         let round = {
-            let _processing = processing.mutex.hold();
+            let Some(_processing) = process::hold_at(&processing.mutex, level) else { return Round::Taken };
             let taking_part: Vec<&Arc<Pin>> = pins.iter().filter(|pin| pin.is_processing()).collect();
-            if !self.is_ready(&pins, &taking_part) {
+            if !processing.attachments.are_open() || !self.is_ready(processing, &pins, &taking_part) {
                 return Round::Pending;
             }
             for pin in &pins {
@@ -320,7 +366,9 @@ impl Filter {
     }
 
     /// Enough pins of each factory process, no pin is on its way, and the frames are there.
-    fn is_ready(&self, pins: &[Arc<Pin>], taking_part: &[&Arc<Pin>]) -> bool {
+    fn is_ready(&self, processing: &FilterProcessing, pins: &[Arc<Pin>], taking_part: &[&Arc<Pin>]) -> bool {
+        // Of these the gate says what is needed, which is open.
+        let gated = |pin: &Arc<Pin>| processing.attachments.has(pin);
         for id in 0..self.descriptor().pin_count() {
             let Some(factory) = self.pin_descriptor(id) else { continue };
             let count = taking_part.iter().filter(|pin| pin.id() == id).count();
@@ -328,8 +376,9 @@ impl Filter {
                 return false;
             }
             let flags = factory.flags();
-            let has_frame = |pin: &&&Arc<Pin>| pin.id() == id && pin.has_frame();
-            let with_frame = taking_part.iter().filter(has_frame).count();
+            let own = taking_part.iter().filter(|pin| pin.id() == id && !gated(pin));
+            let (count, with_frame) =
+                own.fold((0, 0), |(all, with), pin| (all + 1, with + usize::from(pin.has_frame())));
             if flags.contains(PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING) {
                 if count > 0 && with_frame == 0 {
                     return false;
@@ -338,7 +387,10 @@ impl Filter {
                 return false;
             }
             let any_in_run = flags.contains(PinFlags::PROCESS_IF_ANY_IN_RUN_STATE);
-            if any_in_run && count > 0 && !taking_part.iter().any(|pin| pin.id() == id && pin.state() == KsState::RUN) {
+            if any_in_run
+                && count > 0
+                && !taking_part.iter().any(|pin| pin.id() == id && pin.agreed_state() == KsState::RUN)
+            {
                 return false;
             }
         }
@@ -348,7 +400,7 @@ impl Filter {
             true => !pin.and_gate().is_open(),
             false => pin.agreed_state() > KsState::STOP,
         };
-        !taking_part.is_empty() && !pins.iter().any(holds_up)
+        !taking_part.is_empty() && !pins.iter().any(|pin| holds_up(pin) && !gated(pin))
     }
 
     fn call(

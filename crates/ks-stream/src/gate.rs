@@ -3,9 +3,8 @@
 //! Source: "Flow control gates in AVStream", ns-ks-_ksgate.
 
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
-use ks_io::sync::{Arc, Weak};
+use ks_io::sync::{Arc, Mutex, Weak};
 use ks_mem::Block;
-use std::sync::OnceLock;
 
 /// A gate: open while its count is above zero. The count stands at the offset of `KSGATE.Count`, where a driver's
 /// inline functions change it.
@@ -15,10 +14,12 @@ use std::sync::OnceLock;
 #[doc(alias = "KSGATE")]
 pub struct Gate {
     block: Block,
-    next: OnceLock<Weak<Gate>>,
+    /// The word beside the count tells whether there is one.
+    next: Mutex<Option<Weak<Gate>>>,
 }
 
 const COUNT: usize = 0;
+const NEXT: usize = 8;
 const GATE_BYTES: usize = 16;
 
 impl Gate {
@@ -39,7 +40,7 @@ impl Gate {
     fn with_count(count: u32) -> Result<Arc<Gate>, NtStatus> {
         let block = Block::zeroed(GATE_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.store_u32(COUNT, count);
-        Ok(Arc::new(Gate { block, next: OnceLock::new() }))
+        Ok(Arc::new(Gate { block, next: Mutex::new(None) }))
     }
 
     /// Address of the KSGATE, as a driver is lent it.
@@ -50,7 +51,29 @@ impl Gate {
     /// Feeds this gate into `next`, once; a gate that is closed turns an input of an AND gate off, one that is open
     /// turns an input of an OR gate on: the caller says which by adding the input there.
     pub fn attach(&self, next: &Arc<Gate>) -> bool {
-        self.next.set(Arc::downgrade(next)).is_ok()
+        let mut known = self.next.lock();
+        if known.is_some() {
+            return false;
+        }
+        *known = Some(Arc::downgrade(next));
+        self.block.store_u64(NEXT, next.address());
+        true
+    }
+
+    /// Feeds this gate into `next` from now on, or into nothing.
+    pub(crate) fn set_next(&self, next: Option<&Arc<Gate>>) {
+        let mut known = self.next.lock();
+        *known = next.map(Arc::downgrade);
+        self.block.store_u64(NEXT, next.map_or(0, |next| next.address()));
+    }
+
+    /// The gate that this one feeds; without one no lock is taken.
+    #[inline]
+    fn next(&self) -> Option<Arc<Gate>> {
+        if self.block.load_u64(NEXT) == 0 {
+            return None;
+        }
+        self.next.lock().as_ref().and_then(Weak::upgrade)
     }
 
     /// Is the count above zero? Without synchronisation.
@@ -66,7 +89,7 @@ impl Gate {
     #[doc(alias = "KsGateTurnInputOn")]
     pub fn turn_input_on(&self) -> bool {
         let opened = self.block.fetch_add_u32(COUNT, 1) == 0;
-        if opened && let Some(next) = self.next.get().and_then(Weak::upgrade) {
+        if opened && let Some(next) = self.next() {
             next.turn_input_on();
         }
         opened
@@ -77,7 +100,7 @@ impl Gate {
     #[doc(alias = "KsGateTurnInputOff")]
     pub fn turn_input_off(&self) -> bool {
         let closed = self.block.fetch_sub_u32(COUNT, 1) == 1;
-        if closed && let Some(next) = self.next.get().and_then(Weak::upgrade) {
+        if closed && let Some(next) = self.next() {
             next.turn_input_off();
         }
         closed
@@ -89,7 +112,7 @@ impl Gate {
     #[inline]
     pub fn capture_threshold(&self) -> bool {
         let captured = self.block.replace_u32(COUNT, 1, 0).is_ok();
-        if captured && let Some(next) = self.next.get().and_then(Weak::upgrade) {
+        if captured && let Some(next) = self.next() {
             next.turn_input_off();
         }
         captured

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod attached_gate;
 mod automation;
 mod batch;
 mod clock;
@@ -24,8 +25,10 @@ mod filter_process;
 mod foreign;
 pub mod format;
 mod gate;
+mod handshake;
 mod injection;
 mod leading_edge;
+mod mapping;
 mod method;
 mod minidriver;
 mod node_object;
@@ -45,6 +48,7 @@ mod trailing_edge;
 pub mod validate;
 
 pub use allocator::{AllocatorFraming, AllocatorObject, AskedFraming, FrameSource, validate_allocator_create};
+pub use attached_gate::AttachedGate;
 pub use automation::{
     AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertySet,
     RemoveEvent, SERIALIZED_BY_SIZE_QUERY,
@@ -61,9 +65,11 @@ pub use filter::Filter;
 pub use filter_process::{ProcessPin, ProcessPins};
 pub use format::{DataFormat, DataRange};
 pub use gate::Gate;
+pub use handshake::Interface;
 pub use injection::{InjectedFrame, ReturnedFrame, ReturnedRequest};
 pub use ks_abi::{USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN};
 pub use leading_edge::{AfterAdvance, LeadingEdge};
+pub use mapping::{DmaAdapter, Mapping};
 pub use method::answer as answer_method;
 pub use minidriver::{FilterDispatch, FilterInstance, PinInstance};
 pub use node_object::{NodeObject, validate_node_create};

@@ -10,10 +10,11 @@ use crate::descriptor::{DescribeFilter, Framing, PinId};
 use crate::filter::Filter;
 use crate::filter_process::ProcessPins;
 use crate::format::{DataFormat, DataRange};
+use crate::handshake::Interface;
 use crate::injection::{ReturnedFrame, ReturnedRequest};
 use crate::pin::Pin;
 use crate::stream_pointer::CloneId;
-use ks_abi::{KsState, NtStatus, STATUS_PENDING};
+use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
 use ks_io::Refusal;
 use std::sync::Arc;
 
@@ -86,6 +87,13 @@ pub trait FilterInstance: Send + Sync {
 
     /// The filter's own automation table; its items win over the class driver's.
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        None
+    }
+
+    /// An interface of this filter, for pins that are connected to one of its pins; see
+    /// [`Pin::connected_filter_interface`].
+    fn interface(&self, filter: &Arc<Filter>, id: Guid) -> Option<Interface> {
+        let _ = (filter, id);
         None
     }
 
@@ -182,6 +190,23 @@ pub trait PinInstance: Send + Sync {
     #[doc(alias = "PFNKSSTREAMPOINTER")]
     fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
         let _ = (pin, clone);
+    }
+
+    /// Another pin, or a driver that has none, offers a protocol that the class driver does not know. What is answered goes
+    /// back to it. None of this filter's mutexes is held; those of the other filter may be. Default: refused with
+    /// STATUS_INVALID_DEVICE_REQUEST.
+    ///
+    /// Source: nc-ks-pfnkspinhandshake.
+    #[doc(alias = "KsPinRegisterHandshakeCallback")]
+    fn handshake(&self, pin: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
+        let _ = (pin, offer);
+        Err(STATUS_INVALID_DEVICE_REQUEST)
+    }
+
+    /// An interface of this pin, for the pin that it is connected to; see [`Pin::connected_pin_interface`].
+    fn interface(&self, pin: &Arc<Pin>, id: Guid) -> Option<Interface> {
+        let _ = (pin, id);
+        None
     }
 
     /// A frame that [`Pin::submit_frame`] sent is back. No lock is held, or on the way to STOP the filter control mutex;

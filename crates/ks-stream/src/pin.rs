@@ -657,6 +657,7 @@ impl Dispatch for Pin {
         if let Some(me) = self.me.upgrade() {
             me.force_stop();
         }
+        self.leave_gates();
         let _control = self.filter.control().hold();
         if let Some(instance) = self.instance.get() {
             instance.close(self);

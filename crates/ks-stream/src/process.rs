@@ -11,7 +11,7 @@ use crate::pin::Pin;
 use crate::queue::Outgoing;
 use ks_abi::{STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use ks_io::sync::{Arc, Weak, atomic::Ordering, thread_local};
-use ks_io::{Aspect, Level, Refusal, Services, Ticks, Time, Work, WorkQueue, deferred};
+use ks_io::{Aspect, Held, Level, RankedMutex, Refusal, Services, Ticks, Time, Work, WorkQueue, deferred};
 use std::cell::{Cell, RefCell};
 
 /// How many frames a worker moves, and for how long, before other work may go first.
@@ -26,9 +26,22 @@ thread_local! {
 }
 
 #[derive(Clone, Copy)]
-struct Budget {
+pub(crate) struct Budget {
     frames: u32,
     since: Time,
+    /// Where other work waits for the thread.
+    queue: WorkQueue,
+    /// The level at which the thread processes.
+    level: Level,
+}
+
+impl Budget {
+    /// The level at which somebody may process in this turn, who asks whether he may at DISPATCH level; `None`: not any
+    /// more, or not here.
+    #[inline]
+    pub(crate) fn level(&self, at_dispatch: impl FnOnce() -> bool) -> Option<Level> {
+        (self.frames > 0 && (self.level == Level::Passive || at_dispatch())).then_some(self.level)
+    }
 }
 
 /// The entry of a pin in a work queue.
@@ -38,10 +51,10 @@ impl Work for WorkerItem {
     fn run(self: Arc<Self>) {
         let Some(pin) = self.0.upgrade() else { return };
         pin.worker_queued.store(false, Ordering::SeqCst);
-        let _turn = Turn::begin(pin.services());
+        let _turn = Turn::of_queue(pin.services(), pin.work_queue());
         // Attempts of the next pins join this thread's list and run when this one has let go of its mutex.
         let _inside = deferred::enter();
-        pin.process_here();
+        pin.process_here(Level::Passive);
     }
 }
 
@@ -61,7 +74,21 @@ impl Turn {
 
     /// As [`Turn::begin`], by a thread that knows the time.
     pub fn begin_at(now: Time) -> Turn {
-        BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since: now })));
+        Turn::with(now, WorkQueue::Delayed, Level::Passive)
+    }
+
+    /// The turn of a worker of this queue.
+    pub(crate) fn of_queue(services: &Services, queue: WorkQueue) -> Turn {
+        Turn::with(services.now(), queue, Level::Passive)
+    }
+
+    /// The turn of a thread that processes at DISPATCH level.
+    pub(crate) fn at_dispatch(services: &Services) -> Option<Turn> {
+        turn().is_none().then(|| Turn::with(services.now(), WorkQueue::Delayed, Level::Dispatch))
+    }
+
+    fn with(since: Time, queue: WorkQueue, level: Level) -> Turn {
+        BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since, queue, level })));
         Turn(())
     }
 }
@@ -72,9 +99,16 @@ impl Drop for Turn {
     }
 }
 
-/// Is this a worker that has budget left?
-pub(crate) fn has_budget() -> Option<bool> {
-    BUDGET.with(Cell::get).map(|budget| budget.frames > 0)
+/// The turn of this thread, if it has one.
+#[inline]
+pub(crate) fn turn() -> Option<Budget> {
+    BUDGET.with(Cell::get)
+}
+
+/// Takes the processing mutex, at DISPATCH level only if nobody has it.
+#[inline]
+pub(crate) fn hold_at(mutex: &RankedMutex, level: Level) -> Option<Held<'_>> {
+    if level == Level::Dispatch { mutex.try_hold() } else { Some(mutex.hold()) }
 }
 
 /// A deferred attempt: the next hop of a circuit, or one that had to wait for a lock to be released.
@@ -82,10 +116,15 @@ impl Work for Pin {
     fn run(self: Arc<Self>) {
         if self.filter().processing().is_some() {
             self.filter().attempt_processing();
-        } else if self.runs_here() {
-            self.process_here();
         } else {
-            self.queue_attempt();
+            match self.level_here() {
+                Some(Level::Dispatch) => {
+                    let _turn = Turn::at_dispatch(self.services());
+                    self.process_here(Level::Dispatch);
+                }
+                Some(level) => self.process_here(level),
+                None => self.queue_attempt(),
+            }
         }
     }
 }
@@ -112,26 +151,47 @@ impl Pin {
         self.queue_attempt();
     }
 
-    fn runs_here(&self) -> bool {
-        if self.flags().contains(PinFlags::ASYNCHRONOUS_PROCESSING) {
+    /// The level at which this thread may process; `None`: it may not.
+    fn level_here(&self) -> Option<Level> {
+        let flags = self.flags();
+        if flags.contains(PinFlags::ASYNCHRONOUS_PROCESSING) {
             // Also on a worker: what brought the frames goes on without waiting for this pin.
-            return false;
+            return None;
         }
         if ks_io::holds_ranked_mutex() {
             // The thread is inside of a driver's callback: another mutex of processing rank would be one too many.
-            return false;
+            return None;
         }
-        if let Some(budget) = BUDGET.with(Cell::get) {
-            return budget.frames > 0;
+        let at_dispatch = || flags.contains(PinFlags::DISPATCH_LEVEL_PROCESSING);
+        if let Some(turn) = turn() {
+            return turn.level(at_dispatch);
         }
-        // A worker that was asked already sees every attempt made before it begins.
-        let asked = self.worker_queued.load(Ordering::SeqCst);
-        !asked && !self.in_circuit() && Level::current() == Level::Passive
+        if self.worker_queued.load(Ordering::SeqCst) {
+            // A worker that was asked already sees every attempt made before it begins.
+            return None;
+        }
+        match Level::current() {
+            Level::Passive => (!self.in_circuit()).then_some(Level::Passive),
+            Level::Dispatch => at_dispatch().then_some(Level::Dispatch),
+            _ => None,
+        }
+    }
+
+    /// The workers that processing is left to.
+    fn work_queue(&self) -> WorkQueue {
+        let flags = self.flags();
+        if flags.contains(PinFlags::HYPERCRITICAL_PROCESSING) {
+            WorkQueue::HyperCritical
+        } else if flags.contains(PinFlags::CRITICAL_PROCESSING) {
+            WorkQueue::Critical
+        } else {
+            WorkQueue::Delayed
+        }
     }
 
     pub(crate) fn queue_attempt(self: &Arc<Pin>) {
         if !self.worker_queued.swap(true, Ordering::SeqCst) {
-            self.services().queue_work(WorkQueue::Delayed, self.worker_item());
+            self.services().queue_work(self.work_queue(), self.worker_item());
         }
     }
 
@@ -139,11 +199,11 @@ impl Pin {
     ///
     /// `again` is set before the gate is tried and read after it is given back, so an attempt that finds the gate taken
     /// is seen by whoever holds it.
-    fn process_here(self: &Arc<Pin>) {
+    fn process_here(self: &Arc<Pin>, level: Level) {
         let mut rounds = 0;
         while self.again.load(Ordering::SeqCst) && self.and_gate().capture_threshold() {
             self.again.store(false, Ordering::SeqCst);
-            let left = self.process_until_pending();
+            let left = self.process_until_pending(level);
             self.and_gate().turn_input_on();
             rounds += 1;
             if left == Left::BudgetSpent {
@@ -157,14 +217,15 @@ impl Pin {
         }
     }
 
-    fn process_until_pending(self: &Arc<Pin>) -> Left {
+    fn process_until_pending(self: &Arc<Pin>, level: Level) -> Left {
         let (Some(queue), Some(instance)) = (self.queue(), self.instance()) else { return Left::Nothing };
         let mut outgoing = OUTGOING.with(RefCell::take);
         let left = loop {
             let status;
             let more;
             {
-                let _processing = self.processing.hold();
+                // Where it cannot wait, a worker does.
+                let Some(_processing) = hold_at(&self.processing, level) else { break Left::BudgetSpent };
                 if !queue.begin_processing() {
                     break Left::Nothing;
                 }
@@ -239,12 +300,12 @@ pub(crate) fn spend(frames: u32, services: &Services) -> bool {
     let Some(mut budget) = BUDGET.with(Cell::get) else { return false };
     budget.frames = budget.frames.saturating_sub(frames.max(1));
     // The clock is read only while somebody waits: reading it costs as much as a hop.
-    if services.has_queued_work(WorkQueue::Delayed) {
+    if services.has_queued_work(budget.queue) {
         if services.now().since(budget.since) >= BUDGET_TIME {
             budget.frames = 0;
         }
-    } else if budget.frames == 0 {
-        budget = Budget { frames: BUDGET_FRAMES, since: services.now() };
+    } else if budget.frames == 0 && budget.level == Level::Passive {
+        budget = Budget { frames: BUDGET_FRAMES, since: services.now(), ..budget };
     }
     BUDGET.with(|left| left.set(Some(budget)));
     budget.frames == 0

@@ -18,7 +18,7 @@ mod trailing;
 use crate::descriptor::PinFlags;
 use crate::pin::Pin;
 use crate::statistics::Counters;
-use crate::stream_pointer::{CloneId, PointerBlock};
+use crate::stream_pointer::{CloneId, PointerBlock, Units};
 use clones::CloneState;
 use ks_abi::{NtStatus, STATUS_CANCELLED, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Mutex, Weak};
@@ -152,7 +152,7 @@ pub(crate) struct More {
 }
 
 impl Queue {
-    pub(crate) fn new(pin: Weak<Pin>, data_sink: bool, flags: PinFlags) -> Result<Arc<Queue>, NtStatus> {
+    pub(crate) fn new(pin: Weak<Pin>, data_sink: bool, flags: PinFlags, units: Units) -> Result<Arc<Queue>, NtStatus> {
         let fifo = flags.contains(PinFlags::ENFORCE_FIFO);
         let distinct = flags.contains(PinFlags::DISTINCT_TRAILING_EDGE);
         let state = State {
@@ -162,8 +162,8 @@ impl Queue {
             base: 0,
             leading: 0,
             leading_locked: false,
-            leading_block: PointerBlock::new()?,
-            trailing: if distinct { Some(Box::new(Trailing::new()?)) } else { None },
+            leading_block: PointerBlock::new(units.clone())?,
+            trailing: if distinct { Some(Box::new(Trailing::new(units)?)) } else { None },
             clones: Vec::new(),
             next_clone: 1,
             requests: Vec::new(),
@@ -566,7 +566,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_closed_for_good_is_not_opened_again() {
-        let queue = Queue::new(Weak::new(), false, PinFlags::empty()).unwrap();
+        let queue = Queue::new(Weak::new(), false, PinFlags::empty(), Units::Bytes).unwrap();
         assert_eq!(refused(&queue), [STATUS_INVALID_DEVICE_STATE; 2], "a new queue is stopped");
         queue.open();
         assert!(queue.accepts());

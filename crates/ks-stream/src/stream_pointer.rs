@@ -4,6 +4,7 @@
 //! bytes. A [`ClonePointer`] stays on its frame while the leading edge moves on, and keeps the frame's request from
 //! completing until it is dropped.
 
+use crate::mapping::{AdapterSlot, Mapping, MappingTable};
 use crate::pin::Pin;
 use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, Queue, Step};
 use ks_abi::{KsPinDataFlow, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
@@ -17,6 +18,16 @@ pub(crate) struct PointerBlock {
     block: Block,
     /// The frame that the offsets belong to; `u64::MAX`: none yet.
     sequence: u64,
+    units: Units,
+    /// The mappings of the frame, where the offsets count those.
+    mappings: Option<Arc<MappingTable>>,
+}
+
+/// What the offsets of a queue's pointers count.
+#[derive(Clone)]
+pub(crate) enum Units {
+    Bytes,
+    Mappings(Arc<AdapterSlot>),
 }
 
 mod offset {
@@ -34,9 +45,9 @@ mod offset {
 const STREAM_POINTER_BYTES: usize = 64;
 
 impl PointerBlock {
-    pub(crate) fn new() -> Result<PointerBlock, NtStatus> {
+    pub(crate) fn new(units: Units) -> Result<PointerBlock, NtStatus> {
         let block = Block::zeroed(STREAM_POINTER_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        Ok(PointerBlock { block, sequence: u64::MAX })
+        Ok(PointerBlock { block, sequence: u64::MAX, units, mappings: None })
     }
 
     /// A clone's block: the same frame and offsets, as they are now, and room for the driver behind them.
@@ -46,7 +57,8 @@ impl PointerBlock {
         let mut bytes = [0; STREAM_POINTER_BYTES];
         other.block.read_bytes(0, &mut bytes);
         block.write_bytes(0, &bytes);
-        Ok(PointerBlock { block, sequence: other.sequence })
+        let (units, mappings) = (other.units.clone(), other.mappings.clone());
+        Ok(PointerBlock { block, sequence: other.sequence, units, mappings })
     }
 
     /// Address of the block, whose links to its pin, its context and its own offsets are now written.
@@ -62,11 +74,16 @@ impl PointerBlock {
 
     /// Stands on a frame: offsets start anew, unless it is the frame that it stood on before.
     #[inline]
-    pub(crate) fn stand_on(&mut self, frame: &StreamFrame, sequence: u64) {
+    pub(crate) fn stand_on(&mut self, frame: &StreamFrame, sequence: u64, data_sink: bool) {
         if self.sequence == sequence {
             return;
         }
         self.sequence = sequence;
+        if let Units::Mappings(adapter) = &self.units {
+            let bytes = if data_sink { frame.data_used() } else { frame.frame_extent() };
+            self.mappings = MappingTable::of(frame, bytes, adapter).map(Arc::new);
+            return self.stand_on_mappings(frame);
+        }
         let data = frame.buffer().map_or(0, |buffer| buffer.address());
         let used = frame.data_used();
         let extent = frame.frame_extent();
@@ -77,8 +94,19 @@ impl PointerBlock {
         self.block.store_u64(offset::OFFSET_OUT + offset::COUNT, u64::from(extent) << 32 | u64::from(extent));
     }
 
-    /// Moves the offsets by bytes, never past the end of the frame. On an output pin the bytes become used: DataUsed
-    /// rises, as drivers rely on. Returns what remains in the pin's own direction.
+    /// Without mappings there is nothing to count.
+    #[cold]
+    fn stand_on_mappings(&mut self, frame: &StreamFrame) {
+        let (table, count) = self.mappings.as_ref().map_or((0, 0), |table| (table.address(), table.count()));
+        self.block.store_u64(offset::STREAM_HEADER, frame.header_address());
+        for at in [offset::OFFSET_IN, offset::OFFSET_OUT] {
+            self.block.store_u64(at, table);
+            self.block.store_u64(at + offset::COUNT, u64::from(count) << 32 | u64::from(count));
+        }
+    }
+
+    /// Moves the offsets by bytes or mappings, never past the end of the frame. On an output pin the bytes become used:
+    /// DataUsed rises, as drivers rely on, by the bytes of the mappings where those are counted. Returns what remains in the pin's own direction.
     pub(crate) fn advance(&mut self, frame: &StreamFrame, in_bytes: u32, out_bytes: u32, data_sink: bool) -> u32 {
         self.step(offset::OFFSET_IN, in_bytes);
         let stepped = self.step(offset::OFFSET_OUT, out_bytes);
@@ -88,12 +116,20 @@ impl PointerBlock {
         self.remaining(data_sink)
     }
 
-    fn step(&mut self, at: usize, bytes: u32) -> u32 {
+    /// Moves one offset. Returns the bytes that it passed.
+    fn step(&mut self, at: usize, units: u32) -> u32 {
         let remaining = self.block.load_u32(at + offset::REMAINING);
-        let bytes = bytes.min(remaining);
-        self.block.store_u64(at, self.block.load_u64(at) + u64::from(bytes));
-        self.block.store_u32(at + offset::REMAINING, remaining - bytes);
-        bytes
+        let units = units.min(remaining);
+        let (step, passed) = match &self.mappings {
+            None => (u64::from(units), units),
+            Some(table) => {
+                let done = table.count().saturating_sub(remaining);
+                (u64::from(units) * u64::from(table.stride()), table.bytes(done, units))
+            }
+        };
+        self.block.store_u64(at, self.block.load_u64(at) + step);
+        self.block.store_u32(at + offset::REMAINING, remaining - units);
+        passed
     }
 
     /// Where the pointer stands, for a pin of this direction.
@@ -104,6 +140,13 @@ impl PointerBlock {
             data: self.block.load_u64(at),
             remaining: self.block.load_u32(at + offset::REMAINING),
         }
+    }
+
+    /// The mappings that the offset of this direction has not passed.
+    pub(crate) fn mappings(&self, data_sink: bool) -> Vec<Mapping> {
+        let remaining = self.remaining(data_sink);
+        let list = |table: &Arc<MappingTable>| table.list(table.count().saturating_sub(remaining));
+        self.mappings.as_ref().map_or_else(Vec::new, list)
     }
 
     pub(crate) fn remaining(&self, data_sink: bool) -> u32 {
@@ -168,7 +211,7 @@ impl<'p> Locked<'p> {
         }
     }
 
-    /// Moves on by bytes: `in_bytes` consumed of an input frame, `out_bytes` produced in an output frame, whose DataUsed
+    /// Moves on by bytes, or by mappings where the pin generates them: `in_bytes` consumed of an input frame, `out_bytes` produced in an output frame, whose DataUsed
     /// rises by as much. When nothing remains of the frame the edge goes to the next one, at most one. `None`: there is
     /// no next frame, and the edge is unlocked.
     // ks-coverage: KsStreamPointerAdvanceOffsets done test=offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains,offsets_of_an_input_follow_its_valid_bytes
@@ -198,9 +241,15 @@ impl<'p> Locked<'p> {
         self.held.as_ref().map_or_else(Place::default, |held| self.queue.leading_place(held, flow))
     }
 
-    /// Bytes of the frame that the offset has not passed, in the direction of the pin.
+    /// Bytes, or mappings, of the frame that the offset has not passed, in the direction of the pin.
     pub fn remaining(&self) -> u32 {
         self.held.as_ref().map_or(0, |held| self.queue.leading_remaining(held))
+    }
+
+    /// The mappings of the frame that the offset has not passed; of a pin with
+    /// [`crate::PinFlags::GENERATE_MAPPINGS`].
+    pub fn mappings(&self) -> Vec<Mapping> {
+        self.held.as_ref().map_or_else(Vec::new, |held| self.queue.leading_mappings(held))
     }
 
     /// A second pointer on the same frame, locked like this one.

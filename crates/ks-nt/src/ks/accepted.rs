@@ -6,11 +6,14 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
+use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
+use crate::report::BugCheck;
 use ks_abi::kernel::KsProcessPin;
 use ks_abi::{
     KsMultipleItem, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
+use ks_stream::DmaAdapter;
 use std::mem::offset_of;
 use zerocopy::IntoBytes;
 
@@ -41,15 +44,20 @@ fn known(known: bool) -> NtStatus {
     if known { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER }
 }
 
-/// Mappings are not generated; a pin that asks for them gets bytes.
-// ks-coverage: KsDeviceRegisterAdapterObject partial
+/// The adapter itself is the driver's affair: mappings describe plain memory.
 pub(crate) unsafe extern "win64" fn KsDeviceRegisterAdapterObject(
     device: Address,
     _adapter: u64,
-    _most: u32,
-    _stride: u32,
+    most_mapping_bytes: u32,
+    mapping_stride: u32,
 ) {
-    let _ = objects::device(device, "KsDeviceRegisterAdapterObject");
+    const NAME: &str = "KsDeviceRegisterAdapterObject";
+    let Some(device) = objects::device(device, NAME) else { return };
+    if device.engine().register_adapter(DmaAdapter { most_mapping_bytes, mapping_stride }).is_err() {
+        let reason =
+            format!("a mapping of a table has {mapping_stride} bytes; a KSMAPPING has 16, and 4096 are the most");
+        misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, NAME, reason);
+    }
 }
 
 // ks-coverage: KsInitializeDeviceProfile partial

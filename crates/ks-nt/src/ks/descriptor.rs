@@ -1,10 +1,7 @@
 //! Descriptors as they stand in the driver's memory, read at each use.
 
 use crate::ks::address::Address;
-use ks_abi::kernel::{
-    KSFILTER_FLAG_DENY_USERMODE_ACCESS, KSFILTER_FLAG_RECEIVE_ZERO_LENGTH_SAMPLES, KsFilterDescriptor,
-    KsNodeDescriptor, KsPinDescriptor, KsPinDescriptorEx,
-};
+use ks_abi::kernel::{KsFilterDescriptor, KsNodeDescriptor, KsPinDescriptor, KsPinDescriptorEx};
 use ks_abi::{
     Guid, KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, KSDATARANGE_ATTRIBUTES, KsAllocatorFramingEx, KsComponentId,
     KsDataFormat, KsMultipleItem, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsTopologyConnection,
@@ -167,9 +164,7 @@ impl DescribeFilter for FilterView {
 
     fn flags(&self) -> FilterFlags {
         let flags: u32 = self.descriptor().get(offset_of!(KsFilterDescriptor, flags));
-        FilterFlags::from_bits_truncate(
-            flags & (KSFILTER_FLAG_RECEIVE_ZERO_LENGTH_SAMPLES | KSFILTER_FLAG_DENY_USERMODE_ACCESS),
-        )
+        FilterFlags::from_bits_truncate(flags)
     }
 
     fn dispatch(&self) -> &dyn FilterDispatch {

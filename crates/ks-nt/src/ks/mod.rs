@@ -20,6 +20,8 @@ mod events;
 mod factory;
 mod file;
 mod filter;
+mod gate;
+mod handshake;
 mod injection;
 mod intersect;
 pub(crate) mod irp;
@@ -48,6 +50,8 @@ pub(crate) const TABLES: &[&[Export]] = &[
     events::EXPORTS,
     factory::EXPORTS,
     filter::EXPORTS,
+    gate::EXPORTS,
+    handshake::EXPORTS,
     injection::EXPORTS,
     irp::EXPORTS,
     low_level::cancelable_queue::EXPORTS,

@@ -9,12 +9,13 @@ use crate::ks::bag::Bag;
 use crate::ks::descriptor;
 use crate::ks::file::file_object;
 use crate::ks::filter::{HostedFilter, mode_byte, refused};
+use crate::ks::handshake;
 use crate::ks::injection::Returns;
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::stream_pointer::Pointer;
 use ks_abi::kernel::{IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
-use ks_abi::{KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
+use ks_abi::{KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
 use ks_stream::{
@@ -54,6 +55,8 @@ pub(crate) struct HostedPin {
     /// What the filter's nodes answer on this pin, made when first asked.
     nodes: OnceLock<Vec<OnceLock<AutomationTable<Pin>>>>,
     returns: Returns,
+    /// What answers a protocol that is offered.
+    handshake: Mutex<Option<Routine>>,
     me: Weak<HostedPin>,
 }
 
@@ -98,6 +101,7 @@ impl HostedPin {
             automation: OnceLock::new(),
             nodes: OnceLock::new(),
             returns: Returns::default(),
+            handshake: Mutex::new(None),
             me: me.clone(),
         });
         objects::insert(hosted.address, Object::Pin(hosted.clone()));
@@ -168,6 +172,7 @@ impl HostedPin {
             edge.delete();
         }
         self.returns.forget();
+        *lock(&self.handshake) = None;
         self.filter.remove_pin(self);
         Address(self.address).put(offset::DESCRIPTOR, descriptor::closed());
         aggregation::forget(self.address);
@@ -216,6 +221,11 @@ impl HostedPin {
     /// The trailing edge; `None` for a pin whose descriptor does not ask for one.
     pub(crate) fn trailing_edge(&self) -> Option<Arc<Pointer>> {
         self.trailing.get_or_init(|| Pointer::trailing_edge(self.me.upgrade()?, &self.engine()?)).clone()
+    }
+
+    /// Sets what answers a protocol that is offered.
+    pub(crate) fn set_handshake(&self, routine: Option<Routine>) {
+        *lock(&self.handshake) = routine;
     }
 
     /// What it injects, and what it wants to be told.
@@ -307,6 +317,11 @@ impl PinInstance for HostedPin {
         if let Some(pointer) = found {
             pointer.cancelled();
         }
+    }
+
+    fn handshake(&self, _pin: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
+        let routine = *lock(&self.handshake);
+        handshake::ask(routine.ok_or(STATUS_INVALID_DEVICE_REQUEST)?, self.address, offer)
     }
 
     fn frame_returned(&self, _pin: &Arc<Pin>, frame: ReturnedFrame) {

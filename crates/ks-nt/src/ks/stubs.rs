@@ -111,12 +111,6 @@ refusals! {
     // ks-coverage: KsFreeDefaultClock not-implemented
     KsFreeDefaultClock
     KsFreeEventList
-    // ks-coverage: KsPinAttachAndGate not-implemented
-    KsPinAttachAndGate
-    // ks-coverage: KsPinAttachOrGate not-implemented
-    KsPinAttachOrGate
-    // ks-coverage: KsPinRegisterHandshakeCallback not-implemented
-    KsPinRegisterHandshakeCallback
     // ks-coverage: KsPinSetPinClockTime not-implemented
     KsPinSetPinClockTime
     KsSetDefaultClockState

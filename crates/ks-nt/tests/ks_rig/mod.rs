@@ -117,6 +117,14 @@ fn build(source: &str, options: &[&str]) -> PathBuf {
     let built = output.join(Path::new(source).with_extension("sys").file_name().unwrap());
     let mut command = Command::new(drivers.join("build.sh"));
     command.args(options).arg("-o").arg(&built).arg(drivers.join(source)).current_dir(&drivers);
+    let definitions = drivers.join(source).with_extension("def");
+    if definitions.exists() {
+        // Names that the import library of ks.sys does not list.
+        let library = built.with_extension("a");
+        let mut tool = Command::new("x86_64-w64-mingw32-dlltool");
+        assert!(tool.arg("-d").arg(&definitions).arg("-l").arg(&library).status().unwrap().success());
+        command.arg(library);
+    }
     let said = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success(), "{command:?} failed; `cargo xtask setup` installs what it needs\n{text}");

@@ -12,6 +12,7 @@ use crate::injection::Returns;
 use crate::node_object::NodeObject;
 use crate::pipe::{PipeSection, Route};
 use crate::queue::Queue;
+use crate::stream_pointer::Units;
 use crate::validate::{self, ValidConnect};
 use ks_abi::{
     IoControlCode, KSINTERFACESETID_Standard, KSMEDIUMSETID_Standard, KsHandshake, KsPinCommunication, KsPinDataFlow,
@@ -116,7 +117,8 @@ fn make(
     block.store_u32(offset::CLIENT_STATE, KsState::STOP.0);
     let flags = descriptor.flags();
     let standard = connect.interface.set == KSINTERFACESETID_Standard && connect.medium.set == KSMEDIUMSETID_Standard;
-    let has_queue = standard && !flags.contains(PinFlags::DO_NOT_USE_STANDARD_TRANSPORT);
+    let forced = flags.contains(PinFlags::USE_STANDARD_TRANSPORT);
+    let has_queue = forced || (standard && !flags.contains(PinFlags::DO_NOT_USE_STANDARD_TRANSPORT));
     let and_gate = Gate::and().map_err(no_memory)?;
     // The first input of the gate is the state: off until the pin reaches its least processing state.
     and_gate.turn_input_off();
@@ -124,9 +126,13 @@ fn make(
         Some(processing) => processing.mutex().clone(),
         None => Arc::new(filter.services().mutex(LockRank::Processing, "pin processing")),
     };
+    let units = match flags.contains(PinFlags::GENERATE_MAPPINGS) {
+        true => Units::Mappings(filter.device().adapter().clone()),
+        false => Units::Bytes,
+    };
     let mut queue_made = Ok(());
     let pin = Arc::new_cyclic(|me| {
-        let queue = has_queue.then(|| Queue::new(me.clone(), data_sink, flags));
+        let queue = has_queue.then(|| Queue::new(me.clone(), data_sink, flags, units.clone()));
         let queue = match queue.transpose() {
             Ok(queue) => queue,
             Err(status) => {

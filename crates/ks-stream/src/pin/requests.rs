@@ -1,14 +1,14 @@
-//! What a client asks of a pin by control codes of their own: frames, reset and the handshake.
+//! What a client asks of a pin by control codes of their own: frames and reset.
 
-use super::{PEER_PROTOCOL, Pin, offset};
+use super::{Pin, offset};
 use crate::batch;
 use crate::stream_io::{self, Direction};
 use ks_abi::{
-    KsHandshake, KsPinCommunication, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
+    KsPinCommunication, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
     STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use ks_io::sync::Arc;
-use ks_io::{Dispatched, Irp, RequestorMode};
+use ks_io::{Dispatched, Irp};
 use zerocopy::FromBytes;
 
 impl Pin {
@@ -71,25 +71,5 @@ impl Pin {
         if let Some(instance) = self.instance.get() {
             instance.reset(self);
         }
-    }
-
-    /// The handshake of an unconnected pin: only from the class driver or another driver, exact sizes.
-    pub(super) fn handshake_request(&self, mut irp: Irp) -> Dispatched {
-        if irp.origin().mode() == RequestorMode::User {
-            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
-        }
-        let bytes = size_of::<KsHandshake>();
-        let parts = irp.parts();
-        if parts.input.len() != bytes || parts.output.limit() != bytes {
-            return irp.done(STATUS_INVALID_BUFFER_SIZE);
-        }
-        let Ok(offer) = KsHandshake::read_from_bytes(parts.input) else {
-            return irp.done(STATUS_INVALID_BUFFER_SIZE);
-        };
-        if offer.protocol_id != PEER_PROTOCOL || self.is_connected() || self.is_gone() {
-            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
-        }
-        let status = parts.output.answer_value(&offer);
-        irp.done(status)
     }
 }

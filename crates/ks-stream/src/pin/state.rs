@@ -157,6 +157,9 @@ impl Pin {
         }
         if enters {
             self.release_gate();
+        } else if to == KsState::RUN && self.flags().contains(PinFlags::PROCESS_IF_ANY_IN_RUN_STATE) {
+            // The first of its factory in RUN lets the filter go on.
+            self.initiate();
         }
         if to == KsState::STOP {
             self.flush(STATUS_INVALID_DEVICE_STATE);
@@ -186,6 +189,10 @@ impl Pin {
         if self.gate_held.swap(false, Ordering::SeqCst) {
             self.and_gate().turn_input_on();
         }
+        self.initiate();
+    }
+
+    fn initiate(self: &Arc<Pin>) {
         if !self.flags().contains(PinFlags::DO_NOT_INITIATE_PROCESSING) {
             self.attempt_processing();
         }

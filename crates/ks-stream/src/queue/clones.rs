@@ -26,7 +26,7 @@ impl Queue {
         if !state.leading_locked {
             return None;
         }
-        state.leading_block.stand_on(locked.frame(), sequence);
+        state.leading_block.stand_on(locked.frame(), sequence, self.data_sink);
         let block = PointerBlock::copy_of(&state.leading_block, context_bytes).ok()?;
         let entry = &mut state.entries[index];
         entry.holds += 1;
@@ -41,7 +41,7 @@ impl Queue {
         let mut state = self.state.lock();
         let (index, sequence) = (state.leading_index()?, state.leading);
         let frame = state.frame_at(sequence)?;
-        state.leading_block.stand_on(&frame, sequence);
+        state.leading_block.stand_on(&frame, sequence, self.data_sink);
         let block = PointerBlock::copy_of(&state.leading_block, context_bytes).ok()?;
         state.entries[index].holds += 1;
         Some(state.add_clone(sequence, false, block, frame))
@@ -92,7 +92,7 @@ impl Queue {
         clone.locked = locked && may_lock;
         if let Some((sequence, frame)) = &next {
             clone.frame = frame.clone();
-            clone.block.stand_on(frame, *sequence);
+            clone.block.stand_on(frame, *sequence, self.data_sink);
         }
         if let Some(index) = state.index(from) {
             state.entries[index].locks -= u32::from(locked);

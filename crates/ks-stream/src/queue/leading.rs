@@ -1,6 +1,7 @@
 //! The leading edge: the pointer that the driver moves over the frames of a queue.
 
 use super::{Entry, Held, LEADING, Queue, State, only_frame};
+use crate::mapping::Mapping;
 use crate::stream_pointer::Place;
 use ks_abi::{KsPinDataFlow, NtStatus, STATUS_SUCCESS};
 use ks_io::sync::Arc;
@@ -120,7 +121,7 @@ impl Queue {
         let mut state = self.state.lock();
         let sequence = state.leading;
         let block = &mut state.leading_block;
-        block.stand_on(locked.frame(), sequence);
+        block.stand_on(locked.frame(), sequence, self.data_sink);
         let remaining = block.advance(locked.frame(), in_bytes, out_bytes, self.data_sink);
         state.progress = true;
         if remaining > 0 {
@@ -138,7 +139,7 @@ impl Queue {
             let mut state = self.state.lock();
             let sequence = state.leading;
             let block = &mut state.leading_block;
-            block.stand_on(locked.frame(), sequence);
+            block.stand_on(locked.frame(), sequence, self.data_sink);
             block.advance(locked.frame(), in_bytes, out_bytes, self.data_sink)
         };
         let used_up = remaining == 0 && (in_bytes > 0 || out_bytes > 0);
@@ -149,15 +150,23 @@ impl Queue {
     pub(crate) fn leading_place(&self, locked: &LockedFrame, flow: KsPinDataFlow) -> Place {
         let mut state = self.state.lock();
         let sequence = state.leading;
-        state.leading_block.stand_on(locked.frame(), sequence);
+        state.leading_block.stand_on(locked.frame(), sequence, self.data_sink);
         state.leading_block.place(flow)
+    }
+
+    /// Mappings of the leading edge's frame that its offset has not passed.
+    pub(crate) fn leading_mappings(&self, locked: &LockedFrame) -> Vec<Mapping> {
+        let mut state = self.state.lock();
+        let sequence = state.leading;
+        state.leading_block.stand_on(locked.frame(), sequence, self.data_sink);
+        state.leading_block.mappings(self.data_sink)
     }
 
     /// Bytes of the leading edge's frame that its offset has not passed.
     pub(crate) fn leading_remaining(&self, locked: &LockedFrame) -> u32 {
         let mut state = self.state.lock();
         let sequence = state.leading;
-        state.leading_block.stand_on(locked.frame(), sequence);
+        state.leading_block.stand_on(locked.frame(), sequence, self.data_sink);
         state.leading_block.remaining(self.data_sink)
     }
 

@@ -38,7 +38,7 @@ impl Queue {
     pub(crate) fn stand_leading(&self, locked: &LockedFrame) {
         let mut state = self.state.lock();
         let sequence = state.leading;
-        state.leading_block.stand_on(locked.frame(), sequence);
+        state.leading_block.stand_on(locked.frame(), sequence, self.data_sink);
     }
 
     /// Passes the frame at the unlocked leading edge.

@@ -1,7 +1,7 @@
 //! The trailing edge: frames stay in the queue until it, too, has passed them.
 
 use super::{Eject, FrameRequest, Queue, State, Step, TRAILING};
-use crate::stream_pointer::{CloneId, PointerBlock};
+use crate::stream_pointer::{CloneId, PointerBlock, Units};
 use ks_abi::{NtStatus, STATUS_SUCCESS};
 use ks_io::StreamFrame;
 use ks_io::sync::Arc;
@@ -16,8 +16,8 @@ pub(super) struct Trailing {
 }
 
 impl Trailing {
-    pub(super) fn new() -> Result<Trailing, NtStatus> {
-        Ok(Trailing { sequence: 0, locked: None, block: PointerBlock::new()? })
+    pub(super) fn new(units: Units) -> Result<Trailing, NtStatus> {
+        Ok(Trailing { sequence: 0, locked: None, block: PointerBlock::new(units)? })
     }
 }
 
@@ -35,7 +35,7 @@ impl Queue {
 
     /// Locks the trailing edge on its frame, where it may be locked already; `None` without a frame.
     pub(crate) fn lock_trailing(&self) -> Option<Arc<StreamFrame>> {
-        self.state.lock().lock_trailing()
+        self.state.lock().lock_trailing(self.data_sink)
     }
 
     /// Unlocks the trailing edge, where it is or one frame on; `None` when it was not locked. The flag is true when
@@ -65,7 +65,7 @@ impl Queue {
         let mut state = self.state.lock();
         let trailing = state.trailing.as_mut()?;
         let frame = trailing.locked.as_ref()?;
-        trailing.block.stand_on(frame, trailing.sequence);
+        trailing.block.stand_on(frame, trailing.sequence, self.data_sink);
         let remaining = trailing.block.advance(frame, bytes.0, bytes.1, self.data_sink);
         state.progress = true;
         let step = if remaining > 0 && eject == Eject::Stay { Step::OnFrame } else { self.step_trailing(&mut state) };
@@ -79,7 +79,7 @@ impl Queue {
         let frame = state.frame_at(sequence)?;
         let index = state.index(sequence)?;
         let trailing = state.trailing.as_mut()?;
-        trailing.block.stand_on(&frame, sequence);
+        trailing.block.stand_on(&frame, sequence, self.data_sink);
         let block = PointerBlock::copy_of(&trailing.block, context_bytes).ok()?;
         let entry = &mut state.entries[index];
         entry.holds += 1;
@@ -108,7 +108,7 @@ impl Queue {
         let locked = state.unlock_trailing().is_some();
         self.pass_trailing(state, sequence);
         let on_frame = match locked {
-            true => state.lock_trailing().is_some(),
+            true => state.lock_trailing(self.data_sink).is_some(),
             false => state.trailing.as_ref().is_some_and(|edge| edge.sequence < state.end()),
         };
         if on_frame { Step::OnFrame } else { Step::AtEnd }
@@ -129,7 +129,7 @@ impl Queue {
 }
 
 impl State {
-    fn lock_trailing(&mut self) -> Option<Arc<StreamFrame>> {
+    fn lock_trailing(&mut self, data_sink: bool) -> Option<Arc<StreamFrame>> {
         let edge = self.trailing.as_ref()?;
         if let Some(locked) = &edge.locked {
             return Some(locked.clone());
@@ -143,7 +143,7 @@ impl State {
         let frame = self.frame_at(sequence)?;
         self.entries[index].locks += 1;
         let edge = self.trailing.as_mut()?;
-        edge.block.stand_on(&frame, sequence);
+        edge.block.stand_on(&frame, sequence, data_sink);
         edge.locked = Some(frame.clone());
         Some(frame)
     }

@@ -218,6 +218,18 @@ fn a_plain_sink_gets_write_requests_and_its_completions_keep_the_circuit_going()
     }
 }
 
+/// A source whose sink is a plain one that takes every frame at once, brought to RUN, and what arrived there.
+pub fn with_plain_sink(rig: &Rig, look: impl FnOnce(Vec<u32>)) {
+    let plain = Plain::start(rig);
+    *plain.at_once.lock() = Some(STATUS_SUCCESS);
+    let joined = Joined::new(rig, "source", KsPinDataFlow::OUT);
+    joined.pin.bring(&UP);
+    rig.settle();
+    let seen = plain.seen.lock().clone();
+    look(seen);
+    joined.pin.bring(&DOWN);
+}
+
 #[test]
 fn injected_frames_come_back_from_a_plain_sink_and_a_watcher_is_told_of_its_completions() {
     for (injects, watches) in [(true, false), (false, true)] {

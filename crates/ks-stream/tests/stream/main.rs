@@ -4,10 +4,14 @@
 mod client_streams;
 mod closing;
 mod filter_centric;
+mod flags;
 mod foreign;
+mod gates;
+mod handshake;
 mod injection;
 mod latency;
 mod limits;
+mod mappings;
 mod pointers;
 mod processing;
 mod refusals;

@@ -1,17 +1,18 @@
 //! A rig of small filters whose process callback, states and answers a test scripts.
 
 use ks_abi::{
-    KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_TYPE_VIDEO,
+    Guid, KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_TYPE_VIDEO,
     KSSTREAM_HEADER_OPTIONSF_DURATIONVALID, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID,
-    KsDataFormat, KsIdentifier, KsPinCommunication, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS,
-    STATUS_UNSUCCESSFUL,
+    KsDataFormat, KsHandshake, KsIdentifier, KsPinCommunication, KsPinDataFlow, KsState, NtStatus,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 use ks_client::{Client, Connect, Format, StreamFrame};
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, IoManager, Refusal, Services, Session, Ticks, Time, dropped_irps};
 use ks_stream::{
-    CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance,
-    Framing, Pin, PinDescriptor, PinFlags, PinInstance, ProcessPins, ReturnedFrame, ReturnedRequest,
+    CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch, FilterFlags,
+    FilterInstance, Framing, Interface, Pin, PinDescriptor, PinFlags, PinInstance, ProcessPins, ReturnedFrame,
+    ReturnedRequest,
 };
 use std::collections::HashSet;
 use std::sync::Weak;
@@ -27,6 +28,7 @@ pub const DOWN: [KsState; 3] = [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP]
 pub type Log = Arc<Mutex<Vec<String>>>;
 pub type Process = Arc<dyn Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync>;
 pub type FilterProcess = Arc<dyn Fn(&Probe, &Arc<Filter>, &ProcessPins<'_>) -> NtStatus + Send + Sync>;
+pub type OnHandshake = Arc<dyn Fn(&KsHandshake) -> Result<KsHandshake, NtStatus> + Send + Sync>;
 pub type OnReturned = Arc<dyn Fn(&Arc<Pin>, ReturnedFrame) + Send + Sync>;
 pub type Hook = Box<dyn Fn(&Pin) + Send + Sync>;
 
@@ -58,6 +60,10 @@ pub struct Probe {
     pub watches: AtomicBool,
     /// Injected frames that came back: the driver's word, the status.
     pub returned: Mutex<Vec<(u64, NtStatus)>>,
+    /// What it answers to a protocol.
+    pub on_handshake: Mutex<Option<OnHandshake>>,
+    /// An interface of its pins, and one of its filters.
+    pub interfaces: Mutex<[Option<(Guid, Interface)>; 2]>,
     /// What it does with one that came back.
     pub on_returned: Mutex<Option<OnReturned>>,
     /// Numbers of the frames that came round.
@@ -88,6 +94,8 @@ impl Probe {
             injects: AtomicBool::new(false),
             watches: AtomicBool::new(false),
             returned: Mutex::default(),
+            on_handshake: Mutex::default(),
+            interfaces: Mutex::default(),
             on_returned: Mutex::default(),
             watched: Mutex::default(),
             pins: Mutex::default(),
@@ -118,6 +126,11 @@ impl Probe {
 
     pub fn seen_now(&self) -> Vec<u32> {
         self.seen.lock().clone()
+    }
+
+    fn interface(&self, of: usize, id: Guid) -> Option<Interface> {
+        let interfaces = self.interfaces.lock();
+        interfaces[of].as_ref().filter(|(known, _)| *known == id).map(|(_, interface)| interface.clone())
     }
 
     fn note(&self, call: String) {
@@ -241,6 +254,9 @@ impl FilterInstance for Instance {
     fn intersect(&self, _: u32, _: &DataRange, _: &DataRange) -> Result<DataFormat, Refusal> {
         Ok(video())
     }
+    fn interface(&self, _: &Arc<Filter>, id: Guid) -> Option<Interface> {
+        self.0.interface(1, id)
+    }
     fn close(&self, filter: &Filter) {
         self.0.note(format!("{} close", filter.name()));
     }
@@ -291,6 +307,13 @@ impl PinInstance for RigPin {
         self.0.note(format!("{} close", pin.describe()));
         self.0.clones.lock().clear();
     }
+    fn handshake(&self, _: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
+        let answer = self.0.on_handshake.lock().clone().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
+        answer(offer)
+    }
+    fn interface(&self, _: &Arc<Pin>, id: Guid) -> Option<Interface> {
+        self.0.interface(0, id)
+    }
     fn frame_returned(&self, pin: &Arc<Pin>, frame: ReturnedFrame) {
         let hook = self.0.on_returned.lock().clone();
         self.0.returned.lock().push((frame.context, frame.status));
@@ -338,6 +361,7 @@ pub struct Setup {
     pub sink_flags: PinFlags,
     /// Of the middle's input and output.
     pub middle_flags: [PinFlags; 2],
+    pub middle_filter_flags: FilterFlags,
     /// Do the pins of the middle share their frames?
     pub middle_in_place: Option<(u32, u32)>,
 }
@@ -350,6 +374,7 @@ impl Default for Setup {
             source_flags: PinFlags::empty(),
             sink_flags: PinFlags::GENERATE_EOS_EVENTS,
             middle_flags: [PinFlags::empty(); 2],
+            middle_filter_flags: FilterFlags::empty(),
             middle_in_place: Some((0, 1)),
         }
     }
@@ -410,6 +435,7 @@ impl Rig {
         let first = descriptor("source", vec![pin(out, out_role, setup.source_flags)], &source);
         let mut second = descriptor("middle", through, &middle);
         second.in_place = setup.middle_in_place;
+        second.flags = setup.middle_filter_flags;
         let third = descriptor("sink", vec![pin(into, in_role, setup.sink_flags)], &sink);
         let devices = [("first", first), ("second", second), ("third", third)]
             .into_iter()
