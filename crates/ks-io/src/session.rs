@@ -273,7 +273,10 @@ impl Transport for Session {
     }
 
     fn frame_at(&self, address: u64, bytes: usize) -> Option<Frame> {
-        self.io.regions().resolve(address, bytes)
+        match self.origin.mode() {
+            RequestorMode::User => self.io.regions().resolve_for(self.origin.client(), address, bytes),
+            RequestorMode::Kernel => self.io.regions().resolve(address, bytes),
+        }
     }
 
     fn create_event(&self) -> Result<(Handle, Event), Outcome> {

@@ -77,6 +77,8 @@ fn frames_are_allocated_and_freed_by_method_up_to_the_limit() {
         let memory = bench.io.regions().resolve(frame, 1000).expect("stream headers may point there");
         assert!(memory.read().expect("nobody writes").iter().all(|&byte| byte == 0));
         assert!(bench.io.regions().resolve(frame, 1001).is_none(), "no byte more");
+        assert!(bench.session.frame_at(frame, 1000).is_some());
+        assert!(bench.io.session().frame_at(frame, 1).is_none(), "another client cannot name it");
     }
     let waits = alloc(&bench.session, allocator);
     assert!(!waits.is_done(), "all are out");
