@@ -4,6 +4,7 @@
 //! processor time, user and system, of the whole program and its second process, where a goal names nothing else. The raw rows are kept in `target/bench/rows.csv`.
 
 mod goals;
+mod page;
 mod peers;
 mod report;
 
@@ -35,6 +36,8 @@ struct Wish {
 enum Form {
     Table,
     Json,
+    /// The table, and the same into docs/performance.md.
+    Page,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,7 @@ struct Result {
     copies: u64,
 }
 
-/// `cargo xtask bench [GOAL...] [--rounds N] [--json] [--gate]`.
+/// `cargo xtask bench [GOAL...] [--rounds N] [--json] [--write] [--gate]`.
 pub fn run(arguments: &[String]) -> ExitCode {
     repo::exit("bench", wish(arguments).and_then(|wish| bench(&wish)))
 }
@@ -84,6 +87,7 @@ fn wish(arguments: &[String]) -> Outcome<Wish> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => wish.form = Form::Json,
+            "--write" => wish.form = Form::Page,
             "--gate" => wish.gate = Gate::Enforced,
             "--rounds" => {
                 let number = words.next().and_then(|word| word.parse().ok());
@@ -120,6 +124,10 @@ fn bench(wish: &Wish) -> Outcome {
     match wish.form {
         Form::Table => print!("{}", report::table(&results)),
         Form::Json => println!("{}", report::json(&results)),
+        Form::Page => {
+            print!("{}", report::table(&results));
+            page::write(&results)?;
+        }
     }
     eprintln!("bench: raw rows in {}", repo::relative(&path));
     let missed: Vec<_> = results.iter().filter(|result| !result.is_met()).map(|result| result.goal.id).collect();

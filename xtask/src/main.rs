@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a binary: `pub` marks what a module offers to the other verbs")]
 
 mod abi;
+mod asan;
 mod bench;
 mod coverage;
 mod drivers;
@@ -94,6 +95,12 @@ const VERBS: &[Verb] = &[
         run: drivers::run,
     },
     Verb {
+        name: "asan",
+        arguments: "",
+        summary: "the tests of unsafe code and the fuzz corpus under AddressSanitizer",
+        run: asan::run,
+    },
+    Verb {
         name: "fuzz",
         arguments: "[TARGET...] [--seconds S] [--no-planted]",
         summary: "fuzz each target, then let it find its planted bug",
@@ -101,8 +108,8 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "bench",
-        arguments: "[GOAL...] [--rounds N] [--json] [--gate]",
-        summary: "ours against the peers, interleaved; --gate fails on a missed goal",
+        arguments: "[GOAL...] [--rounds N] [--json] [--write] [--gate]",
+        summary: "ours against the peers, interleaved; --write into docs/performance.md, --gate fails on a missed goal",
         run: bench::run,
     },
 ];

@@ -5,17 +5,21 @@
 
 mod allowance;
 mod bytes;
+mod data_formats;
 mod graph_grammar;
 mod ioctl_property;
 mod kspin_connect;
 mod pe_loader;
+mod sequences;
 mod stream_headers;
 mod wire_message;
 
+pub use data_formats::data_formats;
 pub use graph_grammar::graph_grammar;
 pub use ioctl_property::ioctl_property;
 pub use kspin_connect::kspin_connect;
 pub use pe_loader::pe_loader;
+pub use sequences::sequences;
 pub use stream_headers::stream_headers;
 pub use wire_message::wire_message;
 
@@ -36,6 +40,16 @@ mod tests {
             files += 1;
         }
         assert!(files > 0, "{target} has an empty corpus");
+    }
+
+    #[test]
+    fn the_corpus_of_data_formats_and_its_truncations_pass() {
+        replay("data_formats", super::data_formats);
+    }
+
+    #[test]
+    fn the_corpus_of_sequences_and_its_truncations_pass() {
+        replay("sequences", super::sequences);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Result;
 
 impl Result {
     /// Ours to the peer, round by round, in ascending order.
-    fn ratios(&self) -> Vec<f64> {
+    pub fn ratios(&self) -> Vec<f64> {
         let mut ratios: Vec<f64> = self.ours.iter().zip(&self.peer).map(|(ours, peer)| ours / peer).collect();
         ratios.sort_by(f64::total_cmp);
         ratios
@@ -19,7 +19,7 @@ impl Result {
         median(&self.ratios()).is_some_and(|ratio| ratio <= self.goal.gate) && self.copies == 0
     }
 
-    fn verdict(&self) -> &'static str {
+    pub fn verdict(&self) -> &'static str {
         if self.ours.is_empty() {
             "NOT YET"
         } else if self.copies > 0 {
@@ -33,7 +33,7 @@ impl Result {
 }
 
 /// The middle of sorted values.
-fn median(sorted: &[f64]) -> Option<f64> {
+pub fn median(sorted: &[f64]) -> Option<f64> {
     let upper = *sorted.get(sorted.len() / 2)?;
     if sorted.len() % 2 == 1 {
         return Some(upper);
@@ -42,7 +42,8 @@ fn median(sorted: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-fn median_of(values: &[f64]) -> Option<f64> {
+/// The middle of values.
+pub fn median_of(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     median(&sorted)

@@ -4,12 +4,14 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "the modules of one test program")]
 
 mod a02_double_fetch;
+mod a03_kernel_notification;
 mod a04_integer_overflow;
 mod a05_disagreeing_sizes;
 mod a06_wrong_buffer;
 mod a07_stale_contents;
 mod a08_foreign_address;
 mod a10_use_after_close;
+mod a12_alignment;
 mod a13_cut_formats;
 mod a14_trusted_lengths;
 mod evil_memory;
