@@ -89,6 +89,26 @@ impl Session {
         self.create_file(Some(parent), class, parameters, access, |request| object.create_child(request))
     }
 
+    /// Sends a request to a file object, which need not be one of this client's handles, and waits for its end, see
+    /// [`Transport::device_io_control`]. Nobody compares the access that the control code demands. `tokens` stand for the
+    /// addresses of the caller's input and output, which identify events.
+    pub fn control(
+        &self,
+        file: &Arc<FileObject>,
+        code: IoControlCode,
+        input: &[u8],
+        output: &mut [u8],
+        tokens: [u64; 2],
+    ) -> Outcome {
+        let [input_token, output_token] = tokens;
+        let parts = RequestParts { code, input, output, output_bytes: output.len(), input_token, output_token };
+        let make = |file: &Arc<FileObject>, reply| Irp::synchronous(file, &self.origin, parts, reply);
+        match self.send_to(file.clone(), make) {
+            Ok(body) => deliver(body, output),
+            Err(status) => Outcome::status(status),
+        }
+    }
+
     /// A control request out of buffers that others may change while it runs. Each byte of them is read at most once;
     /// what was read then is what the request is, and its answer goes to `answer`.
     pub fn control_captured<I: CallerMemory + ?Sized, O: CallerMemory + ?Sized>(
@@ -135,7 +155,15 @@ impl Session {
         code: IoControlCode,
         make: impl FnOnce(&Arc<FileObject>, Reply) -> Result<Irp, NtStatus>,
     ) -> Result<Box<Body>, NtStatus> {
-        let file = self.handles.file(handle, AccessMask::demanded_by(code))?;
+        self.send_to(self.handles.file(handle, AccessMask::demanded_by(code))?, make)
+    }
+
+    #[inline(always)]
+    fn send_to(
+        &self,
+        file: Arc<FileObject>,
+        make: impl FnOnce(&Arc<FileObject>, Reply) -> Result<Irp, NtStatus>,
+    ) -> Result<Box<Body>, NtStatus> {
         let (place, sent) = WaitingPlace::take(&self.io);
         let irp = make(&file, Reply::Client(sent))?;
         let inside = deferred::enter();

@@ -43,6 +43,22 @@ fn every_inline_function_of_the_headers_works_on_living_objects() {
 }
 
 #[test]
+fn a_driver_controls_its_own_objects_and_those_it_is_connected_to() {
+    const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+    let rig = Rig::start("tests/ks/control.c");
+    let (from, to) = (rig.open(), rig.open());
+    assert_eq!(failure_of(from.object(), CONTROLS, 0), "");
+    let sink = rig.create(&to, 1, None);
+    let source = rig.create(&from, 0, Some(&sink));
+    for pin in [&source, &sink] {
+        assert_eq!(failure_of(pin.pin.object(), CONTROLS, 1), "", "its own");
+        assert_eq!(failure_of(pin.pin.object(), CONTROLS, 2), "", "of what it is connected to");
+    }
+    drop((source, sink, from, to));
+    rig.unload();
+}
+
+#[test]
 fn bags_free_in_reverse_order_and_share_items() {
     let rig = Rig::start("tests/ks/objects.c");
     let filter = rig.open();

@@ -17,7 +17,7 @@ use ks_abi::{
 };
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
-    Aspect, CreateRequest, Created, Dispatch, Dispatched, IoManager, Irp, LockRank, RankedMutex, Refusal,
+    Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, LockRank, RankedMutex, Refusal,
     RequestorMode, Services,
 };
 use ks_mem::Block;
@@ -28,6 +28,7 @@ use std::sync::OnceLock;
 pub struct Filter {
     block: Block,
     me: Weak<Filter>,
+    file: Weak<FileObject>,
     device: Arc<Device>,
     descriptor: Arc<dyn DescribeFilter>,
     /// Rank filter control: taken after the device mutex, before a processing mutex. Pins share it.
@@ -61,6 +62,7 @@ impl Filter {
         let filter = Arc::new_cyclic(|me| Filter {
             block,
             me: me.clone(),
+            file: Arc::downgrade(request.file),
             device: device.clone(),
             descriptor: descriptor.clone(),
             control: device.io().services().mutex(LockRank::FilterControl, "filter control"),
@@ -92,6 +94,11 @@ impl Filter {
     /// The engine.
     pub fn io(&self) -> &Arc<IoManager> {
         self.device.io()
+    }
+
+    /// The file object that it was opened as; `None` when that is gone.
+    pub fn file_object(&self) -> Option<Arc<FileObject>> {
+        self.file.upgrade()
     }
 
     /// Time, work and waiting.

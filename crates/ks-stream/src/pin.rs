@@ -345,7 +345,6 @@ impl Pin {
     }
 
     /// The other end, when it is an AVStream pin.
-    // ks-coverage: KsPinGetConnectedPinInterface partial
     #[doc(alias = "KsPinGetConnectedPinInterface")]
     pub fn peer(&self) -> Option<Arc<Pin>> {
         match &*self.connection.lock() {

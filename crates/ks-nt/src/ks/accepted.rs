@@ -21,8 +21,7 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsFilterRegisterPowerCallbacks, KsPinRegisterPowerCallbacks, KsDeviceRegisterThermalDispatch,
     KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile, KsPersistDeviceProfile,
     KsRegisterFilterWithNoKSPins, KsCacheMedium, KsPinGetCopyRelationships, KsProcessPinUpdate,
-    KsPinGetConnectedPinFileObject, KsPinGetConnectedPinDeviceObject, KsPinGetConnectedPinInterface,
-    KsPinGetConnectedFilterInterface, KsHandleSizedListQuery, DllInitialize,
+    KsPinGetConnectedPinFileObject, KsPinGetConnectedPinDeviceObject, KsHandleSizedListQuery, DllInitialize,
 );
 
 // ks-coverage: KsFilterRegisterPowerCallbacks partial
@@ -116,31 +115,6 @@ pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinFileObject(pin: Address)
 // ks-coverage: KsPinGetConnectedPinDeviceObject partial
 pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinDeviceObject(pin: Address) -> u64 {
     connected(pin, "KsPinGetConnectedPinDeviceObject").map_or(0, |peer| peer.filter().device().functional())
-}
-
-pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinInterface(
-    pin: Address,
-    iid: Address,
-    result: Address,
-) -> NtStatus {
-    let peer = objects::pin(pin, "KsPinGetConnectedPinInterface").and_then(|pin| pin.engine()?.peer());
-    match peer {
-        Some(peer) => crate::ks::aggregation::query_client(peer.address(), iid, result),
-        None => ks_abi::STATUS_UNSUCCESSFUL,
-    }
-}
-
-// ks-coverage: KsPinGetConnectedFilterInterface partial
-pub(crate) unsafe extern "win64" fn KsPinGetConnectedFilterInterface(
-    pin: Address,
-    iid: Address,
-    result: Address,
-) -> NtStatus {
-    let peer = objects::pin(pin, "KsPinGetConnectedFilterInterface").and_then(|pin| pin.engine()?.peer());
-    match peer {
-        Some(peer) => crate::ks::aggregation::query_client(peer.filter().block().address(), iid, result),
-        None => ks_abi::STATUS_UNSUCCESSFUL,
-    }
 }
 
 /// Offsets in an IRP and its stack location.

@@ -3,10 +3,12 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
-use crate::ks::aggregation::{NO_INTERFACE, UNKNOWN};
+use crate::ks::aggregation::UNKNOWN;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
-use ks_abi::{Guid, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
+use ks_abi::{
+    Guid, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_SUCCESS,
+};
 use ks_mem::Block;
 use ks_stream::{Pin, ReferenceClock};
 use std::sync::Arc;
@@ -77,7 +79,7 @@ unsafe extern "win64" fn query_interface(this: Address, iid: Address, result: Ad
     let wanted: Guid = iid.read();
     if wanted != UNKNOWN && wanted != REFERENCE_CLOCK {
         result.put_optional(0u64);
-        return NO_INTERFACE;
+        return STATUS_NOINTERFACE;
     }
     clock.references.fetch_add(1, Ordering::SeqCst);
     result.put_optional(this.0);

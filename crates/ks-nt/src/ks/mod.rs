@@ -12,6 +12,7 @@ mod automation;
 mod bag;
 mod check;
 mod clock;
+mod control;
 mod descriptor;
 pub(crate) mod device;
 mod dynamic;

@@ -4,6 +4,7 @@ use crate::ks::address::Address;
 use crate::ks::aggregation::Outer;
 use crate::ks::bag::Bag;
 use crate::ks::clock::ClockInterface;
+use crate::ks::control::ControlInterface;
 use crate::ks::device::HostedDevice;
 use crate::ks::events::HostedEvent;
 use crate::ks::factory::HostedFactory;
@@ -34,6 +35,7 @@ pub(crate) enum Object {
     Clock(Arc<ClockInterface>),
     Event(Arc<HostedEvent>),
     Outer(Arc<Outer>),
+    Control(Arc<ControlInterface>),
     Worker(Arc<Worker>),
     HeaderOfDevice(Arc<DeviceHeader>),
     FileHeader(Arc<ObjectHeader>),
