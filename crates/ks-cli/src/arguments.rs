@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use ks_client::DefaultLink;
 
 use crate::drivers::DriverArguments;
 use crate::failure::{Exit, Failure};
@@ -58,6 +60,7 @@ pub(crate) enum Verb {
     List(ListArguments),
     Inspect(InspectArguments),
     Snapshot(SnapshotArguments),
+    Default(DefaultArguments),
     /// Print the completion script of a shell
     #[command(after_help = "For bash: source <(ks completions bash)")]
     Completions {
@@ -140,6 +143,59 @@ pub(crate) struct SnapshotArguments {
 
     #[command(flatten)]
     pub(crate) drivers: DriverArguments,
+}
+
+/// Set, show or clear the filter that a default link leads to
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Example: ks default set audio-renderer wav-writer
+A client, or a graph, that opens \\\\.\\filters\\audio\\default renderer then gets that filter.
+The links stand in $XDG_CONFIG_HOME/userks/defaults.toml (~/.config/userks/defaults.toml).\n\n{EXIT_CODES}"))]
+pub(crate) struct DefaultArguments {
+    #[command(subcommand)]
+    pub(crate) action: DefaultAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DefaultAction {
+    /// Lead a link to a filter
+    Set {
+        /// audio-renderer: where audio goes that names no device
+        #[arg(value_name = "LINK")]
+        link: LinkWord,
+        /// A name as `ks list` shows it
+        #[arg(value_name = "FILTER")]
+        filter: String,
+    },
+    /// Show where the links lead
+    #[command(after_help = "\
+With --json, one document:
+  {file, defaults: [{kind, link, filter, exists}]}; filter is null when it is not set")]
+    Show {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lead a link, or all, to nothing
+    Clear {
+        /// Only this link
+        #[arg(value_name = "LINK")]
+        link: Option<LinkWord>,
+    },
+}
+
+/// A default link by its word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkWord(pub(crate) DefaultLink);
+
+impl ValueEnum for LinkWord {
+    fn value_variants<'a>() -> &'a [Self] {
+        const { &[LinkWord(DefaultLink::AudioRenderer)] }
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.word()))
+    }
 }
 
 /// The verb that a word may have meant.

@@ -57,6 +57,26 @@ impl LeftBehind {
     }
 }
 
+/// `ks default show --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct DefaultDocument {
+    /// The file that the links stand in.
+    pub(crate) file: String,
+    pub(crate) defaults: Vec<DefaultEntry>,
+}
+
+/// One default link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct DefaultEntry {
+    pub(crate) kind: String,
+    /// The name that a client opens.
+    pub(crate) link: String,
+    /// Where it leads; null when it is not set.
+    pub(crate) filter: Option<String>,
+    /// Is there such a filter now?
+    pub(crate) exists: bool,
+}
+
 /// What went over one connection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Connection {

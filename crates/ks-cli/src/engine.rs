@@ -3,16 +3,16 @@
 use ks_abi::{
     Guid, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV,
     KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_RGB24, KSDATAFORMAT_SUBTYPE_RGB32, KSDATAFORMAT_SUBTYPE_UYVY,
-    KSDATAFORMAT_SUBTYPE_YUY2, KSFILTER_NODE, KSINSTANCE_INDETERMINATE, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET,
-    KSPROPSETID_Pin, KsDataFormatVideoInfoHeader, KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow,
-    KsProperty, KsTopologyConnection, KspPin,
+    KSDATAFORMAT_SUBTYPE_YUY2, KSDATAFORMAT_TYPE_AUDIO, KSFILTER_NODE, KSINSTANCE_INDETERMINATE,
+    KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsDataFormatVideoInfoHeader,
+    KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow, KsProperty, KsTopologyConnection, KspPin,
 };
 use ks_broker::terminal::printable;
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::{self, Element, Graph};
 use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
-use ks_client::{Client, ClientError, Filter, PinFactory};
+use ks_client::{Client, ClientError, DefaultLink, Filter, PinFactory};
 use ks_io::Aspect;
 use std::path::PathBuf;
 use zerocopy::IntoBytes as _;
@@ -270,8 +270,31 @@ impl Engine {
         })
     }
 
+    /// The name by which a filter can be found again that takes audio, or why it is no default renderer.
+    pub(crate) fn renderer(&self, name: &str) -> Result<String, Failure> {
+        let doing = || format!("make `{name}` the default renderer");
+        if DefaultLink::named(name).is_some() {
+            return Err(Failure::usage(doing(), "it is a link itself"));
+        }
+        let filter = self.open(name)?;
+        let takes_audio = |pin: &PinFactory| {
+            let major = |range: &ks_client::Range| range.head().major_format;
+            let audio = |major: Guid| major == KSDATAFORMAT_TYPE_AUDIO || major.is_null();
+            pin.data_flow == KsPinDataFlow::IN && pin.data_ranges.iter().map(major).any(audio)
+        };
+        let pins = filter.pins().map_err(|error| request_failure(&error))?;
+        if !pins.iter().any(takes_audio) {
+            return Err(Failure::usage(doing(), "no pin of it takes audio")
+                .with_hint(format!("`ks inspect {}` shows its pins", filter.name())));
+        }
+        match self.client.find(name) {
+            Some(interface) if !interface.reference.is_empty() => Ok(interface.reference),
+            _ => Ok(filter.name().to_owned()),
+        }
+    }
+
     fn open(&self, name: &str) -> Result<Filter, Failure> {
-        if self.client.find(name).is_none() {
+        if DefaultLink::named(name).is_none() && self.client.find(name).is_none() {
             let known: Vec<String> = self.filters().into_iter().map(|filter| filter.name).collect();
             return Err(unknown_filter(name, &known));
         }
@@ -413,6 +436,9 @@ fn request_failure(error: &ClientError) -> Failure {
     let why = without_name(error.reason(), &error.object);
     match error.aspect() {
         Some(Aspect::Setting) => Failure::usage(doing, why),
+        // Only a default link is opened by a name that was not looked up before.
+        Some(Aspect::Name) if DefaultLink::named(&error.object).is_some() => Failure::usage(doing, why)
+            .with_hint("`ks default show` shows where the links lead, `ks default set` changes it"),
         _ => Failure::job(doing, why),
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod default;
 mod describe;
 mod document;
 mod drivers;
@@ -85,6 +86,7 @@ fn perform(arguments: &Arguments) -> Result<Exit, Failure> {
         Some(Verb::List(arguments)) => list::perform(arguments),
         Some(Verb::Inspect(arguments)) => inspect::perform(arguments),
         Some(Verb::Snapshot(arguments)) => snapshot::perform(arguments),
+        Some(Verb::Default(arguments)) => default::perform(arguments),
         Some(Verb::Completions { shell }) => arguments::print_completions(*shell),
     }
 }

@@ -1,5 +1,6 @@
 //! A client of an engine: lists device interfaces and opens filters.
 
+use crate::default_links::{DefaultLink, DefaultLinks};
 use crate::error::ClientError;
 use crate::filter::{Connect, Filter, access_of};
 use crate::object::Object;
@@ -12,12 +13,23 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Client {
     transport: Arc<dyn Transport>,
+    links: Option<Arc<DefaultLinks>>,
 }
 
 impl Client {
-    /// A client that speaks over `transport`.
+    /// A client that speaks over `transport`, with the default links of the environment's user.
     pub fn new(transport: Arc<dyn Transport>) -> Client {
-        Client { transport }
+        Client { transport, links: DefaultLinks::of_user().map(Arc::new) }
+    }
+
+    /// The same client with other default links; `None`: none is set.
+    pub fn with_default_links(self, links: Option<DefaultLinks>) -> Client {
+        Client { links: links.map(Arc::new), ..self }
+    }
+
+    /// Where the default links of this client stand.
+    pub fn default_links(&self) -> Option<&DefaultLinks> {
+        self.links.as_deref()
     }
 
     /// The raw verbs, for requests that this library has no words for.
@@ -31,9 +43,17 @@ impl Client {
         self.transport.interfaces(category)
     }
 
-    /// Opens a filter by the symbolic link of one of its interfaces, for reading and writing.
+    /// Opens a filter by the symbolic link of one of its interfaces, or by a default link (see [`DefaultLinks`]), for
+    /// reading and writing.
     #[doc(alias = "CreateFile")]
     pub fn open(&self, symbolic_link: &str) -> Result<Filter, ClientError> {
+        if DefaultLink::named(symbolic_link).is_some() {
+            return self.open_interface(&self.named(symbolic_link)?.symbolic_link);
+        }
+        self.open_interface(symbolic_link)
+    }
+
+    fn open_interface(&self, symbolic_link: &str) -> Result<Filter, ClientError> {
         let interfaces = self.interfaces(None);
         let known = interfaces.iter().find(|one| one.symbolic_link.eq_ignore_ascii_case(symbolic_link));
         let name = known.map_or_else(|| symbolic_link.to_string(), |one| one.title().to_string());
@@ -44,9 +64,10 @@ impl Client {
         }
     }
 
-    /// Opens a filter by its name: the reference string, friendly name or symbolic link of an interface, in any case.
+    /// Opens a filter by its name: the reference string, friendly name or symbolic link of an interface, or a default
+    /// link, in any case.
     pub fn open_by_name(&self, name: &str) -> Result<Filter, ClientError> {
-        self.open(&self.named(name)?.symbolic_link)
+        self.open_interface(&self.named(name)?.symbolic_link)
     }
 
     /// Creates a pin by the name of its filter in one call: device name, class string and parameters. The filter is closed
@@ -79,16 +100,32 @@ impl Client {
         }
     }
 
-    fn named(&self, name: &str) -> Result<InterfaceInfo, ClientError> {
-        self.find(name).ok_or_else(|| {
-            let reason = format!("there is no filter named {name}");
+    /// The interface of this name. A default link that is not set, or leads to a filter that is not there, is named in the
+    /// error.
+    pub fn named(&self, name: &str) -> Result<InterfaceInfo, ClientError> {
+        let none = |reason| {
             let status = STATUS_OBJECT_NAME_NOT_FOUND;
-            ClientError::own("open the filter", name, status, Aspect::Name, reason)
-        })
+            Err(ClientError::own("open the filter", name, status, Aspect::Name, reason))
+        };
+        let Some(link) = DefaultLink::named(name) else {
+            return self.interface(name).map_or_else(|| none(format!("there is no filter named {name}")), Ok);
+        };
+        let set = match self.default_links().map(|links| links.get(link)) {
+            None | Some(Ok(None)) => return none(format!("the link {} is not set", link.name())),
+            Some(Err(error)) => return none(format!("the link {} leads nowhere: {error}", link.name())),
+            Some(Ok(Some(set))) => set,
+        };
+        let dangles = || none(format!("the link {} leads to {set}, and there is no filter of that name", link.name()));
+        // A link leads to a filter and not to another link.
+        self.interface(&set).map_or_else(dangles, Ok)
     }
 
-    /// The first interface with this reference string, friendly name or symbolic link.
+    /// The first interface with this reference string, friendly name or symbolic link, or that a default link leads to.
     pub fn find(&self, name: &str) -> Option<InterfaceInfo> {
+        self.named(name).ok()
+    }
+
+    fn interface(&self, name: &str) -> Option<InterfaceInfo> {
         let named = |one: &InterfaceInfo| {
             [&one.reference, &one.friendly_name, &one.symbolic_link].iter().any(|own| own.eq_ignore_ascii_case(name))
         };

@@ -4,6 +4,7 @@ use super::negotiate::{self, Connected};
 use super::order::{connect_order, has_outputs};
 use super::spec::{Element, Graph, PinRef};
 use crate::client::Client;
+use crate::default_links::DefaultLink;
 use crate::error::ClientError;
 use crate::filter::{Filter, PinFactory};
 use crate::pin::{PinEvent, SharedEvent};
@@ -457,7 +458,12 @@ fn open_filters(client: &Client, graph: &Graph) -> Result<Vec<Filter>, GraphErro
         if element.is_driver_file() && element.opens.is_none() {
             return Err(GraphError::DriverFile { name: element.name.clone(), at: element.at });
         }
-        let Some(interface) = client.find(element.opens.as_ref().unwrap_or(&element.name)) else {
+        let name = element.opens.as_ref().unwrap_or(&element.name);
+        if DefaultLink::named(name).is_some() {
+            // The error says where the link leads.
+            client.named(name)?;
+        }
+        let Some(interface) = client.find(name) else {
             let mut known: Vec<String> = client.interfaces(None).into_iter().map(|one| one.reference).collect();
             known.sort();
             known.dedup();
