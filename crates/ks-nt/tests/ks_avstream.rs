@@ -3,8 +3,13 @@
 
 mod ks_rig;
 
-use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KsIdentifier, KsState};
+use ks_abi::{
+    Guid, IoControlCode, KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSEVENT_CLOCK_POSITION_MARK, KSEVENT_TYPE_ENABLE,
+    KSEVENTF_EVENT_HANDLE, KSEVENTSETID_Clock, KSNAME_Clock, KSPROPERTY_CLOCK_TIME, KSPROPERTY_TYPE_GET,
+    KSPROPSETID_Clock, KsAllocatorFraming, KsEvent, KsEventData, KsEventTimeMark, KsIdentifier, KsProperty, KsState,
+};
 use ks_client::{Object, Pin};
+use ks_io::AccessMask;
 use ks_rig::Rig;
 use zerocopy::IntoBytes;
 
@@ -129,7 +134,7 @@ fn pins_behind_a_drivers_gate_process_as_the_gate_says() {
 /// Checks that follow frames which travel on other threads: asked until they hold. The test program's own limit ends a
 /// wait for what never comes.
 fn eventually(object: &Object, check: u32) {
-    while failure(object, check) != "" {
+    while !failure(object, check).is_empty() {
         std::thread::yield_now();
     }
 }
@@ -157,5 +162,66 @@ fn two_drivers_agree_an_interface_and_exchange_frames_without_requests() {
     assert_eq!(failure(source.pin.object(), 2), "");
     bring(&source.pin, &DOWN);
     drop((source, from, to));
+    rig.unload();
+}
+
+#[test]
+fn a_pins_own_clock_tells_its_time_and_sets_its_timers() {
+    let rig = Rig::start("tests/avs/clock.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    let object = pin.pin.object();
+    assert_eq!(failure(object, 0), "");
+    let transport = object.transport();
+    let access = AccessMask::GENERIC_READ;
+    let clock = transport.create(object.handle(), &KSNAME_Clock.to_string(), &[0; 4], access).unwrap();
+    let request = KsProperty::new(KSPROPSETID_Clock, KSPROPERTY_CLOCK_TIME, KSPROPERTY_TYPE_GET);
+    let mut time = [0; 8];
+    let outcome = transport.device_io_control(clock, IoControlCode::KS_PROPERTY, request.as_bytes(), &mut time);
+    assert!(outcome.status.is_success());
+    assert_eq!(i64::from_le_bytes(time), 1234, "a client of the clock object is told the driver's time");
+    let (handle, event) = transport.create_event().unwrap();
+    let mut mark = KsEventTimeMark { mark_time: 5000, ..KsEventTimeMark::default() };
+    mark.event_data =
+        KsEventData { notification_type: KSEVENTF_EVENT_HANDLE, object: handle.0, ..KsEventData::default() };
+    let request = KsEvent::new(KSEVENTSETID_Clock, KSEVENT_CLOCK_POSITION_MARK, KSEVENT_TYPE_ENABLE);
+    let mut data = mark.as_bytes().to_vec();
+    let outcome = transport.device_io_control(clock, IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), &mut data);
+    assert!(outcome.status.is_success(), "{}", outcome.status);
+    bring(&pin.pin, &UP);
+    let _ = event.wait();
+    assert_eq!(failure(object, 1), "");
+    bring(&pin.pin, &DOWN);
+    let _ = transport.close(clock);
+    let _ = transport.close(handle);
+    drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_pins_own_allocator_serves_drivers() {
+    let rig = Rig::start("tests/avs/clock.c");
+    let flags = KSALLOCATOR_OPTIONF_SYSTEM_MEMORY;
+    let framing = |frame_size| KsAllocatorFraming { flags, frames: 2, frame_size, ..KsAllocatorFraming::default() };
+    let filter = rig.open();
+    let pin = rig.create(&filter, 1, None);
+    let allocator = pin.pin.create_allocator(&framing(128)).unwrap();
+    let frame = allocator.allocate().unwrap();
+    assert_eq!(failure(pin.pin.object(), 4), "");
+    allocator.free(frame).unwrap();
+    drop((allocator, pin, filter));
+
+    let filter = rig.open_as_driver();
+    let pin = rig.create(&filter, 1, None);
+    let refused = pin.pin.create_allocator(&framing(1000)).map(drop).unwrap_err();
+    assert_eq!(refused.status, ks_abi::STATUS_INSUFFICIENT_RESOURCES, "as InitializeAllocator said");
+    let allocator = pin.pin.create_allocator(&framing(128)).unwrap();
+    let frames = [allocator.allocate().unwrap(), allocator.allocate().unwrap()];
+    assert_ne!(frames[0], frames[1]);
+    assert_eq!(failure(pin.pin.object(), 2), "");
+    frames.into_iter().for_each(|frame| allocator.free(frame).unwrap());
+    drop(allocator);
+    assert_eq!(failure(pin.pin.object(), 3), "");
+    drop((pin, filter));
     rig.unload();
 }

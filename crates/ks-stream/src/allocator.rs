@@ -314,7 +314,15 @@ pub(crate) fn create(
     }
     let device = pin.filter().device();
     let framing = read(request.parameters, pin.framing(), device.most_circuit_bytes())?;
-    let source = SystemFrames::new(framing, RegionOwner::Client(request.origin.client()), pin.io());
+    // What a driver allocates nobody in user mode can see.
+    let own = match (request.origin.mode(), pin.instance()) {
+        (RequestorMode::Kernel, Some(instance)) => instance.frame_source(pin, &framing)?,
+        _ => None,
+    };
+    let source = match own {
+        Some(own) => own,
+        None => SystemFrames::new(framing, RegionOwner::Client(request.origin.client()), pin.io()),
+    };
     let object = AllocatorObject::on(framing, source, Some(device.clone()));
     pin.note_allocator(&object);
     Ok(Created { object, granted: request.access })

@@ -41,6 +41,12 @@ pub struct ClockParts {
 pub trait ClockSource: Send + Sync {
     /// The clock's time, and the engine's monotonic time at the same moment.
     fn correlated_time(&self) -> (Ticks, Time);
+
+    /// Its granularity and error, asked at each use; `None`: what [`ClockParts::resolution`] says.
+    #[doc(alias = "KSCLOCK_DISPATCH.Resolution")]
+    fn resolution(&self) -> Option<KsResolution> {
+        None
+    }
 }
 
 /// Calls a procedure when so much of a clock's time has passed. Legal at every level.
@@ -137,7 +143,8 @@ impl DefaultClock {
 
     /// One unit of 100 ns is the best a clock can do; the default clock adds no error to it.
     pub fn resolution(&self) -> KsResolution {
-        let KsResolution { granularity, error } = self.parts.resolution;
+        let own = self.parts.source.as_ref().and_then(|source| source.resolution());
+        let KsResolution { granularity, error } = own.unwrap_or(self.parts.resolution);
         KsResolution { granularity: granularity.max(1), error }
     }
 
@@ -228,7 +235,8 @@ impl DefaultClock {
                 }
                 let dpc = || Arc::new(MarkTimer(self.me.clone()));
                 match &self.parts.timer {
-                    Some(timer) => timer.set(Ticks(due.since(self.services.now()).0.max(0)), dpc()),
+                    // By its own time: the system time of a source need not be the engine's.
+                    Some(timer) => timer.set(Ticks(next.0.saturating_sub(self.time().0).max(0)), dpc()),
                     None => _ = self.timer.get_or_init(|| self.services.timer(dpc())).set(due, None),
                 }
             }

@@ -5,6 +5,7 @@
 //! nothing. Which mutex is held in which callback is said at each; mutexes are taken in the order device, filter
 //! control, processing, and none twice.
 
+use crate::allocator::{AllocatorFraming, FrameSource};
 use crate::automation::AutomationTable;
 use crate::descriptor::{DescribeFilter, Framing, PinId};
 use crate::filter::Filter;
@@ -190,6 +191,18 @@ pub trait PinInstance: Send + Sync {
     #[doc(alias = "PFNKSSTREAMPOINTER")]
     fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
         let _ = (pin, clone);
+    }
+
+    /// A driver creates an allocator on this pin: where its frames come from; `None`: system memory. An error refuses the
+    /// create. Allocators of user mode are of system memory always.
+    #[doc(alias = "KSPIN_DISPATCH.Allocator")]
+    fn frame_source(
+        &self,
+        pin: &Arc<Pin>,
+        framing: &AllocatorFraming,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        let _ = (pin, framing);
+        Ok(None)
     }
 
     /// Another pin, or a driver that has none, offers a protocol that the class driver does not know. What is answered goes

@@ -7,7 +7,7 @@ pub(crate) mod state;
 
 use crate::allocator::{self, AllocatorFraming, AllocatorObject};
 use crate::automation::{self, AutomationTable};
-use crate::clock::{DefaultClock, ReferenceClock};
+use crate::clock::{ClockParts, DefaultClock, ReferenceClock};
 use crate::clock_object::ClockObject;
 use crate::descriptor::{Framing, PinFlags, PinId};
 use crate::event::{self, EventList, EventToken};
@@ -30,6 +30,7 @@ use ks_abi::{
     KSEVENT_CONNECTION_TIMEDISCONTINUITY, KSEVENTSETID_Connection, KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY,
     KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KsPinCommunication,
     KsPinDataFlow, KsPriority, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
+    STATUS_INVALID_DEVICE_STATE,
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
@@ -79,7 +80,8 @@ pub struct Pin {
     pipe: PipeSection,
     connection: Mutex<Connection>,
     returns: Returns,
-    clock: Arc<DefaultClock>,
+    /// Made when it is first asked for, after the minidriver may have brought its own.
+    clock: OnceLock<Arc<DefaultClock>>,
     events: EventList,
     failure: Mutex<Option<Refusal>>,
     master_clock: Mutex<Option<Arc<FileObject>>>,
@@ -251,12 +253,21 @@ impl Pin {
 
     /// The pin's own clock: stream time that follows the pin's state.
     pub fn clock(&self) -> &DefaultClock {
-        &self.clock
+        self.own_clock()
+    }
+
+    /// The minidriver brings the time of the pin's clock, or what wakes it; to be called in
+    /// [`crate::FilterInstance::create_pin`], before anybody asks for the clock: STATUS_INVALID_DEVICE_STATE. Other errors
+    /// are those of [`DefaultClock::with_parts`].
+    #[doc(alias = "KSPIN_DISPATCH.Clock")]
+    pub fn bring_clock(&self, parts: ClockParts) -> Result<(), ks_abi::NtStatus> {
+        let clock = DefaultClock::with_parts(self.services().clone(), parts)?;
+        self.clock.set(clock).map_err(|_| STATUS_INVALID_DEVICE_STATE)
     }
 
     /// The same, to be shared.
     pub(crate) fn own_clock(&self) -> &Arc<DefaultClock> {
-        &self.clock
+        self.clock.get_or_init(|| DefaultClock::new(self.services().clone()))
     }
 
     /// The clock that the pin is to go by: the master clock that its client set by KSPROPERTY_STREAM_MASTERCLOCK, else
@@ -270,7 +281,9 @@ impl Pin {
         let master = self.master_clock.lock().clone();
         match master.and_then(|file| file.object_as::<ClockObject>()) {
             Some(clock) => Ok(ReferenceClock::new(clock.clock().clone())),
-            None if self.flags().contains(PinFlags::IMPLEMENT_CLOCK) => Ok(ReferenceClock::new(self.clock.clone())),
+            None if self.flags().contains(PinFlags::IMPLEMENT_CLOCK) => {
+                Ok(ReferenceClock::new(self.own_clock().clone()))
+            }
             None => Err(STATUS_DEVICE_NOT_READY),
         }
     }

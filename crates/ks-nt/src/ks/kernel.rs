@@ -217,6 +217,26 @@ pub(crate) fn detach_and_delete(below: Address, device: Address) {
     }
 }
 
+/// Makes a KTIMER and the KDPC that it is to queue, whose routine and context these are.
+pub(crate) fn initialize_timer(timer: u64, dpc: u64, deferred: u64) {
+    if let Some(initialize) = routine("KeInitializeTimer") {
+        initialize.call1(timer);
+    }
+    if let Some(initialize) = routine("KeInitializeDpc") {
+        initialize.call3(dpc, deferred, 0);
+    }
+}
+
+/// Takes a KTIMER and a KDPC from the kernel, whose memory goes.
+pub(crate) fn forget_timer(timer: u64, dpc: u64) {
+    if let Some(cancel) = routine("KeCancelTimer") {
+        cancel.call1(timer);
+    }
+    if let Some(remove) = routine("KeRemoveQueueDpc") {
+        remove.call1(dpc);
+    }
+}
+
 /// Sets an event of the driver's; 0 is none.
 pub(crate) fn set_event(event: u64) {
     if event != 0

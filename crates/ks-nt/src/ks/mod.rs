@@ -33,6 +33,8 @@ mod mutex;
 mod navigation;
 mod objects;
 mod pin;
+mod pin_allocator;
+mod pin_clock;
 mod stream_pointer;
 mod stubs;
 mod worker;

@@ -14,13 +14,14 @@ use crate::ks::injection::Returns;
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::stream_pointer::Pointer;
+use crate::ks::{pin_allocator, pin_clock};
 use ks_abi::kernel::{IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
 use ks_abi::{KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
 use ks_stream::{
-    AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, Framing, Pin, PinFlags, PinId, PinInstance,
-    ReturnedFrame, ReturnedRequest, format,
+    AllocatorFraming, AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, FrameSource, Framing, Pin,
+    PinFlags, PinId, PinInstance, ReturnedFrame, ReturnedRequest, format,
 };
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -106,6 +107,12 @@ impl HostedPin {
         });
         objects::insert(hosted.address, Object::Pin(hosted.clone()));
         objects::insert(hosted.file_object(), Object::PinFile(hosted.clone()));
+        let clock = hosted.dispatch(offset_of!(KsPinDispatch, clock));
+        if let Some(clock) = clock {
+            // The driver may ask for it in its create routine.
+            let brought = pin_clock::parts(pin, clock).and_then(|parts| pin.bring_clock(parts));
+            brought.map_err(|status| refused("Clock", &hosted.name(), status))?;
+        }
         let made = hosted.accept_format(&pin.format()).and_then(|()| {
             filter.add_pin(&hosted);
             hosted.call_with_irp(offset_of!(KsPinDispatch, create), "pin Create", "Create", IRP_MJ_CREATE)
@@ -155,6 +162,11 @@ impl HostedPin {
         }
         let answer = irp.outcome(status(routine.call2(self.address, irp.address())));
         if answer.is_success() { Ok(()) } else { Err(refused(word, &self.name(), answer)) }
+    }
+
+    /// A table that the pin's dispatch table names.
+    fn dispatch(&self, at: usize) -> Option<Address> {
+        self.descriptor().follow(offset_of!(KsPinDescriptorEx, dispatch)).some()?.follow(at).some()
     }
 
     /// A routine of the pin's dispatch table, as it is now.
@@ -317,6 +329,16 @@ impl PinInstance for HostedPin {
         if let Some(pointer) = found {
             pointer.cancelled();
         }
+    }
+
+    fn frame_source(
+        &self,
+        _pin: &Arc<Pin>,
+        framing: &AllocatorFraming,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        let Some(table) = self.dispatch(offset_of!(KsPinDispatch, allocator)) else { return Ok(None) };
+        let made = pin_allocator::start(self.address, table, framing);
+        made.map(Some).map_err(|status| refused("InitializeAllocator", &self.name(), status))
     }
 
     fn handshake(&self, _pin: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {

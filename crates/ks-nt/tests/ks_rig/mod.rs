@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use ks_client::{Client, Connect, Filter, Format, Pin, StreamRequest};
-use ks_io::{IoManager, Services};
+use ks_io::{IoManager, RequestorMode, Services};
 use ks_nt::host::{Host, LoadedDriver, Unloaded};
 use ks_nt::image::Options;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use std::process::Command;
 /// Drivers, loaded and started.
 pub(crate) struct Rig {
     client: Client,
+    /// As of a driver.
+    kernel: Client,
     drivers: Vec<LoadedDriver>,
 }
 
@@ -34,12 +36,18 @@ impl Rig {
         let host = Host::new(io.clone());
         let load = |source: &&str| host.load(&build(source, &[]), Options::default());
         let drivers = sources.iter().map(load).collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}"));
-        Rig { client: Client::new(io.session()), drivers }
+        let kernel = Client::new(io.session_as(RequestorMode::Kernel));
+        Rig { client: Client::new(io.session()), kernel, drivers }
     }
 
     /// Opens the first driver's first filter.
     pub(crate) fn open(&self) -> Filter {
         self.open_of(0)
+    }
+
+    /// Opens the first driver's first filter as another driver.
+    pub(crate) fn open_as_driver(&self) -> Filter {
+        self.kernel.open_by_name(&self.drivers[0].filters()[0]).unwrap()
     }
 
     /// Opens the first filter of a driver.
@@ -73,7 +81,7 @@ impl Rig {
 
     /// Unloads the drivers; nobody has them open.
     pub(crate) fn unload(self) {
-        drop(self.client);
+        drop((self.client, self.kernel));
         for driver in self.drivers {
             assert_eq!(driver.unload(), Unloaded::Gone);
         }

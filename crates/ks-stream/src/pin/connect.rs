@@ -2,7 +2,6 @@
 
 use super::{Connection, PEER_PROTOCOL, Pin, offset};
 use crate::allocator::AllocatorObject;
-use crate::clock::DefaultClock;
 use crate::clock_object::ClockObject;
 use crate::descriptor::PinFlags;
 use crate::event::EventList;
@@ -160,7 +159,7 @@ fn make(
                 None => Connection::Client,
             }),
             returns: Returns::default(),
-            clock: DefaultClock::new(filter.services().clone()),
+            clock: OnceLock::new(),
             events: EventList::default(),
             failure: Mutex::new(None),
             master_clock: Mutex::new(None),

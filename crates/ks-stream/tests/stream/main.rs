@@ -12,6 +12,7 @@ mod injection;
 mod latency;
 mod limits;
 mod mappings;
+mod own_objects;
 mod pointers;
 mod processing;
 mod refusals;

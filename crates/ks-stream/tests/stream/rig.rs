@@ -10,9 +10,9 @@ use ks_client::{Client, Connect, Format, StreamFrame};
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, IoManager, Refusal, Services, Session, Ticks, Time, dropped_irps};
 use ks_stream::{
-    CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch, FilterFlags,
-    FilterInstance, Framing, Interface, Pin, PinDescriptor, PinFlags, PinInstance, ProcessPins, ReturnedFrame,
-    ReturnedRequest,
+    AllocatorFraming, CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch,
+    FilterFlags, FilterInstance, FrameSource, Framing, Interface, Pin, PinDescriptor, PinFlags, PinInstance,
+    ProcessPins, ReturnedFrame, ReturnedRequest,
 };
 use std::collections::HashSet;
 use std::sync::Weak;
@@ -60,6 +60,10 @@ pub struct Probe {
     pub watches: AtomicBool,
     /// Injected frames that came back: the driver's word, the status.
     pub returned: Mutex<Vec<(u64, NtStatus)>>,
+    /// Runs in each create of a pin.
+    pub on_create: Mutex<Option<Hook>>,
+    /// Where the frames of its pins' allocators come from.
+    pub frame_source: Mutex<Option<Arc<dyn FrameSource>>>,
     /// What it answers to a protocol.
     pub on_handshake: Mutex<Option<OnHandshake>>,
     /// An interface of its pins, and one of its filters.
@@ -94,6 +98,8 @@ impl Probe {
             injects: AtomicBool::new(false),
             watches: AtomicBool::new(false),
             returned: Mutex::default(),
+            on_create: Mutex::default(),
+            frame_source: Mutex::default(),
             on_handshake: Mutex::default(),
             interfaces: Mutex::default(),
             on_returned: Mutex::default(),
@@ -241,6 +247,9 @@ impl FilterInstance for Instance {
         if bytes > 0 {
             pin.set_stream_header_bytes(bytes);
         }
+        if let Some(hook) = &*self.0.on_create.lock() {
+            hook(pin);
+        }
         if self.0.injects.load(SeqCst) {
             pin.inject_frames().unwrap();
         }
@@ -306,6 +315,9 @@ impl PinInstance for RigPin {
     fn close(&self, pin: &Pin) {
         self.0.note(format!("{} close", pin.describe()));
         self.0.clones.lock().clear();
+    }
+    fn frame_source(&self, _: &Arc<Pin>, _: &AllocatorFraming) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        Ok(self.0.frame_source.lock().clone())
     }
     fn handshake(&self, _: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
         let answer = self.0.on_handshake.lock().clone().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
