@@ -11,9 +11,9 @@ use ks_abi::{
     KSPROPERTY_CONNECTION_DATAFORMAT, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_STREAM_ALLOCATOR,
     KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAMINTERFACE_HEADERSIZE, KSPROPERTY_TYPE_GET, KSPROPSETID_Connection,
     KSPROPSETID_Stream, KSPROPSETID_StreamInterface, KsAllocatorFraming, KsClockCreate, KsEvent, KsEventData,
-    KsPinDataFlow, KsProperty, KsReset, KsState, NtStatus, STATUS_INVALID_PARAMETER, USERKS_PIN_FAILURE,
-    USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN, UserksPinLimit,
-    UserksPinStatistics,
+    KsPinDataFlow, KsProperty, KsReset, KsState, KsStreamHeader, NtStatus, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    STATUS_PROPSET_NOT_FOUND, USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS,
+    USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
 };
 use ks_io::{AccessMask, Event, Handle};
 use zerocopy::IntoBytes;
@@ -71,9 +71,15 @@ impl Pin {
         Format::from_bytes(&bytes).ok_or_else(|| self.object.error("read the format", STATUS_INVALID_PARAMETER))
     }
 
-    /// Bytes of each stream header, extension included.
+    /// Bytes of each stream header, extension included. A pin that does not know the question, because its driver has no
+    /// AVStream, takes plain headers.
     pub fn header_bytes(&self) -> Result<u32, ClientError> {
-        self.object.property(KSPROPSETID_StreamInterface, KSPROPERTY_STREAMINTERFACE_HEADERSIZE)
+        match self.object.property(KSPROPSETID_StreamInterface, KSPROPERTY_STREAMINTERFACE_HEADERSIZE) {
+            Err(error) if matches!(error.status, STATUS_PROPSET_NOT_FOUND | STATUS_NOT_FOUND) => {
+                Ok(size_of::<KsStreamHeader>() as u32)
+            }
+            answer => answer,
+        }
     }
 
     /// Cancels what is queued and refuses more until the reset ends.

@@ -6,6 +6,7 @@ use crate::ks::address::{Address, Routine, status};
 use crate::ks::device::HostedDevice;
 use crate::ks::engine_file;
 use crate::ks::kernel::KernelDevice;
+use crate::ks::low_level::wdm_device::WdmDevice;
 use crate::machine;
 use crate::ntoskrnl::unload::{self, LeftBehind};
 use ks_abi::kernel::{DriverExtension, DriverObject, IO_TYPE_DRIVER, UnicodeString};
@@ -156,7 +157,8 @@ impl LoadedDriver {
     pub fn filters(&self) -> Vec<String> {
         use ks_stream::DescribeFilter;
         let factories = self.driver.devices().into_iter().flat_map(|device| device.factories());
-        factories.map(|factory| factory.view().reference().into_owned()).collect()
+        let own = factories.map(|factory| factory.view().reference().into_owned());
+        own.chain(self.driver.wdm_device().iter().flat_map(|device| device.references())).collect()
     }
 
     /// The image, for reports.
@@ -168,6 +170,9 @@ impl LoadedDriver {
     pub fn surprise_remove(&self) {
         machine::enter_thread();
         self.driver.devices().iter().for_each(HostedDevice::surprise);
+        if let Some(device) = self.driver.wdm_device() {
+            device.surprise();
+        }
     }
 
     /// Removes the device and unloads the driver. Clients should have closed their handles before.
@@ -192,8 +197,16 @@ impl LoadedDriver {
         let answer = status(add_device.call2(self.driver.object(), self.driver.physical()));
         self.driver.check("AddDevice", answer)?;
         let devices = self.driver.devices();
+        if devices.is_empty() && self.driver.has_device_objects() {
+            // A driver without AVStream answers the requests of a device by itself.
+            let started =
+                WdmDevice::start(self.driver.io(), &file, self.driver.friendly_name(0), self.driver.physical());
+            let device = started.map_err(|status| self.driver.failure("the start of the device", status))?;
+            self.driver.set_wdm_device(Some(device));
+            return Ok(());
+        }
         if devices.is_empty() {
-            return Err(LoadError::NoDevice { file, reason: "AddDevice created no AVStream device" });
+            return Err(LoadError::NoDevice { file, reason: "AddDevice created no device" });
         }
         for device in devices {
             device.start().map_err(|(routine, status)| self.driver.failure(routine, status))?;
@@ -208,13 +221,19 @@ impl LoadedDriver {
         for device in &devices {
             device.engine().surprise_remove();
         }
-        let open = devices.iter().map(|device| device.open_filters()).sum();
+        let wdm = self.driver.wdm_device();
+        let open: usize = devices.iter().map(|device| device.open_filters()).sum();
+        let open = open + wdm.as_ref().map_or(0, |device| device.files_that_stay_open());
         if open > 0 {
             // Its code is still called when those handles close: it stays where it is for good.
             std::mem::forget((image, self.driver.clone()));
             return Unloaded::StillOpen { filters: open };
         }
         devices.iter().rev().for_each(HostedDevice::remove);
+        if let Some(device) = wdm {
+            device.take_down();
+            self.driver.set_wdm_device(None);
+        }
         if let Some(unload) = Routine::optional(self.driver.unload_routine(), "DriverUnload") {
             unload.call1(self.driver.object());
         }
@@ -248,6 +267,8 @@ pub(crate) struct Driver {
     /// The descriptor of KsInitializeDriver.
     descriptor: AtomicU64,
     devices: Mutex<Vec<Arc<HostedDevice>>>,
+    /// The stack of a driver without AVStream.
+    wdm: Mutex<Option<Arc<WdmDevice>>>,
     /// Why a routine of `ks.sys` refused what the driver asked for.
     refusal: Mutex<Option<String>>,
 }
@@ -304,6 +325,7 @@ impl Driver {
             name: name.to_owned(),
             descriptor: AtomicU64::new(0),
             devices: Mutex::new(Vec::new()),
+            wdm: Mutex::new(None),
             refusal: Mutex::new(None),
         });
         let _loading = lock_loading();
@@ -381,6 +403,20 @@ impl Driver {
 
     fn devices(&self) -> Vec<Arc<HostedDevice>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the driver made a device object?
+    fn has_device_objects(&self) -> bool {
+        self.block.load_u64(offset_of!(DriverObject, device_object)) != 0
+    }
+
+    fn wdm_device(&self) -> Option<Arc<WdmDevice>> {
+        self.wdm.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_wdm_device(&self, device: Option<Arc<WdmDevice>>) {
+        let was = std::mem::replace(&mut *self.wdm.lock().unwrap_or_else(PoisonError::into_inner), device);
+        drop(was);
     }
 
     /// Name of the filter with this number: the file's, and a number from the second on.

@@ -3,8 +3,10 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine};
+use crate::ks::engine_device;
 use crate::ks::file::file_object;
 use crate::ks::kernel;
+use crate::ntoskrnl::device_file::DeviceFile;
 use crate::ntoskrnl::file::{self, ControlRequest, ObjectNamespace};
 use crate::ntoskrnl::object_manager::{self, Kind, Object};
 use ks_abi::kernel::IoStatusBlock;
@@ -14,7 +16,7 @@ use ks_abi::{
     STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND,
     STATUS_PENDING, STATUS_SUCCESS,
 };
-use ks_io::{AccessMask, Handle, IoManager, RequestorMode, Session, Transport};
+use ks_io::{AccessMask, FileObject, Handle, IoManager, Origin, RequestorMode, Session, Transport};
 use ks_mem::{Block, Frame};
 use std::any::Any;
 use std::mem::offset_of;
@@ -35,10 +37,20 @@ const PREFIXES: [&str; 3] = [r"\??\", r"\\?\", r"\DosDevices\"];
 const OUR_NAME: &str = "userks#";
 
 /// An object of the engine, as a driver has it open.
-struct EngineFile {
+pub(crate) struct EngineFile {
     session: Arc<Session>,
     handle: Handle,
     object: Block,
+    opened: Opened,
+}
+
+/// Whose the handle of an [`EngineFile`] is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// The drivers' own: the object is closed with it.
+    ByDriver,
+    /// It stands for one that a client has open.
+    ByClient,
 }
 
 impl Object for EngineFile {
@@ -53,8 +65,47 @@ impl Object for EngineFile {
 
 impl Drop for EngineFile {
     fn drop(&mut self) {
-        let _ = self.session.close(self.handle);
+        match self.opened {
+            Opened::ByDriver => drop(self.session.close(self.handle)),
+            Opened::ByClient => self.session.forget(self.handle),
+        }
     }
+}
+
+impl EngineFile {
+    /// The engine's file object, unless it is closed.
+    pub(crate) fn file(&self) -> Option<Arc<FileObject>> {
+        self.session.file_object(self.handle)
+    }
+
+    /// Who asks when a driver sends requests here.
+    pub(crate) fn origin(&self) -> &Origin {
+        self.session.origin()
+    }
+
+    /// Frames for the data of a driver's request.
+    pub(crate) fn allocate(&self, bytes: usize) -> Option<Frame> {
+        self.session.allocate(bytes, 64).ok()
+    }
+}
+
+/// The engine's object behind a FILE_OBJECT that a driver has.
+pub(crate) fn of_file_object(file: Address) -> Option<Arc<EngineFile>> {
+    by_file(file)
+}
+
+/// A handle of the drivers' world for an object that a client has open. The driver references the object while the
+/// handle is open; the object stays open at least as long.
+pub(crate) fn lend(file: &Arc<FileObject>, access: u32) -> Result<u64, NtStatus> {
+    let session = sessions().into_iter().next().ok_or(STATUS_INVALID_HANDLE)?;
+    let handle = session.lend(file)?;
+    let object: Arc<dyn Object> = Arc::new(EngineFile {
+        object: file_object(engine_device::address()?)?,
+        session,
+        handle,
+        opened: Opened::ByClient,
+    });
+    Ok(object_manager::open(object, access))
 }
 
 /// An engine whose filters drivers can open.
@@ -125,8 +176,8 @@ impl ObjectNamespace for Namespace {
 }
 
 fn engine_file(session: &Arc<Session>, handle: Handle) -> Result<Arc<dyn Object>, NtStatus> {
-    match file_object(0) {
-        Ok(object) => Ok(Arc::new(EngineFile { session: session.clone(), handle, object })),
+    match engine_device::address().and_then(file_object) {
+        Ok(object) => Ok(Arc::new(EngineFile { session: session.clone(), handle, object, opened: Opened::ByDriver })),
         Err(status) => {
             let _ = session.close(handle);
             Err(status)
@@ -299,6 +350,16 @@ fn by_file(file: Address) -> Option<Arc<EngineFile>> {
     object.downcast().ok()
 }
 
+fn ended(answer: IoStatusBlock) -> (NtStatus, u64) {
+    (answer.status, answer.information)
+}
+
+/// A file of another driver's device.
+fn device_file(file: Address) -> Option<Arc<DeviceFile>> {
+    let object: Arc<dyn Any + Send + Sync> = object_manager::by_address(file.0 as *mut u8)?;
+    object.downcast().ok()
+}
+
 pub(crate) unsafe extern "win64" fn KsSynchronousIoControlDevice(
     file: Address,
     _mode: u8,
@@ -309,8 +370,15 @@ pub(crate) unsafe extern "win64" fn KsSynchronousIoControlDevice(
     output_bytes: u32,
     returned: Address,
 ) -> NtStatus {
-    let Some(file) = by_file(file) else { return STATUS_INVALID_PARAMETER };
-    let (status, information) = control(&file, &ControlRequest { code, input, input_bytes, output, output_bytes });
+    let request = ControlRequest { code, input, input_bytes, output, output_bytes };
+    let (status, information) = match by_file(file) {
+        Some(file) => control(&file, &request),
+        None => match device_file(file) {
+            // SAFETY: the buffers are the caller's, as the page says.
+            Some(file) => ended(unsafe { file.control(&request) }),
+            None => return STATUS_INVALID_PARAMETER,
+        },
+    };
     returned.put_optional(information as u32);
     status
 }

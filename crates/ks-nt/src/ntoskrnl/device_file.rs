@@ -33,10 +33,21 @@ use crate::ntoskrnl::block::Block;
 pub(crate) const EXPORTS: &[Export] =
     exports!(Ntoskrnl: IoGetDeviceObjectPointer, IoGetRelatedDeviceObject, IoGetBaseFileSystemDeviceObject);
 
+/// What an open asks for: access, create options, and the mode of who asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) access: u32,
+    pub(crate) options: u32,
+    pub(crate) mode: u8,
+}
+
 /// An open device.
 pub(crate) struct DeviceFile {
     object: Box<UnsafeCell<FileObject>>,
-    name: Vec<u16>,
+    /// The name, which the object points at; what follows a class in it is not text.
+    name: Box<[u16]>,
+    /// The file that this one was opened below is not closed before it.
+    _related: Option<Arc<DeviceFile>>,
     /// The top of the device's stack, held as long as the file.
     device: *mut DeviceObject,
     opened: bool,
@@ -79,14 +90,31 @@ impl DeviceFile {
     /// # Safety
     /// `device` is the address of a device object.
     pub(crate) unsafe fn create(device: usize, rest: &str, access: u32, options: u32) -> Result<Arc<Self>, NtStatus> {
+        let name: Vec<u8> = rest.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        Self::create_below(device, None, &name, Asked { access, options, mode: 0 })
+    }
+
+    /// Opens a device, or an object below another of its files, by a name that may have parameters in it.
+    ///
+    /// # Safety
+    /// `device` is the address of a device object.
+    pub(crate) unsafe fn create_below(
+        device: usize,
+        related: Option<Arc<DeviceFile>>,
+        name: &[u8],
+        asked: Asked,
+    ) -> Result<Arc<Self>, NtStatus> {
+        let Ok(bytes) = u16::try_from(name.len()) else { return Err(NtStatus::STATUS_INVALID_PARAMETER) };
         let device = IoGetAttachedDevice(device as *mut DeviceObject);
         object_manager::ObfReferenceObject(device.cast());
-        let name: Vec<u16> = rest.encode_utf16().collect();
-        let bytes = (name.len() * 2) as u16;
+        let unit = |pair: &[u8]| u16::from_le_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]);
+        let name: Box<[u16]> = name.chunks(2).map(unit).collect();
+        let access = asked.access;
         let object = FileObject {
             object_type: IO_TYPE_FILE as i16,
             object_size: size_of::<FileObject>() as i16,
             device_object: Ptr64(device as u64),
+            related_file_object: Ptr64(related.as_ref().map_or(0, |related| related.address() as u64)),
             read_access: u8::from(access & 0x9000_0001 != 0),
             write_access: u8::from(access & 0x5000_0006 != 0),
             file_name: UnicodeString {
@@ -97,8 +125,10 @@ impl DeviceFile {
             },
             ..Default::default()
         };
-        let mut file = Self { object: Box::new(UnsafeCell::new(object)), name, device, opened: false };
-        debug_assert_eq!(file.name.len() * 2, usize::from(bytes));
+        let mut file =
+            Self { object: Box::new(UnsafeCell::new(object)), name, _related: related, device, opened: false };
+        debug_assert!(file.name.len() * 2 >= usize::from(bytes));
+        let options = asked.options;
         let security = IoSecurityContext { desired_access: access, full_create_options: options, ..Default::default() };
         let answer = file.send(IRP_MJ_CREATE, |irp| {
             let stack = next_location(irp);
@@ -109,12 +139,25 @@ impl DeviceFile {
                 ..Default::default()
             });
             put(stack, location);
+            set_field!(irp, requestor_mode, asked.mode);
         });
+        // The parent is one only while the create lasts.
+        set_field!(file.object.get(), related_file_object, Ptr64(0));
         if !answer.status.is_success() {
             return Err(answer.status);
         }
         file.opened = true;
         Ok(Arc::new(file))
+    }
+
+    /// The device that requests go to.
+    pub(crate) fn device(&self) -> *mut DeviceObject {
+        self.device
+    }
+
+    /// Address of the FILE_OBJECT.
+    pub(crate) fn address_of(&self) -> u64 {
+        self.object.get() as u64
     }
 
     unsafe fn send(&self, major: u8, prepare: impl FnOnce(*mut Irp)) -> IoStatusBlock {

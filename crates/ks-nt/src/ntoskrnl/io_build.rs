@@ -273,3 +273,11 @@ pub(crate) unsafe fn send_and_wait(device: *mut DeviceObject, prepare: impl FnOn
     super::driver_memory::free_pool(irp.cast());
     answer
 }
+
+/// As [`send_and_wait`], to whoever is on top of a device.
+///
+/// # Safety
+/// `device` is the address of a device object, and what `prepare` puts into the request lives until the answer.
+pub(crate) unsafe fn send_and_wait_at_top(device: u64, prepare: impl FnOnce(*mut Irp)) -> IoStatusBlock {
+    send_and_wait(super::io_device::IoGetAttachedDevice(device as *mut DeviceObject), prepare)
+}

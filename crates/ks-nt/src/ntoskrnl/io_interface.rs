@@ -6,7 +6,7 @@
 )]
 
 use core::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ks_abi::guid::Guid;
 use ks_abi::kernel::UnicodeString;
@@ -52,6 +52,14 @@ pub(crate) fn enabled() -> Vec<(Guid, u64, String)> {
     let interfaces = interfaces();
     let enabled = interfaces.iter().filter(|interface| interface.enabled);
     enabled.map(|interface| (interface.class, interface.device, interface.link.clone())).collect()
+}
+
+/// Told of a physical device whose enabled interfaces have changed.
+static LISTENER: OnceLock<fn(u64)> = OnceLock::new();
+
+/// Has one listener hear of every change.
+pub(crate) fn listen(listener: fn(u64)) {
+    let _ = LISTENER.set(listener);
 }
 
 const TAG: u32 = u32::from_le_bytes(*b"IoIf");
@@ -100,6 +108,11 @@ pub(crate) unsafe extern "win64" fn IoSetDeviceInterfaceState(link: *const Unico
         }
         Some(interface) => {
             interface.enabled = enable != 0;
+            let device = interface.device;
+            drop(interfaces);
+            if let Some(listener) = LISTENER.get() {
+                listener(device);
+            }
             STATUS_SUCCESS
         }
         None => STATUS_OBJECT_NAME_NOT_FOUND,

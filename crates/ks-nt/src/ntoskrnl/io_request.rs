@@ -14,8 +14,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use ks_abi::kernel::{
     DeviceObject, DriverObject, IO_TYPE_IRP, IRP_ASSOCIATED_IRP, IRP_BUFFERED_IO, IRP_DEALLOCATE_BUFFER,
-    IRP_INPUT_OPERATION, IoStackLocation, IoStatusBlock, Irp, Mdl, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
-    SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    IRP_INPUT_OPERATION, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, IoStackLocation,
+    IoStatusBlock, Irp, Mdl, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 use ks_abi::pointer::Ptr64;
 use ks_abi::status::{NtStatus, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING};
@@ -189,12 +189,30 @@ pub(crate) unsafe extern "win64" fn IofCallDriver(device: *mut DeviceObject, irp
     set_field!(irp, current_stack_location, Ptr64(stack as u64));
     set_field!(stack, device_object, Ptr64(device as u64));
     let driver = field!(device, driver_object).0 as *mut DriverObject;
+    if driver.is_null() {
+        return answer_as_bus(irp);
+    }
     let major = usize::from(field!(stack, major_function));
     let Some(routine) = field!(driver, major_function).get(major).copied().filter(|routine| !routine.is_null()) else {
         return invalid_request(irp);
     };
     let dispatch: Dispatch = transmute::<u64, Dispatch>(routine.0);
     dispatch(device, irp)
+}
+
+/// What the bus answers for a physical device of its own: its life and its power go as they are told; a question keeps
+/// the status that it came with.
+unsafe fn answer_as_bus(irp: *mut Irp) -> NtStatus {
+    let stack = current_location(irp);
+    let (major, minor) = (field!(stack, major_function), field!(stack, minor_function));
+    let life = minor <= IRP_MN_CANCEL_STOP_DEVICE || minor == IRP_MN_SURPRISE_REMOVAL;
+    let status = match major {
+        IRP_MJ_PNP if life => NtStatus::STATUS_SUCCESS,
+        IRP_MJ_PNP => field!(irp, io_status.status),
+        IRP_MJ_POWER => NtStatus::STATUS_SUCCESS,
+        _ => return invalid_request(irp),
+    };
+    complete_with(irp, status, field!(irp, io_status.information))
 }
 
 /// What a driver without a dispatch routine answers.
@@ -312,8 +330,8 @@ unsafe fn free_mdls(irp: *mut Irp) {
     }
 }
 
-/// Gives the caller of a built request its data, its status and its event.
-unsafe fn finish_built(irp: *mut Irp) {
+/// Gives the caller of a complete request what is in its system buffer for it, and frees that buffer and the MDLs.
+pub(crate) unsafe fn return_buffers(irp: *mut Irp) {
     let status = field!(irp, io_status);
     let flags = field!(irp, flags);
     let buffer = field!(irp, system_buffer).0 as *mut u8;
@@ -327,7 +345,15 @@ unsafe fn finish_built(irp: *mut Irp) {
             free_pool(buffer);
         }
     }
+    set_field!(irp, flags, flags & !(IRP_BUFFERED_IO | IRP_DEALLOCATE_BUFFER));
     free_mdls(irp);
+    set_field!(irp, mdl_address, Ptr64::NULL);
+}
+
+/// Gives the caller of a built request its data, its status and its event.
+unsafe fn finish_built(irp: *mut Irp) {
+    let status = field!(irp, io_status);
+    return_buffers(irp);
     put_optional(field!(irp, user_iosb).0 as *mut IoStatusBlock, status);
     let user_event = field!(irp, user_event).0 as *mut u8;
     set_field!(irp, packet_type, 0);

@@ -62,6 +62,16 @@ impl Rig {
 
     /// Creates a pin with the format that the driver prefers, or with that of the pin that it connects to.
     pub(crate) fn create(&self, filter: &Filter, id: u32, pin_to: Option<&Created>) -> Created {
+        self.try_create(filter, id, pin_to).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`Rig::create`], if the driver agrees.
+    pub(crate) fn try_create(
+        &self,
+        filter: &Filter,
+        id: u32,
+        pin_to: Option<&Created>,
+    ) -> Result<Created, ks_client::ClientError> {
         let factory = &filter.pins().unwrap()[id as usize];
         let format = match pin_to {
             Some(other) => other.format.clone(),
@@ -74,9 +84,14 @@ impl Rig {
             pin_to: pin_to.map(|other| &other.pin),
             format: &format,
         };
-        let pin = filter.create_pin(connect, factory.data_flow).unwrap_or_else(|error| panic!("{error}"));
+        let pin = filter.create_pin(connect, factory.data_flow)?;
         let bytes = format.head().sample_size as usize;
-        Created { pin, format, bytes }
+        Ok(Created { pin, format, bytes })
+    }
+
+    /// Pulls the devices of all drivers out.
+    pub(crate) fn surprise_remove(&self) {
+        self.drivers.iter().for_each(LoadedDriver::surprise_remove);
     }
 
     /// Unloads the drivers; nobody has them open.

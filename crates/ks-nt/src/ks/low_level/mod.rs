@@ -16,3 +16,5 @@ mod request;
 pub(crate) mod security;
 pub(crate) mod stream_irp;
 pub(crate) mod validate;
+pub(crate) mod wdm_device;
+mod wdm_file;

@@ -7,12 +7,11 @@ use crate::exports::Export;
 use crate::ks::address::Address;
 use ks_abi::kernel::{FileObject, KsPinDescriptor, UnicodeString};
 use ks_abi::{
-    KsAllocatorFraming, KsAllocatorFramingEx, KsClockCreate, KsNodeCreate, KsTopology, NtStatus,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    KsAllocatorFramingEx, KsTopology, NtStatus, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
-use ks_io::{AccessMask, RequestorMode};
+use ks_io::{AccessMask, Refusal, RequestorMode};
+use ks_stream::{validate_allocator_create, validate_clock_create, validate_node_create};
 use std::mem::offset_of;
-use zerocopy::FromBytes;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsValidateConnectRequest, KsValidateAllocatorCreateRequest, KsValidateClockCreateRequest,
@@ -36,11 +35,13 @@ fn parameters(irp: DriverIrp) -> Result<(Address, Vec<u8>), NtStatus> {
     Ok((copy, parameters.to_vec()))
 }
 
-/// The parameters as a structure.
-fn structure<T: FromBytes>(irp: Address) -> Result<(Address, T), NtStatus> {
+/// The copy of the parameters, if `check` finds them right.
+fn checked<T>(irp: Address, check: impl FnOnce(&[u8]) -> Result<T, Refusal>) -> Result<Address, NtStatus> {
     let (copy, bytes) = parameters(DriverIrp::new(irp))?;
-    let (value, _) = T::read_from_prefix(&bytes).map_err(|_| STATUS_INVALID_BUFFER_SIZE)?;
-    Ok((copy, value))
+    match check(&bytes) {
+        Ok(_) => Ok(copy),
+        Err(refusal) => Err(refusal.status),
+    }
 }
 
 fn give(checked: Result<Address, NtStatus>, result: Address) -> NtStatus {
@@ -63,16 +64,10 @@ pub(crate) unsafe extern "win64" fn KsValidateConnectRequest(
 ) -> NtStatus {
     let pins = Descriptors::new(count, pins, size_of::<KsPinDescriptor>());
     let everything = AccessMask(AccessMask::GENERIC_READ.0 | AccessMask::GENERIC_WRITE.0);
-    let checked = parameters(DriverIrp::new(irp)).and_then(|(copy, bytes)| {
-        match ks_stream::validate::connect(&pins, &bytes, everything, RequestorMode::Kernel) {
-            Ok(_) => Ok(copy),
-            Err(refusal) => Err(refusal.status),
-        }
-    });
-    give(checked, result)
+    let check = |bytes: &[u8]| ks_stream::validate::connect(&pins, bytes, everything, RequestorMode::Kernel);
+    give(checked(irp, check), result)
 }
 
-/// Decision: CreateFlags are reserved and must be zero, and the node is one that there is.
 // ks-coverage: KsValidateTopologyNodeCreateRequest done test=create_requests_are_validated
 pub(crate) unsafe extern "win64" fn KsValidateTopologyNodeCreateRequest(
     irp: Address,
@@ -80,36 +75,22 @@ pub(crate) unsafe extern "win64" fn KsValidateTopologyNodeCreateRequest(
     result: Address,
 ) -> NtStatus {
     let nodes: u32 = topology.get(offset_of!(KsTopology, topology_nodes_count));
-    let checked = structure::<KsNodeCreate>(irp).and_then(|(copy, create)| match create {
-        create if create.create_flags == 0 && create.node < nodes => Ok(copy),
-        _ => Err(STATUS_INVALID_PARAMETER),
-    });
-    give(checked, result)
+    give(checked(irp, |bytes| validate_node_create(bytes, nodes)), result)
 }
 
 // ks-coverage: KsValidateClockCreateRequest done test=create_requests_are_validated
 pub(crate) unsafe extern "win64" fn KsValidateClockCreateRequest(irp: Address, result: Address) -> NtStatus {
-    let checked = structure::<KsClockCreate>(irp).and_then(|(copy, create)| match create.create_flags {
-        0 => Ok(copy),
-        _ => Err(STATUS_INVALID_PARAMETER),
-    });
-    give(checked, result)
+    give(checked(irp, validate_clock_create), result)
+}
+
+// ks-coverage: KsValidateAllocatorCreateRequest done test=create_requests_are_validated
+pub(crate) unsafe extern "win64" fn KsValidateAllocatorCreateRequest(irp: Address, result: Address) -> NtStatus {
+    give(checked(irp, validate_allocator_create), result)
 }
 
 /// FILE_*_ALIGNMENT is one less than a power of two.
 fn is_mask(alignment: u32) -> bool {
     alignment.checked_add(1).is_some_and(u32::is_power_of_two)
-}
-
-/// Decision: the alignment is a mask; no frames and frames of no size are any number and any size.
-// ks-coverage: KsValidateAllocatorCreateRequest done test=create_requests_are_validated
-pub(crate) unsafe extern "win64" fn KsValidateAllocatorCreateRequest(irp: Address, result: Address) -> NtStatus {
-    let checked =
-        structure::<KsAllocatorFraming>(irp).and_then(|(copy, framing)| match is_mask(framing.file_alignment) {
-            true => Ok(copy),
-            false => Err(STATUS_INVALID_PARAMETER),
-        });
-    give(checked, result)
 }
 
 /// Decision: the framing fits its buffer, has items, and each of them asks for a memory that the pin's framing lists,
