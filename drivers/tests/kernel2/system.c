@@ -43,6 +43,12 @@ SAME(IoGetDeviceInterfaceAlias, IoRegisterDeviceInterface)
 typedef NTSTATUS NTAPI get_data(PDEVICE_OBJECT, const void *, LCID, ULONG, ULONG, PVOID, PULONG, PULONG);
 typedef NTSTATUS NTAPI set_data(PDEVICE_OBJECT, const void *, LCID, ULONG, ULONG, ULONG, PVOID);
 typedef NTSTATUS NTAPI numa(PDEVICE_OBJECT, PUSHORT);
+/* A DEVPROPKEY. */
+static const struct {
+    GUID category;
+    ULONG number;
+} key = { { 0x8dbc9c86, 0x97a9, 0x4bff, { 0x9b, 0xc6, 0xbf, 0xe9, 0x5d, 0x3e, 0x6d, 0xad } }, 2 };
+
 TEST(IoGetDeviceProperty)
 {
     PDEVICE_OBJECT device;
@@ -55,8 +61,16 @@ TEST(IoGetDeviceProperty)
     CHECK(IoGetDeviceProperty(device, DevicePropertyEnumeratorName, 4, text, &size) == STATUS_BUFFER_TOO_SMALL && size == 10);
     CHECK(IoGetDeviceProperty(device, DevicePropertyFriendlyName, sizeof text, text, &size) == STATUS_SUCCESS);
     CHECK(IoGetDeviceProperty(device, DevicePropertyBusNumber, sizeof text, text, &size) == STATUS_OBJECT_NAME_NOT_FOUND);
-    CHECK(CALL(get_data *, IoGetDevicePropertyData)(device, &class_guid, 0, 0, 0, NULL, &size, &kind) == STATUS_OBJECT_NAME_NOT_FOUND);
-    CHECK(CALL(set_data *, IoSetDevicePropertyData)(device, &class_guid, 0, 0, 0, 0, NULL) == STATUS_SUCCESS);
+    CHECK(CALL(get_data *, IoGetDevicePropertyData)(device, &key, 0, 0, 0, NULL, &size, &kind) == STATUS_OBJECT_NAME_NOT_FOUND);
+    CHECK(CALL(set_data *, IoSetDevicePropertyData)(device, &key, 0, 0, 18, 10, L"left") == STATUS_SUCCESS);
+    CHECK(CALL(get_data *, IoGetDevicePropertyData)(device, &key, 0, 0, 9, text, &size, &kind) == STATUS_BUFFER_TOO_SMALL);
+    CHECK(size == 10 && kind == 18);
+    CHECK(CALL(get_data *, IoGetDevicePropertyData)(device, &key, 0, 0, sizeof text, text, &size, &kind) == STATUS_SUCCESS);
+    CHECK(same_wide(text, L"left") && size == 10 && kind == 18);
+    CHECK(CALL(get_data *, IoGetDevicePropertyData)(device, &key, 1033, 0, sizeof text, text, &size, &kind) == STATUS_OBJECT_NAME_NOT_FOUND);
+    CHECK(CALL(set_data *, IoSetDevicePropertyData)(device, &key, 0, 0, 0, 0, NULL) == STATUS_SUCCESS);
+    CHECK(CALL(set_data *, IoSetDevicePropertyData)(device, &key, 0, 0, 0, 0, NULL) == STATUS_OBJECT_NAME_NOT_FOUND);
+    CHECK(CALL(get_data *, IoGetDevicePropertyData)(device, &key, 0, 0, sizeof text, text, &size, &kind) == STATUS_OBJECT_NAME_NOT_FOUND);
     CHECK(CALL(numa *, IoGetDeviceNumaNode)(device, &node) == STATUS_SUCCESS && node == 0);
     IoDeleteDevice(device);
     PASS;
@@ -64,6 +78,51 @@ TEST(IoGetDeviceProperty)
 SAME(IoGetDevicePropertyData, IoGetDeviceProperty)
 SAME(IoSetDevicePropertyData, IoGetDeviceProperty)
 SAME(IoGetDeviceNumaNode, IoGetDeviceProperty)
+
+typedef NTSTATUS NTAPI get_link_data(PUNICODE_STRING, const void *, LCID, ULONG, ULONG, PVOID, PULONG, PULONG);
+typedef NTSTATUS NTAPI set_link_data(PUNICODE_STRING, const void *, LCID, ULONG, ULONG, ULONG, PVOID);
+TEST(IoSetDeviceInterfacePropertyData)
+{
+    PDEVICE_OBJECT device;
+    UNICODE_STRING link, unknown;
+    ULONG panel = 4, size, kind;
+    CHECK(IoCreateDevice(NULL, 0, NULL, FILE_DEVICE_KS, 0, FALSE, &device) == STATUS_SUCCESS);
+    CHECK(IoRegisterDeviceInterface(device, &class_guid, NULL, &link) == STATUS_SUCCESS);
+    RtlInitUnicodeString(&unknown, L"\\??\\nobody");
+    CHECK(CALL(set_link_data *, IoSetDeviceInterfacePropertyData)(&unknown, &key, 0, 1, 7, 4, &panel) == STATUS_OBJECT_NAME_NOT_FOUND);
+    CHECK(CALL(set_link_data *, IoSetDeviceInterfacePropertyData)(&link, &key, 0, 1, 7, 4, &panel) == STATUS_SUCCESS);
+    panel = 0;
+    CHECK(CALL(get_link_data *, IoGetDeviceInterfacePropertyData)(&link, &key, 0, 0, 4, &panel, &size, &kind) == STATUS_SUCCESS);
+    CHECK(panel == 4 && size == 4 && kind == 7);
+    CHECK(CALL(get_link_data *, IoGetDeviceInterfacePropertyData)(&unknown, &key, 0, 0, 4, &panel, &size, &kind) == STATUS_OBJECT_NAME_NOT_FOUND);
+    RtlFreeUnicodeString(&link);
+    IoDeleteDevice(device);
+    PASS;
+}
+SAME(IoGetDeviceInterfacePropertyData, IoSetDeviceInterfacePropertyData)
+
+typedef NTSTATUS NTAPI open_provider(PVOID *, PCWSTR, PCWSTR, ULONG);
+typedef NTSTATUS NTAPI close_provider(PVOID, ULONG);
+typedef NTSTATUS NTAPI generate(PVOID, PUCHAR, ULONG, ULONG);
+TEST(BCryptGenRandom)
+{
+    UCHAR bytes[64] = { 0 }, others[64] = { 0 };
+    PVOID provider = NULL;
+    ULONG at, zeros = 0;
+    CHECK(CALL(generate *, BCryptGenRandom)(NULL, bytes, 60, 2) == STATUS_SUCCESS);
+    for (at = 0; at < 60; at++)
+        zeros += bytes[at] == 0;
+    CHECK(zeros < 20 && !bytes[60] && !bytes[63]);
+    CHECK(CALL(generate *, BCryptGenRandom)(NULL, bytes, 60, 0) == STATUS_INVALID_HANDLE);
+    CHECK(CALL(open_provider *, BCryptOpenAlgorithmProvider)(&provider, L"SHA256", NULL, 0) == STATUS_NOT_FOUND && !provider);
+    CHECK(CALL(open_provider *, BCryptOpenAlgorithmProvider)(&provider, L"RNG", NULL, 0) == STATUS_SUCCESS && provider);
+    CHECK(CALL(generate *, BCryptGenRandom)(provider, others, 60, 0) == STATUS_SUCCESS && !same_bytes(bytes, others, 60));
+    CHECK(CALL(close_provider *, BCryptCloseAlgorithmProvider)(provider, 0) == STATUS_SUCCESS);
+    CHECK(CALL(close_provider *, BCryptCloseAlgorithmProvider)(NULL, 0) == STATUS_INVALID_HANDLE);
+    PASS;
+}
+SAME(BCryptOpenAlgorithmProvider, BCryptGenRandom)
+SAME(BCryptCloseAlgorithmProvider, BCryptGenRandom)
 
 static NTSTATUS NTAPI notified(PVOID notification, PVOID context) { return STATUS_SUCCESS; }
 typedef NTSTATUS NTAPI change(PDEVICE_OBJECT, PVOID);

@@ -26,7 +26,7 @@ use crate::exports::Export;
 /// Exports of this file.
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
     IoRegisterDeviceInterface, IoSetDeviceInterfaceState, IoGetDeviceInterfaces, IoGetDeviceInterfaceAlias,
-    IoGetDeviceProperty, IoGetDevicePropertyData, IoSetDevicePropertyData, IoRegisterPlugPlayNotification,
+    IoGetDeviceProperty, IoRegisterPlugPlayNotification,
     IoUnregisterPlugPlayNotification, IoUnregisterPlugPlayNotificationEx, IoInvalidateDeviceRelations,
     IoInvalidateDeviceState, IoReportTargetDeviceChange, IoReportTargetDeviceChangeAsynchronous, IoRequestDeviceEject,
     IoGetDeviceNumaNode,
@@ -60,6 +60,14 @@ static LISTENER: OnceLock<fn(u64)> = OnceLock::new();
 /// Has one listener hear of every change.
 pub(crate) fn listen(listener: fn(u64)) {
     let _ = LISTENER.set(listener);
+}
+
+/// True for the symbolic link of a registered interface, or of a filter of the engine: of one whose device has not
+/// started yet, too.
+pub(super) fn is_link(link: &str) -> bool {
+    let ours = [r"\??\", r"\\?\"].iter().find_map(|prefix| link.strip_prefix(prefix)).and_then(|name| name.get(..7));
+    let known = |one: &Interface| one.link.eq_ignore_ascii_case(link);
+    ours.is_some_and(|start| start.eq_ignore_ascii_case("userks#")) || interfaces().iter().any(known)
 }
 
 const TAG: u32 = u32::from_le_bytes(*b"IoIf");
@@ -222,35 +230,6 @@ pub(crate) unsafe extern "win64" fn IoGetDeviceProperty(
     }
     put_bytes(to, &data);
     STATUS_SUCCESS
-}
-
-/// No property of the unified model is set.
-pub(crate) unsafe extern "win64" fn IoGetDevicePropertyData(
-    _device: u64,
-    _key: *const u8,
-    _locale: u32,
-    _flags: u32,
-    _room: u32,
-    _to: *mut u8,
-    needed: *mut u32,
-    kind: *mut u32,
-) -> NtStatus {
-    put_optional(needed, 0);
-    put_optional(kind, 0);
-    STATUS_OBJECT_NAME_NOT_FOUND
-}
-
-/// Taken, and read by nobody.
-pub(crate) unsafe extern "win64" fn IoSetDevicePropertyData(
-    device: u64,
-    _key: *const u8,
-    _locale: u32,
-    _flags: u32,
-    _kind: u32,
-    _bytes: u32,
-    _data: *const u8,
-) -> NtStatus {
-    if device == 0 { STATUS_INVALID_PARAMETER } else { STATUS_SUCCESS }
 }
 
 /// What `IoRegisterPlugPlayNotification` gives: nothing is ever notified, because no device comes or goes.

@@ -9,6 +9,7 @@ mod c_printf;
 mod c_runtime;
 mod c_string;
 pub(crate) mod clock;
+mod cng;
 mod code_page;
 mod contiguous;
 pub mod debug_print;
@@ -40,6 +41,7 @@ pub(crate) mod object_manager;
 pub mod pool;
 mod power;
 mod process;
+mod property_data;
 mod random;
 mod reader_writer_lock;
 pub mod registry;
@@ -74,6 +76,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     c_runtime::EXPORTS,
     c_string::EXPORTS,
     clock::EXPORTS,
+    cng::EXPORTS,
     clock::HAL_EXPORTS,
     contiguous::EXPORTS,
     debug_print::EXPORTS,
@@ -104,6 +107,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     power::EXPORTS,
     process::DATA_EXPORTS,
     process::EXPORTS,
+    property_data::EXPORTS,
     random::EXPORTS,
     reader_writer_lock::EXPORTS,
     registry_key::EXPORTS,

@@ -28,6 +28,22 @@ pub(crate) fn random_bytes() -> [u8; 16] {
     bytes
 }
 
+/// Fills a buffer with bytes that nobody can guess; false where the machine has none.
+///
+/// # Safety
+/// The buffer is the driver's, and writable.
+pub(super) unsafe fn fill(to: *mut u8, length: usize) -> bool {
+    let mut done = 0;
+    while done < length {
+        let count = libc::getrandom(to.add(done).cast(), length - done, 0);
+        if count <= 0 {
+            return false;
+        }
+        done += count as usize;
+    }
+    true
+}
+
 /// The next number of a sequence that the seed alone decides, 0 to `MAXLONG` - 1; it is the next seed.
 pub(crate) unsafe extern "win64" fn RtlRandom(seed: *mut u32) -> u32 {
     // A linear congruence modulo 2^31 - 1.
