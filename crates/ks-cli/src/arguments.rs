@@ -26,6 +26,7 @@ A graph is filters with settings, linked by `!`; data flows from left to right:
   ks run 'test-camera width=1280 height=720 frames=150 ! y4m-writer path=a.y4m'
   ks run 'wav-reader path=in.wav ! wav-writer path=out.wav'
   ks run test-camera --seconds 2     a source alone ends in null-renderer
+  ks run 'test-camera ! tee name=t ! y4m-writer path=a.y4m  t. ! null-renderer'
 
   name key=value ...   a filter and its settings; `ks inspect NAME` lists them
   name=t               labels a filter: `t.` is any pin of it, `t.1` its pin 1

@@ -15,6 +15,7 @@ pub mod null_renderer;
 pub mod pass_through;
 mod settings;
 mod system;
+pub mod tee;
 pub mod test_camera;
 pub mod test_microphone;
 pub mod video_converter;

@@ -20,8 +20,8 @@ use crate::video_format::{self, Block};
 /// The name of the filter.
 pub const NAME: &str = "pass-through";
 
-const INPUT: PinId = 0;
-const OUTPUT: PinId = 1;
+pub(crate) const INPUT: PinId = 0;
+pub(crate) const OUTPUT: PinId = 1;
 
 /// What the filter says of itself.
 pub fn descriptor() -> FilterDescriptor {
@@ -34,6 +34,7 @@ pub fn descriptor() -> FilterDescriptor {
     let categories = [KSCATEGORY_DATATRANSFORM];
     let mut filter = FilterDescriptor::new(NAME, "Pass-through", &categories, pins, Arc::new(PassThrough));
     filter.in_place = Some((INPUT, OUTPUT));
+    filter.modifies_in_place = false;
     filter
 }
 
@@ -41,12 +42,14 @@ struct PassThrough;
 
 impl FilterDispatch for PassThrough {
     fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        Ok(Arc::new(Instance { filter: Mutex::new(Arc::downgrade(filter)) }))
+        Ok(Arc::new(Instance { name: NAME, filter: Mutex::new(Arc::downgrade(filter)) }))
     }
 }
 
-struct Instance {
-    filter: Mutex<Weak<Filter>>,
+/// A filter whose outputs have the format of its input, and its frames.
+pub(crate) struct Instance {
+    pub(crate) name: &'static str,
+    pub(crate) filter: Mutex<Weak<Filter>>,
 }
 
 impl Instance {
@@ -59,7 +62,8 @@ impl Instance {
 
     fn needed_input(&self) -> Result<DataFormat, Refusal> {
         self.input_format().ok_or_else(|| {
-            let reason = format!("{NAME}: its output has the format of its input; connect pin {INPUT} first");
+            let name = self.name;
+            let reason = format!("{name}: its output has the format of its input; connect pin {INPUT} first");
             Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::State, reason)
         })
     }
@@ -87,13 +91,13 @@ impl FilterInstance for Instance {
     fn intersect(&self, pin: PinId, range: &DataRange, _matching: &DataRange) -> Result<DataFormat, Refusal> {
         match pin {
             OUTPUT => self.needed_input(),
-            _ => intersect_any(NAME, range),
+            _ => intersect_any(self.name, range),
         }
     }
 
     fn accept_format(&self, pin: PinId, format: &DataFormat, _range: &DataRange) -> Result<(), Refusal> {
         if pin == OUTPUT && self.needed_input()?.format_bytes() != format.format_bytes() {
-            let reason = format!("{NAME}: its output has the format of its input, and no other");
+            let reason = format!("{}: its output has the format of its input, and no other", self.name);
             return Err(Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, reason));
         }
         Ok(())

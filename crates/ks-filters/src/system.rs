@@ -37,6 +37,7 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
         crate::y4m_writer::descriptor(),
         crate::null_renderer::descriptor(),
         crate::pass_through::descriptor(),
+        crate::tee::descriptor(),
         crate::audio_converter::descriptor(),
         crate::video_converter::descriptor(),
     ]

@@ -5,7 +5,7 @@ use crate::time::{Ticks, Time};
 use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_mem::{Block, Frame};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use zerocopy::FromBytes;
 
 const SIZE: usize = 0;
@@ -36,9 +36,68 @@ pub struct StreamFrame {
     buffer: Option<Frame>,
     /// When the frame left its data source, for a latency that is measured; 0: nobody measures.
     stamp: AtomicI64,
+    /// There for a frame that somebody else waits for.
+    loan: Option<Box<Loan>>,
+}
+
+/// Who waits for frames that are out on loan.
+pub trait FrameLender: Send + Sync {
+    /// A frame that was out is gone for good, with whoever had it.
+    fn lost(&self, frame: &StreamFrame);
+}
+
+struct Loan {
+    lender: Arc<dyn FrameLender>,
+    out: AtomicBool,
+}
+
+impl std::fmt::Debug for Loan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loan").field("out", &self.out).finish_non_exhaustive()
+    }
+}
+
+impl Drop for StreamFrame {
+    fn drop(&mut self) {
+        if let Some(loan) = &self.loan
+            && loan.out.load(Ordering::Relaxed)
+        {
+            loan.lender.lost(self);
+        }
+    }
 }
 
 impl StreamFrame {
+    /// The frame goes out. If it is dropped before [`StreamFrame::take_back`], its lender is told.
+    #[inline]
+    pub fn lend(&self) {
+        if let Some(loan) = &self.loan {
+            loan.out.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The frame is back.
+    #[inline]
+    pub fn take_back(&self) {
+        if let Some(loan) = &self.loan {
+            loan.out.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Says of this frame what the header of `other` says: times, flags, valid bytes, and as much of the extension as
+    /// there is room for. Size, extent and buffer stay.
+    pub fn mirror(&self, other: &StreamFrame) {
+        for at in [TIME, NUMERATOR, DURATION, OPTIONS_FLAGS] {
+            self.headers.store_u64(self.offset + at, other.headers.load_u64(other.offset + at));
+        }
+        self.set_data_used(other.data_used());
+        self.stamp.store(other.stamp.load(Ordering::Relaxed), Ordering::Relaxed);
+        let extension = self.extension_bytes().min(other.extension_bytes());
+        for at in (STREAM_HEADER_BYTES..STREAM_HEADER_BYTES + extension).step_by(8) {
+            self.headers.store_u64(self.offset + at, other.headers.load_u64(other.offset + at));
+        }
+    }
+
     /// Notes when the frame left its source.
     pub fn set_stamp(&self, time: Time) {
         self.stamp.store(time.0, Ordering::Relaxed);
@@ -241,11 +300,20 @@ impl StreamFrames {
         Ok(StreamFrames::over(block, stride, [Some(buffer)]))
     }
 
+    /// The frames belong to `lender`, who waits for each while it is out, see [`StreamFrame::lend`].
+    #[must_use]
+    pub fn on_loan_from(mut self, lender: &Arc<dyn FrameLender>) -> StreamFrames {
+        for frame in self.frames.iter_mut().filter_map(Arc::get_mut) {
+            frame.loan = Some(Box::new(Loan { lender: lender.clone(), out: AtomicBool::new(false) }));
+        }
+        self
+    }
+
     fn over(block: Block, stride: usize, buffers: impl IntoIterator<Item = Option<Frame>>) -> StreamFrames {
         let block = Arc::new(block);
         let frame = |(index, buffer)| {
             let offset = index * stride;
-            Arc::new(StreamFrame { headers: block.clone(), offset, buffer, stamp: AtomicI64::new(0) })
+            Arc::new(StreamFrame { headers: block.clone(), offset, buffer, stamp: AtomicI64::new(0), loan: None })
         };
         let frames = buffers.into_iter().enumerate().map(frame).collect();
         StreamFrames { stride, frames, comes_again: false }
@@ -343,6 +411,54 @@ mod tests {
         let second = StreamFrames::captured(&header(9, 56), 56, [None]).unwrap();
         assert_ne!(second.frame(0).unwrap().header_address(), held.header_address());
         assert_eq!(held.header_bytes(), u32::from_le_bytes([1, 2, 3, 4]));
+    }
+
+    struct Lender(AtomicI64);
+
+    impl FrameLender for Lender {
+        fn lost(&self, frame: &StreamFrame) {
+            self.0.fetch_add(i64::from(frame.data_used()), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_lender_hears_of_a_frame_that_is_dropped_while_it_is_out_and_of_no_other() {
+        let lender = Arc::new(Lender(AtomicI64::new(0)));
+        let waiting: Arc<dyn FrameLender> = lender.clone();
+        let lend = |bytes| {
+            let frames = StreamFrames::empty(56, Frame::zeroed(64, 64).unwrap()).unwrap().on_loan_from(&waiting);
+            frames.frame(0).unwrap().set_data_used(bytes);
+            frames
+        };
+        let (at_rest, out, back) = (lend(1), lend(2), lend(4));
+        out.frame(0).unwrap().lend();
+        back.frame(0).unwrap().lend();
+        back.frame(0).unwrap().take_back();
+        drop((at_rest, out, back));
+        assert_eq!(lender.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_mirrored_header_says_the_same_and_keeps_its_own_size() {
+        let made = |stride| StreamFrames::empty(stride, Frame::zeroed(64, 64).unwrap()).unwrap();
+        let (from, to, plain) = (made(104), made(112), made(56));
+        let from = from.frame(0).unwrap();
+        from.set_presentation(Time(-5), Ticks(7));
+        from.set_options_flags(0x102);
+        from.set_data_used(33);
+        from.set_stamp(Time(9));
+        from.write_extension(&[3; 48]);
+        for to in [to.frame(0).unwrap(), plain.frame(0).unwrap()] {
+            let size = to.header_bytes();
+            let address = to.header().data;
+            to.mirror(from);
+            assert_eq!((to.presentation_time(), to.duration(), to.options_flags()), (Time(-5), Ticks(7), 0x102));
+            assert_eq!((to.data_used(), to.take_stamp(), to.header_bytes()), (33, Some(Time(9)), size));
+            assert_eq!(to.header().data, address);
+        }
+        let mut extension = [0; 56];
+        assert_eq!(to.frame(0).unwrap().read_extension(&mut extension), 56);
+        assert_eq!(extension[..48], [3; 48]);
     }
 
     #[test]

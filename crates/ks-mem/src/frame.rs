@@ -191,7 +191,8 @@ impl Region {
         if index >= self.frames() {
             return None;
         }
-        Some(Frame { region: self.clone(), index, offset: index * self.stride_bytes, bytes: self.frame_bytes })
+        let (offset, bytes) = (index * self.stride_bytes, self.frame_bytes);
+        Some(Frame { region: self.clone(), index, offset, bytes, read_only: false })
     }
 
     /// The part of one frame that starts at `address` and has `bytes` bytes; `None` if it leaves that frame.
@@ -231,6 +232,8 @@ pub struct Frame {
     index: usize,
     offset: usize,
     bytes: usize,
+    /// By this name nobody writes.
+    read_only: bool,
 }
 
 impl Frame {
@@ -257,6 +260,24 @@ impl Frame {
         self.region.address() + self.offset as u64
     }
 
+    /// Which frame of its region this is, or is a part of.
+    #[inline]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Another name of the same bytes, by which they cannot be written: [`Frame::write`], [`Frame::bytes_mut`] and
+    /// [`Frame::copy_in`] refuse.
+    #[must_use]
+    pub fn read_only(&self) -> Frame {
+        Frame { read_only: true, ..self.clone() }
+    }
+
+    /// Whether this is a name by which the bytes cannot be written.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// The region that this frame is cut from.
     pub fn region(&self) -> &Arc<Region> {
         &self.region
@@ -280,11 +301,15 @@ impl Frame {
     }
 
     /// The first `count` bytes (at most all) for writing: a borrow, or for shared memory a scratch buffer of undefined
-    /// content that is copied in when it is dropped. `None` while anyone else holds them, or without memory.
+    /// content that is copied in when it is dropped. `None` while anyone else holds them, without memory, and for a name
+    /// that is read-only.
     pub fn bytes_mut(&self, count: usize) -> Option<FrameBytesMut<'_>> {
         let count = count.min(self.bytes);
         if !self.is_shared() {
             return Some(FrameBytesMut(BytesMut::Borrowed(self.write()?, count)));
+        }
+        if self.read_only {
+            return None;
         }
         Some(FrameBytesMut(BytesMut::Copied(self, Scratch::take(count)?)))
     }
@@ -315,9 +340,10 @@ impl Frame {
         true
     }
 
-    /// Copies bytes in, starting at `offset`. False when they leave the frame, or while anyone else holds it.
+    /// Copies bytes in, starting at `offset`. False when they leave the frame, while anyone else holds it, and for a name
+    /// that is read-only.
     pub fn copy_in(&self, offset: usize, from: &[u8]) -> bool {
-        if offset.checked_add(from.len()).is_none_or(|end| end > self.bytes) {
+        if self.read_only || offset.checked_add(from.len()).is_none_or(|end| end > self.bytes) {
             return false;
         }
         if !self.is_shared() {
@@ -350,11 +376,11 @@ impl Frame {
         }
     }
 
-    /// Borrows the bytes for writing; `None` while anyone else holds them, and for memory that another process can
-    /// write.
+    /// Borrows the bytes for writing; `None` while anyone else holds them, for memory that another process can write, and
+    /// for a name that is read-only.
     #[inline]
     pub fn write(&self) -> Option<FrameWrite<'_>> {
-        if self.is_shared() {
+        if self.read_only || self.is_shared() {
             return None;
         }
         let state = &self.region.borrows[self.index];
@@ -595,6 +621,21 @@ mod tests {
         assert!(frame.write().is_none());
         drop((first, second));
         assert!(frame.write().is_some());
+    }
+
+    #[test]
+    fn a_read_only_name_reads_what_another_name_writes() {
+        let region = Region::zeroed(2, 100, 64).unwrap();
+        let frame = region.frame(1).unwrap();
+        let name = frame.read_only();
+        assert!(name.is_read_only() && !frame.is_read_only());
+        assert_eq!((name.index(), name.address()), (1, frame.address()));
+        assert!(name.write().is_none() && name.clone().bytes_mut(1).is_none() && !name.copy_in(0, &[1]));
+        frame.write().unwrap()[0] = 7;
+        assert_eq!(name.read().unwrap()[0], 7);
+        let shared = Region::shared(1, 100, 64).unwrap().frame(0).unwrap();
+        assert!(shared.read_only().bytes_mut(1).is_none() && !shared.read_only().copy_in(0, &[1]));
+        assert!(shared.copy_in(0, &[1]));
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl FramePool {
         self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
     }
 
+    /// Another name of the frame with this index, free or out; `None` past the last.
+    pub fn name(&self, index: usize) -> Option<Frame> {
+        self.region.frame(index)
+    }
+
     /// Gives a frame back. A frame of another pool is refused and returned.
     pub fn put(&self, frame: Frame) -> Result<(), Frame> {
         if !Arc::ptr_eq(frame.region(), &self.region) {

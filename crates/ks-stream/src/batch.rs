@@ -9,8 +9,15 @@ thread_local! {
 
 /// Has `work` work with a batch of one request.
 pub(crate) fn of_one<T>(irp: Irp, work: impl FnOnce(&mut Vec<Irp>) -> T) -> T {
+    with(|batch| {
+        batch.push(irp);
+        work(batch)
+    })
+}
+
+/// Has `work` work with an empty batch.
+pub(crate) fn with<T>(work: impl FnOnce(&mut Vec<Irp>) -> T) -> T {
     let mut batch = ROOM.try_with(Cell::take).unwrap_or_default();
-    batch.push(irp);
     let done = work(&mut batch);
     if batch.is_empty() {
         let _ = ROOM.try_with(|room| room.set(batch));

@@ -46,6 +46,9 @@ bitflags::bitflags! {
         const PROCESS_IN_RUN_STATE_ONLY = 0x1_0000;
         /// `KSPIN_FLAG_USE_STANDARD_TRANSPORT`: a queue whatever interface and medium the pin is connected by.
         const USE_STANDARD_TRANSPORT = 0x4_0000;
+        /// `KSPIN_FLAG_SPLITTER`: every pin of this factory gets the same frames. For the output of a filter that works in
+        /// place; the outputs of other filters have frames of their own.
+        const SPLITTER = 0x2_0000;
         /// `KSPIN_FLAG_DO_NOT_USE_STANDARD_TRANSPORT`: no queue, and states are told as they are asked for.
         const DO_NOT_USE_STANDARD_TRANSPORT = 0x8_0000;
         /// `KSPIN_FLAG_FIXED_FORMAT`: the format of a pin cannot be set after its create.
@@ -117,6 +120,11 @@ pub trait DescribeFilter: Send + Sync {
     fn component_id(&self) -> Option<KsComponentId>;
     /// Input and output pin whose frames are the same memory, changed in place.
     fn in_place(&self) -> Option<(PinId, PinId)>;
+    /// Whether a filter that works in place writes to its frames. One that does gets copies behind a splitter.
+    #[doc(alias = "KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER")]
+    fn modifies_in_place(&self) -> bool {
+        true
+    }
     /// Flags.
     fn flags(&self) -> FilterFlags {
         FilterFlags::empty()
@@ -170,6 +178,8 @@ pub struct FilterDescriptor {
     pub component_id: Option<KsComponentId>,
     /// See [`DescribeFilter::in_place`].
     pub in_place: Option<(PinId, PinId)>,
+    /// See [`DescribeFilter::modifies_in_place`].
+    pub modifies_in_place: bool,
     /// Flags.
     pub flags: FilterFlags,
     /// The routines.
@@ -194,6 +204,7 @@ impl FilterDescriptor {
             connections: Vec::new(),
             component_id: None,
             in_place: None,
+            modifies_in_place: true,
             flags: FilterFlags::empty(),
             dispatch,
         }
@@ -227,6 +238,9 @@ impl DescribeFilter for FilterDescriptor {
     }
     fn in_place(&self) -> Option<(PinId, PinId)> {
         self.in_place
+    }
+    fn modifies_in_place(&self) -> bool {
+        self.modifies_in_place
     }
     fn flags(&self) -> FilterFlags {
         self.flags

@@ -86,7 +86,7 @@ impl Homecoming {
     }
 
     /// Tells the watchers; no lock is held.
-    fn tell(&self, batch: &[Irp]) {
+    pub(crate) fn tell(&self, batch: &[Irp]) {
         for watcher in self.watchers.iter().filter_map(Weak::upgrade).filter(|pin| !pin.is_gone()) {
             let Some(instance) = watcher.instance() else { continue };
             for irp in batch {

@@ -393,9 +393,12 @@ impl Pin {
         }
     }
 
-    /// The pin on the other side of a filter that works in place.
+    /// The pin on the other side of a filter that works in place, and is no splitter.
     pub(crate) fn in_place_counterpart(&self) -> Option<Arc<Pin>> {
         let (input, output) = self.filter.descriptor().in_place()?;
+        if self.filter.splits_in_place() {
+            return None;
+        }
         let other = match self.id() {
             id if id == input => output,
             id if id == output => input,

@@ -5,17 +5,19 @@
 //! the connections when the head acquires, and pins of an in-place filter are walked through.
 
 mod section;
+mod splitter;
 
 use crate::batch;
 use crate::descriptor::Framing;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
 use crate::queue::{Arrival, Outgoing};
-use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER};
+use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER, STATUS_NOT_IMPLEMENTED};
 use ks_io::sync::{Arc, Weak};
 use ks_io::{Aspect, Irp, Refusal, Work, deferred};
-use ks_mem::FrameMemory;
+use ks_mem::{Frame, FrameMemory};
 use section::{Circulation, rewind};
+use splitter::{Branch, Splitter};
 
 pub use section::AllocatorReport;
 pub(crate) use section::{GENERATION, PipeSection};
@@ -40,6 +42,10 @@ pub(crate) enum Hop {
     Return,
     /// Back to the head, and somebody wants to know.
     Home(Arc<Homecoming>),
+    /// To the branches of a splitter, of which this is the input.
+    Split(Arc<Splitter>),
+    /// Home to the branch that shared it.
+    GiveBack(Arc<Branch>),
     /// To a pin that is none of AVStream's, as requests of their own.
     Foreign(Arc<crate::foreign::ForeignPeer>),
 }
@@ -73,8 +79,10 @@ impl PreparedCircuit {
 }
 
 /// What a new circuit replaced.
+#[derive(Default)]
 pub(crate) struct Replaced {
     routes: Vec<(Arc<Pin>, Route)>,
+    branches: Vec<(Arc<Pin>, Option<Arc<Branch>>)>,
 }
 
 /// A start of a section that a thread could not make while it held a route.
@@ -117,8 +125,16 @@ impl Pin {
 
     /// Makes what the circuit needs, and changes nothing: an allocator over all pins' framing, with its requests.
     pub(crate) fn prepare_circuit(self: &Arc<Pin>) -> Result<PreparedCircuit, Refusal> {
-        let pins = self.circuit();
+        if self.is_splitter_output() {
+            // Its frames are those of the circuit that its input is in.
+            return Ok(PreparedCircuit { pins: Vec::new(), fresh: None });
+        }
+        let pins = self.tree();
         if self.returns().injects() {
+            if pins.iter().any(|pin| pin.splitter_outputs().is_some()) {
+                let reason = format!("{}: frames that a driver injects cannot be split yet", self.describe());
+                return Err(Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Driver, reason));
+            }
             // The driver brings the frames.
             let fresh = self.pipe().prepare_none();
             return Ok(PreparedCircuit { pins, fresh });
@@ -149,6 +165,7 @@ impl Pin {
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
         let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&pins), Pin::memory_of(&pins))?;
+        let pins = self.circuit();
         Ok(PreparedCircuit { pins, fresh })
     }
 
@@ -169,14 +186,31 @@ impl Pin {
         if let Some(fresh) = prepared.fresh {
             self.pipe().install(fresh);
         }
-        let mut routes = Vec::with_capacity(prepared.pins.len() + 1);
-        let mut set = |pin: &Arc<Pin>, hop| {
-            routes.push((pin.clone(), pin.pipe().set_route(Route { hop, head: Arc::downgrade(self) })));
+        let mut replaced = Replaced::default();
+        if !self.is_splitter_output() {
+            self.bind_pins(&prepared.pins, &Hop::Return, &|| self.pipe().frames(), &mut replaced);
+        } else if let Some(input) = self.splitter_input() {
+            self.join_splitter(&input, &mut replaced);
+        }
+        replaced
+    }
+
+    /// Writes the route of each pin that is headed by this one; `end` is where a frame goes behind the last of them, and
+    /// `frames` tells the frames by index, with the bytes of their headers.
+    fn bind_pins(
+        self: &Arc<Pin>,
+        pins: &[Arc<Pin>],
+        end: &Hop,
+        frames: &dyn Fn() -> (Vec<Frame>, usize),
+        replaced: &mut Replaced,
+    ) {
+        let home = Homecoming::of(self, pins);
+        let end = match (&home, end) {
+            (Some(home), Hop::Return) => &Hop::Home(home.clone()),
+            _ => end,
         };
-        let home = Homecoming::of(self, &prepared.pins);
-        let back = || home.clone().map_or(Hop::Return, Hop::Home);
         let foreign = self.foreign_peer(&home);
-        for pin in &prepared.pins {
+        for pin in pins {
             let hop = match pin.data_flow() {
                 _ if Arc::ptr_eq(pin, self) && foreign.is_some() => Hop::from_foreign(&foreign),
                 KsPinDataFlow::OUT => match pin.peer() {
@@ -187,17 +221,24 @@ impl Pin {
                     Some(next) => match (next.peer(), next.foreign_peer(&home)) {
                         (Some(peer), _) => Hop::Peer(peer),
                         (_, Some(foreign)) => Hop::Foreign(foreign),
-                        _ => back(),
+                        _ => end.clone(),
                     },
-                    None => back(),
+                    None => end.clone(),
                 },
+            };
+            if let Some(outputs) = pin.splitter_outputs() {
+                pin.bind_splitter(self, &outputs, hop, frames, replaced);
+                continue;
+            }
+            let mut set = |pin: &Arc<Pin>, hop| {
+                let route = Route { hop, head: Arc::downgrade(self) };
+                replaced.routes.push((pin.clone(), pin.pipe().set_route(route)));
             };
             set(pin, hop);
             if let Some(output) = pin.in_place_counterpart() {
                 set(&output, Hop::None);
             }
         }
-        Replaced { routes }
     }
 
     /// The state change that bound the circuit succeeded.
@@ -213,6 +254,9 @@ impl Pin {
         for (pin, route) in replaced.routes.into_iter().rev() {
             drop(pin.pipe().set_route(route));
         }
+        for (pin, branch) in replaced.branches.into_iter().rev() {
+            drop(pin.pipe().set_branch(branch));
+        }
     }
 
     /// Sends every parked request of this head to its queue, if all pins of the section take part.
@@ -221,7 +265,11 @@ impl Pin {
         let ready = head.circuit().iter().all(|pin| pin.agreed_state() >= KsState::ACQUIRE && !pin.is_gone());
         if ready {
             let mut parked = head.pipe().take_parked();
-            match (parked.is_empty(), head.data_flow(), head.pipe().route().hop) {
+            let hop = match head.pipe().route().hop {
+                Hop::Split(splitter) => splitter.after().clone(),
+                hop => hop,
+            };
+            match (parked.is_empty(), head.data_flow(), hop) {
                 (true, ..) => {}
                 (_, KsPinDataFlow::IN, Hop::Foreign(peer)) => peer.send(&mut parked),
                 _ => head.receive(&mut parked),
@@ -274,6 +322,21 @@ impl Pin {
                     drop(route);
                     return peer.send(&mut outgoing.onward);
                 }
+                Hop::GiveBack(branch) => {
+                    let branch = branch.clone();
+                    drop(route);
+                    branch.tell(&outgoing.onward);
+                    return branch.give_back(&mut outgoing.onward);
+                }
+                Hop::Split(splitter) => {
+                    let splitter = splitter.clone();
+                    drop(route);
+                    splitter.split(&mut outgoing.onward);
+                    if !outgoing.onward.is_empty() {
+                        self.go_on_after_split(&mut outgoing.onward);
+                    }
+                    return;
+                }
                 Hop::None => return self.park_at(&route, outgoing.onward.drain(..)),
             };
             let arrival = next.take_in(&mut outgoing.onward);
@@ -305,6 +368,11 @@ impl Pin {
             batch.drain(..).for_each(Irp::retire);
             return None;
         };
+        if let Some(branch) = head.pipe().branch() {
+            // The foreign end of a branch.
+            branch.give_back(batch);
+            return None;
+        }
         let generation = head.pipe().generation();
         if batch.iter().any(|irp| irp.driver_context(GENERATION) != generation) {
             head.pipe().park(batch.drain(..));

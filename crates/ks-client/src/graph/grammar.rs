@@ -16,6 +16,12 @@
 //! - A label has ASCII letters, digits, `_` and `-`. A key has the same, and starts with a letter or `_`.
 //! - Labels may be used before the element that has them.
 //!
+//! A `tee` with a label has one branch for each link that leaves it, the first in its own chain or not:
+//!
+//! ```text
+//! test-camera ! tee name=t ! y4m-writer path=a.y4m   t. ! video-converter ! null-renderer   t. ! null-renderer
+//! ```
+//!
 //! A text may have [`MAX_TEXT_BYTES`] bytes and [`MAX_ELEMENTS`] elements. Time and memory are linear in the text.
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]

@@ -21,17 +21,19 @@ pub(crate) struct Connected {
 /// Connects an output pin factory to an input pin factory.
 ///
 /// The IRP-sink pin is created first, the IRP-source pin with its handle. Which end is which follows from what the
-/// factories communicate as; where both could be either, the data sink is the IRP sink.
+/// factories communicate as; where both could be either, the data sink is the IRP sink. `arriving` is the format in which
+/// the source's filter gets its data: among what the sink takes, the same kind goes first.
 pub(crate) fn connect(
     from: &Filter,
     source: &PinFactory,
     to: &Filter,
     sink: &PinFactory,
+    arriving: Option<&Format>,
 ) -> Result<Connected, GraphError> {
     let names = (format!("{}.{}", from.name(), source.id), format!("{}.{}", to.name(), sink.id));
     let interface = common(&source.interfaces, &sink.interfaces, Aspect::Interface, &names)?;
     let medium = common(&source.mediums, &sink.mediums, Aspect::Medium, &names)?;
-    let format = agree_on_format(from, source, to, sink, &names)?;
+    let format = agree_on_format(from, source, to, &nearest_first(sink, arriving), &names)?;
     let source_at = |pin_to| Connect { pin_id: source.id, interface, medium, pin_to, format: &format };
     let sink_at = |pin_to| Connect { pin_id: sink.id, interface, medium, pin_to, format: &format };
     let can = |one: &PinFactory, role| one.communication == role || one.communication == KsPinCommunication::BOTH;
@@ -74,6 +76,17 @@ fn common(
             Err(refused(names, aspect, reason))
         }
     }
+}
+
+/// The sink, with those of its ranges in front whose samples are of the kind that arrives at the source's filter. A
+/// converter changes nothing that nobody asked for: without this it would change to whatever the sink lists first.
+fn nearest_first(sink: &PinFactory, arriving: Option<&Format>) -> PinFactory {
+    let mut sink = sink.clone();
+    if let Some(arriving) = arriving {
+        let kind = (arriving.head().major_format, arriving.head().sub_format);
+        sink.data_ranges.sort_by_key(|range| (range.head().major_format, range.head().sub_format) != kind);
+    }
+    sink
 }
 
 /// Asks the source's filter to intersect with the sink's ranges, and the other way round when that gives nothing.

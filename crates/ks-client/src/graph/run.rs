@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::default_links::DefaultLink;
 use crate::error::ClientError;
 use crate::filter::{Filter, PinFactory};
+use crate::format::Format;
 use crate::pin::{PinEvent, SharedEvent};
 use ks_abi::{
     KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinDataFlow, KsState, NtStatus, STATUS_DEVICE_REMOVED,
@@ -246,6 +247,7 @@ impl GraphRunner {
         let order = connect_order(graph);
         let mut taken: Vec<Vec<u32>> = vec![Vec::new(); filters.len()];
         let mut made: Vec<Option<Connected>> = graph.links.iter().map(|_| None).collect();
+        let mut arriving: Vec<Option<Format>> = vec![None; filters.len()];
         for index in order {
             let link = &graph.links[index];
             let (from, to) = (&filters[link.from.element], &filters[link.to.element]);
@@ -253,7 +255,9 @@ impl GraphRunner {
             let sink = choose(to, &link.to, KsPinDataFlow::IN, &taken[link.to.element])?;
             taken[link.from.element].push(source.id);
             taken[link.to.element].push(sink.id);
-            made[index] = Some(negotiate::connect(from, &source, to, &sink)?);
+            let connected = negotiate::connect(from, &source, to, &sink, arriving[link.from.element].as_ref())?;
+            arriving[link.to.element].get_or_insert_with(|| connected.format.clone());
+            made[index] = Some(connected);
         }
         let connections: Vec<Connected> = made.into_iter().flatten().collect();
         if let Some((index, element)) = graph.elements.iter().enumerate().find(|(index, _)| taken[*index].is_empty()) {

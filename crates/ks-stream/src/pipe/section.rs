@@ -1,6 +1,8 @@
 //! The memory of a circuit: its allocator, and the requests that do not travel.
 
+use super::splitter::Branch;
 use super::{Hop, Route};
+use crate::batch;
 use crate::descriptor::Framing;
 use crate::pin::Pin;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
@@ -9,7 +11,7 @@ use ks_io::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use ks_io::{Aspect, Irp, Refusal, StreamFrames};
-use ks_mem::{FrameMemory, FramePool, PoolSpec};
+use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
 
 /// The section that a pin heads. It exists from the pin's create, also while it has one pin and no frames.
 #[derive(Default)]
@@ -19,6 +21,12 @@ pub(crate) struct PipeSection {
     pub(super) route: RwLock<Route>,
     /// A foreign pin was not ready for the frames that are parked.
     not_ready: AtomicBool,
+    /// What this head, an output of a splitter, sends its shares by.
+    branch: Mutex<Option<Arc<Branch>>>,
+    /// There was a branch: the others need no lock to know that there is none.
+    has_branch: AtomicBool,
+    /// Held while the branch is made and put into use. No lock of a pin upstream is taken under it.
+    pub(super) joining: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -66,6 +74,22 @@ impl PipeSection {
         std::mem::replace(&mut *self.route.write(), route)
     }
 
+    /// The branch that this head sends shares by.
+    pub(super) fn branch(&self) -> Option<Arc<Branch>> {
+        if !self.has_branch.load(Ordering::Acquire) {
+            return None;
+        }
+        self.branch.lock().clone()
+    }
+
+    /// Gives the old branch back, which is dropped outside of the lock.
+    pub(super) fn set_branch(&self, branch: Option<Arc<Branch>>) -> Option<Arc<Branch>> {
+        let mut current = self.branch.lock();
+        let old = std::mem::replace(&mut *current, branch);
+        self.has_branch.store(true, Ordering::Release);
+        old
+    }
+
     /// In a section of another pin, whose frames are sent on from the queue of this one's counterpart.
     pub(crate) fn is_walked_through(&self) -> bool {
         let route = self.route.read();
@@ -88,10 +112,22 @@ impl PipeSection {
     }
 
     pub(crate) fn report(&self) -> AllocatorReport {
+        if let Some(branch) = self.branch() {
+            return branch.report();
+        }
         let state = self.state.lock();
         state.current.allocator.as_ref().map_or_else(AllocatorReport::default, |allocator| {
             let spec = allocator.pool.spec();
             AllocatorReport { frames: spec.frames as u32, frame_bytes: spec.frame_bytes as u32 }
+        })
+    }
+
+    /// The frames of the allocator, by index, and the bytes of their headers.
+    pub(super) fn frames(&self) -> (Vec<Frame>, usize) {
+        let state = self.state.lock();
+        state.current.allocator.as_ref().map_or_else(Default::default, |allocator| {
+            let frames = (0..allocator.pool.spec().frames).filter_map(|index| allocator.pool.name(index));
+            (frames.collect(), allocator.header_bytes)
         })
     }
 
@@ -102,6 +138,12 @@ impl PipeSection {
 
     /// Keeps requests until the section runs again. Those of an allocator that is gone go too.
     pub(crate) fn park(&self, batch: impl IntoIterator<Item = Irp>) {
+        if let Some(branch) = self.branch() {
+            return batch::with(|shares| {
+                shares.extend(batch);
+                branch.give_back(shares);
+            });
+        }
         let mut state = self.state.lock();
         for irp in batch {
             let generation = irp.driver_context(GENERATION);
@@ -209,6 +251,8 @@ impl PipeSection {
 
     /// Gives the frames back; those still travelling go when they return.
     pub(crate) fn free(&self) {
+        let branch = if self.branch().is_some() { self.set_branch(None) } else { None };
+        drop(branch);
         let gone = {
             let mut state = self.state.lock();
             state.made += 1;

@@ -20,3 +20,4 @@ mod removal;
 mod reset;
 mod rig;
 mod trailing;
+mod splitter;

@@ -376,6 +376,8 @@ pub struct Setup {
     pub middle_filter_flags: FilterFlags,
     /// Do the pins of the middle share their frames?
     pub middle_in_place: Option<(u32, u32)>,
+    /// A fourth filter, `changer`, which is as the middle usually is.
+    pub changer: bool,
 }
 
 impl Default for Setup {
@@ -388,6 +390,7 @@ impl Default for Setup {
             middle_flags: [PinFlags::empty(); 2],
             middle_filter_flags: FilterFlags::empty(),
             middle_in_place: Some((0, 1)),
+            changer: false,
         }
     }
 }
@@ -399,7 +402,8 @@ pub struct Rig {
     pub source: Arc<Probe>,
     pub middle: Arc<Probe>,
     pub sink: Arc<Probe>,
-    /// In the order source, middle, sink.
+    pub changer: Arc<Probe>,
+    /// In the order source, middle, sink; the changer behind them.
     pub devices: Vec<Arc<Device>>,
     pub log: Log,
     requests: Requests,
@@ -449,13 +453,18 @@ impl Rig {
         second.in_place = setup.middle_in_place;
         second.flags = setup.middle_filter_flags;
         let third = descriptor("sink", vec![pin(into, in_role, setup.sink_flags)], &sink);
-        let devices = [("first", first), ("second", second), ("third", third)]
+        let changer = Probe::new(log.clone(), Arc::new(add_one));
+        let none = PinFlags::empty();
+        let mut fourth = descriptor("changer", vec![pin(into, both, none), pin(out, both, none)], &changer);
+        fourth.in_place = Some((0, 1));
+        let devices = [("first", first), ("second", second), ("third", third), ("fourth", fourth)]
             .into_iter()
+            .take(if setup.changer { 4 } else { 3 })
             .map(|(name, descriptor)| Device::start(&io, name, vec![Arc::new(descriptor)]).unwrap())
             .collect();
         let session = io.session();
         let (requests, dropped_before) = (setup.requests, dropped_irps());
-        Rig { io, session, source, middle, sink, devices, log, requests, dropped_before }
+        Rig { io, session, source, middle, sink, changer, devices, log, requests, dropped_before }
     }
 
     pub fn services(&self) -> &Services {
@@ -499,6 +508,10 @@ impl Rig {
         let _ = services.delay_until(services.now() + Ticks::MILLISECOND);
     }
 
+    fn probes(&self) -> [(&'static str, &Arc<Probe>); 4] {
+        [("source", &self.source), ("middle", &self.middle), ("sink", &self.sink), ("changer", &self.changer)]
+    }
+
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock())
     }
@@ -506,7 +519,7 @@ impl Rig {
     /// Nothing is left of what the clients had open.
     pub fn assert_quiescent(&self) {
         self.settle();
-        for (name, probe) in [("source", &self.source), ("middle", &self.middle), ("sink", &self.sink)] {
+        for (name, probe) in self.probes() {
             let left = probe.pins.lock().iter().filter(|pin| pin.strong_count() > 0).count();
             assert_eq!(left, 0, "{left} pins of {name} live on");
             assert_eq!(probe.instances.load(SeqCst), 0, "instances of {name} live on");

@@ -1,0 +1,523 @@
+//! A splitter: an input whose frames go to several outputs at once, each the head of a branch of the circuit.
+//!
+//! A frame that leaves the input waits here, and to each branch goes a *share* of it: a request with a header of its
+//! own, over the same bytes under a read-only name. When the last share is back, the frame goes on as it would have
+//! without branches. A branch whose filters change bytes in place, or that needs other memory, gets copies instead. So
+//! the slowest branch sets the pace once it has all frames of the circuit; a branch that is stopped, or whose stream has
+//! ended, holds none.
+//!
+//! Source: "AVStream splitters": headers of their own over the same buffers for branches that only read, a pipe of their
+//! own for those that write.
+
+use super::{AllocatorReport, GENERATION, Hop, Replaced, Route};
+use crate::batch;
+use crate::descriptor::PinFlags;
+use crate::filter::Filter;
+use crate::injection::Homecoming;
+use crate::pin::Pin;
+use ks_abi::{KsState, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
+use ks_io::sync::{
+    Arc, Mutex, Weak,
+    atomic::{AtomicU32, Ordering},
+};
+use ks_io::{Aspect, FrameLender, Irp, Refusal, StreamFrame, StreamFrames, Work, deferred};
+use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
+use std::sync::atomic::AtomicU64;
+
+/// The branches of an input, and the frames that are with them.
+pub(crate) struct Splitter {
+    lent: Arc<Lent>,
+    /// Where a frame goes that every branch has given back.
+    after: Hop,
+    branches: Mutex<Arc<Vec<Arc<Branch>>>>,
+    /// Room for what goes to each branch, kept between two batches.
+    room: Mutex<Vec<Vec<Irp>>>,
+}
+
+/// The frames of a circuit that branches have.
+struct Lent {
+    me: Weak<Lent>,
+    input: Weak<Pin>,
+    head: Weak<Pin>,
+    /// How many shares of the frame with this index are out. Paired with `kept`: a frame is kept before a share goes.
+    shares: Box<[AtomicU32]>,
+    /// The frames, by index. Nothing is called under it.
+    kept: Mutex<Vec<Option<Irp>>>,
+}
+
+/// One branch: the shares of an output, and those that are at home.
+pub(crate) struct Branch {
+    /// Tells its shares from every other request of a circuit.
+    number: u64,
+    output: Weak<Pin>,
+    lent: Arc<Lent>,
+    /// The bytes of its shares, by the index of their frame.
+    frames: Vec<Frame>,
+    header_bytes: usize,
+    /// The shares that are not out, by the index of their frame. Nothing is called under it.
+    home: Mutex<Vec<Option<Irp>>>,
+    /// Somebody wants to know of the shares that come home.
+    watched: Option<Arc<Homecoming>>,
+    /// Its bytes are its own, and those of the circuit are copied to them.
+    is_copied: bool,
+}
+
+/// What a circuit offers its branches.
+pub(super) struct Offer<'a> {
+    /// The frames, by index.
+    pub(super) frames: &'a [Frame],
+    /// Bytes of their headers.
+    pub(super) header_bytes: usize,
+}
+
+fn frame_of(irp: &Irp) -> Option<&Arc<StreamFrame>> {
+    irp.stream().and_then(|frames| frames.frame(0))
+}
+
+/// The index of a circuit's frame in its region.
+fn index_of(frame: &StreamFrame) -> Option<usize> {
+    frame.buffer().map(Frame::index)
+}
+
+impl Splitter {
+    pub(super) fn new(input: &Arc<Pin>, head: &Arc<Pin>, frames: usize, after: Hop) -> Arc<Splitter> {
+        let lent = Arc::new_cyclic(|me| Lent {
+            me: me.clone(),
+            input: Arc::downgrade(input),
+            head: Arc::downgrade(head),
+            shares: (0..frames).map(|_| AtomicU32::new(0)).collect(),
+            kept: Mutex::new((0..frames).map(|_| None).collect()),
+        });
+        Arc::new(Splitter { lent, after, branches: Mutex::default(), room: Mutex::default() })
+    }
+
+    pub(super) fn after(&self) -> &Hop {
+        &self.after
+    }
+
+    /// Adds a branch, in the place of an earlier one of the same output. Branches whose output is gone are forgotten.
+    fn join(&self, branch: Arc<Branch>) {
+        let mut branches = self.branches.lock();
+        let others = branches.iter().filter(|other| {
+            other.output.strong_count() > 0 && !Weak::ptr_eq(&other.output, &branch.output)
+        });
+        *branches = Arc::new(others.cloned().chain([branch.clone()]).collect());
+    }
+
+    /// Sends a share of each frame to every branch that streams. What no branch takes is left in `batch`.
+    pub(super) fn split(&self, batch: &mut Vec<Irp>) {
+        let branches = self.branches.lock().clone();
+        let mut room = std::mem::take(&mut *self.room.lock());
+        room.resize_with(branches.len(), Vec::new);
+        for (branch, shares) in branches.iter().zip(&mut room) {
+            branch.share(batch, shares);
+        }
+        self.lent.keep(batch);
+        for (branch, shares) in branches.iter().zip(&mut room) {
+            if !shares.is_empty() {
+                branch.send(shares);
+            }
+        }
+        *self.room.lock() = room;
+    }
+}
+
+impl Lent {
+    /// Keeps the frames of which shares go out.
+    fn keep(&self, batch: &mut Vec<Irp>) {
+        let mut kept = self.kept.lock();
+        let mut at = 0;
+        while let Some(irp) = batch.get(at) {
+            let index = frame_of(irp).and_then(|frame| index_of(frame));
+            let index = index.filter(|index| self.shares.get(*index).is_some_and(|out| out.load(Ordering::Relaxed) > 0));
+            match index.and_then(|index| kept.get_mut(index)) {
+                Some(place) => *place = Some(batch.swap_remove(at)),
+                None => at += 1,
+            }
+        }
+    }
+
+    /// A share is back or gone; true when it was the last of its frame.
+    fn returned(&self, index: usize) -> bool {
+        self.shares.get(index).is_some_and(|out| out.fetch_sub(1, Ordering::AcqRel) == 1)
+    }
+
+    fn take(&self, index: usize) -> Option<Irp> {
+        self.kept.lock().get_mut(index).and_then(Option::take)
+    }
+
+    /// Frames of which no share is out go on from the input.
+    fn go_on(&self, batch: &mut Vec<Irp>) {
+        if batch.is_empty() {
+            return;
+        }
+        match (self.input.upgrade(), self.head.upgrade()) {
+            (Some(input), _) => input.go_on_after_split(batch),
+            (None, Some(head)) => head.pipe().park(batch.drain(..)),
+            (None, None) => batch.drain(..).for_each(Irp::retire),
+        }
+    }
+}
+
+impl FrameLender for Lent {
+    fn lost(&self, frame: &StreamFrame) {
+        if index_of(frame).is_some_and(|index| self.returned(index))
+            && let Some(me) = self.me.upgrade()
+        {
+            // Whoever dropped the share may hold anything.
+            deferred::run_later(me);
+        }
+    }
+}
+
+/// Looks for frames whose last share was lost.
+impl Work for Lent {
+    fn run(self: Arc<Self>) {
+        let mut batch = {
+            let mut kept = self.kept.lock();
+            let free = kept.iter_mut().zip(&self.shares).filter(|(_, out)| out.load(Ordering::Acquire) == 0);
+            free.filter_map(|(place, _)| place.take()).collect()
+        };
+        self.go_on(&mut batch);
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.kept.lock().drain(..).flatten().for_each(Irp::retire);
+    }
+}
+
+impl Branch {
+    /// The branch of a connected output, whose pins are given: with shares of what is offered, or with copies.
+    fn new(output: &Arc<Pin>, splitter: &Splitter, pins: &[Arc<Pin>], offer: &Offer<'_>) -> Result<Arc<Branch>, Refusal> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let no_memory = |_| {
+            let reason = format!("{}: no memory for its branch", output.describe());
+            Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, reason)
+        };
+        let copies = match copy_spec(output, pins, offer) {
+            Some((memory, spec)) => {
+                let bytes = spec.frames as u64 * spec.frame_bytes as u64;
+                if bytes > output.filter().device().most_circuit_bytes() {
+                    let reason = format!("{}: its branch needs {bytes} bytes for copies, which is too much", output.describe());
+                    return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
+                }
+                let pool = FramePool::in_memory(memory, spec, output.io().regions());
+                Some(pool.map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?)
+            }
+            None => None,
+        };
+        // The top bit is in no number of an allocator.
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed) | 1 << 63;
+        let header_bytes = pins.iter().map(|pin| pin.stream_header_bytes() as usize).max().unwrap_or(0);
+        let header_bytes = header_bytes.max(offer.header_bytes);
+        let lender: Arc<dyn FrameLender> = splitter.lent.clone();
+        let frames: Vec<Frame> = match &copies {
+            Some(pool) => (0..offer.frames.len()).filter_map(|index| pool.name(index)).collect(),
+            None => offer.frames.iter().map(Frame::read_only).collect(),
+        };
+        let mut home = Vec::with_capacity(frames.len());
+        for frame in &frames {
+            let made = StreamFrames::empty(header_bytes, frame.clone())
+                .and_then(|frames| Irp::circuit(output.origin(), frames.on_loan_from(&lender)));
+            match made {
+                Ok(irp) => {
+                    irp.set_driver_context(GENERATION, number);
+                    home.push(Some(irp));
+                }
+                Err(status) => {
+                    home.drain(..).flatten().for_each(Irp::retire);
+                    return Err(no_memory(status));
+                }
+            }
+        }
+        let watched = Homecoming::of(output, pins);
+        let (output, lent) = (Arc::downgrade(output), splitter.lent.clone());
+        let home = Mutex::new(home);
+        Ok(Arc::new(Branch { number, output, lent, frames, header_bytes, home, watched, is_copied: copies.is_some() }))
+    }
+
+    /// How many frames of how many bytes.
+    pub(super) fn report(&self) -> AllocatorReport {
+        let frame_bytes = self.frames.first().map_or(0, Frame::len);
+        AllocatorReport { frames: self.frames.len() as u32, frame_bytes: frame_bytes as u32 }
+    }
+
+    /// Takes a share of each frame out, if the branch streams.
+    fn share(&self, batch: &[Irp], shares: &mut Vec<Irp>) {
+        let Some(output) = self.output.upgrade() else { return };
+        if !output.sends() {
+            return;
+        }
+        let wanted = || batch.iter().filter_map(|irp| frame_of(irp).and_then(|frame| Some((index_of(frame)?, frame))));
+        {
+            let mut home = self.home.lock();
+            shares.extend(wanted().filter_map(|(index, _)| home.get_mut(index).and_then(Option::take)));
+        }
+        let mut frames = wanted();
+        let mut copied = 0;
+        // In the order of the frames; a share that was lost is missing.
+        for share in shares.iter().filter_map(frame_of) {
+            let index = index_of(share);
+            let Some((index, frame)) = frames.find(|(other, _)| Some(*other) == index) else { continue };
+            share.mirror(frame);
+            if self.is_copied {
+                copied += copy(frame, share);
+            }
+            share.lend();
+            if let Some(out) = self.lent.shares.get(index) {
+                out.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if copied > 0
+            && let Some(queue) = output.queue()
+        {
+            queue.with_counters(|counters| counters.copies += copied);
+        }
+    }
+
+    /// Sends shares to the pin behind the output; `shares` is empty afterwards.
+    fn send(&self, shares: &mut Vec<Irp>) {
+        match self.output.upgrade() {
+            Some(output) => output.send_shares(self, shares),
+            None => self.give_back(shares),
+        }
+    }
+
+    /// Tells who wants to know that shares come home; no lock is held.
+    pub(super) fn tell(&self, shares: &[Irp]) {
+        if let Some(watched) = &self.watched {
+            watched.tell(shares);
+        }
+    }
+
+    /// Shares that come home; `shares` is empty afterwards.
+    pub(super) fn give_back(&self, shares: &mut Vec<Irp>) {
+        // Shares of an earlier branch: their lender hears of it.
+        for stale in shares.extract_if(.., |irp| irp.driver_context(GENERATION) != self.number) {
+            stale.retire();
+        }
+        batch::with(|free| {
+            {
+                let mut home = self.home.lock();
+                for share in shares.drain(..) {
+                    let Some(frame) = frame_of(&share) else { continue };
+                    let Some(index) = index_of(frame) else { continue };
+                    frame.rewind();
+                    frame.take_back();
+                    share.set_status(STATUS_SUCCESS);
+                    if let Some(place) = home.get_mut(index) {
+                        *place = Some(share);
+                    }
+                    if self.lent.returned(index) {
+                        free.extend(self.lent.take(index));
+                    }
+                }
+            }
+            self.lent.go_on(free);
+        });
+    }
+}
+
+impl Drop for Branch {
+    fn drop(&mut self) {
+        self.home.lock().drain(..).flatten().for_each(Irp::retire);
+    }
+}
+
+/// Copies the valid bytes of a frame; their number. Without them the share says that it has none.
+fn copy(frame: &StreamFrame, share: &StreamFrame) -> u64 {
+    let used = frame.data_used() as usize;
+    let bytes = frame.buffer().and_then(|buffer| buffer.bytes(used));
+    let copied = bytes.zip(share.buffer()).is_some_and(|(bytes, to)| to.copy_in(0, &bytes));
+    if copied {
+        used as u64
+    } else {
+        share.set_data_used(0);
+        0
+    }
+}
+
+/// The memory that a branch needs of its own; `None`: it reads the frames of the circuit.
+fn copy_spec(output: &Arc<Pin>, pins: &[Arc<Pin>], offer: &Offer<'_>) -> Option<(FrameMemory, PoolSpec)> {
+    let first = offer.frames.first()?;
+    let mut spec = PoolSpec { frames: offer.frames.len(), frame_bytes: first.len(), alignment: 64 };
+    let mut memory = FrameMemory::Private;
+    let mut is_needed = false;
+    for pin in pins {
+        let framing = pin.framing();
+        spec.frame_bytes = spec.frame_bytes.max(framing.frame_bytes as usize);
+        spec.alignment = spec.alignment.max(framing.alignment as usize);
+        let counterpart = pin.in_place_counterpart();
+        if !Arc::ptr_eq(pin, output) && counterpart.is_some() && pin.filter().descriptor().modifies_in_place() {
+            is_needed = true;
+        }
+        let foreign = pin.foreign_peer(&None).or_else(|| counterpart.and_then(|pin| pin.foreign_peer(&None)));
+        if let Some(peer) = foreign {
+            memory = peer.frame_memory();
+        }
+    }
+    let fits = first.len() >= spec.frame_bytes && first.address().is_multiple_of(spec.alignment as u64);
+    let crosses = memory == FrameMemory::Shared && !first.is_shared();
+    if crosses || first.is_shared() {
+        memory = FrameMemory::Shared;
+    }
+    (is_needed || crosses || !fits).then_some((memory, spec))
+}
+
+impl Filter {
+    /// Whether the frames of an input go to several outputs as they are.
+    pub(crate) fn splits_in_place(&self) -> bool {
+        let output = self.descriptor().in_place().and_then(|(_, output)| self.pin_descriptor(output));
+        output.is_some_and(|output| output.flags().contains(PinFlags::SPLITTER))
+    }
+}
+
+impl Pin {
+    /// An output of a splitter: it heads a branch, and has no frames of its own.
+    pub(crate) fn is_splitter_output(&self) -> bool {
+        self.filter().descriptor().in_place().is_some_and(|(_, output)| output == self.id())
+            && self.filter().splits_in_place()
+    }
+
+    /// The output of a splitter: the input whose frames it shares, if there is one.
+    pub(crate) fn splitter_input(&self) -> Option<Arc<Pin>> {
+        let (input, output) = self.filter().descriptor().in_place()?;
+        let splits = self.id() == output && self.filter().splits_in_place();
+        splits.then(|| self.filter().pins(input).into_iter().next()).flatten()
+    }
+
+    /// The input of a splitter: its connected outputs.
+    pub(crate) fn splitter_outputs(&self) -> Option<Vec<Arc<Pin>>> {
+        let (input, output) = self.filter().descriptor().in_place()?;
+        let splits = self.id() == input && self.filter().splits_in_place();
+        splits.then(|| self.filter().pins(output).into_iter().filter(|pin| pin.is_connected()).collect())
+    }
+
+    /// All pins downstream, over every branch, itself first.
+    pub(super) fn tree(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
+        let mut pins = self.circuit();
+        let mut at = 0;
+        while let Some(pin) = pins.get(at) {
+            for output in pin.splitter_outputs().into_iter().flatten() {
+                let branch = output.circuit();
+                let new = branch.into_iter().filter(|one| !pins.iter().any(|known| Arc::ptr_eq(known, one)));
+                let new: Vec<_> = new.collect();
+                pins.extend(new);
+            }
+            at += 1;
+        }
+        pins
+    }
+
+    /// Makes the branch of this output, and of those further down, and puts it into use.
+    fn bind_branch(self: &Arc<Pin>, splitter: &Splitter, offer: &Offer<'_>, replaced: &mut Replaced) {
+        if let Err(refusal) = self.make_branch(splitter, offer, replaced) {
+            self.fail(refusal);
+        }
+    }
+
+    fn make_branch(
+        self: &Arc<Pin>,
+        splitter: &Splitter,
+        offer: &Offer<'_>,
+        replaced: &mut Replaced,
+    ) -> Result<(), Refusal> {
+        // The head of the circuit and this output may both acquire now.
+        let _one_at_a_time = self.pipe().joining.lock();
+        let pins = self.circuit();
+        let branch = Branch::new(self, splitter, &pins, offer)?;
+        let frames = || (branch.frames.clone(), branch.header_bytes);
+        self.bind_pins(&pins, &Hop::GiveBack(branch.clone()), &frames, replaced);
+        replaced.branches.push((self.clone(), self.pipe().set_branch(Some(branch.clone()))));
+        splitter.join(branch);
+        Ok(())
+    }
+
+    /// Would shares that leave this output reach anybody?
+    fn sends(&self) -> bool {
+        self.agreed_state() >= KsState::ACQUIRE && matches!(self.pipe().route.read().hop, Hop::Peer(_) | Hop::Foreign(_))
+    }
+
+    fn send_shares(&self, branch: &Branch, shares: &mut Vec<Irp>) {
+        let (next, arrival) = {
+            let route = self.pipe().route.read();
+            match &route.hop {
+                Hop::Peer(peer) => (peer.clone(), peer.take_in(shares)),
+                Hop::Foreign(peer) => {
+                    let peer = peer.clone();
+                    drop(route);
+                    return peer.send(shares);
+                }
+                _ => {
+                    drop(route);
+                    return branch.give_back(shares);
+                }
+            }
+        };
+        next.arrived(arrival);
+    }
+
+    /// Frames whose last share is back.
+    pub(super) fn go_on_after_split(self: &Arc<Pin>, batch: &mut Vec<Irp>) {
+        let _inside = deferred::enter();
+        let route = self.pipe().route();
+        let Hop::Split(splitter) = &route.hop else { return self.park_at(&route, batch.drain(..)) };
+        match splitter.after() {
+            Hop::GiveBack(branch) => {
+                branch.tell(batch);
+                branch.give_back(batch);
+            }
+            Hop::Home(home) => self.come_home(home, batch),
+            Hop::Foreign(peer) => {
+                if let Some(home) = peer.home() {
+                    self.ask_again(home, &route, peer, batch);
+                } else if self.emptied(&route, batch).is_some() {
+                    peer.send(batch);
+                }
+            }
+            _ => {
+                if let Some(head) = self.emptied(&route, batch) {
+                    head.receive(batch);
+                }
+            }
+        }
+    }
+
+    /// The route of a splitter's input, and the branches that are there already.
+    pub(super) fn bind_splitter(
+        self: &Arc<Pin>,
+        head: &Arc<Pin>,
+        outputs: &[Arc<Pin>],
+        after: Hop,
+        frames: &dyn Fn() -> (Vec<Frame>, usize),
+        replaced: &mut Replaced,
+    ) {
+        let (frames, header_bytes) = frames();
+        let splitter = Splitter::new(self, head, frames.len(), after);
+        let route = Route { hop: Hop::Split(splitter.clone()), head: Arc::downgrade(head) };
+        // Before the outputs are looked at: one that acquires later finds the splitter.
+        replaced.routes.push((self.clone(), self.pipe().set_route(route)));
+        let offer = Offer { frames: &frames, header_bytes };
+        for output in outputs {
+            output.bind_branch(&splitter, &offer, replaced);
+        }
+    }
+
+    /// An output that acquires joins the circuit of its input, if that runs already.
+    pub(super) fn join_splitter(self: &Arc<Pin>, input: &Arc<Pin>, replaced: &mut Replaced) {
+        let route = input.pipe().route();
+        let (Hop::Split(splitter), Some(head)) = (&route.hop, route.head.upgrade()) else { return };
+        let (frames, header_bytes) = head.frames_of_circuit();
+        self.bind_branch(splitter, &Offer { frames: &frames, header_bytes }, replaced);
+    }
+
+    /// The frames that travel from this head, by index, and the bytes of their headers.
+    pub(super) fn frames_of_circuit(&self) -> (Vec<Frame>, usize) {
+        match self.pipe().branch() {
+            Some(branch) => (branch.frames.clone(), branch.header_bytes),
+            None => self.pipe().frames(),
+        }
+    }
+}
