@@ -1,17 +1,34 @@
-//! The pace of live sources: when a frame is due, and which frames are missed.
+//! The pace of live sources: the clock that they go by, when a frame is due, and which frames are missed.
 
 use std::sync::{Arc, Weak};
 
-use ks_io::{Dpc, Ticks, Time, Timer};
-use ks_stream::Pin;
+use ks_abi::{KsState, STATUS_INVALID_DEVICE_STATE};
+use ks_io::sync::Mutex;
+use ks_io::{Aspect, Dpc, Refusal, Ticks, Time, Timer};
+use ks_stream::{ClockAlarm, Pin, ReferenceClock};
 
-/// Makes a pin process at a time.
+/// The time that a live pin goes by: that of the master clock which its client named, else that of its own.
+///
+/// The times of a stream count from when it begins to run. By its own clock that is zero, and a pause stops it. A master
+/// clock may have run for long, and goes on while the pin pauses: its time at the moment when the pin runs (again) is
+/// the time of the next frame.
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub(crate) struct Beat {
     timer: Timer,
+    ring: Arc<Ring>,
+    master: Mutex<Option<Master>>,
 }
 
-/// The procedure of the timer. It runs at DISPATCH level, so it only asks a worker to process.
+#[derive(Debug)]
+struct Master {
+    clock: ReferenceClock,
+    alarm: ClockAlarm,
+    /// What the clock showed at the beginning of the stream; `None`: the next look at it tells.
+    origin: Option<Ticks>,
+}
+
+/// The procedure of the timer and of the alarm. It runs at DISPATCH level, so it only asks a worker to process.
+#[derive(Debug)]
 struct Ring(Weak<Pin>);
 
 impl Dpc for Ring {
@@ -22,20 +39,78 @@ impl Dpc for Ring {
     }
 }
 
-impl Alarm {
-    /// An alarm of this pin; not set yet.
+impl Beat {
+    /// The beat of this pin, by its own clock for now.
     pub(crate) fn new(pin: &Arc<Pin>) -> Self {
-        Self { timer: pin.services().timer(Arc::new(Ring(Arc::downgrade(pin)))) }
+        let ring = Arc::new(Ring(Arc::downgrade(pin)));
+        Self { timer: pin.services().timer(ring.clone()), ring, master: Mutex::new(None) }
     }
 
-    /// Has the pin process at this time.
-    pub(crate) fn set(&self, due: Time) {
-        let _ = self.timer.set(due, None);
+    /// Follows the pin's state: chooses the clock on the way to ACQUIRE, and forgets what was to come on the way down.
+    pub(crate) fn set_state(&self, pin: &Pin, to: KsState, from: KsState) -> Result<(), Refusal> {
+        if to < from {
+            self.cancel();
+        }
+        if to == KsState::ACQUIRE && from == KsState::STOP {
+            let master = match pin.master_clock_file() {
+                Some(_) => Some(self.follow(pin)?),
+                None => None,
+            };
+            *self.master.lock() = master;
+        } else if to == KsState::STOP {
+            *self.master.lock() = None;
+        } else if to == KsState::RUN
+            && let Some(master) = &mut *self.master.lock()
+        {
+            master.origin = None;
+        }
+        Ok(())
     }
 
-    /// Forgets the time.
-    pub(crate) fn cancel(&self) {
+    fn follow(&self, pin: &Pin) -> Result<Master, Refusal> {
+        let clock = pin.reference_clock().map_err(|status| {
+            let reason = format!("{}: the master clock that was set cannot be followed ({status})", pin.describe());
+            Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::State, reason)
+        })?;
+        Ok(Master { alarm: clock.alarm(self.ring.clone()), clock, origin: None })
+    }
+
+    /// How long the stream has run, if its next frame is due at `next`.
+    pub(crate) fn time(&self, pin: &Pin, next: Ticks) -> Ticks {
+        match &mut *self.master.lock() {
+            None => pin.clock().time(),
+            Some(master) => {
+                let now = master.clock.time();
+                now + -*master.origin.get_or_insert(now + -next)
+            }
+        }
+    }
+
+    /// What the clock shows when the stream has run for no time.
+    pub(crate) fn origin(&self) -> Ticks {
+        self.master.lock().as_ref().and_then(|master| master.origin).unwrap_or(Ticks::ZERO)
+    }
+
+    /// Has the pin process when the stream has run so long.
+    pub(crate) fn wake_at(&self, pin: &Pin, due: Ticks) -> Result<(), Refusal> {
+        match &*self.master.lock() {
+            None => _ = self.timer.set(pin.clock().due(due), None),
+            Some(master) => {
+                let origin = master.origin.unwrap_or(Ticks::ZERO);
+                master.alarm.set(due + origin).map_err(|status| {
+                    let reason = format!("{}: the master clock takes no alarm", pin.describe());
+                    Refusal::new(status, Aspect::Memory, reason)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&self) {
         let _ = self.timer.cancel();
+        if let Some(master) = &*self.master.lock() {
+            master.alarm.cancel();
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ks_abi::{
-    KSCATEGORY_DATATRANSFORM, KsDataFormat, KsPinDataFlow, NtStatus, STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH,
-    STATUS_PENDING,
+    KSCATEGORY_DATATRANSFORM, KsDataFormat, KsPinCommunication, KsPinDataFlow, NtStatus, STATUS_INVALID_DEVICE_STATE,
+    STATUS_NO_MATCH, STATUS_PENDING,
 };
 use ks_io::sync::{Mutex, Weak};
 use ks_io::{Aspect, Refusal};
@@ -30,7 +30,9 @@ pub fn descriptor() -> FilterDescriptor {
         pin.name = Some(name);
         pin
     };
-    let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
+    let mut pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
+    // It asks for its frames. What a client or another process sent as requests of its own would end here.
+    pins[INPUT as usize].communication = KsPinCommunication::SOURCE;
     let categories = [KSCATEGORY_DATATRANSFORM];
     let mut filter = FilterDescriptor::new(NAME, "Pass-through", &categories, pins, Arc::new(PassThrough));
     filter.in_place = Some((INPUT, OUTPUT));

@@ -19,7 +19,7 @@ use ks_stream::{
 };
 use zerocopy::IntoBytes;
 
-use crate::live::{Alarm, Pace};
+use crate::live::{Beat, Pace};
 use crate::media::pattern::Pattern;
 use crate::media::video::{MAX_DIMENSION, PixelLayout, Ratio, VideoFormat};
 use crate::settings::{Setting, SettingError, Settings, Write, boolean, choice, number};
@@ -192,7 +192,7 @@ impl FilterInstance for Camera {
         let mut format = video_format::parse(&pin.format()).map_err(no_match)?;
         format.frame_rate = values.rate;
         pin.set_stream_header_bytes((STREAM_HEADER_BYTES + size_of::<KsFrameInfo>()) as u32);
-        Ok(Arc::new(CameraPin { format, live: values.live, alarm: Alarm::new(pin), stream: Mutex::new(None) }))
+        Ok(Arc::new(CameraPin { format, live: values.live, beat: Beat::new(pin), stream: Mutex::new(None) }))
     }
 
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
@@ -207,7 +207,7 @@ fn no_match(problem: String) -> Refusal {
 struct CameraPin {
     format: VideoFormat,
     live: bool,
-    alarm: Alarm,
+    beat: Beat,
     /// Taken out while the pin processes, which the processing mutex keeps to one thread.
     stream: Mutex<Option<Box<Stream>>>,
 }
@@ -226,10 +226,8 @@ impl PinInstance for CameraPin {
         Some(video_format::framing(&self.format))
     }
 
-    fn set_device_state(&self, _pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
-        if to < from {
-            self.alarm.cancel();
-        }
+    fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
+        self.beat.set_state(pin, to, from)?;
         if to == KsState::ACQUIRE && from == KsState::STOP {
             let pattern = Pattern::new(&self.format).map_err(|problem| {
                 Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Driver, format!("{NAME}: {problem}"))
@@ -262,7 +260,7 @@ impl CameraPin {
         let mut leading = pin.leading_edge();
         while let Some(frame) = leading {
             if self.live {
-                let now = pin.clock().time();
+                let now = self.beat.time(pin, self.due(stream.pace.next()));
                 let missed = stream.pace.pass_missed(now, |frame| self.due(frame));
                 if missed > 0 {
                     stream.dropped += missed;
@@ -271,7 +269,10 @@ impl CameraPin {
                 }
                 let due = self.due(stream.pace.next());
                 if due > now {
-                    self.alarm.set(pin.clock().due(due));
+                    drop(frame);
+                    if let Err(refusal) = self.beat.wake_at(pin, due) {
+                        pin.fail(refusal);
+                    }
                     return;
                 }
             }
@@ -282,7 +283,7 @@ impl CameraPin {
             leading = frame.advance();
         }
         if self.live {
-            stream.pace.starve(pin.clock().time());
+            stream.pace.starve(self.beat.time(pin, self.due(stream.pace.next())));
         }
     }
 
@@ -313,7 +314,7 @@ impl CameraPin {
             ..KsFrameInfo::default()
         };
         frame.write_extension(info.as_bytes());
-        frame.set_presentation(Time(time.0), Ticks(self.due(number + 1).0 - time.0));
+        frame.set_presentation(Time((time + self.beat.origin()).0), Ticks(self.due(number + 1).0 - time.0));
         frame.set_options_flags(flags);
         frame.set_data_used(self.format.frame_bytes() as u32);
         stream.pace.advance();

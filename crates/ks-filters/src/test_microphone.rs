@@ -15,7 +15,7 @@ use ks_stream::{
 };
 
 use crate::audio_format;
-use crate::live::{Alarm, Pace};
+use crate::live::{Beat, Pace};
 use crate::media::FieldError;
 use crate::media::audio::{AudioFormat, SampleKind};
 use crate::media::tone::{Signal, Tone};
@@ -215,7 +215,7 @@ impl FilterInstance for Microphone {
         let tone = values
             .tone(&format)
             .map_err(|problem| Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Setting, format!("{NAME}: {problem}")))?;
-        Ok(Arc::new(MicrophonePin { tone, live: values.live, alarm: Alarm::new(pin), stream: Mutex::new(None) }))
+        Ok(Arc::new(MicrophonePin { tone, live: values.live, beat: Beat::new(pin), stream: Mutex::new(None) }))
     }
 
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
@@ -230,7 +230,7 @@ fn no_match(problem: String) -> Refusal {
 struct MicrophonePin {
     tone: Tone,
     live: bool,
-    alarm: Alarm,
+    beat: Beat,
     /// Taken out while the pin processes, which the processing mutex keeps to one thread.
     stream: Mutex<Option<Stream>>,
 }
@@ -261,11 +261,12 @@ impl MicrophonePin {
 
     fn fill_frames(&self, pin: &Arc<Pin>, stream: &mut Stream) {
         // A packet can be had when its last sample was taken.
-        let due = |packet: u64| PACKET * i64::try_from(packet).map_or(i64::MAX, |packet| packet.saturating_add(1));
+        let begin = |packet: u64| PACKET * i64::try_from(packet).unwrap_or(i64::MAX);
+        let due = |packet: u64| begin(packet.saturating_add(1));
         let mut leading = pin.leading_edge();
         while let Some(frame) = leading {
             if self.live {
-                let now = pin.clock().time();
+                let now = self.beat.time(pin, begin(stream.pace.next()));
                 let missed = stream.pace.pass_missed(now, due);
                 if missed > 0 {
                     stream.next_block = self.packet_start(stream.pace.next());
@@ -274,7 +275,10 @@ impl MicrophonePin {
                 }
                 let due = due(stream.pace.next());
                 if due > now {
-                    self.alarm.set(pin.clock().due(due));
+                    drop(frame);
+                    if let Err(refusal) = self.beat.wake_at(pin, due) {
+                        pin.fail(refusal);
+                    }
                     return;
                 }
             }
@@ -285,7 +289,7 @@ impl MicrophonePin {
             leading = frame.advance();
         }
         if self.live {
-            stream.pace.starve(pin.clock().time());
+            stream.pace.starve(self.beat.time(pin, begin(stream.pace.next())));
         }
     }
 
@@ -309,7 +313,7 @@ impl MicrophonePin {
         if std::mem::take(&mut stream.gap) {
             flags |= KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY;
         }
-        frame.set_presentation(Time(from.0), to + -from);
+        frame.set_presentation(Time((from + self.beat.origin()).0), to + -from);
         frame.set_options_flags(flags);
         frame.set_data_used(used as u32);
         stream.next_block = end;
@@ -327,10 +331,8 @@ impl PinInstance for MicrophonePin {
         Some(Framing { frames: 8, frame_bytes: (packet_blocks * format.block_bytes()) as u32, alignment: 64 })
     }
 
-    fn set_device_state(&self, _pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
-        if to < from {
-            self.alarm.cancel();
-        }
+    fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
+        self.beat.set_state(pin, to, from)?;
         if to == KsState::ACQUIRE && from == KsState::STOP {
             *self.stream.lock() = Some(Stream::default());
         } else if to == KsState::STOP {

@@ -356,3 +356,60 @@ fn no_order_of_threads_loses_or_doubles_a_frame() {
         world.close(&[pass_out, source, pass_in, sink, camera, pass, writer]);
     }
 }
+
+/// A live source that goes by the clock of another pin.
+fn follows_a_master(name: &str, settings: &[(&str, &str)], frame_100ns: i64) {
+    let world = World::new(17);
+    // Another camera, whose pin is the clock's; nothing takes its frames.
+    let other = world.open("test-camera", &[("width", "64"), ("height", "48"), ("format", "i420")]);
+    let silent = world.open("null-renderer", &[]);
+    let (master, master_sink) = world.connect((other, 0), (silent, 0)).unwrap();
+    let clock = world.create_clock(master);
+    let source = world.open(name, settings);
+    let sink = world.open("null-renderer", &[]);
+    let (pin, into) = world.connect((source, 0), (sink, 0)).unwrap();
+    world.set_master_clock(pin, clock);
+    let frames = || world.statistics(into).frames as i64;
+    let pass = |ticks: i64| {
+        let until = world.session_time() + ticks;
+        world.wait_until("time", || world.session_time() >= until);
+    };
+    let set = |pins: &[ks_io::Handle], state| pins.iter().for_each(|pin| world.set_state(*pin, state).unwrap());
+    world.run(&[into, pin]);
+    pass(10_000_000);
+    // At zero there is a picture, and no sound yet.
+    let at_start = i64::from(name == "test-camera");
+    assert_eq!(frames(), at_start, "the master stands");
+    world.run(&[master_sink, master]);
+    pass(10_000_000);
+    let first = frames();
+    assert!((first - 10_000_000 / frame_100ns).abs() <= 1, "{first} in a second");
+    set(&[master], KsState::PAUSE);
+    pass(10_000_000);
+    assert_eq!(frames(), first, "the master pauses");
+    set(&[master], KsState::RUN);
+    pass(10_000_000);
+    assert!((frames() - 20_000_000 / frame_100ns).abs() <= 2, "{} in two seconds", frames());
+    // A pause of the source itself loses its time, and nothing is made up for afterwards.
+    set(&[pin], KsState::PAUSE);
+    let paused = frames();
+    pass(30_000_000);
+    set(&[pin], KsState::RUN);
+    pass(10_000_000);
+    assert!((frames() - paused - 10_000_000 / frame_100ns).abs() <= 2, "{} after {paused}", frames());
+    assert_eq!(world.statistics(pin).dropped, 0);
+    world.stop(&[into, pin]);
+    world.stop(&[master_sink, master]);
+    assert_eq!(world.failure(pin), None);
+    world.close(&[clock, pin, into, master, master_sink, source, sink, other, silent]);
+}
+
+#[test]
+fn a_camera_goes_by_the_master_clock_that_its_client_set() {
+    follows_a_master("test-camera", &[("width", "64"), ("height", "48"), ("format", "i420"), ("fps", "50")], 200_000);
+}
+
+#[test]
+fn a_microphone_goes_by_the_master_clock_that_its_client_set() {
+    follows_a_master("test-microphone", &[], 100_000);
+}

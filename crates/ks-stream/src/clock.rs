@@ -2,6 +2,7 @@
 //!
 //! Source: "Default clocks", nf-ks-ksallocatedefaultclockex, nf-ks-kssetdefaultclocktime.
 
+mod alarm;
 mod marks;
 
 use ks_abi::{KsResolution, KsState, NtStatus, STATUS_INVALID_PARAMETER};
@@ -9,6 +10,7 @@ use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{Dpc, Services, Ticks, Time, Timer};
 use std::sync::OnceLock;
 
+pub use alarm::ClockAlarm;
 pub(crate) use marks::{MarkListener, Marks, TimeMark};
 
 /// Stream time: 0 from its create, running in RUN, held in PAUSE, back to 0 in STOP. Each pin has one; a driver may make

@@ -58,6 +58,9 @@ struct EventEntry {
 pub struct EventToken(u64);
 
 impl EventToken {
+    /// Of no event.
+    pub(crate) const NONE: EventToken = EventToken(0);
+
     /// The number.
     pub fn number(self) -> u64 {
         self.0

@@ -53,7 +53,7 @@ pub use automation::{
     AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertySet,
     RemoveEvent, SERIALIZED_BY_SIZE_QUERY,
 };
-pub use clock::{ClockParts, ClockSource, ClockTimer, DefaultClock, ReferenceClock};
+pub use clock::{ClockAlarm, ClockParts, ClockSource, ClockTimer, DefaultClock, ReferenceClock};
 pub use clock_object::{ClockObject, validate_clock_create};
 pub use descriptor::{
     DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,

@@ -48,14 +48,13 @@ fn five_thousand_frames_to_four_branches_allocate_nothing_and_copy_nothing() {
         }
         STATUS_PENDING
     });
-    let pass = |pin| {
-        let mut edge = ks_stream::Pin::leading_edge(pin);
+    rig.middle.script(|_, pin| {
+        let mut edge = pin.leading_edge();
         while let Some(frame) = edge {
             edge = frame.advance();
         }
         STATUS_PENDING
-    };
-    rig.middle.script(move |_, pin| pass(pin));
+    });
     rig.sink.script(|probe, pin| {
         let mut edge = pin.leading_edge();
         while let Some(frame) = edge {

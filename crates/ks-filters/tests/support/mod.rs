@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ks_abi::{
-    IoControlCode, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_DATAINTERSECTION, KSPROPERTY_PIN_DATARANGES,
-    KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KSPROPSETID_Pin, KSSTRING_PIN, KsIdentifier,
-    KsPinConnect, KsPinInterface, KsPinMedium, KsPriority, KsState, STATUS_BUFFER_OVERFLOW, USERKS_PIN_FAILURE,
-    USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN, USERKS_PROPSET_SETTINGS, USERKS_SETTINGS_LIST,
-    UserksPinLimit, UserksPinStatistics,
+    IoControlCode, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_COMMUNICATION, KSPROPERTY_PIN_DATAINTERSECTION,
+    KSPROPERTY_PIN_DATARANGES, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET,
+    KSPROPSETID_Connection, KSPROPSETID_Pin, KSPROPSETID_Stream, KSSTRING_CLOCK, KSSTRING_PIN, KsIdentifier,
+    KsPinCommunication, KsPinConnect, KsPinInterface, KsPinMedium, KsPriority, KsState, STATUS_BUFFER_OVERFLOW,
+    USERKS_PIN_FAILURE, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN, USERKS_PROPSET_SETTINGS,
+    USERKS_SETTINGS_LIST, UserksPinLimit, UserksPinStatistics,
 };
 use ks_filters::System;
 use ks_io::{AccessMask, Handle, Outcome, Services, Session, Ticks, Transport};
@@ -102,6 +103,11 @@ impl World {
         self.get(filter, &request)
     }
 
+    fn communication(&self, filter: Handle, pin: u32) -> KsPinCommunication {
+        let answer = self.get(filter, &pin_request(KSPROPERTY_PIN_COMMUNICATION, pin)).unwrap();
+        KsPinCommunication::read_from_bytes(&answer).unwrap()
+    }
+
     pub fn create_pin(&self, filter: Handle, pin: u32, format: &[u8], to: Option<Handle>) -> Result<Handle, Refused> {
         let connect = KsPinConnect {
             interface: KsPinInterface::STANDARD_STREAMING,
@@ -118,6 +124,12 @@ impl World {
     /// Connects an output to an input: the format is the source's, out of the sink's ranges.
     pub fn connect(&self, from: (Handle, u32), to: (Handle, u32)) -> Result<(Handle, Handle), Refused> {
         let format = self.intersect(from.0, from.1, &self.ranges(to.0, to.1))?;
+        if self.communication(to.0, to.1) == KsPinCommunication::SOURCE {
+            // The sink sends the requests, so it is created second.
+            let source = self.create_pin(from.0, from.1, &format, None)?;
+            let sink = self.create_pin(to.0, to.1, &format, Some(source))?;
+            return Ok((source, sink));
+        }
         let sink = self.create_pin(to.0, to.1, &format, None)?;
         let source = self.create_pin(from.0, from.1, &format, Some(sink))?;
         Ok((source, sink))
@@ -126,6 +138,16 @@ impl World {
     pub fn set_state(&self, pin: Handle, state: KsState) -> Result<(), Refused> {
         let request = KsIdentifier::new(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_TYPE_SET);
         self.control(pin, request.as_bytes(), &mut state.0.to_le_bytes()).map(drop)
+    }
+
+    /// A clock object on a pin.
+    pub fn create_clock(&self, pin: Handle) -> Handle {
+        self.session.create(pin, KSSTRING_CLOCK, &[0; 4], access()).unwrap()
+    }
+
+    pub fn set_master_clock(&self, pin: Handle, clock: Handle) {
+        let request = KsIdentifier::new(KSPROPSETID_Stream, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_TYPE_SET);
+        self.control(pin, request.as_bytes(), &mut clock.0.to_le_bytes()).unwrap();
     }
 
     pub fn limit(&self, pin: Handle, frames: u64) {

@@ -98,9 +98,9 @@ impl Splitter {
     /// Adds a branch, in the place of an earlier one of the same output. Branches whose output is gone are forgotten.
     fn join(&self, branch: Arc<Branch>) {
         let mut branches = self.branches.lock();
-        let others = branches.iter().filter(|other| {
-            other.output.strong_count() > 0 && !Weak::ptr_eq(&other.output, &branch.output)
-        });
+        let others = branches
+            .iter()
+            .filter(|other| other.output.strong_count() > 0 && !Weak::ptr_eq(&other.output, &branch.output));
         *branches = Arc::new(others.cloned().chain([branch.clone()]).collect());
     }
 
@@ -129,7 +129,8 @@ impl Lent {
         let mut at = 0;
         while let Some(irp) = batch.get(at) {
             let index = frame_of(irp).and_then(|frame| index_of(frame));
-            let index = index.filter(|index| self.shares.get(*index).is_some_and(|out| out.load(Ordering::Relaxed) > 0));
+            let index =
+                index.filter(|index| self.shares.get(*index).is_some_and(|out| out.load(Ordering::Relaxed) > 0));
             match index.and_then(|index| kept.get_mut(index)) {
                 Some(place) => *place = Some(batch.swap_remove(at)),
                 None => at += 1,
@@ -190,7 +191,12 @@ impl Drop for Lent {
 
 impl Branch {
     /// The branch of a connected output, whose pins are given: with shares of what is offered, or with copies.
-    fn new(output: &Arc<Pin>, splitter: &Splitter, pins: &[Arc<Pin>], offer: &Offer<'_>) -> Result<Arc<Branch>, Refusal> {
+    fn new(
+        output: &Arc<Pin>,
+        splitter: &Splitter,
+        pins: &[Arc<Pin>],
+        offer: &Offer<'_>,
+    ) -> Result<Arc<Branch>, Refusal> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let no_memory = |_| {
             let reason = format!("{}: no memory for its branch", output.describe());
@@ -200,7 +206,8 @@ impl Branch {
             Some((memory, spec)) => {
                 let bytes = spec.frames as u64 * spec.frame_bytes as u64;
                 if bytes > output.filter().device().most_circuit_bytes() {
-                    let reason = format!("{}: its branch needs {bytes} bytes for copies, which is too much", output.describe());
+                    let reason =
+                        format!("{}: its branch needs {bytes} bytes for copies, which is too much", output.describe());
                     return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
                 }
                 let pool = FramePool::in_memory(memory, spec, output.io().regions());
@@ -437,7 +444,8 @@ impl Pin {
 
     /// Would shares that leave this output reach anybody?
     fn sends(&self) -> bool {
-        self.agreed_state() >= KsState::ACQUIRE && matches!(self.pipe().route.read().hop, Hop::Peer(_) | Hop::Foreign(_))
+        self.agreed_state() >= KsState::ACQUIRE
+            && matches!(self.pipe().route.read().hop, Hop::Peer(_) | Hop::Foreign(_))
     }
 
     fn send_shares(&self, branch: &Branch, shares: &mut Vec<Irp>) {

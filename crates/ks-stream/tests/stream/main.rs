@@ -19,5 +19,5 @@ mod refusals;
 mod removal;
 mod reset;
 mod rig;
-mod trailing;
 mod splitter;
+mod trailing;

@@ -90,7 +90,8 @@ fn every_branch_gets_every_frame_and_none_is_copied() {
         });
         let trunk = Trunk::new(&rig);
         let leaves: Vec<_> = (0..3).map(|_| Leaf::new(&rig, &trunk.splitter)).collect();
-        let end = |leaf: &Leaf| leaf.sink.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).unwrap();
+        let end =
+            |leaf: &Leaf| leaf.sink.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).unwrap();
         let ends: Vec<_> = leaves.iter().map(end).collect();
         let pins = || leaves.iter().flat_map(Leaf::pins).chain(trunk.pins());
         for round in 0..2 {
