@@ -6,7 +6,10 @@
 
 pub mod audio_converter;
 mod audio_format;
+#[cfg(feature = "symphonia")]
+pub mod audio_reader;
 mod audio_wish;
+pub mod delay;
 mod file_reader;
 mod file_writer;
 mod live;

@@ -4,6 +4,8 @@
 
 pub mod audio;
 pub mod audio_conversion;
+#[cfg(feature = "symphonia")]
+pub mod compressed;
 pub mod error;
 mod file;
 mod font;

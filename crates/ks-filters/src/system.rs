@@ -38,6 +38,9 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
         crate::null_renderer::descriptor(),
         crate::pass_through::descriptor(),
         crate::tee::descriptor(),
+        crate::delay::descriptor(),
+        #[cfg(feature = "symphonia")]
+        crate::audio_reader::descriptor(),
         crate::audio_converter::descriptor(),
         crate::video_converter::descriptor(),
     ]

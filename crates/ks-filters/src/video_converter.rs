@@ -18,9 +18,9 @@ use ks_stream::{
 };
 
 use crate::media::error::FieldError;
-use crate::media::video::{ColorRange, VideoFormat};
+use crate::media::video::{ColorRange, MAX_DIMENSION, PixelLayout, VideoFormat};
 use crate::media::video_conversion::{self, Matrix, VideoConversion};
-use crate::settings::{Setting, Settings, Write, choice};
+use crate::settings::{ANY, Setting, Settings, Write, choice, number, or_any};
 use crate::video_format;
 
 /// The name of the filter.
@@ -47,7 +47,19 @@ pub fn descriptor() -> FilterDescriptor {
 struct Values {
     matrix: Matrix,
     range: ColorRange,
+    /// What the output is to have; what is `None` may be anything.
+    layout: Option<PixelLayout>,
+    width: Option<u32>,
+    height: Option<u32>,
 }
+
+const LAYOUTS: &[(&str, PixelLayout)] = &[
+    ("i420", PixelLayout::I420),
+    ("nv12", PixelLayout::Nv12),
+    ("yuy2", PixelLayout::Yuy2),
+    ("bgra", PixelLayout::Bgra),
+    ("rgb24", PixelLayout::Rgb24),
+];
 
 const MATRICES: &[(&str, Matrix)] = &[("auto", Matrix::ByHeight), ("bt601", Matrix::Bt601), ("bt709", Matrix::Bt709)];
 const RANGES: &[(&str, ColorRange)] =
@@ -70,7 +82,70 @@ static SETTINGS: &[Setting<Values>] = &[
         read: |values| name_of(RANGES, values.range),
         write: Write::Value(|values, text| choice(text, RANGES).map(|range| values.range = range)),
     },
+    Setting {
+        name: "format",
+        kind: "any|i420|nv12|yuy2|bgra|rgb24",
+        default: ANY,
+        help: "layout of the pixels that it gives; any: what the next filter takes, its input's first",
+        read: |values| values.layout.map_or_else(|| ANY.to_owned(), |layout| name_of(LAYOUTS, layout)),
+        write: Write::Value(|values, text| {
+            values.layout = or_any(text, |text| choice(text, LAYOUTS))?;
+            Ok(())
+        }),
+    },
+    Setting {
+        name: "width",
+        kind: "number|any",
+        default: ANY,
+        help: "pixels a row that it gives; with one side settled the other follows in proportion",
+        read: |values| values.width.map_or_else(|| ANY.to_owned(), |width| width.to_string()),
+        write: Write::Value(|values, text| {
+            values.width = or_any(text, |text| number(text, 1..=MAX_DIMENSION))?;
+            Ok(())
+        }),
+    },
+    Setting {
+        name: "height",
+        kind: "number|any",
+        default: ANY,
+        help: "rows that it gives",
+        read: |values| values.height.map_or_else(|| ANY.to_owned(), |height| height.to_string()),
+        write: Write::Value(|values, text| {
+            values.height = or_any(text, |text| number(text, 1..=MAX_DIMENSION))?;
+            Ok(())
+        }),
+    },
 ];
+
+impl Values {
+    /// The sides that pictures of this size get; `None`: any.
+    fn sides(&self, input: &VideoFormat) -> Option<(u32, u32)> {
+        let (width, height) = (input.width(), input.height());
+        match (self.width, self.height) {
+            (None, None) => None,
+            (Some(wide), Some(high)) => Some((wide, high)),
+            (Some(wide), None) => Some((wide, video_format::in_proportion(height, width, wide))),
+            (None, Some(high)) => Some((video_format::in_proportion(width, height, high), high)),
+        }
+    }
+
+    /// Whether a picture is what was asked for; what is not.
+    fn check(&self, input: &VideoFormat, output: &VideoFormat) -> Result<(), String> {
+        if let Some(layout) = self.layout.filter(|layout| *layout != output.layout()) {
+            return Err(format!("format={} is set, and it was asked for another layout", name_of(LAYOUTS, layout)));
+        }
+        match self.sides(input) {
+            Some(sides) if sides != (output.width(), output.height()) => Err(format!(
+                "{}x{} follows from width and height, and {}x{} was asked for",
+                sides.0,
+                sides.1,
+                output.width(),
+                output.height()
+            )),
+            _ => Ok(()),
+        }
+    }
+}
 
 fn name_of<T: PartialEq>(choices: &[(&str, T)], value: T) -> String {
     choices.iter().find(|(_, choice)| *choice == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
@@ -154,7 +229,8 @@ impl Instance {
 impl FilterInstance for Instance {
     fn data_ranges(&self, pin: PinId) -> Option<Vec<DataRange>> {
         let input = (pin == OUTPUT).then(|| self.format_of(INPUT)).flatten()?;
-        Some(video_format::converted_ranges(&input))
+        let values = self.settings.values();
+        Some(video_format::converted_ranges(&input, values.layout, values.sides(&input)))
     }
 
     fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
@@ -165,7 +241,7 @@ impl FilterInstance for Instance {
             let reason = format!("{NAME}: its output follows from its input; connect pin {INPUT} first");
             Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::State, reason)
         })?;
-        video_format::nearest(NAME, &input, range, matching)
+        video_format::nearest(NAME, &input, range, matching, self.settings.values().sides(&input))
     }
 
     fn accept_format(&self, pin: PinId, format: &DataFormat, _range: &DataRange) -> Result<(), Refusal> {
@@ -175,6 +251,11 @@ impl FilterInstance for Instance {
             return Err(no_match("both ends have the same rate, and no other"));
         }
         let (input, output) = if pin == OUTPUT { (other, asked) } else { (asked, other) };
+        if pin == OUTPUT {
+            self.settings.values().check(&input, &output).map_err(|problem| {
+                Refusal::new(STATUS_NO_MATCH, Aspect::Setting, format!("{NAME}: {problem}"))
+            })?;
+        }
         video_conversion::check(&input, &output).map_err(no_match)
     }
 

@@ -230,13 +230,24 @@ pub(crate) fn sized_ranges(layouts: &[PixelLayout], width: Option<u32>, height: 
     layouts.iter().flat_map(each).collect()
 }
 
-/// The ranges of what pictures in a format can be converted to: all sizes at its rate, in its own layout first.
-pub(crate) fn converted_ranges(input: &VideoFormat) -> Vec<DataRange> {
-    let least = Size { width: 1, height: 1 };
-    let most = Size { width: MAX_DIMENSION as i32, height: MAX_DIMENSION as i32 };
+/// The ranges of what pictures in a format can be converted to: all sizes at its rate, in its own layout first; or only
+/// those that are settled.
+pub(crate) fn converted_ranges(
+    input: &VideoFormat,
+    layout: Option<PixelLayout>,
+    sides: Option<(u32, u32)>,
+) -> Vec<DataRange> {
+    let size = |(width, height): (u32, u32)| Size { width: width as i32, height: height as i32 };
+    let least = size(sides.unwrap_or((1, 1)));
+    let most = size(sides.unwrap_or((MAX_DIMENSION, MAX_DIMENSION)));
     let interval = interval_100ns(input.frame_rate);
     let others = LAYOUTS.into_iter().filter(|layout| *layout != input.layout());
-    let formats = std::iter::once(input.layout()).chain(others).filter_map(|layout| input.in_layout(layout).ok());
+    let layouts = std::iter::once(input.layout()).chain(others);
+    let layouts = layouts.filter(|one| layout.is_none_or(|layout| layout == *one));
+    let formats = layouts.filter_map(|layout| {
+        let format = input.in_layout(layout).ok()?;
+        sides.map_or(Some(format), |(width, height)| format.resized(width, height).ok())
+    });
     let blocks = [Block::Second, Block::First];
     formats.flat_map(|format| blocks.map(|block| range(&format, block, least, most, interval, interval))).collect()
 }
@@ -247,17 +258,19 @@ pub(crate) const LAYOUTS: [PixelLayout; 5] =
 
 /// A converter's answer to an intersection: its input, changed as little as the client's range asks for.
 ///
-/// A range that settles one side of the picture and leaves the other open gets the other in proportion.
+/// A range that settles one side of the picture and leaves the other open gets the other in proportion. `sides` settles
+/// both.
 pub(crate) fn nearest(
     owner: &str,
     input: &VideoFormat,
     asked: &DataRange,
     own: &DataRange,
+    sides: Option<(u32, u32)>,
 ) -> Result<DataFormat, Refusal> {
     let refuse = |problem: String| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"));
     let layout = [asked, own].iter().find_map(|range| layout_of(range.head().sub_format)).unwrap_or(input.layout());
     let block = [asked, own].iter().find_map(|range| Block::named(range.head().specifier));
-    let (mut width, mut height) = (input.width(), input.height());
+    let (mut width, mut height) = sides.unwrap_or((input.width(), input.height()));
     if let Some(caps) = caps(asked) {
         let interval = interval_100ns(input.frame_rate);
         if !(caps.min_frame_interval..=caps.max_frame_interval).contains(&interval) {
@@ -270,11 +283,11 @@ pub(crate) fn nearest(
         let (least, most) = (caps.min_output_size, caps.max_output_size);
         width = side(least.width, most.width, width);
         height = side(least.height, most.height, height);
-        let in_proportion = |side: u32, other: u32, to: u32| {
-            let exact = u64::from(side) * u64::from(to) / u64::from(other);
-            u32::try_from(exact.next_multiple_of(2)).unwrap_or(u32::MAX).min(MAX_DIMENSION)
-        };
-        if width != input.width() && height == input.height() {
+        if let Some(sides) = sides {
+            if sides != (width, height) {
+                return Err(refuse(format!("the size that is set, {}x{}, was not asked for", sides.0, sides.1)));
+            }
+        } else if width != input.width() && height == input.height() {
             height = side(least.height, most.height, in_proportion(height, input.width(), width));
         } else if height != input.height() && width == input.width() {
             width = side(least.width, most.width, in_proportion(width, input.height(), height));
@@ -286,6 +299,12 @@ pub(crate) fn nearest(
     let aspect = scaled(input.pixel_aspect, input.width(), width);
     format.pixel_aspect = scaled(aspect, height, input.height());
     Ok(data_format(&format, block.unwrap_or_else(|| Block::of(&format))))
+}
+
+/// `side` of a picture whose `other` side becomes `to`, even.
+pub(crate) fn in_proportion(side: u32, other: u32, to: u32) -> u32 {
+    let exact = u64::from(side) * u64::from(to) / u64::from(other.max(1));
+    u32::try_from(exact.next_multiple_of(2)).unwrap_or(u32::MAX).clamp(2, MAX_DIMENSION)
 }
 
 /// What a range holds if nobody asks for anything in particular.
@@ -658,9 +677,9 @@ mod tests {
     fn a_converter_changes_as_little_as_a_range_asks_for() {
         let whole = &whole_ranges(&[PixelLayout::Bgra])[0];
         let found =
-            |asked: &DataRange| nearest("converter", &pal(), asked, whole).map(|format| parse(&format).unwrap());
-        let own = &converted_ranges(&pal())[0];
-        assert_eq!(nearest("converter", &pal(), own, own).map(|format| parse(&format).unwrap()), Ok(pal()));
+            |asked: &DataRange| nearest("converter", &pal(), asked, whole, None).map(|format| parse(&format).unwrap());
+        let own = &converted_ranges(&pal(), None, None)[0];
+        assert_eq!(nearest("converter", &pal(), own, own, None).map(|format| parse(&format).unwrap()), Ok(pal()));
         assert_eq!(found(whole).map(|format| (format.layout(), format.width())), Ok((PixelLayout::Bgra, 720)));
         let narrow = &sized_ranges(&[PixelLayout::I420], Some(360), None)[0];
         let half = found(narrow).unwrap();

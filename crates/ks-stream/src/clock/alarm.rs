@@ -68,13 +68,13 @@ mod tests {
     use super::*;
     use ks_abi::KsState;
     use ks_io::{Services, Time};
-    use std::sync::Mutex;
+    use ks_io::sync::Mutex;
 
     struct Calls(Mutex<Vec<Time>>);
 
     impl Dpc for Calls {
         fn expired(self: Arc<Self>, now: Time) {
-            self.0.lock().unwrap().push(now);
+            self.0.lock().push(now);
         }
     }
 
@@ -87,9 +87,9 @@ mod tests {
         let clock = DefaultClock::new(services.clone());
         let reference = ReferenceClock::new(clock.clone());
         let calls = Arc::new(Calls(Mutex::default()));
-        let count = || calls.0.lock().unwrap().len();
+        let count = || calls.0.lock().len();
         let (alarm, other) = (reference.alarm(calls.clone()), reference.alarm(calls.clone()));
-        alarm.set(Ticks::from_millis(10)).unwrap();
+        assert_eq!(alarm.set(Ticks::from_millis(10)), Ok(()));
         pass(50);
         assert_eq!(count(), 0, "the clock stands");
         clock.set_state(KsState::RUN);
@@ -102,16 +102,16 @@ mod tests {
         assert_eq!(count(), 1);
         pass(50);
         assert_eq!(count(), 1, "once");
-        alarm.set(Ticks::from_millis(5)).unwrap();
+        assert_eq!(alarm.set(Ticks::from_millis(5)), Ok(()));
         pass(1);
         assert_eq!(count(), 2, "a time that is past is reached at once");
-        alarm.set(Ticks::from_millis(900)).unwrap();
-        other.set(Ticks::from_millis(800)).unwrap();
-        alarm.set(Ticks::from_millis(500)).unwrap();
+        assert_eq!(alarm.set(Ticks::from_millis(900)), Ok(()));
+        assert_eq!(other.set(Ticks::from_millis(800)), Ok(()));
+        assert_eq!(alarm.set(Ticks::from_millis(500)), Ok(()));
         clock.set_time(Ticks::from_millis(499));
         pass(3);
         assert_eq!(count(), 3, "the later setting holds, and the clock was set");
-        alarm.set(Ticks::from_millis(510)).unwrap();
+        assert_eq!(alarm.set(Ticks::from_millis(510)), Ok(()));
         drop(alarm);
         other.cancel();
         pass(900);
