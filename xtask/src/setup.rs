@@ -29,6 +29,7 @@ const TEST_NEEDS: &[Need] = &[
     need("ffmpeg", "ffmpeg"),
     need("ffprobe", "ffmpeg"),
     need("sox", "sox"),
+    need("mediainfo", "mediainfo"),
     need("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
     need("x86_64-w64-mingw32-g++", "g++-mingw-w64-x86-64"),
     need("x86_64-w64-mingw32-dlltool", "binutils-mingw-w64-x86-64"),

@@ -74,9 +74,14 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     step(steps, "doc", doc);
     step(steps, "tests", || {
         let list = repo::output_dir("test")?.join("passed.txt");
-        let outcome = cargo_test(tally);
+        let outcome = cargo_test(tally, &["test", "--workspace", "--locked", "--no-fail-fast"]);
         repo::write(&list, &(tally.names.join("\n") + "\n"))?;
         outcome
+    });
+    step(steps, "symphonia", || {
+        let of_it = ["--package", "ks-filters", "--features", "symphonia", "--test", "compressed", "--locked"];
+        repo::run(&mut repo::cargo(&[&["clippy", "--quiet"], &of_it[..], &["--", "--deny=warnings"]].concat()))?;
+        cargo_test(tally, &[&["test"], &of_it[..]].concat())
     });
     step(steps, "floor", || floor(tally, wish));
     step(steps, "imports", imports::check);
@@ -150,8 +155,8 @@ fn doc() -> Outcome {
 }
 
 /// Runs all tests with their output on the terminal, and adds up what their runners say.
-fn cargo_test(tally: &mut Tally) -> Outcome {
-    let mut command = repo::cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+fn cargo_test(tally: &mut Tally, arguments: &[&str]) -> Outcome {
+    let mut command = repo::cargo(arguments);
     let shown = repo::shown(&command);
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| format!("{shown}: {error}"))?;

@@ -58,6 +58,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(RunArguments),
+    Play(PlayArguments),
+    Record(RecordArguments),
     List(ListArguments),
     Inspect(InspectArguments),
     Snapshot(SnapshotArguments),
@@ -79,6 +81,76 @@ pub(crate) struct RunArguments {
     pub(crate) graph: Vec<String>,
 
     /// Stop when N frames have reached each filter that data ends in
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+
+    /// Stop after S seconds of the stream
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) seconds: Option<f64>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) drivers: DriverArguments,
+}
+
+/// Play a media file
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Reads WAV and Y4M files, and with the feature symphonia FLAC, MP3, Ogg Vorbis
+and AAC. Without -o sound goes to the renderer that `ks default` has set, and to
+null-renderer if there is none. A converter goes in between where it is needed.
+  ks play song.wav -o copy.wav
+  ks play song.wav -o 'wav-writer path=copy.wav rate=48000'
+
+--json prints what `ks run` prints.\n\n{EXIT_CODES}"))]
+pub(crate) struct PlayArguments {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// A .wav or .y4m file to write, or a filter with its settings
+    #[arg(short, long, value_name = "FILE|FILTER")]
+    pub(crate) output: Option<String>,
+
+    /// Stop after N frames
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: Option<u64>,
+
+    /// Stop after S seconds of the stream
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) seconds: Option<f64>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) drivers: DriverArguments,
+}
+
+/// Record what a filter gives into a media file
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Until Ctrl-C, or as long as --seconds or --frames say. The end of the name says
+how: sound is written to .wav files, pictures to .y4m files. A converter goes in
+between where it is needed.
+  ks record test-microphone -o tone.wav --seconds 2
+  ks record ./camera.sys -o camera.y4m --frames 100
+
+--json prints what `ks run` prints.\n\n{EXIT_CODES}"))]
+pub(crate) struct RecordArguments {
+    /// A filter, and settings for it if needed
+    #[arg(required = true, value_name = "FILTER [KEY=VALUE]")]
+    pub(crate) element: Vec<String>,
+
+    /// The file to write; one that exists is overwritten
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// Stop after N frames
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) frames: Option<u64>,
 

@@ -182,6 +182,30 @@ impl Engine {
         count > 0 && (0..count).all(|pin_id| flow(pin_id) == Some(KsPinDataFlow::OUT))
     }
 
+    /// Whether there is a filter of this name.
+    pub(crate) fn has_filter(&self, name: &str) -> bool {
+        self.client.find(name).is_some()
+    }
+
+    /// Whether the first two elements of a graph have a format in common. Where that cannot be told, the graph is left to
+    /// say why.
+    pub(crate) fn agrees(&self, graph: &Graph) -> bool {
+        let open = |index: usize| {
+            let element = graph.elements.get(index)?;
+            let filter = self.client.open_by_name(element.opens.as_ref().unwrap_or(&element.name)).ok()?;
+            for setting in element.settings.iter().filter(|setting| !EVERYWHERE.contains(&setting.key.as_str())) {
+                filter.set_setting(&setting.key, &setting.value).ok()?;
+            }
+            Some(filter)
+        };
+        let factory = |filter: &Filter, flow| filter.pins().ok()?.into_iter().find(|pin| pin.data_flow == flow);
+        let Some((from, to)) = open(0).zip(open(1)) else { return true };
+        let (Some(source), Some(sink)) = (factory(&from, KsPinDataFlow::OUT), factory(&to, KsPinDataFlow::IN)) else {
+            return true;
+        };
+        from.intersect(source.id, &sink.data_ranges).is_ok() || to.intersect(sink.id, &source.data_ranges).is_ok()
+    }
+
     /// Builds a graph, streams through it and takes it apart. What went over the connections up to a failure is in the
     /// document that comes with it.
     pub(crate) fn run(
@@ -425,6 +449,11 @@ fn graph_failure(error: &GraphError, text: &str) -> Failure {
 }
 
 fn unknown_filter(name: &str, known: &[String]) -> Failure {
+    if name == "audio-reader" {
+        // It is there with the feature only.
+        return Failure::usage(format!("open the filter `{name}`"), "this `ks` was built without it")
+            .with_hint(crate::media_file::FEATURE);
+    }
     let hint = suggest::did_you_mean(name, known.iter().map(String::as_str));
     Failure::usage(format!("open the filter `{name}`"), "there is none of this name")
         .with_hint(hint.map_or("`ks list` shows the filters there are".into(), |hint| hint + " `ks list` shows all"))

@@ -11,8 +11,10 @@ mod failure;
 mod inspect;
 mod interrupt;
 mod list;
+mod media_file;
 mod output;
 mod picture;
+mod play;
 mod png_file;
 mod progress;
 mod quantity;
@@ -83,6 +85,8 @@ fn perform(arguments: &Arguments) -> Result<Exit, Failure> {
     match &arguments.verb {
         None => welcome::perform(),
         Some(Verb::Run(arguments)) => run::perform(arguments),
+        Some(Verb::Play(arguments)) => play::play(arguments),
+        Some(Verb::Record(arguments)) => play::record(arguments),
         Some(Verb::List(arguments)) => list::perform(arguments),
         Some(Verb::Inspect(arguments)) => inspect::perform(arguments),
         Some(Verb::Snapshot(arguments)) => snapshot::perform(arguments),

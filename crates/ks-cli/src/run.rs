@@ -4,6 +4,7 @@ use ks_client::graph::grammar::{self, Graph};
 
 use crate::arguments::{RunArguments, graph_text};
 use crate::document::{Connection, RunDocument, Status};
+use crate::drivers::DriverArguments;
 use crate::engine::{Engine, Limits};
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupt;
@@ -15,54 +16,98 @@ use crate::{output, quantity};
 const SINK: &str = "null-renderer";
 
 pub(crate) fn perform(arguments: &RunArguments) -> Result<Exit, Failure> {
-    match stream(arguments) {
-        Ok((document, failure, exit)) => {
-            if arguments.json {
-                output::print_json(&document)?;
-            } else if !document.connections.is_empty() {
-                output::print(&text(&document))?;
+    let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
+    let job = Job { limits, json: arguments.json, drivers: &arguments.drivers };
+    job.perform(|_| Ok(Draft { text: graph_text(&arguments.graph), converted: None }))
+}
+
+/// How a graph is streamed through, and told of.
+pub(crate) struct Job<'a> {
+    pub(crate) limits: Limits,
+    pub(crate) json: bool,
+    pub(crate) drivers: &'a DriverArguments,
+}
+
+/// The text of a graph.
+pub(crate) struct Draft {
+    pub(crate) text: String,
+    /// What to take if the two filters of `text` have no format in common.
+    pub(crate) converted: Option<String>,
+}
+
+impl Job<'_> {
+    /// Streams through the graph that `draft` gives.
+    pub(crate) fn perform(&self, draft: impl FnOnce(&Engine) -> Result<Draft, Failure>) -> Result<Exit, Failure> {
+        match self.stream(draft) {
+            Ok((document, failure, exit)) => {
+                if self.json {
+                    output::print_json(&document)?;
+                } else if !document.connections.is_empty() {
+                    output::print(&text(&document))?;
+                }
+                failure.map_or(Ok(exit), Err)
             }
-            failure.map_or(Ok(exit), Err)
-        }
-        Err(failure) => {
-            if arguments.json {
-                output::print_json(&RunDocument::failed(&failure))?;
+            Err(failure) => {
+                if self.json {
+                    output::print_json(&RunDocument::failed(&failure))?;
+                }
+                Err(failure)
             }
-            Err(failure)
         }
+    }
+
+    fn stream(
+        &self,
+        draft: impl FnOnce(&Engine) -> Result<Draft, Failure>,
+    ) -> Result<(RunDocument, Option<Failure>, Exit), Failure> {
+        let interrupt = Interrupt::install().map_err(|error| Failure::job("listen for Ctrl-C", error.to_string()))?;
+        let mut engine = Engine::boot()?;
+        let Draft { mut text, converted } = draft(&engine)?;
+        let mut graph = parse(&text)?;
+        engine.load_drivers(&mut graph, &text, self.drivers)?;
+        if let Some(converted) = converted.filter(|_| !engine.agrees(&graph)) {
+            graph = with_drivers_of(&graph, parse(&converted)?);
+            text = converted;
+            output::complain(&format!("note: the formats differ; running {graph}"));
+        }
+        if let [element] = graph.elements.as_slice()
+            && element.name != SINK
+            && engine.is_source(element)
+        {
+            graph.append(0, SINK);
+            output::complain(&format!("note: the graph ends in a source; running {graph}"));
+        }
+
+        let line = if self.json { ProgressLine::silent() } else { ProgressLine::new(goal(&graph, self.limits)) };
+        let (mut document, failure) =
+            engine.run(&graph, &text, self.limits, &interrupt, &mut |progress| line.show(progress));
+        line.clear();
+        let (failure, left_behind) = engine.unload(failure);
+        document.left_behind = left_behind;
+        if let Some(failure) = &failure {
+            // A driver that broke after all was done, or left something behind where that was not allowed.
+            document.status = Status::Failed;
+            document.error = Some(failure.into());
+        }
+        let exit = match (document.status, interrupt.signal()) {
+            (Status::Interrupted, Some(signal)) => Exit::Signalled(signal),
+            _ => Exit::Done,
+        };
+        Ok((document, failure, exit))
     }
 }
 
-fn stream(arguments: &RunArguments) -> Result<(RunDocument, Option<Failure>, Exit), Failure> {
-    let text = graph_text(&arguments.graph);
-    let mut graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
-    let interrupt = Interrupt::install().map_err(|error| Failure::job("listen for Ctrl-C", error.to_string()))?;
-    let mut engine = Engine::boot()?;
-    engine.load_drivers(&mut graph, &text, &arguments.drivers)?;
-    if let [element] = graph.elements.as_slice()
-        && element.name != SINK
-        && engine.is_source(element)
-    {
-        graph.append(0, SINK);
-        output::complain(&format!("note: the graph ends in a source; running {graph}"));
-    }
+fn parse(text: &str) -> Result<Graph, Failure> {
+    grammar::parse(text).map_err(|error| Failure::grammar(&error, text))
+}
 
-    let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
-    let line = if arguments.json { ProgressLine::silent() } else { ProgressLine::new(goal(&graph, limits)) };
-    let (mut document, failure) = engine.run(&graph, &text, limits, &interrupt, &mut |progress| line.show(progress));
-    line.clear();
-    let (failure, left_behind) = engine.unload(failure);
-    document.left_behind = left_behind;
-    if let Some(failure) = &failure {
-        // A driver that broke after all was done, or left something behind where that was not allowed.
-        document.status = Status::Failed;
-        document.error = Some(failure.into());
+/// A graph with the same driver files, which are loaded already.
+fn with_drivers_of(loaded: &Graph, mut graph: Graph) -> Graph {
+    let mut links = loaded.elements.iter().filter(|element| element.is_driver_file());
+    for element in graph.elements.iter_mut().filter(|element| element.is_driver_file()) {
+        element.opens = links.next().and_then(|element| element.opens.clone());
     }
-    let exit = match (document.status, interrupt.signal()) {
-        (Status::Interrupted, Some(signal)) => Exit::Signalled(signal),
-        _ => Exit::Done,
-    };
-    Ok((document, failure, exit))
+    graph
 }
 
 /// What the run works towards, as far as the text says: the limit that is reached first is found out by running.

@@ -252,9 +252,10 @@ impl FilterInstance for Instance {
         }
         let (input, output) = if pin == OUTPUT { (other, asked) } else { (asked, other) };
         if pin == OUTPUT {
-            self.settings.values().check(&input, &output).map_err(|problem| {
-                Refusal::new(STATUS_NO_MATCH, Aspect::Setting, format!("{NAME}: {problem}"))
-            })?;
+            self.settings
+                .values()
+                .check(&input, &output)
+                .map_err(|problem| Refusal::new(STATUS_NO_MATCH, Aspect::Setting, format!("{NAME}: {problem}")))?;
         }
         video_conversion::check(&input, &output).map_err(no_match)
     }

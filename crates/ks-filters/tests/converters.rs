@@ -14,7 +14,7 @@ use ks_filters::media::video_conversion::{Matrix, VideoConversion};
 use ks_filters::media::wav::{WavReader, WavWriter};
 use ks_filters::media::y4m::{Y4mReader, Y4mWriter};
 use std::f64::consts::TAU;
-use support::{Scratch, World};
+use support::{Scratch, World, residual_db};
 
 /// Runs a graph to the end of its stream.
 fn run(text: &str) -> Result<Report, GraphError> {
@@ -49,23 +49,6 @@ fn read_wav(path: &str) -> (AudioFormat, Vec<f64>) {
 fn tone(rate: u32, blocks: usize) -> Vec<f64> {
     let amplitude = 10_f64.powf(-1.0 / 20.0);
     (0..blocks).map(|n| amplitude * (TAU * 997.0 * n as f64 / f64::from(rate)).sin()).collect()
-}
-
-/// How far below the tone of 997 Hz that is in them everything else lies in samples, without their ends.
-fn residual_db(samples: &[f64], rate: u32) -> f64 {
-    let step = TAU * 997.0 / f64::from(rate);
-    let ends = rate as usize / 50;
-    let inner = || (ends..samples.len() - ends).map(|n| (samples[n], (step * n as f64).sin_cos()));
-    let (mut ss, mut sc, mut cc, mut ys, mut yc) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for (value, (sin, cos)) in inner() {
-        (ss, sc, cc) = (ss + sin * sin, sc + sin * cos, cc + cos * cos);
-        (ys, yc) = (ys + value * sin, yc + value * cos);
-    }
-    let determinant = ss * cc - sc * sc;
-    let (a, b) = ((ys * cc - yc * sc) / determinant, (yc * ss - ys * sc) / determinant);
-    let tone: f64 = inner().map(|(_, (sin, cos))| (a * sin + b * cos).powi(2)).sum();
-    let rest: f64 = inner().map(|(value, (sin, cos))| (value - a * sin - b * cos).powi(2)).sum();
-    10.0 * (rest / tone).log10()
 }
 
 #[test]
@@ -199,11 +182,11 @@ fn pictures_come_in_the_size_and_layout_that_a_writer_is_told_to_take() {
     let (from, to) = (scratch.path("in.y4m"), scratch.path("out.y4m"));
     picture_file(&from, PixelLayout::Yuy2, 320, 240);
     for (settings, layout, width, height) in [
-        ("", PixelLayout::I420, 320, 240),
+        ("", PixelLayout::Yuy2, 320, 240),
         ("format=yuy2", PixelLayout::Yuy2, 320, 240),
         ("format=nv12", PixelLayout::I420, 320, 240),
         ("format=i420 width=160", PixelLayout::I420, 160, 120),
-        ("width=322 height=181", PixelLayout::I420, 322, 181),
+        ("width=322 height=181", PixelLayout::Yuy2, 322, 181),
     ] {
         run(&format!("y4m-reader path={from} ! video-converter ! y4m-writer path={to} {settings}")).unwrap();
         let (format, data) = pictures(&to);
@@ -249,5 +232,139 @@ fn ffmpeg_converts_to_the_same_pictures() {
         assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
         let psnr = psnr(&pictures(&to).1, &judged.stdout);
         assert!(psnr > 45.0, "{settings}: {psnr} dB");
+    }
+}
+
+#[test]
+fn samples_keep_their_kind_where_the_writer_does_not_mind() {
+    let scratch = Scratch::new("audio-kind");
+    let (from, to) = (scratch.path("in.wav"), scratch.path("out.wav"));
+    for format in [
+        AudioFormat::float(32, 2, 44_100).unwrap(),
+        AudioFormat::float(64, 1, 44_100).unwrap(),
+        AudioFormat::int(24, 2, 44_100).unwrap(),
+        AudioFormat::int(8, 1, 44_100).unwrap(),
+    ] {
+        write_wav(&from, &format, &vec![0.25; 1000 * usize::from(format.channels())]);
+        run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={to}")).unwrap();
+        assert_eq!(read_wav(&to).0, format);
+        run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={to} rate=48000")).unwrap();
+        let (made, _) = read_wav(&to);
+        assert_eq!((made.sample_kind(), made.container_bits()), (format.sample_kind(), format.container_bits()));
+    }
+}
+
+#[test]
+fn a_converter_gives_the_size_and_layout_that_it_is_told() {
+    let scratch = Scratch::new("video-told");
+    let (from, to) = (scratch.path("in.y4m"), scratch.path("out.y4m"));
+    picture_file(&from, PixelLayout::I420, 320, 240);
+    for (settings, layout, width, height) in [
+        ("width=160", PixelLayout::I420, 160, 120),
+        ("height=480", PixelLayout::I420, 640, 480),
+        ("width=100 height=90 format=yuy2", PixelLayout::Yuy2, 100, 90),
+        ("width=any format=yuy2", PixelLayout::Yuy2, 320, 240),
+    ] {
+        run(&format!("y4m-reader path={from} ! video-converter {settings} ! y4m-writer path={to}")).unwrap();
+        let (format, data) = pictures(&to);
+        assert_eq!((format.layout(), format.width(), format.height()), (layout, width, height), "{settings}");
+        let expected = scratch.path("expected.y4m");
+        picture_file(&expected, layout, width, height);
+        let psnr = psnr(&data, &pictures(&expected).1);
+        assert!(psnr > 45.0, "{settings}: {psnr} dB");
+    }
+    let report =
+        run(&format!("y4m-reader path={from} ! video-converter width=64 format=bgra ! null-renderer")).unwrap();
+    assert!(report.connections[1].format.contains("64x48"), "{}", report.connections[1].format);
+    let graph = format!("y4m-reader path={from} ! video-converter width=64 ! y4m-writer path={to} width=128");
+    assert!(matches!(run(&graph).unwrap_err(), GraphError::Connect { .. }));
+    for wrong in ["width=0", "height=-1", "format=rgb", "width=99999999"] {
+        let graph = format!("y4m-reader path={from} ! video-converter {wrong} ! null-renderer");
+        assert!(matches!(run(&graph).unwrap_err(), GraphError::Setting { .. }), "{wrong}");
+    }
+}
+
+#[test]
+fn a_tee_gives_each_branch_the_same_pictures() {
+    let scratch = Scratch::new("tee");
+    let path = |name: &str| scratch.path(name);
+    picture_file(&path("in.y4m"), PixelLayout::I420, 320, 240);
+    let report = run(&format!(
+        "t. ! video-converter ! y4m-writer path={} width=160
+         y4m-reader path={} ! tee name=t ! y4m-writer path={}
+         t. ! pass-through ! y4m-writer path={}  t. ! null-renderer frames=2",
+        path("small.y4m"),
+        path("in.y4m"),
+        path("a.y4m"),
+        path("b.y4m")
+    ))
+    .unwrap();
+    let all = |name: &str| pictures(&path(name)).1;
+    assert!(all("a.y4m") == all("in.y4m") && all("b.y4m") == all("in.y4m"));
+    assert_eq!(pictures(&path("small.y4m")).1.len(), 3 * 160 * 120 * 3 / 2);
+    assert!(report.connections.iter().all(|one| one.copies == 0), "{:?}", report.connections);
+}
+
+/// Raw pictures by ffmpeg, from one of its pixel formats into another, with the matrix and range of both ends stated.
+fn ffmpeg_converts(pixels: &[u8], from: &str, to: &str, matrix: &str, range: &str) -> Vec<u8> {
+    use std::io::Write;
+    let scale = match from == to {
+        // Told to scale, this filter changes even what stays as it is.
+        true => "null".to_owned(),
+        false => format!(
+            "scale=in_color_matrix={matrix}:out_color_matrix={matrix}:in_range={range}:out_range={range}:\
+             flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+        ),
+    };
+    let mut child = std::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "rawvideo", "-pix_fmt", from, "-s", "320x240", "-i", "-", "-vf", &scale])
+        .args(["-pix_fmt", to, "-f", "rawvideo", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("ffmpeg, which `cargo xtask setup` installs");
+    child.stdin.take().unwrap().write_all(pixels).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[test]
+fn ffmpeg_makes_the_same_of_every_pair_of_layouts() {
+    use ks_filters::media::video::ColorRange;
+    let layouts = [
+        (PixelLayout::I420, "yuv420p"),
+        (PixelLayout::Nv12, "nv12"),
+        (PixelLayout::Yuy2, "yuyv422"),
+        (PixelLayout::Bgra, "bgra"),
+        (PixelLayout::Rgb24, "bgr24"),
+    ];
+    let scratch = Scratch::new("video-pairs");
+    for (matrix, matrix_name) in [(Matrix::Bt601, "bt601"), (Matrix::Bt709, "bt709")] {
+        for (range, range_name) in [(ColorRange::Limited, "limited"), (ColorRange::Full, "full")] {
+            let format = |layout| {
+                let mut format = VideoFormat::new(layout, 320, 240).unwrap();
+                (format.row_order, format.color_range) = (RowOrder::TopDown, range);
+                format
+            };
+            let path = scratch.path("picture.y4m");
+            picture_file(&path, PixelLayout::I420, 320, 240);
+            let start = pictures(&path).1[..320 * 240 * 3 / 2].to_vec();
+            for (from, from_name) in layouts {
+                let mut pixels = vec![0; format(from).frame_bytes()];
+                let mut first = VideoConversion::new(&format(PixelLayout::I420), &format(from), matrix).unwrap();
+                first.convert(&start, &mut pixels).unwrap();
+                for (to, to_name) in layouts {
+                    let mut ours = vec![0; format(to).frame_bytes()];
+                    VideoConversion::new(&format(from), &format(to), matrix)
+                        .unwrap()
+                        .convert(&pixels, &mut ours)
+                        .unwrap();
+                    let theirs = ffmpeg_converts(&pixels, from_name, to_name, matrix_name, range_name);
+                    let psnr = psnr(&ours, &theirs);
+                    assert!(psnr > 45.0, "{from_name} to {to_name}, {matrix_name} {range_name}: {psnr} dB");
+                }
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod filters;
 mod hosted;
+mod media;
 mod streams;
 
 use std::fmt;
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 pub use hosted::{DRIVER_HOST, SERVE, host_driver, serve};
 
-use ks_abi::{IoControlCode, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsIdentifier};
+use ks_abi::{
+    IoControlCode, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_Pin, KsIdentifier,
+};
 
 use rustix::time::{ClockId, clock_gettime};
 use zerocopy::IntoBytes;
@@ -58,7 +61,8 @@ impl fmt::Display for BenchError {
         match self {
             Self::NotYet => f.write_str("not yet"),
             Self::Usage => {
-                f.write_str("graph FILTERS BYTES BUFFERS | touch BYTES BUFFERS | property_get COUNT | setup COUNT | ")?;
+                f.write_str("graph FILTERS BYTES BUFFERS | fanout BRANCHES BYTES BUFFERS | touch BYTES BUFFERS | ")?;
+                f.write_str("property_get COUNT | property_set COUNT | setup COUNT | stream COUNT GRAPH | ")?;
                 f.write_str("across BYTES DEPTH BUFFERS | property_across COUNT | twin BUFFERS | driver FILE BUFFERS | first_frame FILE COUNT")
             }
             Self::Failed(why) => f.write_str(why),
@@ -79,11 +83,17 @@ pub fn run(words: &[String]) -> Result<Reading, BenchError> {
         let measure = if case == "driver" { hosted::driver } else { hosted::first_frame };
         return measure(file.as_ref(), count);
     }
+    if let ("stream", [count, words @ ..]) = (case.as_str(), rest) {
+        let count = count.parse().ok().filter(|count| *count > 0).ok_or(BenchError::Usage)?;
+        return media::stream(count, &words.join(" "));
+    }
     let numbers: Option<Vec<u64>> = rest.iter().map(|word| word.parse().ok().filter(|number| *number > 0)).collect();
     match (case.as_str(), numbers.as_deref()) {
         ("graph", Some(&[filters, frame_bytes, buffers])) => streams::graph(filters, frame_bytes, buffers),
         ("touch", Some(&[frame_bytes, buffers])) => streams::touch(frame_bytes, buffers),
+        ("fanout", Some(&[branches, frame_bytes, buffers])) => streams::fanout(branches, frame_bytes, buffers),
         ("property_get", Some(&[count])) => property_get(count),
+        ("property_set", Some(&[count])) => property_set(count),
         ("setup", Some(&[count])) => streams::setup(count),
         ("across", Some(&[frame_bytes, depth, buffers])) => hosted::across(frame_bytes, depth, buffers),
         ("property_across", Some(&[count])) => hosted::property_across(count),
@@ -122,6 +132,27 @@ static UNMETERED: AtomicBool = AtomicBool::new(false);
 /// From now on no clock is read, see [`meter`].
 pub fn read_no_clocks() {
     UNMETERED.store(true, Ordering::Relaxed);
+}
+
+/// Writes a property of four bytes `count` times through the whole request path, and reads it at the end.
+fn property_set(count: u64) -> Result<Reading, BenchError> {
+    let bench = streams::Bench::of(&filters::Plan::new(4096, 1), &[filters::Kind::Settable])?;
+    let filter = bench.open("settable")?;
+    let object = filter.object();
+    let control = |verb, value: &mut [u8; 4]| {
+        let request = KsIdentifier::new(filters::SETTABLE_SET, filters::SETTABLE_VALUE, verb);
+        let outcome = object.control(IoControlCode::KS_PROPERTY, request.as_bytes(), value);
+        if outcome.status.is_success() { Ok(()) } else { Err(streams::failed(outcome.status)) }
+    };
+    let set = |number: u64| control(KSPROPERTY_TYPE_SET, &mut (number as u32).to_le_bytes());
+    (0..1000).try_for_each(set)?;
+    let reading = meter("property_set", count, || (0..count).try_for_each(set))?;
+    let mut last = [0; 4];
+    control(KSPROPERTY_TYPE_GET, &mut last)?;
+    match u64::from(u32::from_le_bytes(last)) == (count - 1) & u64::from(u32::MAX) {
+        true => Ok(reading),
+        false => Err(BenchError::Failed("the last value that was set is not the one that is read".into())),
+    }
 }
 
 /// Does `work` and reads both clocks around it.

@@ -15,6 +15,10 @@ const NEEDS: &[Need] = &[
     Need { probe: "x86_64-w64-mingw32-gcc", package: "gcc-mingw-w64-x86-64" },
     Need { probe: "x86_64-w64-mingw32-g++", package: "g++-mingw-w64-x86-64" },
     Need { probe: "/usr/include/gstreamer-1.0/gst/gst.h", package: "libgstreamer1.0-dev" },
+    Need {
+        probe: "/usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstvideoconvertscale.so",
+        package: "gstreamer1.0-plugins-base",
+    },
     Need { probe: "pipewire", package: "pipewire" },
     Need { probe: "/usr/include/pipewire-0.3/pipewire/pipewire.h", package: "libpipewire-0.3-dev" },
 ];
@@ -25,8 +29,11 @@ const PEERS: &[(&str, Option<&str>)] = &[
     ("futex_pair", None),
     ("getppid", None),
     ("gobject_get", Some("gstreamer-1.0")),
+    ("gobject_set", Some("gstreamer-1.0")),
     ("gst_graph", Some("gstreamer-1.0")),
     ("gst_setup", Some("gstreamer-1.0")),
+    ("gst_stream", Some("gstreamer-1.0")),
+    ("gst_tee", Some("gstreamer-1.0")),
     ("pw_cycle", Some("libpipewire-0.3")),
 ];
 

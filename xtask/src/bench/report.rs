@@ -24,6 +24,8 @@ impl Result {
             "NOT YET"
         } else if self.copies > 0 {
             "MISSED (copies)"
+        } else if self.goal.gate.is_infinite() {
+            "reported"
         } else if self.is_met() {
             "met"
         } else {
@@ -64,13 +66,13 @@ pub fn table(results: &[Result]) -> String {
         };
         let _ = writeln!(
             text,
-            "{:<4} {:>11} {:>11} {:>7} {:>15} {:>6.3}  {:<8} {}",
+            "{:<4} {:>11} {:>11} {:>7} {:>15} {:>6}  {:<8} {}",
             result.goal.id,
             number(median_of(&result.ours), 1),
             number(median_of(&result.peer), 1),
             number(median(&ratios), 3),
             range,
-            result.goal.gate,
+            number(Some(result.goal.gate).filter(|gate| gate.is_finite()), 3),
             result.verdict(),
             result.goal.what
         );
@@ -95,7 +97,7 @@ pub fn json(results: &[Result]) -> String {
                 "ratio_median": median(&ratios),
                 "ratio_min": ratios.first(),
                 "ratio_max": ratios.last(),
-                "gate": result.goal.gate,
+                "gate": Some(result.goal.gate).filter(|gate| gate.is_finite()),
                 "verdict": result.verdict(),
             })
         })

@@ -182,7 +182,10 @@ impl CompressedReader {
 
 impl std::fmt::Debug for CompressedReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CompressedReader").field("path", &self.path).field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("CompressedReader")
+            .field("path", &self.path)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }
 

@@ -255,3 +255,20 @@ impl Drop for Scratch {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
+
+/// How far below the tone of 997 Hz that is in them everything else lies in samples, without their ends.
+pub fn residual_db(samples: &[f64], rate: u32) -> f64 {
+    let step = std::f64::consts::TAU * 997.0 / f64::from(rate);
+    let ends = rate as usize / 50;
+    let inner = || (ends..samples.len() - ends).map(|n| (samples[n], (step * n as f64).sin_cos()));
+    let (mut ss, mut sc, mut cc, mut ys, mut yc) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for (value, (sin, cos)) in inner() {
+        (ss, sc, cc) = (ss + sin * sin, sc + sin * cos, cc + cos * cos);
+        (ys, yc) = (ys + value * sin, yc + value * cos);
+    }
+    let determinant = ss * cc - sc * sc;
+    let (a, b) = ((ys * cc - yc * sc) / determinant, (yc * ss - ys * sc) / determinant);
+    let tone: f64 = inner().map(|(_, (sin, cos))| (a * sin + b * cos).powi(2)).sum();
+    let rest: f64 = inner().map(|(value, (sin, cos))| (value - a * sin - b * cos).powi(2)).sum();
+    10.0 * (rest / tone).log10()
+}

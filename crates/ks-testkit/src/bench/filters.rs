@@ -1,14 +1,15 @@
 //! The filters of the benchmarks: a source that fills nothing, a filter in place, and a sink that touches every page.
 
 use ks_abi::{
-    KSCATEGORY_DATATRANSFORM, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_STREAM,
+    Guid, KSCATEGORY_DATATRANSFORM, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_STREAM,
     KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsDataFormat, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING,
+    STATUS_SUCCESS,
 };
-use ks_io::sync::Arc;
+use ks_io::sync::{Arc, Mutex};
 use ks_io::{IoManager, Refusal};
 use ks_stream::{
-    DataFormat, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin, PinDescriptor,
-    PinFlags, PinInstance,
+    AutomationTable, DataFormat, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin,
+    PinDescriptor, PinFlags, PinInstance, PropertyCall, PropertyItem, PropertySet,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -65,9 +66,17 @@ pub(crate) enum Kind {
     Source,
     /// Works in place, and does nothing.
     Pass,
+    /// Works in place, and gives each frame to all of its outputs.
+    Split,
     /// Reads a byte of every page that no other process has.
     Sink,
+    /// Has no pin, and a property that is written.
+    Settable,
 }
+
+/// The property of a filter that is written: four bytes.
+pub(crate) const SETTABLE_SET: Guid = Guid::from_u128(0x2d7e1c40_9a53_4f0b_8e16_6b0c5c5a9f02);
+pub(crate) const SETTABLE_VALUE: u32 = 1;
 
 impl Kind {
     pub(crate) const ALL: &'static [Kind] = &[Kind::Source, Kind::Pass, Kind::Sink];
@@ -76,6 +85,8 @@ impl Kind {
         match self {
             Kind::Source => "source",
             Kind::Pass => "pass",
+            Kind::Split => "split",
+            Kind::Settable => "settable",
             Kind::Sink => "sink",
         }
     }
@@ -87,12 +98,18 @@ fn describe(kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
     let pins = match kind {
         Kind::Source => vec![pin(KsPinDataFlow::OUT)],
         Kind::Pass => vec![pin(KsPinDataFlow::IN), pin(KsPinDataFlow::OUT)],
+        Kind::Split => {
+            let branches = PinDescriptor { instances_possible: PinDescriptor::UNLIMITED, ..pin(KsPinDataFlow::OUT) };
+            vec![pin(KsPinDataFlow::IN), PinDescriptor { flags: PinFlags::SPLITTER, ..branches }]
+        }
+        Kind::Settable => Vec::new(),
         Kind::Sink => vec![PinDescriptor { flags: PinFlags::GENERATE_EOS_EVENTS, ..pin(KsPinDataFlow::IN) }],
     };
-    let dispatch = Arc::new(BenchFilter { kind, plan: plan.clone() });
+    let dispatch = Arc::new(BenchFilter { kind, plan: plan.clone(), automation: None });
     let mut descriptor = FilterDescriptor::new(name, name, &[KSCATEGORY_DATATRANSFORM], pins, dispatch);
-    if kind == Kind::Pass {
+    if matches!(kind, Kind::Pass | Kind::Split) {
         descriptor.in_place = Some((0, 1));
+        descriptor.modifies_in_place = false;
     }
     descriptor
 }
@@ -100,11 +117,30 @@ fn describe(kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
 struct BenchFilter {
     kind: Kind,
     plan: Arc<Plan>,
+    automation: Option<AutomationTable<Filter>>,
+}
+
+/// A property that is kept as most drivers keep theirs: under a lock.
+fn settable() -> AutomationTable<Filter> {
+    let value = Arc::new(Mutex::new(0_u32));
+    let kept = value.clone();
+    let item = PropertyItem::new(SETTABLE_VALUE)
+        .data_bytes(4)
+        .get(move |_: &Filter, call: &mut PropertyCall<'_>| call.answer_value(&*value.lock()))
+        .set(move |_: &Filter, call: &mut PropertyCall<'_>| match call.data_as::<u32>() {
+            Ok(value) => {
+                *kept.lock() = value;
+                STATUS_SUCCESS
+            }
+            Err(status) => status,
+        });
+    AutomationTable::of_properties(vec![PropertySet { set: SETTABLE_SET, items: vec![item] }])
 }
 
 impl FilterDispatch for BenchFilter {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        Ok(Arc::new(BenchFilter { kind: self.kind, plan: self.plan.clone() }))
+        let automation = (self.kind == Kind::Settable).then(settable);
+        Ok(Arc::new(BenchFilter { kind: self.kind, plan: self.plan.clone(), automation }))
     }
 }
 
@@ -112,9 +148,13 @@ impl FilterInstance for BenchFilter {
     fn create_pin(&self, _pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
         Ok(match self.kind {
             Kind::Source => Arc::new(Source(self.plan.clone())),
-            Kind::Pass => Arc::new(Pass(self.plan.clone())),
+            Kind::Pass | Kind::Split | Kind::Settable => Arc::new(Pass(self.plan.clone())),
             Kind::Sink => Arc::new(Sink(self.plan.clone())),
         })
+    }
+
+    fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        self.automation.as_ref()
     }
 }
 

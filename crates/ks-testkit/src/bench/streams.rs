@@ -157,6 +157,54 @@ pub(super) fn graph(filters: u64, frame_bytes: u64, buffers: u64) -> Result<Read
     Ok(Reading { copies: Some(counters.copies), ..reading })
 }
 
+/// See [`super::run`]: `fanout`. A source, a splitter, and a sink at each branch.
+pub(super) fn fanout(branches: u64, frame_bytes: u64, buffers: u64) -> Result<Reading, BenchError> {
+    let frame_bytes = u32::try_from(frame_bytes).map_err(|_| BenchError::Usage)?;
+    let plan = Plan::new(frame_bytes, 1000.min(buffers));
+    let bench = Bench::of(&plan, &[Kind::Source, Kind::Split, Kind::Sink])?;
+    let (source, split) = (bench.open("source")?, bench.open("split")?);
+    let input = bench.pin(&split, 0, KsPinDataFlow::IN, None)?;
+    let mut pins = vec![bench.pin(&source, 0, KsPinDataFlow::OUT, Some(&input))?, input];
+    let mut filters = vec![source, split];
+    for _ in 0..branches {
+        let sink = bench.open("sink")?;
+        let to = bench.pin(&sink, 0, KsPinDataFlow::IN, None)?;
+        pins.push(bench.pin(&filters[1], 1, KsPinDataFlow::OUT, Some(&to))?);
+        pins.push(to);
+        filters.push(sink);
+    }
+    let chain = Chain { pins, _filters: filters };
+    let sinks = || chain.pins.iter().skip(3).step_by(2);
+    let run = || {
+        // The branches end in no order that is told.
+        let ends: Result<Vec<_>, _> =
+            sinks().map(|sink| sink.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM)).collect();
+        let ends = ends.map_err(failed)?;
+        chain.set_state(KsState::RUN)?;
+        ends.iter().try_for_each(|end| match end.event().wait() {
+            WaitOutcome::Signalled => Ok(()),
+            other => Err(failed(format!("the stream did not end: {other:?}"))),
+        })
+    };
+    run()?;
+    chain.set_state(KsState::STOP)?;
+    plan.frames.store(buffers, std::sync::atomic::Ordering::SeqCst);
+    let reading = meter("fanout", buffers, run)?;
+    let mut copies = 0;
+    for sink in sinks() {
+        let counters = sink.statistics().map_err(failed)?;
+        if counters.frames != buffers {
+            return Err(failed(format!("{} of {buffers} frames reached a sink", counters.frames)));
+        }
+        copies += counters.copies;
+    }
+    for output in chain.pins.iter().skip(2).step_by(2) {
+        copies += output.statistics().map_err(failed)?.copies;
+    }
+    chain.set_state(KsState::STOP)?;
+    Ok(Reading { copies: Some(copies), ..reading })
+}
+
 /// See [`super::run`]: `touch`. The frames of a circuit in turn, read as the sink of [`graph`] reads them, without an
 /// engine.
 pub(super) fn touch(frame_bytes: u64, buffers: u64) -> Result<Reading, BenchError> {

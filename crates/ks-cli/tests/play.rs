@@ -1,0 +1,89 @@
+//! `ks play` and `ks record`.
+
+mod support;
+
+use std::fs;
+
+use support::{Scratch, ks, tool};
+
+fn tone(path: &str) {
+    ks(&["record", "test-microphone", "live=false", "-o", path, "--seconds", "1"]).done();
+}
+
+#[test]
+fn what_is_recorded_is_played() {
+    let scratch = Scratch::new();
+    let (from, to) = (scratch.path("my tone.wav"), scratch.path("copy.wav"));
+    let ran = ks(&["record", "test-microphone live=false", "-o", &from, "--seconds", "0.5", "--json"]).done();
+    let document = ran.json();
+    assert_eq!(document["status"], "completed", "{ran}");
+    assert_eq!(document["connections"][0]["to"], "wav-writer.0", "{ran}");
+    let ran = ks(&["play", &from, "-o", &to]).done();
+    assert!(ran.stdout.contains("wav-reader.0 -> wav-writer.0") && ran.stdout.contains("completed in "), "{ran}");
+    assert!(fs::read(&from).expect("a file") == fs::read(&to).expect("a file"));
+    ks(&["play", &from, "-o", &format!("wav-writer path='{to}' rate=22050 channels=1 format=f32")]).done();
+    let probed =
+        tool("ffprobe", &["-v", "error", "-show_entries", "stream=sample_rate,codec_name,duration", &to]).done();
+    for word in ["sample_rate=22050", "codec_name=pcm_f32le", "duration=0.500000"] {
+        assert!(probed.stdout.contains(word), "{probed}");
+    }
+}
+
+#[test]
+fn a_converter_goes_in_between_where_the_formats_differ() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.y4m");
+    let ran = ks(&["record", "test-camera live=false width=64 height=48", "-o", &path, "--frames", "3"]).done();
+    assert!(!ran.stdout.contains("video-converter"), "{ran}");
+    let wav = scratch.path("a.wav");
+    tone(&wav);
+    let ran = ks(&["play", &wav, "-o", "wav-writer rate=8000 path=/dev/null"]).done();
+    assert!(ran.stderr.contains("the formats differ") && ran.stdout.contains("audio-converter.1"), "{ran}");
+}
+
+#[test]
+fn what_nothing_plays_goes_to_the_null_renderer_and_says_so() {
+    let scratch = Scratch::new();
+    let (wav, y4m) = (scratch.path("a.wav"), scratch.path("a.y4m"));
+    tone(&wav);
+    ks(&["record", "test-camera live=false width=64 height=48", "-o", &y4m, "--frames", "7"]).done();
+    let ran = ks(&["play", &y4m, "--json"]).done();
+    assert!(ran.stderr.contains("null-renderer"), "{ran}");
+    assert_eq!(ran.json()["connections"][0]["frames"], 7, "{ran}");
+    let ran = ks(&["play", &wav, "--seconds", "0.1"]).done();
+    assert!(ran.stderr.contains("-o names another filter"), "{ran}");
+}
+
+#[test]
+fn refusals_name_what_was_wrong_and_what_to_try() {
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.path(name);
+    ks(&["play", &path("none.wav")]).refused(1, &["none.wav", "No such file"]);
+    ks(&["play", "/"]).refused(1, &["directory"]);
+    fs::write(path("text.txt"), "hello, world").expect("a file");
+    ks(&["play", &path("text.txt")]).refused(1, &["hello, world", "WAV"]);
+    fs::write(path("bad.wav"), "RIFF\x04\0\0\0WAVE").expect("a file");
+    ks(&["play", &path("bad.wav")]).refused(1, &["bad.wav", "fmt"]);
+    ks(&["record", "test-camera", "-o", &path("a.mp4")]).refused(2, &["a.mp4", ".y4m"]);
+    ks(&["record", "test-camra", "-o", &path("a.y4m")]).refused(2, &["did you mean `test-camera`?"]);
+    ks(&["record", "test-microphone", "-o", &path("a.y4m"), "--seconds", "1"]).refused(1, &["test-microphone.0"]);
+    assert!(!fs::exists(path("a.y4m")).expect("a directory"), "nothing was written");
+    ks(&["record", "test-camera ! null-renderer", "-o", &path("a.y4m")]).refused(2, &["ks run"]);
+    tone(&path("a.wav"));
+    ks(&["play", &path("a.wav"), "-o", "wav-writter path=x"]).refused(2, &["did you mean `wav-writer`?"]);
+    let ran = ks(&["play", &path("none.wav"), "--json"]);
+    assert_eq!(ran.json()["error"]["kind"], "job", "{ran}");
+}
+
+#[cfg(not(feature = "symphonia"))]
+#[test]
+fn compressed_sound_names_the_feature_that_reads_it() {
+    let scratch = Scratch::new();
+    for (name, head) in [("a.flac", &b"fLaC\0\0\0\x22"[..]), ("b.mp3", b"ID3\x04"), ("c.ogg", b"OggS"), ("d.aac", b"")]
+    {
+        let path = scratch.path(name);
+        fs::write(&path, head).expect("a file");
+        ks(&["play", &path]).refused(2, &[name, "--features symphonia"]);
+    }
+    ks(&["run", "audio-reader path=a.flac ! null-renderer"]).refused(2, &["--features symphonia"]);
+}
