@@ -1,4 +1,4 @@
-//! `asan`: the tests of the crates with unsafe code, and the kept corpus of the fuzz targets, under AddressSanitizer.
+//! `asan`: tests of unsafe code under AddressSanitizer.
 //!
 //! The stable compiler has the sanitizer's runtime; the switch that it calls unstable turns it on. The standard library is
 //! not built anew, so what goes wrong inside of it is seen only at its calls of the allocator.
@@ -16,17 +16,7 @@ struct Suite {
     options: &'static str,
 }
 
-/// A host handles the faults of its drivers itself, and what a driver keeps lives as long as its process.
-const OF_A_HOST: &str = "handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:detect_leaks=0";
-
-const SUITES: &[Suite] = &[
-    Suite { arguments: &["--package=ks-mem", "--lib", "--tests"], options: "detect_leaks=1" },
-    Suite { arguments: &["--package=ks-nt", "--lib", "--tests"], options: OF_A_HOST },
-    Suite {
-        arguments: &["--package=ks-testkit", "--no-default-features", "--lib", "fuzz::"],
-        options: "detect_leaks=0",
-    },
-];
+const SUITES: &[Suite] = &[Suite { arguments: &["--package=ks-mem", "--lib", "--tests"], options: "detect_leaks=1" }];
 
 /// `cargo xtask asan`.
 pub fn run(arguments: &[String]) -> ExitCode {

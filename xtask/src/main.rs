@@ -7,6 +7,7 @@
 mod abi;
 mod asan;
 mod bench;
+mod counts;
 mod coverage;
 mod drivers;
 mod fuzz;
@@ -41,7 +42,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "test",
         arguments: "[--quick] [--keep-going] [--write-floor]",
-        summary: "every check and every test; --quick leaves out models, mutate and fuzz",
+        summary: "every check and every test; --quick leaves out the long steps: models, mutate, counts, asan, fuzz",
         run: test::run,
     },
     Verb {
@@ -94,11 +95,12 @@ const VERBS: &[Verb] = &[
         summary: "build the sample drivers; --commit writes those of the repository",
         run: drivers::run,
     },
+    Verb { name: "asan", arguments: "", summary: "the tests of ks-mem under AddressSanitizer", run: asan::run },
     Verb {
-        name: "asan",
-        arguments: "",
-        summary: "the tests of unsafe code and the fuzz corpus under AddressSanitizer",
-        run: asan::run,
+        name: "counts",
+        arguments: "[--update]",
+        summary: "instructions of a property call and of a frame's hop, compared with the kept numbers",
+        run: counts::run,
     },
     Verb {
         name: "fuzz",

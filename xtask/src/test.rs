@@ -1,7 +1,7 @@
 //! `test`: every check and every test of the repository, in order, with one line a step.
 //!
 //! A failing step does not hide the next one: all are run and the failures are listed at the end, except that the long ones
-//! (models, mutate, fuzz) wait until everything else is right, unless `--keep-going` is given.
+//! (models, mutate, counts, asan, fuzz) wait until everything else is right, unless `--keep-going` is given.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -9,7 +9,9 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::repo::{self, Outcome};
-use crate::{coverage, drivers, fuzz, imports, layers, links, mission, models, mutate, setup, unsafe_code};
+use crate::{
+    asan, counts, coverage, drivers, fuzz, imports, layers, links, mission, models, mutate, setup, unsafe_code,
+};
 
 const FLOOR: &str = "tests-floor.toml";
 
@@ -98,6 +100,8 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     for (name, verb, arguments) in [
         ("models", models::run as fn(&[String]) -> ExitCode, &[][..]),
         ("mutate", mutate::run, &["--sample", "20"][..]),
+        ("counts", counts::run, &[][..]),
+        ("asan", asan::run, &[][..]),
         ("fuzz", fuzz::run, &["--seconds", "60"][..]),
     ] {
         if let Some(reason) = obstacle {
