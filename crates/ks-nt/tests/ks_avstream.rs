@@ -4,11 +4,12 @@
 mod ks_rig;
 
 use ks_abi::{
-    Guid, IoControlCode, KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSEVENT_CLOCK_POSITION_MARK, KSEVENT_TYPE_ENABLE,
-    KSEVENTF_EVENT_HANDLE, KSEVENTSETID_Clock, KSNAME_Clock, KSPROPERTY_CLOCK_TIME, KSPROPERTY_TYPE_GET,
-    KSPROPSETID_Clock, KsAllocatorFraming, KsEvent, KsEventData, KsEventTimeMark, KsIdentifier, KsProperty, KsState,
+    Guid, IoControlCode, KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSDATAFORMAT_ATTRIBUTES, KSEVENT_CLOCK_POSITION_MARK,
+    KSEVENT_TYPE_ENABLE, KSEVENTF_EVENT_HANDLE, KSEVENTSETID_Clock, KSNAME_Clock, KSPROPERTY_CLOCK_TIME,
+    KSPROPERTY_TYPE_GET, KSPROPSETID_Clock, KsAllocatorFraming, KsAttribute, KsEvent, KsEventData, KsEventTimeMark,
+    KsIdentifier, KsMultipleItem, KsProperty, KsState,
 };
-use ks_client::{Object, Pin};
+use ks_client::{Connect, Format, Object, Pin};
 use ks_io::AccessMask;
 use ks_rig::Rig;
 use zerocopy::IntoBytes;
@@ -223,5 +224,44 @@ fn a_pins_own_allocator_serves_drivers() {
     drop(allocator);
     assert_eq!(failure(pin.pin.object(), 3), "");
     drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_pins_clock_is_set_by_its_driver() {
+    let rig = Rig::start("tests/avs/clock.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 2, None);
+    assert_eq!(failure(pin.pin.object(), 5), "");
+    drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_pin_shows_the_attributes_of_its_format() {
+    let rig = Rig::start("tests/avs/edges.c");
+    let filter = rig.open();
+    let plain = rig.create(&filter, 0, None);
+    assert_eq!(failure(plain.pin.object(), 5), "");
+    let mut bytes = plain.format.bytes().to_vec();
+    bytes[4..8].copy_from_slice(&KSDATAFORMAT_ATTRIBUTES.to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    let other = Guid::from_u128(1);
+    bytes.extend(KsMultipleItem { size: 8 + 32 + 24, count: 2 }.as_bytes());
+    bytes.extend(KsAttribute { size: 32, flags: 0, attribute: other }.as_bytes());
+    bytes.extend(0x1122_3344_5566_7788u64.to_le_bytes());
+    bytes.extend(KsAttribute { size: 24, flags: 0, attribute: CHECKS }.as_bytes());
+    let format = Format::from_bytes(&bytes).unwrap();
+    let factory = &filter.pins().unwrap()[1];
+    let connect = Connect {
+        pin_id: 1,
+        interface: factory.interfaces[0],
+        medium: factory.mediums[0],
+        pin_to: None,
+        format: &format,
+    };
+    let pin = filter.create_pin(connect, factory.data_flow).unwrap();
+    assert_eq!(failure(pin.object(), 4), "");
+    drop((pin, plain, filter));
     rig.unload();
 }

@@ -1,6 +1,6 @@
 /*
  * Pin 0 has a clock of the driver's: a counter that goes on only by the timers that are set on it. Pin 1 has an allocator
- * of the driver's.
+ * of the driver's, pin 2 the clock of the class driver.
  */
 #include "avs.h"
 
@@ -123,7 +123,21 @@ static const char *Untouched(PKSPIN Pin)
     return NULL;
 }
 
-DEFINE_CHECKS(OwnClock, Timed, InUse, Gone, Untouched);
+/* 5: the clock of the class driver is set. */
+static const char *SetTime(PKSPIN Pin)
+{
+    PIKSREFERENCECLOCK clock;
+
+    KsPinSetPinClockTime(Pin, 4242);
+    CHECK(NT_SUCCESS(KsPinGetReferenceClockInterface(Pin, &clock)));
+    CHECK(clock->lpVtbl->GetTime(clock) == 4242);
+    KsPinSetPinClockTime(Pin, 0);
+    CHECK(clock->lpVtbl->GetTime(clock) == 0);
+    CHECK(clock->lpVtbl->Release(clock) == 0);
+    return NULL;
+}
+
+DEFINE_CHECKS(OwnClock, Timed, InUse, Gone, Untouched, SetTime);
 static const KSCLOCK_DISPATCH ClockDispatch = {OnSetTimer, OnCancelTimer, OnCorrelatedTime, OnResolution};
 static const KSALLOCATOR_DISPATCH AllocatorDispatch = {OnInitialize, OnDelete, OnAllocate, OnFree};
 static const KSPIN_DISPATCH WithClock = {.Clock = &ClockDispatch};
@@ -131,5 +145,6 @@ static const KSPIN_DISPATCH WithAllocator = {.Allocator = &AllocatorDispatch};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {
     PIN(&WithClock, KSPIN_DATAFLOW_OUT, KSPIN_FLAG_IMPLEMENT_CLOCK, 1),
     PIN(&WithAllocator, KSPIN_DATAFLOW_IN, 0, 1),
+    PIN(NULL, KSPIN_DATAFLOW_OUT, KSPIN_FLAG_IMPLEMENT_CLOCK, 1),
 };
 DEFINE_DRIVER(0x07, NULL, Pins, NULL)

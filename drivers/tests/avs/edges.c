@@ -74,7 +74,23 @@ static const char *None(PKSPIN Pin)
     return NULL;
 }
 
-DEFINE_CHECKS(Window, Rest, PassLeading, None);
+/* The client's format has two attributes, of 32 and 24 bytes. */
+static const char *Attributes(PKSPIN Pin)
+{
+    PKSATTRIBUTE_LIST list = Pin->AttributeList;
+    CHECK(list && list->Count == 2 && list->Attributes);
+    CHECK(list->Attributes[0]->Size == 32 && *(PULONGLONG)(list->Attributes[0] + 1) == 0x1122334455667788ULL);
+    CHECK(list->Attributes[1]->Size == 24 && IsGuid(&list->Attributes[1]->Attribute, &CheckSet));
+    return NULL;
+}
+
+static const char *NoAttributes(PKSPIN Pin)
+{
+    CHECK(Pin->AttributeList == NULL);
+    return NULL;
+}
+
+DEFINE_CHECKS(Window, Rest, PassLeading, None, Attributes, NoAttributes);
 static const KSPIN_DISPATCH PinDispatch = {.Process = OnProcess};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {
     PIN(&PinDispatch, KSPIN_DATAFLOW_OUT, KSPIN_FLAG_DO_NOT_INITIATE_PROCESSING | KSPIN_FLAG_DISTINCT_TRAILING_EDGE, 1),

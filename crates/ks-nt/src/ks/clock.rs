@@ -9,12 +9,13 @@ use crate::ks::objects::{self, Object};
 use ks_abi::{
     Guid, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_SUCCESS,
 };
+use ks_io::Ticks;
 use ks_mem::Block;
 use ks_stream::{Pin, ReferenceClock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsPinGetReferenceClockInterface);
+pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsPinGetReferenceClockInterface, KsPinSetPinClockTime);
 
 /// IID_IKsReferenceClock
 const REFERENCE_CLOCK: Guid = Guid::from_u128(0xC9902485_C180_11D2_8473_D42394459E5E);
@@ -155,5 +156,12 @@ pub(crate) unsafe extern "win64" fn KsPinGetReferenceClockInterface(pin: Address
             STATUS_SUCCESS
         }
         Err(status) => status,
+    }
+}
+
+// ks-coverage: KsPinSetPinClockTime done test=a_pins_clock_is_set_by_its_driver
+pub(crate) unsafe extern "win64" fn KsPinSetPinClockTime(pin: Address, time: i64) {
+    if let Some(pin) = objects::pin(pin, "KsPinSetPinClockTime").and_then(|pin| pin.engine()) {
+        pin.clock().set_time(Ticks(time));
     }
 }

@@ -8,6 +8,7 @@
 mod accepted;
 pub(crate) mod address;
 mod aggregation;
+mod attributes;
 mod automation;
 mod bag;
 mod check;

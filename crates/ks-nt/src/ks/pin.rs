@@ -4,6 +4,7 @@ use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::aggregation;
+use crate::ks::attributes;
 use crate::ks::automation;
 use crate::ks::bag::Bag;
 use crate::ks::descriptor;
@@ -36,6 +37,7 @@ mod offset {
     pub(super) const BAG: usize = 8;
     pub(super) const CONTEXT: usize = 16;
     pub(super) const CONNECTION_FORMAT: usize = 96;
+    pub(super) const ATTRIBUTE_LIST: usize = 104;
 }
 
 /// A pin of a hosted driver.
@@ -46,8 +48,8 @@ pub(crate) struct HostedPin {
     filter: Arc<HostedFilter>,
     bag: Arc<Bag>,
     file: Block,
-    /// The bytes behind KSPIN.ConnectionFormat: the format, and the one before it.
-    formats: Mutex<Vec<Block>>,
+    /// What KSPIN.ConnectionFormat and AttributeList name: of the format, and of the one before it.
+    formats: Mutex<Vec<FormatBlocks>>,
     edge: OnceLock<Option<Arc<Pointer>>>,
     trailing: OnceLock<Option<Arc<Pointer>>>,
     /// Clones in the order of their creation.
@@ -69,11 +71,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The bytes of a format where a driver may read them.
-fn format_block(format: &DataFormat) -> Result<Block, Refusal> {
-    let block = Block::zeroed(format.bytes().len(), 16).map_err(no_memory)?;
-    block.write_bytes(0, format.bytes());
-    Ok(block)
+/// The bytes of a format where a driver may read them, and the list of its attributes.
+struct FormatBlocks {
+    format: Block,
+    attributes: Option<Block>,
+}
+
+impl FormatBlocks {
+    fn of(format: &DataFormat) -> Result<FormatBlocks, Refusal> {
+        let block = Block::zeroed(format.bytes().len(), 16).map_err(no_memory)?;
+        block.write_bytes(0, format.bytes());
+        Ok(FormatBlocks { format: block, attributes: attributes::list(format).map_err(no_memory)? })
+    }
+
+    /// Address of the KSATTRIBUTE_LIST, or NULL.
+    fn list(&self) -> u64 {
+        self.attributes.as_ref().map_or(0, Block::address)
+    }
 }
 
 impl HostedPin {
@@ -82,12 +96,13 @@ impl HostedPin {
     pub(crate) fn create(filter: &Arc<HostedFilter>, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
         let bag = Bag::new().map_err(no_memory)?;
         let file = file_object(filter.device().functional()).map_err(no_memory)?;
-        let format = format_block(&pin.format())?;
+        let format = FormatBlocks::of(&pin.format())?;
         let block = pin.block();
         block.store_u64(offset::DESCRIPTOR, filter.view().pin_address(pin.id()).unwrap_or_default().0);
         block.store_u64(offset::BAG, bag.handle());
         block.store_u64(offset::CONTEXT, filter.context());
-        block.store_u64(offset::CONNECTION_FORMAT, format.address());
+        block.store_u64(offset::CONNECTION_FORMAT, format.format.address());
+        block.store_u64(offset::ATTRIBUTE_LIST, format.list());
         let hosted = Arc::new_cyclic(|me| HostedPin {
             pin: Arc::downgrade(pin),
             address: pin.address(),
@@ -273,22 +288,24 @@ impl PinInstance for HostedPin {
             let reason = "the pin does not change its format";
             return Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::Driver, reason));
         };
-        let before = pin.block().load_u64(offset::CONNECTION_FORMAT);
-        let (old_block, new_block) = (format_block(old)?, format_block(new)?);
-        pin.block().store_u64(offset::CONNECTION_FORMAT, new_block.address());
+        let shown = [offset::CONNECTION_FORMAT, offset::ATTRIBUTE_LIST];
+        let before = shown.map(|at| pin.block().load_u64(at));
+        let (was, is) = (FormatBlocks::of(old)?, FormatBlocks::of(new)?);
+        let show = |words: [u64; 2]| shown.iter().zip(words).for_each(|(at, word)| pin.block().store_u64(*at, word));
+        show([is.format.address(), is.list()]);
         let mut answer = STATUS_NO_MATCH;
         for range in self.matching_ranges(new) {
-            answer = status(routine.call5(self.address, old_block.address(), 0, range.0, 0));
+            answer = status(routine.call5(self.address, was.format.address(), was.list(), range.0, 0));
             if answer != STATUS_NO_MATCH {
                 break;
             }
         }
         if !answer.is_success() {
-            pin.block().store_u64(offset::CONNECTION_FORMAT, before);
+            show(before);
             return Err(refused("SetDataFormat", &self.name(), answer));
         }
         let mut formats = lock(&self.formats);
-        formats.push(new_block);
+        formats.push(is);
         // The driver may still be reading the one before.
         let gone = formats.len().saturating_sub(2);
         formats.drain(..gone);

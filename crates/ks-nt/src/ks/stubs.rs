@@ -111,8 +111,6 @@ refusals! {
     // ks-coverage: KsFreeDefaultClock not-implemented
     KsFreeDefaultClock
     KsFreeEventList
-    // ks-coverage: KsPinSetPinClockTime not-implemented
-    KsPinSetPinClockTime
     KsSetDefaultClockState
     // ks-coverage: KsSetDefaultClockTime not-implemented
     KsSetDefaultClockTime
