@@ -1,4 +1,4 @@
-//! A driver that controls what its pins are connected to, over the border of its process.
+//! What crosses the border of a driver's process besides frames: control of the pin at the other end, and time.
 
 mod driver_rig;
 mod support;
@@ -6,7 +6,8 @@ mod support;
 use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier};
 use zerocopy::IntoBytes;
 
-use driver_rig::{Created, Rig, create, of_tests, sample};
+use driver_rig::{Created, Rig, copied, create, of_tests, sample};
+use support::{Scratch, ks};
 
 #[test]
 fn a_pin_controls_the_foreign_pin_that_it_is_connected_to() {
@@ -33,5 +34,19 @@ fn a_pin_controls_the_foreign_pin_that_it_is_connected_to() {
     drop((giving, taking, out, into, numbers, other, source, sink));
     for hosted in [from, to, counter] {
         hosted.stop_in_order();
+    }
+}
+
+#[test]
+fn the_latency_of_each_connection_between_processes_is_measured() {
+    let scratch = Scratch::new();
+    let [camera, mirror] = ["synthcam", "mirror"].map(|name| copied(&scratch, &sample(name)));
+    let ran = ks(&["run", &format!("{camera} ! {mirror} ! null-renderer frames=10"), "--json"]).done();
+    let document = ran.json();
+    let elapsed_ns = document["elapsed_ns"].as_u64().expect("a time");
+    for connection in document["connections"].as_array().expect("connections") {
+        let [p50, p99] = ["p50", "p99"].map(|name| connection["latency_ns"][name].as_u64().unwrap_or(0));
+        // Engines that started at other times have other clocks: no frame was under way before the run or after it.
+        assert!(0 < p50 && p50 <= p99 && p99 < elapsed_ns, "{ran}");
     }
 }

@@ -23,8 +23,6 @@ use zerocopy::FromBytes;
 
 /// Where a KSPIN_CONNECT has its PinToHandle.
 const PIN_TO_HANDLE: usize = 56;
-/// Where a stream header has its Data.
-const DATA: usize = 40;
 /// Header sizes that a pin can have.
 const STRIDES: std::ops::RangeInclusive<usize> = STREAM_HEADER_BYTES..=4096;
 /// The most bytes that an answer of the other side may have.
@@ -192,7 +190,7 @@ impl RemoteFile {
             return Err(STATUS_INVALID_BUFFER_SIZE);
         }
         for (index, (frame, header)) in stream.iter().zip(headers.chunks_exact_mut(stride)).enumerate() {
-            clear(header, DATA);
+            self.peer.clock.tell(frame, header);
             let part = match frame.buffer() {
                 None => FramePart::default(),
                 Some(buffer) if buffer.is_shared() => self.place(buffer, buffer.len())?,
@@ -366,6 +364,7 @@ impl Inner {
             if done.answer.len() == stride * stream.len() {
                 for (frame, header) in stream.iter().zip(done.answer.chunks_exact(stride)) {
                     frame.absorb(header);
+                    self.clock.hear(frame, header);
                     extent += frame.frame_extent() as usize;
                 }
                 let reads = irp.io_control_code() == IoControlCode::KS_READ_STREAM;

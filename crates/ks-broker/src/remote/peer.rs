@@ -7,6 +7,7 @@ use super::export::Exports as ExportTable;
 use super::incoming::Incoming;
 use super::memory::Memory;
 use super::pending::{Answer, Call, Pending, Waiting};
+use super::stamp::MachineClock;
 use crate::terminal::printable;
 use ks_abi::{Guid, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_REMOVED, STATUS_NOT_IMPLEMENTED};
 use ks_io::sync::{
@@ -124,6 +125,7 @@ pub(super) struct Inner {
     pub(super) memory: Memory,
     pub(super) events: Events,
     pub(super) crew: Crew,
+    pub(super) clock: MachineClock,
     greeted: AtomicBool,
     heartbeat: Mutex<Option<Heartbeat>>,
     devices: Mutex<Vec<Arc<dyn DeviceObject>>>,
@@ -164,6 +166,7 @@ impl Peer {
             memory: Memory::default(),
             events: Events::default(),
             crew: Crew::default(),
+            clock: MachineClock::of(io.services()),
             greeted: AtomicBool::new(false),
             heartbeat: Mutex::new(None),
             devices: Mutex::new(Vec::new()),

@@ -5,6 +5,7 @@ use super::export::{Life, Opened, Used};
 use super::file::RemoteFile;
 use super::peer::{Belief, Inner};
 use super::refusal;
+use super::stamp::DATA;
 use ks_abi::{
     IoControlCode, KSPROPERTY_TYPE_GET, NtStatus, STATUS_ACCESS_DENIED, STATUS_INVALID_BUFFER_SIZE,
     STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
@@ -25,9 +26,8 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use zerocopy::IntoBytes;
 
-/// Where a stream header has its Size and its Data.
+/// Where a stream header has its Size.
 const SIZE: usize = 0;
-const DATA: usize = 40;
 
 thread_local! {
     /// Room for a list of headers, kept for the next.
@@ -378,6 +378,9 @@ impl Inner {
                 return Ok(());
             }
         };
+        for (frame, header) in frames.iter().zip(stream.headers.chunks_exact(theirs)) {
+            self.clock.hear(frame, header);
+        }
         let ready = self.client(stream.requestor).and_then(|session| {
             let answering = Answering::to_frames(self, stream.request, theirs, used.life.clone());
             Irp::stream_request(&used.file, session.origin(), code, frames, Reply::Routine(answering))
@@ -467,10 +470,10 @@ impl Answering {
                     let ours = std::mem::take(list);
                     restride(&ours, stream.stride(), *theirs, list);
                 }
-                for header in list.chunks_exact_mut(*theirs) {
+                for (frame, header) in stream.iter().zip(list.chunks_exact_mut(*theirs)) {
                     header[SIZE..SIZE + 4].copy_from_slice(&(*theirs as u32).to_le_bytes());
                     // No address leaves the process.
-                    header[DATA..DATA + 8].fill(0);
+                    peer.clock.tell(frame, header);
                 }
                 self.send(peer, &request, list);
             }),

@@ -2,7 +2,7 @@
 
 use crate::rig::{camera, client, engine, host, renderer, run};
 use ks_abi::{KsPinDataFlow, KsState};
-use ks_client::graph::run::RunStatus;
+use ks_client::graph::run::{ConnectionReport, RunStatus};
 use ks_stream::Pin;
 
 #[test]
@@ -25,6 +25,13 @@ fn the_filters_of_the_other_engine_open_and_describe_themselves() {
     assert_eq!(peer.pending_requests(), 0);
 }
 
+/// The time from the source in one engine to the sink in another is known.
+#[track_caller]
+fn assert_measured(connection: &ConnectionReport) {
+    let (p50, p99) = (connection.latency_p50_ns, connection.latency_p99_ns);
+    assert!(0 < p50 && p50 <= p99, "{connection:?}");
+}
+
 #[test]
 fn a_thousand_frames_come_from_the_other_engine_to_a_sink_of_this_one() {
     let parent = engine(vec![renderer()]);
@@ -33,6 +40,7 @@ fn a_thousand_frames_come_from_the_other_engine_to_a_sink_of_this_one() {
     let report = run(&client, "test-camera live=false width=160 height=120 ! null-renderer frames=1000");
     assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
     assert_eq!(report.connections[0].frames, 1000);
+    assert_measured(&report.connections[0]);
     assert_eq!(peer.death(), None);
     assert_eq!(peer.regions().1, 1, "one region was mapped for all frames");
     assert_eq!(host.peer.exported_files(), 0);
@@ -46,6 +54,7 @@ fn a_thousand_frames_go_to_a_sink_of_the_other_engine() {
     let report = run(&client, "test-camera live=false width=160 height=120 ! null-renderer frames=1000");
     assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
     assert_eq!(report.connections[0].frames, 1000);
+    assert_measured(&report.connections[0]);
     assert_eq!(peer.death(), None);
 }
 
@@ -58,6 +67,7 @@ fn two_engines_exchange_frames_through_a_third() {
     let report = run(&client, "test-camera live=false width=160 height=120 ! null-renderer frames=1000");
     assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
     assert_eq!(report.connections[0].frames, 1000);
+    assert_measured(&report.connections[0]);
     assert_eq!((first.death(), second.death()), (None, None));
 }
 
