@@ -182,11 +182,6 @@ impl Engine {
         count > 0 && (0..count).all(|pin_id| flow(pin_id) == Some(KsPinDataFlow::OUT))
     }
 
-    /// Whether there is a filter of this name.
-    pub(crate) fn has_filter(&self, name: &str) -> bool {
-        self.client.find(name).is_some()
-    }
-
     /// Whether the first two elements of a graph have a format in common. Where that cannot be told, the graph is left to
     /// say why.
     pub(crate) fn agrees(&self, graph: &Graph) -> bool {

@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use ks_client::graph::grammar;
+use ks_client::{DefaultLink, DefaultLinks};
 
 use crate::arguments::{PlayArguments, RecordArguments, graph_text};
-use crate::engine::{Engine, Limits};
+use crate::engine::Limits;
 use crate::failure::{Exit, Failure};
 use crate::media_file::{self, Kind, Media};
 use crate::output;
 use crate::run::{Draft, Job};
 
-/// The symbolic link of the renderer that sound is played into, if one is set.
-const DEFAULT_RENDERER: &str = r"\\.\filters\audio\default renderer";
+/// Where sound is played into, if that is set.
+const LINK: DefaultLink = DefaultLink::AudioRenderer;
 /// Where what is played goes otherwise.
 const NOWHERE: &str = "null-renderer";
 
@@ -20,12 +21,12 @@ const NOWHERE: &str = "null-renderer";
 pub(crate) fn play(arguments: &PlayArguments) -> Result<Exit, Failure> {
     let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
     let job = Job { limits, json: arguments.json, drivers: &arguments.drivers };
-    job.perform(|engine| {
+    job.perform(|_| {
         let kind = media_file::to_read(&arguments.file)?;
         let reader = format!("{} path={}", kind.reader, quoted(&arguments.file)?);
         let into = match &arguments.output {
             Some(output) => sink(output)?,
-            None => renderer(engine, kind),
+            None => renderer(kind),
         };
         Ok(draft(&reader, kind, &into))
     })
@@ -63,16 +64,22 @@ fn sink(output: &str) -> Result<String, Failure> {
     }
 }
 
-fn renderer(engine: &Engine, kind: Kind) -> String {
+fn renderer(kind: Kind) -> String {
     if kind.media == Media::Pictures {
         output::complain(&format!("note: nothing shows pictures here; they go to {NOWHERE}, -o names another filter"));
-    } else if engine.has_filter(DEFAULT_RENDERER) {
-        return format!("'{}'", DEFAULT_RENDERER.replace('\\', r"\\"));
+    } else if is_set(LINK) {
+        // Where it leads nowhere, opening it says so.
+        return format!("'{}'", LINK.name().replace('\\', r"\\"));
     } else {
         let how = "`ks default set audio-renderer NAME` sets one, -o names another filter";
         output::complain(&format!("note: no audio renderer is set, and the sound goes to {NOWHERE}; {how}"));
     }
     NOWHERE.to_owned()
+}
+
+/// Whether a default link is set, or cannot be read, which opening it will tell.
+fn is_set(link: DefaultLink) -> bool {
+    DefaultLinks::of_user().is_some_and(|links| !matches!(links.get(link), Ok(None)))
 }
 
 /// A path as a value of a graph.

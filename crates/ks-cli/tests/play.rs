@@ -4,7 +4,16 @@ mod support;
 
 use std::fs;
 
-use support::{Scratch, ks, tool};
+use support::{Ran, Scratch, ks_command, tool};
+
+/// `ks` for a user who has set no renderer.
+fn ks(arguments: &[&str]) -> Ran {
+    ks_in("/nowhere", arguments)
+}
+
+fn ks_in(config: &str, arguments: &[&str]) -> Ran {
+    ks_command(arguments).env("XDG_CONFIG_HOME", config).output().expect("timeout(1) runs").into()
+}
 
 fn tone(path: &str) {
     ks(&["record", "test-microphone", "live=false", "-o", path, "--seconds", "1"]).done();
@@ -52,6 +61,19 @@ fn what_nothing_plays_goes_to_the_null_renderer_and_says_so() {
     assert_eq!(ran.json()["connections"][0]["frames"], 7, "{ran}");
     let ran = ks(&["play", &wav, "--seconds", "0.1"]).done();
     assert!(ran.stderr.contains("-o names another filter"), "{ran}");
+}
+
+#[test]
+fn sound_goes_to_the_renderer_that_is_set() {
+    let scratch = Scratch::new();
+    let (wav, config) = (scratch.path("a.wav"), scratch.path("config"));
+    tone(&wav);
+    ks_in(&config, &["default", "set", "audio-renderer", "null-renderer"]).done();
+    let ran = ks_in(&config, &["play", &wav, "--seconds", "0.1", "--json"]).done();
+    assert_eq!((ran.stderr.as_str(), &ran.json()["status"]), ("", &"completed".into()), "{ran}");
+    assert!(ran.json()["connections"][0]["to"].as_str().is_some_and(|to| to.contains("enderer")), "{ran}");
+    fs::write(scratch.path("config/userks/defaults.toml"), "[links]\naudio-renderer = \"gone\"\n").expect("a file");
+    ks_in(&config, &["play", &wav]).refused(2, &["default renderer", "gone"]);
 }
 
 #[test]
