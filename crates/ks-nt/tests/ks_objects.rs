@@ -132,6 +132,21 @@ fn stream_pointers_lock_move_clone_and_time_out() {
 }
 
 #[test]
+fn a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines() {
+    const CHECK: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+    let rig = Rig::start("tests/ks/children.c");
+    let filter = rig.open();
+    let link = rig.link_of(0).replacen(r"\\?\", r"\??\", 1);
+    let text: Vec<u8> = link.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    filter.object().set_property(CHECK, 0, text.as_slice()).unwrap();
+    for check in [1, 2, 3] {
+        assert_eq!(failure_of(filter.object(), CHECK, check), "");
+    }
+    drop(filter);
+    rig.unload();
+}
+
+#[test]
 fn a_driver_opens_another_and_reads_from_it() {
     const OPEN: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e50);
     let rig = Rig::start_all(&["counter/counter.cpp", "tests/ks/opener.c"]);

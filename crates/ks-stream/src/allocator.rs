@@ -13,13 +13,13 @@ use ks_abi::{
     KSEVENT_TYPE_ENABLEBUFFERED, KSEVENT_TYPE_ONESHOT, KSEVENTSETID_StreamAllocator, KSMETHOD_STREAMALLOCATOR_ALLOC,
     KSMETHOD_TYPE_SEND, KSMETHOD_TYPE_WRITE, KSMETHODSETID_StreamAllocator, KsEvent, KsMethod, KsPinCommunication,
     NtStatus, STATUS_CANCELLED, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
     Aspect, CancelTarget, CreateRequest, Created, Dispatch, Dispatched, IoManager, Irp, Refusal, RequestorMode,
 };
-use ks_mem::{Frame, RegionOwner};
+use ks_mem::{Frame, Region, RegionOwner};
 use std::collections::{HashMap, HashSet, VecDeque};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -37,6 +37,13 @@ pub trait FrameSource: Send + Sync {
     /// A frame that [`FrameSource::allocate`] gave is used no more.
     #[doc(alias = "PFNKSDEFAULTFREE")]
     fn free(&self, frame: u64);
+
+    /// The memory of a frame, which from now on is whoever's has it: the source forgets the frame, and it is not freed. `None`:
+    /// the memory is none of the engine's.
+    fn lend(&self, frame: u64) -> Option<Frame> {
+        let _ = frame;
+        None
+    }
 }
 
 /// An open allocator. Frames are made when they are first asked for, given out again after they were freed, and gone with
@@ -57,10 +64,32 @@ struct State {
     out: HashSet<u64>,
     /// Frames that are being made.
     coming: usize,
+    /// Memory that went to a circuit; its place is free again when nobody has it any more.
+    lent: Vec<Weak<Region>>,
     /// Requests in the order in which they came; empty while a frame is free.
     waiting: VecDeque<(u64, Irp)>,
     next_key: u64,
     closed: Option<NtStatus>,
+}
+
+impl State {
+    /// Frames that count against the limit, apart from the free ones.
+    fn used(&mut self) -> usize {
+        self.lent.retain(|region| region.strong_count() > 0);
+        self.out.len() + self.coming + self.lent.len()
+    }
+
+    /// Why no frame is given out any more. A client may close its handle of an allocator that a pin goes on with.
+    fn closed_to(&self, taker: Taker) -> Option<NtStatus> {
+        self.closed.filter(|status| taker == Taker::Client || *status != STATUS_CANCELLED)
+    }
+}
+
+/// Who takes a frame.
+#[derive(Clone, Copy, PartialEq)]
+enum Taker {
+    Client,
+    Circuit,
 }
 
 /// What came of asking for a frame.
@@ -104,9 +133,57 @@ impl AllocatorObject {
         &self.framing
     }
 
-    /// Frames that are out.
+    /// Frames that are out, with a client or in a circuit.
     pub fn allocated_frames(&self) -> u32 {
-        self.state.lock().out.len() as u32
+        let mut state = self.state.lock();
+        (state.used() - state.coming) as u32
+    }
+
+    /// Memory of up to so many frames for a circuit, at least of one; fewer when the rest is out. It counts as allocated
+    /// until it is dropped; then [`AllocatorObject::reclaim`] serves those who wait.
+    pub(crate) fn lend(&self, frames: usize) -> Result<Vec<Frame>, NtStatus> {
+        let mut lent = Vec::new();
+        while lent.len() < frames {
+            let frame = match self.take_for(Taker::Circuit) {
+                Taken::Frame(frame) => frame,
+                _ if !lent.is_empty() => break,
+                Taken::Closed(status) => return Err(status),
+                Taken::NoMemory | Taken::AllOut => return Err(STATUS_INSUFFICIENT_RESOURCES),
+            };
+            match self.source.lend(frame) {
+                Some(memory) => {
+                    let mut state = self.state.lock();
+                    state.out.remove(&frame);
+                    state.lent.push(Arc::downgrade(memory.region()));
+                    lent.push(memory);
+                }
+                None => {
+                    _ = self.free(frame);
+                    return Err(STATUS_NOT_SUPPORTED);
+                }
+            }
+        }
+        Ok(lent)
+    }
+
+    /// Memory that was lent may be back.
+    pub(crate) fn reclaim(&self) {
+        while let Some(irp) = self.next_with_room() {
+            match self.wait(irp) {
+                Dispatched::Completed(completed) => drop(completed),
+                Dispatched::Pending => return,
+            }
+        }
+    }
+
+    fn next_with_room(&self) -> Option<Irp> {
+        let mut state = self.state.lock();
+        if state.free.is_empty() && state.used() >= self.framing.frames as usize {
+            return None;
+        }
+        let (_, irp) = state.waiting.pop_front()?;
+        irp.disarm();
+        Some(irp)
     }
 
     /// The kernel form of an allocation: a frame, or `None` at once. Legal at every level.
@@ -162,16 +239,20 @@ impl AllocatorObject {
     }
 
     fn take(&self) -> Taken {
+        self.take_for(Taker::Client)
+    }
+
+    fn take_for(&self, taker: Taker) -> Taken {
         {
             let mut state = self.state.lock();
-            if let Some(status) = state.closed {
+            if let Some(status) = state.closed_to(taker) {
                 return Taken::Closed(status);
             }
             if let Some(frame) = state.free.pop() {
                 state.out.insert(frame);
                 return Taken::Frame(frame);
             }
-            if state.out.len() + state.coming >= self.framing.frames as usize {
+            if state.used() >= self.framing.frames as usize {
                 return Taken::AllOut;
             }
             state.coming += 1;
@@ -180,16 +261,14 @@ impl AllocatorObject {
         let (stranded, taken) = {
             let mut state = self.state.lock();
             state.coming -= 1;
-            match (made, state.closed) {
+            match (made, state.closed_to(taker)) {
                 (Some(frame), None) => {
                     state.out.insert(frame);
                     return Taken::Frame(frame);
                 }
                 (Some(_), Some(status)) => (VecDeque::new(), Taken::Closed(status)),
                 // Nobody frees a frame for those who came to wait for this one's place.
-                (None, _) if state.out.is_empty() && state.coming == 0 => {
-                    (std::mem::take(&mut state.waiting), Taken::NoMemory)
-                }
+                (None, _) if state.used() == 0 => (std::mem::take(&mut state.waiting), Taken::NoMemory),
                 (None, _) => (VecDeque::new(), Taken::NoMemory),
             }
         };
@@ -205,7 +284,7 @@ impl AllocatorObject {
         loop {
             {
                 let mut state = self.state.lock();
-                let all_out = state.free.is_empty() && state.out.len() + state.coming >= self.framing.frames as usize;
+                let all_out = state.free.is_empty() && state.used() >= self.framing.frames as usize;
                 if let Some(status) = state.closed {
                     return irp.done(status);
                 }
@@ -419,5 +498,9 @@ impl FrameSource for SystemFrames {
     fn free(&self, frame: u64) {
         let gone = self.frames.lock().remove(&frame);
         drop(gone);
+    }
+
+    fn lend(&self, frame: u64) -> Option<Frame> {
+        self.frames.lock().remove(&frame)
     }
 }

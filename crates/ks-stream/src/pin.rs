@@ -518,6 +518,12 @@ impl Pin {
         &self.stream_allocator
     }
 
+    /// The allocator that the client named for the pin's frames.
+    pub(crate) fn named_allocator(&self) -> Option<Arc<AllocatorObject>> {
+        let file = self.stream_allocator.lock().clone()?;
+        file.object_as()
+    }
+
     pub(crate) fn note_allocator(&self, allocator: &Arc<AllocatorObject>) {
         let mut allocators = self.allocators.lock();
         allocators.retain(|known| known.strong_count() > 0);

@@ -7,12 +7,13 @@
 mod section;
 mod splitter;
 
+use crate::allocator::AllocatorObject;
 use crate::batch;
 use crate::descriptor::Framing;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
 use crate::queue::{Arrival, Outgoing};
-use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER, STATUS_NOT_IMPLEMENTED};
+use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER, STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED};
 use ks_io::sync::{Arc, Weak};
 use ks_io::{Aspect, Irp, Refusal, Work, deferred};
 use ks_mem::{Frame, FrameMemory};
@@ -150,7 +151,11 @@ impl Pin {
             framing.frames = DEFAULT_FRAMES;
         }
         framing.frames = framing.frames.min(MOST_FRAMES);
-        framing.alignment = framing.alignment.max(64);
+        let lender = pins.iter().find_map(|pin| pin.named_allocator());
+        framing = match &lender {
+            Some(allocator) => self.lent_framing(allocator, framing)?,
+            None => Framing { alignment: framing.alignment.max(64), ..framing },
+        };
         let bytes = u64::from(framing.frames) * u64::from(framing.frame_bytes);
         let most_bytes = self.filter().device().most_circuit_bytes();
         if framing.frame_bytes == 0 || bytes > most_bytes || !framing.alignment.is_power_of_two() {
@@ -164,9 +169,41 @@ impl Pin {
             );
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
-        let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&pins), Pin::memory_of(&pins))?;
+        let memory = Pin::memory_of(&pins);
+        if lender.is_some() && memory == FrameMemory::Shared {
+            let reason = format!("{}: an allocator object has no memory that another process can map", self.describe());
+            return Err(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Memory, reason));
+        }
+        let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&pins), memory, lender)?;
         let pins = self.circuit();
         Ok(PreparedCircuit { pins, fresh })
+    }
+
+    /// What a circuit has of an allocator object that a client named, which must do for what the pins ask.
+    fn lent_framing(&self, allocator: &AllocatorObject, asked: Framing) -> Result<Framing, Refusal> {
+        let has = allocator.framing();
+        if has.frame_bytes < asked.frame_bytes || !has.alignment.is_multiple_of(asked.alignment.max(1)) {
+            let reason = format!(
+                "{}: the allocator that was named has frames of {} bytes aligned to {}; the pins need {} aligned to {}",
+                self.describe(),
+                has.frame_bytes,
+                has.alignment,
+                asked.frame_bytes,
+                asked.alignment
+            );
+            return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
+        }
+        let frames = asked.frames.min(has.frames);
+        Ok(Framing { frames, frame_bytes: has.frame_bytes, alignment: has.alignment })
+    }
+
+    /// The pin was given another allocator: a circuit that stands gives back what it had of the old one.
+    pub(crate) fn give_lent_frames_back(&self) {
+        if let Some(head) = self.pipe().route().head.upgrade()
+            && head.agreed_state() == KsState::STOP
+        {
+            head.pipe().free_lent();
+        }
     }
 
     /// Bytes of a stream header that is long enough for each pin of a circuit.

@@ -5,6 +5,7 @@ use crate::exports::Export;
 use crate::ks::address::{Address, Routine};
 use crate::ks::engine_device;
 use crate::ks::file::file_object;
+use crate::ks::function_table;
 use crate::ks::kernel;
 use crate::ntoskrnl::device_file::DeviceFile;
 use crate::ntoskrnl::file::{self, ControlRequest, ObjectNamespace};
@@ -12,9 +13,9 @@ use crate::ntoskrnl::object_manager::{self, Kind, Object};
 use ks_abi::kernel::IoStatusBlock;
 use ks_abi::{
     Guid, IoControlCode, KSNAME_Allocator, KSNAME_Clock, KSNAME_Pin, KSNAME_TopologyNode, KsAllocatorFraming,
-    KsClockCreate, KsDataFormat, KsNodeCreate, KsPinConnect, KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND,
-    STATUS_PENDING, STATUS_SUCCESS,
+    KsClockCreate, KsDataFormat, KsNodeCreate, KsPinConnect, KsStreamHeader, NtStatus, STATUS_BUFFER_OVERFLOW,
+    STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_HANDLE,
+    STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_io::{AccessMask, FileObject, Handle, IoManager, Origin, RequestorMode, Session, Transport};
 use ks_mem::{Block, Frame};
@@ -200,6 +201,18 @@ fn control(file: &EngineFile, request: &ControlRequest) -> (NtStatus, u64) {
             Err(status) => (status, 0),
         };
     }
+    if code == IoControlCode::KS_PROPERTY
+        && let Some(table) = file.session.file_object(file.handle).and_then(|own| function_table::of(&own, &input))
+    {
+        return match bytes.len() {
+            0 => (STATUS_BUFFER_OVERFLOW, table.len() as u64),
+            room if room < table.len() => (STATUS_BUFFER_TOO_SMALL, 0),
+            _ => {
+                output.write_bytes(&table);
+                (STATUS_SUCCESS, table.len() as u64)
+            }
+        };
+    }
     let outcome = file.session.device_io_control(file.handle, code, &input, &mut bytes);
     let answered = if outcome.status.is_success() { outcome.information.min(bytes.len()) } else { 0 };
     output.write_bytes(&bytes[..answered]);
@@ -325,17 +338,17 @@ pub(crate) unsafe extern "win64" fn KsCreatePin(
 /// GENERIC_READ
 const READ: u32 = 0x8000_0000;
 
-// ks-coverage: KsCreateClock partial
+// ks-coverage: KsCreateClock done test=a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines
 pub(crate) unsafe extern "win64" fn KsCreateClock(pin: u64, create: Address, result: Address) -> NtStatus {
     create_below(pin, KSNAME_Clock, &create.bytes(size_of::<KsClockCreate>()), READ, result)
 }
 
-// ks-coverage: KsCreateAllocator partial
+// ks-coverage: KsCreateAllocator done test=a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines
 pub(crate) unsafe extern "win64" fn KsCreateAllocator(pin: u64, framing: Address, result: Address) -> NtStatus {
     create_below(pin, KSNAME_Allocator, &framing.bytes(size_of::<KsAllocatorFraming>()), READ, result)
 }
 
-// ks-coverage: KsCreateTopologyNode partial
+// ks-coverage: KsCreateTopologyNode done test=a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines
 pub(crate) unsafe extern "win64" fn KsCreateTopologyNode(
     parent: u64,
     create: Address,
@@ -343,6 +356,12 @@ pub(crate) unsafe extern "win64" fn KsCreateTopologyNode(
     result: Address,
 ) -> NtStatus {
     create_below(parent, KSNAME_TopologyNode, &create.bytes(size_of::<KsNodeCreate>()), access, result)
+}
+
+/// The engine's file object behind one of a driver's.
+pub(super) fn engine_object(file: Address) -> Option<Arc<FileObject>> {
+    let file = by_file(file)?;
+    file.session.file_object(file.handle)
 }
 
 fn by_file(file: Address) -> Option<Arc<EngineFile>> {

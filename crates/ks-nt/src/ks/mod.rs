@@ -23,6 +23,7 @@ mod events;
 mod factory;
 mod file;
 mod filter;
+mod function_table;
 mod gate;
 mod handshake;
 mod injection;

@@ -67,8 +67,8 @@ impl std::fmt::Debug for ClockAlarm {
 mod tests {
     use super::*;
     use ks_abi::KsState;
-    use ks_io::{Services, Time};
     use ks_io::sync::Mutex;
+    use ks_io::{Services, Time};
 
     struct Calls(Mutex<Vec<Time>>);
 

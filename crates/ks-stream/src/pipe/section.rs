@@ -2,6 +2,7 @@
 
 use super::splitter::Branch;
 use super::{Hop, Route};
+use crate::allocator::AllocatorObject;
 use crate::batch;
 use crate::descriptor::Framing;
 use crate::pin::Pin;
@@ -48,8 +49,63 @@ pub(crate) struct Circulation {
 }
 
 struct Allocator {
-    pool: FramePool,
+    memory: Memory,
     header_bytes: usize,
+}
+
+/// Where the frames of a circuit come from.
+enum Memory {
+    Pool(FramePool),
+    /// The allocator object that a client named to one of the pins.
+    Lent(Lease),
+}
+
+/// Frames of an allocator object, which go back to it when the last request that carries one is gone.
+pub(crate) struct Lease {
+    allocator: Arc<AllocatorObject>,
+    spec: PoolSpec,
+    names: Vec<Frame>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.names.clear();
+        self.allocator.reclaim();
+    }
+}
+
+impl Memory {
+    fn spec(&self) -> PoolSpec {
+        match self {
+            Memory::Pool(pool) => pool.spec(),
+            Memory::Lent(lease) => lease.spec,
+        }
+    }
+
+    /// How many frames there are: of an allocator object it may be fewer than were asked for.
+    fn count(&self) -> usize {
+        match self {
+            Memory::Pool(pool) => pool.spec().frames,
+            Memory::Lent(lease) => lease.names.len(),
+        }
+    }
+
+    /// Names of all frames, by index.
+    fn names(&self) -> Vec<Frame> {
+        match self {
+            Memory::Pool(pool) => (0..pool.spec().frames).filter_map(|index| pool.name(index)).collect(),
+            Memory::Lent(lease) => lease.names.clone(),
+        }
+    }
+
+    /// Is it what another start of the circuit would make again?
+    fn fits(&self, spec: PoolSpec, memory: FrameMemory, lender: Option<&Arc<AllocatorObject>>) -> bool {
+        match (self, lender) {
+            (Memory::Pool(pool), None) => pool.spec() == spec && pool.memory() == memory && !pool.is_quarantined(),
+            (Memory::Lent(lease), Some(lender)) => Arc::ptr_eq(&lease.allocator, lender) && lease.spec == spec,
+            _ => false,
+        }
+    }
 }
 
 /// What the section's allocator made, for a table.
@@ -117,18 +173,19 @@ impl PipeSection {
         }
         let state = self.state.lock();
         state.current.allocator.as_ref().map_or_else(AllocatorReport::default, |allocator| {
-            let spec = allocator.pool.spec();
-            AllocatorReport { frames: spec.frames as u32, frame_bytes: spec.frame_bytes as u32 }
+            let spec = allocator.memory.spec();
+            AllocatorReport { frames: allocator.memory.count() as u32, frame_bytes: spec.frame_bytes as u32 }
         })
     }
 
     /// The frames of the allocator, by index, and the bytes of their headers.
     pub(super) fn frames(&self) -> (Vec<Frame>, usize) {
         let state = self.state.lock();
-        state.current.allocator.as_ref().map_or_else(Default::default, |allocator| {
-            let frames = (0..allocator.pool.spec().frames).filter_map(|index| allocator.pool.name(index));
-            (frames.collect(), allocator.header_bytes)
-        })
+        state
+            .current
+            .allocator
+            .as_ref()
+            .map_or_else(Default::default, |allocator| (allocator.memory.names(), allocator.header_bytes))
     }
 
     /// Number of the allocator whose requests travel.
@@ -171,6 +228,7 @@ impl PipeSection {
         framing: Framing,
         header_bytes: usize,
         memory: FrameMemory,
+        lender: Option<Arc<AllocatorObject>>,
     ) -> Result<Option<Circulation>, Refusal> {
         let spec = PoolSpec {
             frames: framing.frames as usize,
@@ -179,11 +237,8 @@ impl PipeSection {
         };
         let generation = {
             let mut state = self.state.lock();
-            let fits = |kept: &Allocator| {
-                let pool = &kept.pool;
-                let same = pool.spec() == spec && pool.memory() == memory && kept.header_bytes == header_bytes;
-                same && !pool.is_quarantined()
-            };
+            let fits =
+                |kept: &Allocator| kept.header_bytes == header_bytes && kept.memory.fits(spec, memory, lender.as_ref());
             if state.current.allocator.as_ref().is_some_and(fits) {
                 return Ok(None);
             }
@@ -194,10 +249,20 @@ impl PipeSection {
             let reason = format!("no memory for {} frames of {} bytes", framing.frames, framing.frame_bytes);
             Refusal::new(status, Aspect::Memory, reason)
         };
-        let pool = FramePool::in_memory(memory, spec, head.io().regions())
-            .map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
+        let (memory, frames) = match lender {
+            Some(allocator) => {
+                let frames = allocator.lend(spec.frames).map_err(no_memory)?;
+                (Memory::Lent(Lease { allocator, spec, names: frames.clone() }), frames)
+            }
+            None => {
+                let pool = FramePool::in_memory(memory, spec, head.io().regions())
+                    .map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
+                let frames = std::iter::from_fn(|| pool.take()).collect();
+                (Memory::Pool(pool), frames)
+            }
+        };
         let mut fresh = Circulation { allocator: None, parked: Vec::with_capacity(spec.frames), generation };
-        while let Some(frame) = pool.take() {
+        for frame in frames {
             let made = StreamFrames::empty(header_bytes, frame).and_then(|frames| Irp::circuit(head.origin(), frames));
             match made {
                 Ok(irp) => {
@@ -210,8 +275,19 @@ impl PipeSection {
                 }
             }
         }
-        fresh.allocator = Some(Allocator { pool, header_bytes });
+        fresh.allocator = Some(Allocator { memory, header_bytes });
         Ok(Some(fresh))
+    }
+
+    /// Gives back frames of an allocator object; a pool of the section's own stays.
+    pub(super) fn free_lent(&self) {
+        let lent = {
+            let state = self.state.lock();
+            state.current.allocator.as_ref().is_some_and(|kept| matches!(kept.memory, Memory::Lent(_)))
+        };
+        if lent {
+            self.free();
+        }
     }
 
     /// No allocator and no requests; `None`: there are none.

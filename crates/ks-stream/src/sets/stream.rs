@@ -13,7 +13,7 @@ use ks_abi::{
 use ks_io::FileObject;
 use ks_io::sync::{Arc, Mutex};
 
-// ks-coverage: KSPROPERTY_STREAM_ALLOCATOR partial
+// ks-coverage: KSPROPERTY_STREAM_ALLOCATOR done test=an_allocator_is_named_to_a_pin_in_stop_only,a_circuit_takes_its_frames_from_the_allocator_that_was_named
 // ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only
 // ks-coverage: KSPROPERTY_STREAMINTERFACE_HEADERSIZE done test=a_camera_has_extended_headers
 
@@ -54,7 +54,11 @@ fn allocator_support(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 
 /// The allocator that the pin's frames are to come from; it is kept like a master clock.
 fn set_allocator(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
-    assign(pin, call, |file| file.object_as::<AllocatorObject>().is_some(), Pin::stream_allocator)
+    let status = assign(pin, call, |file| file.object_as::<AllocatorObject>().is_some(), Pin::stream_allocator);
+    if status == STATUS_SUCCESS {
+        pin.give_lent_frames_back();
+    }
+    status
 }
 
 /// Keeps the object that the data names by handle; 0 lets go. In STOP only.

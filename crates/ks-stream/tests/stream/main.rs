@@ -10,6 +10,7 @@ mod gates;
 mod handshake;
 mod injection;
 mod latency;
+mod lent;
 mod limits;
 mod mappings;
 mod own_objects;
