@@ -70,8 +70,13 @@ fn stream_requests_are_probed() {
     driver.run_test("KsAcquireResetValue");
 }
 
+#[test]
+fn events_are_enabled_on_a_drivers_own_lists() {
+    Driver::of_tests("low_level/events.c").run_all_tests();
+}
+
 /// The drivers that test the names of `ks/low_level`.
-const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward", "pins"];
+const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward", "pins", "events"];
 
 #[test]
 fn every_name_of_the_low_level_has_a_test_in_a_driver() {

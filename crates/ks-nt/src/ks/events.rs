@@ -4,6 +4,7 @@ use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::irp::{FILTER_NODE, LentIrp, Target};
+use crate::ks::kernel::ListLock;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use ks_abi::kernel::{
@@ -246,6 +247,10 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvents(
 }
 
 pub(crate) unsafe extern "win64" fn KsGenerateEvent(entry: Address) -> NtStatus {
+    if let Some(Object::ListedEvent(event)) = objects::find(entry) {
+        event.raise();
+        return STATUS_SUCCESS;
+    }
     match find(entry, "KsGenerateEvent") {
         Some(event) => event.raise(&[]),
         None => STATUS_INVALID_PARAMETER,
@@ -254,38 +259,50 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvent(entry: Address) -> NtStatus 
 
 // ks-coverage: KsGenerateDataEvent partial
 pub(crate) unsafe extern "win64" fn KsGenerateDataEvent(entry: Address, bytes: u32, data: u64) -> NtStatus {
+    if let Some(Object::ListedEvent(event)) = objects::find(entry) {
+        event.raise();
+        return STATUS_SUCCESS;
+    }
     match find(entry, "KsGenerateDataEvent") {
         Some(event) => event.raise(&data_of(bytes, data)),
         None => STATUS_INVALID_PARAMETER,
     }
 }
 
-/// Raises the entries of a driver's own list. The list is the driver's, and so is its lock, which it may hold or not.
+/// Raises the entries of a driver's own list, with its lock held.
 pub(crate) unsafe extern "win64" fn KsGenerateEventList(
     set: Address,
     id: u32,
     list: Address,
-    _lock_type: u32,
-    _lock: u64,
+    lock_type: u32,
+    lock: Address,
 ) {
     let set: Option<Guid> = set.some().map(Address::read);
-    let mut link = if list.is_null() { list } else { list.follow(0) };
-    for _ in 0..MOST_LISTED {
-        if link == list || link.is_null() {
-            return;
+    ListLock::new(lock_type, lock).with(|| {
+        let mut link = if list.is_null() { list } else { list.follow(0) };
+        for _ in 0..MOST_LISTED {
+            if link == list || link.is_null() {
+                return;
+            }
+            let entry = link;
+            link = link.follow(0);
+            match objects::find(entry) {
+                Some(Object::Event(event)) if event.is(set, id) => {
+                    let _ = event.raise(&[]);
+                }
+                Some(Object::ListedEvent(event)) if event.is(set, id) => event.raise(),
+                _ => {}
+            }
         }
-        let entry = link;
-        link = link.follow(0);
-        if let Some(Object::Event(event)) = objects::find(entry)
-            && event.is(set, id)
-        {
-            let _ = event.raise(&[]);
-        }
-    }
+    });
 }
 
 // ks-coverage: KsDiscardEvent partial
 pub(crate) unsafe extern "win64" fn KsDiscardEvent(entry: Address) {
+    if let Some(Object::ListedEvent(_)) = objects::find(entry) {
+        drop(objects::remove(entry.0));
+        return;
+    }
     if let Some(event) = find(entry, "KsDiscardEvent") {
         drop(forget((address(&event.target), event.token.number())));
     }

@@ -3,7 +3,8 @@
 use crate::exports;
 use crate::ks::address::{Address, Routine, status};
 use crate::ntoskrnl::block::Block;
-use crate::ntoskrnl::{io_request, spin_lock};
+use crate::ntoskrnl::{fast_mutex, io_request, mutex, resource, spin_lock, wait};
+use ks_abi::kernel::KsEventsLockType;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 
 /// POOL_TYPE NonPagedPoolNx
@@ -122,6 +123,80 @@ impl Drop for Held {
     fn drop(&mut self) {
         // SAFETY: the lock was acquired by this thread, which has not given it back.
         unsafe { spin_lock::KeReleaseSpinLock(self.lock, self.level) }
+    }
+}
+
+/// The lock of a driver's list of events, see KSEVENTS_LOCKTYPE.
+#[derive(Clone, Copy)]
+pub(crate) struct ListLock {
+    kind: KsEventsLockType,
+    lock: Block,
+}
+
+impl ListLock {
+    pub(crate) fn new(kind: u32, lock: Address) -> ListLock {
+        // SAFETY: the driver's promise, as the pages of the routines with a lock say.
+        ListLock { kind: KsEventsLockType(kind), lock: unsafe { Block::at(lock.0 as *mut u8) } }
+    }
+
+    /// Does something while the lock is held. There is no interrupt whose lock could be taken.
+    pub(crate) fn with<R>(&self, what: impl FnOnce() -> R) -> R {
+        if self.lock.is_null() {
+            return what();
+        }
+        match self.kind {
+            KsEventsLockType::SPINLOCK => {
+                let _held = SpinLock(self.lock).acquire();
+                what()
+            }
+            KsEventsLockType::MUTEX => {
+                // SAFETY: a KMUTEX, as above.
+                let _ = unsafe { wait::KeWaitForSingleObject(self.lock, 0, 0, 0, Block::NULL) };
+                let result = what();
+                // SAFETY: it was just acquired by this thread.
+                unsafe { mutex::KeReleaseMutex(self.lock, 0) };
+                result
+            }
+            KsEventsLockType::FMUTEX => {
+                // SAFETY: a FAST_MUTEX, as above.
+                unsafe { fast_mutex::ExAcquireFastMutex(self.lock) };
+                let result = what();
+                // SAFETY: it was just acquired by this thread.
+                unsafe { fast_mutex::ExReleaseFastMutex(self.lock) };
+                result
+            }
+            KsEventsLockType::FMUTEXUNSAFE => {
+                // SAFETY: a FAST_MUTEX, as above.
+                unsafe { fast_mutex::ExAcquireFastMutexUnsafe(self.lock) };
+                let result = what();
+                // SAFETY: it was just acquired by this thread.
+                unsafe { fast_mutex::ExReleaseFastMutexUnsafe(self.lock) };
+                result
+            }
+            KsEventsLockType::ERESOURCE => {
+                // SAFETY: an ERESOURCE, as above.
+                unsafe { resource::ExEnterCriticalRegionAndAcquireResourceExclusive(self.lock) };
+                let result = what();
+                // SAFETY: it was just acquired by this thread.
+                unsafe { resource::ExReleaseResourceAndLeaveCriticalRegion(self.lock) };
+                result
+            }
+            _ => what(),
+        }
+    }
+}
+
+/// Releases a semaphore of the driver's.
+pub(crate) fn release_semaphore(semaphore: Address, adjustment: u32) {
+    if let Some(release) = routine("KeReleaseSemaphore") {
+        release.call4(semaphore.0, 0, u64::from(adjustment), 0);
+    }
+}
+
+/// Queues a DPC of the driver's with one argument.
+pub(crate) fn queue_dpc(dpc: Address, argument: Address) {
+    if let Some(queue) = routine("KeInsertQueueDpc") {
+        queue.call3(dpc.0, argument.0, 0);
     }
 }
 

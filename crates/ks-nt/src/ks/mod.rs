@@ -62,6 +62,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     irp::EXPORTS,
     low_level::cancelable_queue::EXPORTS,
     low_level::dispatch::EXPORTS,
+    low_level::events::EXPORTS,
     low_level::forward::EXPORTS,
     low_level::header::EXPORTS,
     low_level::method::EXPORTS,

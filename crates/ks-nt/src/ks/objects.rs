@@ -10,6 +10,7 @@ use crate::ks::events::HostedEvent;
 use crate::ks::factory::HostedFactory;
 use crate::ks::filter::HostedFilter;
 use crate::ks::irp::LentIrp;
+use crate::ks::low_level::events::ListedEvent;
 use crate::ks::low_level::header::{DeviceHeader, ObjectHeader};
 use crate::ks::misuse;
 use crate::ks::pin::HostedPin;
@@ -39,6 +40,7 @@ pub(crate) enum Object {
     Worker(Arc<Worker>),
     HeaderOfDevice(Arc<DeviceHeader>),
     FileHeader(Arc<ObjectHeader>),
+    ListedEvent(Arc<ListedEvent>),
 }
 
 static TABLE: LazyLock<RwLock<HashMap<u64, Object>>> = LazyLock::new(|| RwLock::new(HashMap::new()));

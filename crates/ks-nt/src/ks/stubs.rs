@@ -49,10 +49,6 @@ refusals! {
     // ks-coverage: KsCreateDefaultClock not-implemented
     KsCreateDefaultClock
     KsDereferenceSoftwareBusObject
-    KsDisableEvent
-    KsEnableEvent
-    // ks-coverage: KsEnableEventWithAllocator not-implemented
-    KsEnableEventWithAllocator
     // ks-coverage: KsFilterFactoryAddCreateItem not-implemented
     KsFilterFactoryAddCreateItem
     // ks-coverage: KsGenerateThermalEvent not-implemented
@@ -110,7 +106,6 @@ refusals! {
     KsDereferenceBusObject
     // ks-coverage: KsFreeDefaultClock not-implemented
     KsFreeDefaultClock
-    KsFreeEventList
     KsSetDefaultClockState
     // ks-coverage: KsSetDefaultClockTime not-implemented
     KsSetDefaultClockTime

@@ -7,6 +7,7 @@
 
 pub(crate) mod cancelable_queue;
 pub(crate) mod dispatch;
+pub(crate) mod events;
 pub(crate) mod forward;
 pub(crate) mod header;
 pub(crate) mod method;

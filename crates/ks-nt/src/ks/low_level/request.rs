@@ -79,6 +79,19 @@ impl DriverIrp {
         self.0.follow(offset_of!(Irp, user_buffer))
     }
 
+    /// The output buffer's address as its client knows it, which names an event: a request of the engine's has it apart,
+    /// see `wdm_file.rs`.
+    pub(super) fn client_output(self) -> Address {
+        let own = self.0.follow(offset_of!(Irp, user_apc_context));
+        own.some().unwrap_or_else(|| self.user_buffer())
+    }
+
+    /// The input buffer's address as its client knows it.
+    pub(super) fn client_input(self) -> Address {
+        let own = self.0.follow(offset_of!(Irp, user_apc_routine));
+        own.some().unwrap_or(Address(self.parameters().type3_input_buffer.0))
+    }
+
     pub(super) fn system_buffer(self) -> Address {
         self.0.follow(offset_of!(Irp, system_buffer))
     }

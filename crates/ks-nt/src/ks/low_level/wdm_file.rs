@@ -1,6 +1,7 @@
 //! An open object of a driver without AVStream: requests of the engine become requests of the driver's kind, and end
 //! when it completes them.
 
+use super::events::ClientEvent;
 use super::wdm_device::{self, WdmDevice};
 use crate::ks::address::Address;
 use crate::ks::engine_file;
@@ -10,8 +11,9 @@ use crate::ntoskrnl::io_request::{self, IoAllocateIrp, IofCallDriver, next_locat
 use crate::ntoskrnl::object_manager;
 use ks_abi::kernel::{DeviceIoControlParameters, DeviceObject, IRP_MJ_DEVICE_CONTROL, IoStackLocation, Irp as Packet};
 use ks_abi::{
-    IoControlCode, KSNAME_Pin, KsPinConnect, NtStatus, Ptr64, STATUS_CANCELLED, STATUS_DEVICE_REMOVED,
-    STATUS_FILE_CLOSED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_HANDLE,
+    IoControlCode, KSEVENTF_EVENT_HANDLE, KSNAME_Pin, KsEventData, KsPinConnect, NtStatus, Ptr64, STATUS_CANCELLED,
+    STATUS_DEVICE_REMOVED, STATUS_FILE_CLOSED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_HANDLE,
 };
 use ks_io::{
     Aspect, CancelTarget, CreateRequest, Created, Dispatch, Dispatched, Irp, Refusal, RequestorMode, deferred,
@@ -53,6 +55,8 @@ struct Lent {
     output: Block,
     /// Bytes of the output buffer.
     room: usize,
+    /// The client's event, as long as the driver may look its handle up.
+    _event: Opened,
 }
 
 // SAFETY: the packet is a driver's, which accesses it from any thread by its own rules; the rest does not change.
@@ -76,7 +80,8 @@ fn block(bytes: &[u8], room: usize) -> Result<Block, NtStatus> {
 
 impl Lent {
     /// A device-control packet for a file.
-    fn new(file: &DeviceFile, code: IoControlCode, mode: u8, input: &[u8], output: &[u8], room: usize) -> Made {
+    fn new(file: &DeviceFile, irp: &Irp, input: &[u8], output: &[u8], room: usize, event: Opened) -> Made {
+        let (code, mode) = (irp.io_control_code(), requestor(irp));
         let (input, output) = ((block(input, 0)?, input.len()), block(output, room)?);
         let device = Address(file.device() as u64);
         let stack_size = device.get(offset_of!(DeviceObject, stack_size));
@@ -85,7 +90,7 @@ impl Lent {
         if packet.is_null() {
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         }
-        let lent = Arc::new(Lent { packet, input: input.0, output, room });
+        let lent = Arc::new(Lent { packet, input: input.0, output, room, _event: event });
         // SAFETY: the packet was just made, with a location for the driver.
         let stack = Address(unsafe { next_location(packet) } as u64);
         let at = Address(packet as u64);
@@ -103,6 +108,9 @@ impl Lent {
         at.put(offset_of!(Packet, requestor_mode), mode);
         at.put(offset_of!(Packet, user_buffer), if room == 0 { 0 } else { lent.output.address() });
         at.put(offset_of!(Packet, io_status.status), NtStatus::STATUS_NOT_SUPPORTED);
+        // What nobody calls when the packet ends: here, the client's own addresses, which name its events.
+        at.put(offset_of!(Packet, user_apc_routine), irp.input_token());
+        at.put(offset_of!(Packet, user_apc_context), irp.output_token());
         Ok(lent)
     }
 
@@ -202,8 +210,12 @@ impl WdmFile {
         if irp.input().len() > MOST_BYTES {
             return irp.done(STATUS_INVALID_BUFFER_SIZE);
         }
-        let data = &irp.output().data()[..irp.output().data().len().min(room)];
-        let lent = Lent::new(file, irp.io_control_code(), requestor(&irp), irp.input(), data, room);
+        let mut data = irp.output().data()[..irp.output().data().len().min(room)].to_vec();
+        let event = match rewrite_event(&irp, &mut data) {
+            Ok(event) => event,
+            Err(status) => return irp.done(status),
+        };
+        let lent = Lent::new(file, &irp, irp.input(), &data, room, event);
         self.send(irp, lent, file)
     }
 
@@ -231,7 +243,7 @@ impl WdmFile {
             let data = frame.buffer().map_or(0, ks_mem::Frame::address);
             header[DATA..DATA + 8].copy_from_slice(&data.to_le_bytes());
         }
-        let lent = Lent::new(file, irp.io_control_code(), requestor(&irp), &[], &headers, headers.len());
+        let lent = Lent::new(file, &irp, &[], &headers, headers.len(), Opened(0));
         self.send(irp, lent, file)
     }
 }
@@ -249,6 +261,21 @@ impl Drop for Opened {
             let _ = object_manager::close(self.0);
         }
     }
+}
+
+/// Names the client's event of an enable request by a handle that the driver can look up.
+fn rewrite_event(irp: &Irp, data: &mut [u8]) -> Result<Opened, NtStatus> {
+    const PLACE: usize = offset_of!(KsEventData, object);
+    let kind = data.first_chunk().map_or(0, |kind| u32::from_le_bytes(*kind));
+    if irp.io_control_code() != IoControlCode::KS_ENABLE_EVENT || kind != KSEVENTF_EVENT_HANDLE {
+        return Ok(Opened(0));
+    }
+    let Some(place) = data.get_mut(PLACE..PLACE + 8) else { return Ok(Opened(0)) };
+    let handle = place.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let event = irp.file_object().and_then(|file| file.event_by_handle(handle)).ok_or(STATUS_INVALID_HANDLE)?;
+    let own = ClientEvent::open(event)?;
+    place.copy_from_slice(&own.to_le_bytes());
+    Ok(Opened(own))
 }
 
 /// Names the pin that a pin is created for by a handle that the driver can look up.
