@@ -263,6 +263,8 @@ impl RankedMutex {
     #[track_caller]
     #[inline]
     fn check_rank(&self) {
+        // Also the request of a driver that was called under it.
+        debug_assert!(!self.is_held_by_current(), "the {} mutex is acquired by the thread that holds it", self.name);
         held::check(self.rank, self.name);
     }
 }
@@ -318,6 +320,37 @@ pub fn holds_ranked_mutex() -> bool {
     held::any()
 }
 
+/// A driver that is called makes a request of its own: to another filter, which has mutexes of its own. Their order
+/// begins anew; that of the caller goes on when this is dropped.
+///
+/// Decision: the order is one of a request. That two drivers do not wait for each other's filters in a circle is their
+/// affair, as on Windows, where nobody checks it either.
+#[must_use = "the order of the caller goes on when it is dropped"]
+pub(crate) struct RequestOrder {
+    #[cfg(debug_assertions)]
+    outer: held::ByRank,
+    not_send: PhantomData<*const ()>,
+}
+
+impl RequestOrder {
+    /// Begins a request. It costs nothing where the order is not checked.
+    #[inline]
+    pub(crate) fn begin() -> RequestOrder {
+        RequestOrder {
+            #[cfg(debug_assertions)]
+            outer: held::begin(),
+            not_send: PhantomData,
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for RequestOrder {
+    fn drop(&mut self) {
+        held::go_on(self.outer);
+    }
+}
+
 /// The ranked mutexes that the calling thread holds: how many, and for the checks of debug builds which.
 mod held {
     use super::LockRank;
@@ -335,8 +368,21 @@ mod held {
     }
 
     #[cfg(debug_assertions)]
+    pub(super) type ByRank = [Option<&'static str>; 3];
+
+    #[cfg(debug_assertions)]
     thread_local! {
-        static BY_RANK: std::cell::Cell<[Option<&'static str>; 3]> = const { std::cell::Cell::new([None; 3]) };
+        static BY_RANK: Cell<ByRank> = const { Cell::new([None; 3]) };
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn begin() -> ByRank {
+        BY_RANK.with(|held| held.replace([None; 3]))
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn go_on(outer: ByRank) {
+        BY_RANK.with(|held| held.set(outer));
     }
 
     #[track_caller]
@@ -355,7 +401,7 @@ mod held {
     pub(super) fn check_order(rank: LockRank, name: &'static str) {
         #[cfg(debug_assertions)]
         {
-            let held = BY_RANK.with(std::cell::Cell::get);
+            let held = BY_RANK.with(Cell::get);
             if let Some(other) = held[rank as usize..].iter().flatten().next() {
                 panic!("the {name} mutex ({rank:?}) is acquired by a thread that holds the {other} mutex");
             }
@@ -388,5 +434,30 @@ mod held {
         });
         #[cfg(not(debug_assertions))]
         let _ = rank;
+    }
+}
+
+#[cfg(all(test, debug_assertions, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::services::Services;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_drivers_own_request_begins_a_new_order_and_the_callers_goes_on() {
+        let services = Services::virtual_time(1);
+        let [own, other] = ["own", "other"].map(|name| services.mutex(LockRank::FilterControl, name));
+        let device = services.mutex(LockRank::Device, "device of the other");
+        let refused = |mutex: &RankedMutex| catch_unwind(AssertUnwindSafe(|| mutex.acquire())).is_err();
+        let _own = own.hold();
+        assert!(refused(&other) && refused(&device), "two of one rank, and an earlier one");
+        {
+            let _request = RequestOrder::begin();
+            let _device = device.hold();
+            let _other = other.hold();
+            assert!(refused(&own), "the caller has it");
+            assert!(refused(&device) && refused(&other), "the order of the request");
+        }
+        assert!(holds_ranked_mutex() && refused(&other), "the caller's order");
     }
 }

@@ -9,6 +9,7 @@ use crate::file_object::FileObject;
 use crate::handle_table::{Handle, HandleTable, Object};
 use crate::io_manager::IoManager;
 use crate::irp::{Body, Irp, RequestParts};
+use crate::lock::RequestOrder;
 use crate::namespace::InterfaceInfo;
 use crate::origin::{Origin, RequestorMode};
 use crate::refusal::{Aspect, Refusal};
@@ -166,6 +167,7 @@ impl Session {
     ) -> Result<Box<Body>, NtStatus> {
         let (place, sent) = WaitingPlace::take(&self.io);
         let irp = make(&file, Reply::Client(sent))?;
+        let _order = self.order();
         let inside = deferred::enter();
         let body = match file.dispatch(irp) {
             Dispatched::Completed(completed) => place.returned(completed),
@@ -192,6 +194,12 @@ impl Session {
         self.handles.file(handle, AccessMask::NONE).ok()
     }
 
+    /// A driver makes requests while it is called. `None` for clients, who are never called under a mutex.
+    #[inline]
+    fn order(&self) -> Option<RequestOrder> {
+        (cfg!(debug_assertions) && self.origin.mode() == RequestorMode::Kernel).then(RequestOrder::begin)
+    }
+
     fn create_file(
         &self,
         related: Option<&Arc<FileObject>>,
@@ -200,6 +208,7 @@ impl Session {
         access: AccessMask,
         create: impl FnOnce(&CreateRequest<'_>) -> Result<Created, Refusal>,
     ) -> Result<Handle, Outcome> {
+        let _order = self.order();
         let _inside = deferred::enter();
         let handles = Arc::downgrade(&self.handles);
         let file = Arc::new(FileObject::new(related.cloned(), self.origin.clone(), handles));
@@ -252,6 +261,7 @@ impl Transport for Session {
             Ok(file) => file,
             Err(status) => return Request::finished(Outcome::status(status), output),
         };
+        let _order = self.order();
         let _inside = deferred::enter();
         let pending = PendingRequest::new(&self.io);
         let parts = RequestParts {
@@ -274,6 +284,7 @@ impl Transport for Session {
     }
 
     fn cancel_all(&self, handle: Handle) -> Outcome {
+        let _order = self.order();
         let _inside = deferred::enter();
         match self.handles.file(handle, AccessMask::NONE) {
             Ok(file) => {
@@ -285,6 +296,7 @@ impl Transport for Session {
     }
 
     fn close(&self, handle: Handle) -> Outcome {
+        let _order = self.order();
         let _inside = deferred::enter();
         match self.handles.remove(handle) {
             Ok(Object::File(file)) => {
@@ -326,6 +338,7 @@ impl Transport for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let _order = self.order();
         let _inside = deferred::enter();
         for object in self.handles.drain() {
             if let Object::File(file) = object {
