@@ -275,6 +275,13 @@ pub(crate) struct Driver {
 
 static DRIVERS: LazyLock<Mutex<HashMap<u64, Weak<Driver>>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
 
+/// Names of the AVStream devices over a physical device object, or of all for 0.
+pub(crate) fn device_names(physical: u64) -> Vec<String> {
+    let known: Vec<Arc<Driver>> = drivers().values().filter_map(Weak::upgrade).collect();
+    let meant = known.iter().filter(|driver| physical == 0 || driver.physical() == physical);
+    meant.flat_map(|driver| driver.devices()).map(|device| device.engine().device_name().to_owned()).collect()
+}
+
 /// IRP_MJ_MAXIMUM_FUNCTION + 1
 const MAJOR_FUNCTIONS: usize = 28;
 const EXTENSION: usize = size_of::<DriverObject>();

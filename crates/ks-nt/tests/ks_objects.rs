@@ -156,6 +156,9 @@ fn a_driver_opens_another_and_reads_from_it() {
     opener.object().set_property(OPEN, 0, text.as_slice()).unwrap();
     let numbers: [u32; 2] = opener.object().property(OPEN, 1).unwrap();
     assert_eq!(numbers, [1_000_000, 1_000_001]);
+    // Those that capture, of which other tests of this process have some, its own of these, and its own that render.
+    let [capture, own_capture, own_render]: [u32; 3] = opener.object().property(OPEN, 2).unwrap();
+    assert!(capture >= 1 && (own_capture, own_render) == (0, 1), "{capture} {own_capture} {own_render}");
     let nobody: Vec<u8> = r"\??\userks#nobody".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let refused = opener.object().set_property(OPEN, 0, nobody.as_slice()).unwrap_err();
     assert_eq!(refused.status, ks_abi::STATUS_OBJECT_NAME_NOT_FOUND);

@@ -121,7 +121,33 @@ static NTSTATUS OnNumbers(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     return STATUS_SUCCESS;
 }
 
+static ULONG CountInterfaces(const GUID *Category, PDEVICE_OBJECT Device)
+{
+    PWSTR links, link;
+    ULONG count = 0;
+    if (!NT_SUCCESS(IoGetDeviceInterfaces(Category, Device, 0, &links)))
+        return ~0u;
+    for (link = links; *link; link += wcslen(link) + 1)
+        count++;
+    ExFreePool(links);
+    return count;
+}
+
+/* Capture interfaces of all devices and of our own, and our own that render. */
+static NTSTATUS OnInterfaces(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    static const GUID capture = {CATEGORY_CAPTURE_GUID}, render = {CATEGORY_RENDER_GUID};
+    PDEVICE_OBJECT own = KsFilterGetDevice(KsGetFilterFromIrp(Irp))->PhysicalDeviceObject;
+    ULONG *counts = Data;
+    counts[0] = CountInterfaces(&capture, NULL);
+    counts[1] = CountInterfaces(&capture, own);
+    counts[2] = CountInterfaces(&render, own);
+    Irp->IoStatus.Information = 3 * sizeof(ULONG);
+    return STATUS_SUCCESS;
+}
+
 static const KSPROPERTY_ITEM Properties[] = {
+    DEFINE_KSPROPERTY_ITEM(2, OnInterfaces, sizeof(KSPROPERTY), 3 * sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(0, NULL, sizeof(KSPROPERTY), 0, OnOpen, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(1, OnNumbers, sizeof(KSPROPERTY), sizeof(Numbers), NULL, NULL, 0, NULL, NULL, 0)};
 static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){

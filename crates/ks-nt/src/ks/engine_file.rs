@@ -2,6 +2,7 @@
 
 use crate::exports;
 use crate::exports::Export;
+use crate::host;
 use crate::ks::address::{Address, Routine};
 use crate::ks::engine_device;
 use crate::ks::file::file_object;
@@ -17,7 +18,7 @@ use ks_abi::{
     STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_HANDLE,
     STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS,
 };
-use ks_io::{AccessMask, FileObject, Handle, IoManager, Origin, RequestorMode, Session, Transport};
+use ks_io::{AccessMask, FileObject, Handle, InterfaceInfo, IoManager, Origin, RequestorMode, Session, Transport};
 use ks_mem::{Block, Frame};
 use std::any::Any;
 use std::mem::offset_of;
@@ -168,6 +169,13 @@ impl ObjectNamespace for Namespace {
             }
         }
         Some(Err(refused))
+    }
+
+    fn interfaces(&self, class: Guid, device: u64) -> Vec<String> {
+        let names = host::device_names(device);
+        let is_meant = |one: &InterfaceInfo| names.contains(&one.device);
+        let known = sessions().into_iter().flat_map(|session| session.interfaces(Some(class)));
+        known.filter(is_meant).map(|one| one.symbolic_link.replacen(r"\\?\", r"\??\", 1)).collect()
     }
 
     fn device_io_control(&self, object: &Arc<dyn Object>, request: &ControlRequest) -> Option<(NtStatus, u64)> {

@@ -12,6 +12,7 @@ use core::ptr;
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use ks_abi::guid::Guid;
 use ks_abi::kernel::{IoStatusBlock, UnicodeString};
 use ks_abi::status::{
     NtStatus, STATUS_ACCESS_DENIED, STATUS_BUFFER_OVERFLOW, STATUS_END_OF_FILE, STATUS_INFO_LENGTH_MISMATCH,
@@ -88,6 +89,10 @@ pub(crate) trait ObjectNamespace: Send + Sync {
     fn open(&self, root: Option<Arc<dyn Object>>, name: &str, access: u32)
     -> Option<Result<Arc<dyn Object>, NtStatus>>;
 
+    /// Links of the interfaces that AVStream registered in a category: those of the device with this physical device
+    /// object, or all of them for 0.
+    fn interfaces(&self, class: Guid, device: u64) -> Vec<String>;
+
     /// A control request for an object of this namespace; `None` for another's.
     fn device_io_control(&self, object: &Arc<dyn Object>, request: &ControlRequest) -> Option<(NtStatus, u64)>;
 }
@@ -116,7 +121,7 @@ pub(crate) fn set_namespace(namespace: Option<Arc<dyn ObjectNamespace>>) {
     *NAMESPACE.write().unwrap_or_else(PoisonError::into_inner) = namespace;
 }
 
-fn namespace() -> Option<Arc<dyn ObjectNamespace>> {
+pub(crate) fn namespace() -> Option<Arc<dyn ObjectNamespace>> {
     NAMESPACE.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 

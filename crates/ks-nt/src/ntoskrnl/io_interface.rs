@@ -16,6 +16,7 @@ use ks_abi::status::{
 };
 
 use super::driver_memory::{allocate_pool, get, put, put_bytes, put_optional, put_wide, text};
+use super::file;
 use super::io_name;
 use super::registry::{self, Known};
 use super::rtl_guid;
@@ -127,7 +128,8 @@ pub(crate) unsafe extern "win64" fn IoSetDeviceInterfaceState(link: *const Unico
     }
 }
 
-/// A list of links, each with a terminator and the whole with another, which the driver frees.
+/// A list of links, each with a terminator and the whole with another, which the driver frees: of the interfaces that
+/// drivers registered themselves, and of those that AVStream registered for them.
 pub(crate) unsafe extern "win64" fn IoGetDeviceInterfaces(
     class: *const Guid,
     device: u64,
@@ -145,6 +147,9 @@ pub(crate) unsafe extern "win64" fn IoGetDeviceInterfaces(
         if wanted {
             units.extend(interface.link.encode_utf16().chain([0]));
         }
+    }
+    for link in file::namespace().iter().flat_map(|namespace| namespace.interfaces(class, device)) {
+        units.extend(link.encode_utf16().chain([0]));
     }
     units.push(0);
     let memory = allocate_pool(units.len() * 2, TAG).cast::<u16>();
