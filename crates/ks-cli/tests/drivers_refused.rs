@@ -197,3 +197,12 @@ fn what_is_no_ordinary_file_is_refused() {
     }
     assert_nothing_runs(&scratch);
 }
+
+#[test]
+fn a_host_that_cannot_be_started_or_is_none_is_told() {
+    let driver = sample("synthcam");
+    let graph = format!("{driver} ! null-renderer");
+    ks(&["run", &graph, "--host", " "]).refused(2, &["--host", "expected a program"]);
+    ks(&["run", &graph, "--host", "/nonexistent/host"]).refused(1, &["start /nonexistent/host", "No such file"]);
+    ks(&["run", &graph, "--host", "true"]).refused(1, &["synthcam.sys", "the other process is gone"]);
+}

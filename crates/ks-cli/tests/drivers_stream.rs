@@ -5,6 +5,7 @@ mod driver_rig;
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use ks_abi::{
@@ -15,7 +16,7 @@ use ks_abi::{
     KsIdentifier, KsState, KspNode, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY,
     STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
 };
-use ks_broker::drivers::Hosting;
+use ks_broker::drivers::{DriverHost, Hosting};
 use ks_broker::host_process::OutputSink;
 use ks_client::Connect;
 use ks_io::WaitOutcome;
@@ -54,6 +55,9 @@ over_driver_and_twin! {
     a_driver_has_methods_events_and_nodes_of_its_own,
     a_driver_takes_another_format_while_it_runs,
     a_driver_reads_its_registry_and_keeps_a_file,
+    a_driver_opens_another_filter_and_relays_its_pictures,
+    a_driver_that_relays_streams_in_a_graph_beside_its_source,
+    a_driver_finds_no_filter_of_another_process,
 }
 
 #[test]
@@ -506,4 +510,94 @@ fn a_driver_reads_its_registry_and_keeps_a_file(subject: Subject) {
     assert_eq!(told("notebook: there is a note already"), 1, "{said:?}");
     drop(said);
     assert_nothing_runs(&scratch);
+}
+
+const RELAYED: &str =
+    r"\??\userks#synthcam.sys#{65E8773D-8F56-11D0-A3B9-00A0C9223196}\{1A4F3E52-7F0B-4C60-9D35-2B5E84110C01}";
+
+/// The settings of `relay` that name its source.
+fn relay_settings(source: &str) -> String {
+    format!("[Parameters]\nSource = '{source}'\n")
+}
+
+fn a_driver_opens_another_filter_and_relays_its_pictures(subject: Subject) {
+    for settings in [None, Some(relay_settings(RELAYED))] {
+        let scratch = Scratch::new();
+        let files = ["synthcam", "relay"].map(|name| PathBuf::from(subject.copied(&scratch, name)));
+        if let Some(settings) = &settings {
+            fs::write(scratch.path("relay.toml"), settings).expect("the text beside the driver");
+        }
+        let rig = Rig::new();
+        let host = DriverHost::start(&rig.io, &subject.hosting(), &files).unwrap_or_else(|error| panic!("{error}"));
+        let interfaces = rig.client.interfaces(None);
+        let own = interfaces.iter().find(|one| one.device == "relay.sys").expect("a filter of the host");
+        let relay = rig.client.open(&own.symbolic_link).unwrap_or_else(|error| panic!("{error}"));
+        // Twice, so that everything is given back in between.
+        for _ in 0..2 {
+            let pin = create(&relay, 0, None);
+            pin.pin.set_state(KsState::PAUSE).expect("pause");
+            let reads: Vec<_> = (0..4).map(|_| pin.read(3)).collect();
+            pin.pin.set_state(KsState::RUN).expect("run");
+            let mut numbers = Vec::new();
+            for frame in reads.into_iter().flat_map(|read| read.wait().expect("frames")) {
+                assert_eq!(frame.data().len(), pin.bytes);
+                let luma: Vec<u8> = frame.data()[..WIDTH * HEIGHT].iter().map(|luma| 251 - luma).collect();
+                has_bars(&luma);
+                numbers.push(number(&luma));
+            }
+            assert_eq!(numbers, (0..12).collect::<Vec<_>>(), "{settings:?}");
+            // Frames that wait at the other filter come back when the stream stops.
+            let waiting = pin.read(3);
+            pin.pin.set_state(KsState::STOP).expect("stop");
+            drop(waiting.wait());
+        }
+        drop(relay);
+        let ended = host.stop();
+        assert!(ended.report.is_none() && ended.leaks.is_empty(), "{ended:?}");
+        drop(host);
+        assert_nothing_runs(&scratch);
+    }
+}
+
+fn a_driver_that_relays_streams_in_a_graph_beside_its_source(subject: Subject) {
+    let scratch = Scratch::new();
+    let [camera, relay] = ["synthcam", "relay"].map(|name| subject.copied(&scratch, name));
+    let file = scratch.path("relayed.y4m");
+    // The camera is opened twice, so each has pictures of its own.
+    let graph = format!("{camera} ! null-renderer  {relay} ! y4m-writer path={file}");
+    subject.ks(&["run", "--together", "--frames", "30", &graph]).done();
+    let turned_back = |picture: &Vec<u8>| picture.iter().map(|luma| 251 - luma).collect::<Vec<u8>>();
+    let pictures: Vec<_> = brightness(&file).iter().map(turned_back).collect();
+    assert!(pictures.len() >= 30, "{}", pictures.len());
+    pictures.iter().for_each(|picture| has_bars(picture));
+    let expected: Vec<_> = (0..pictures.len() as u32).collect();
+    assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), expected);
+    assert_nothing_runs(&scratch);
+}
+
+fn a_driver_finds_no_filter_of_another_process(subject: Subject) {
+    for settings in [String::new(), relay_settings(RELAYED)] {
+        let scratch = Scratch::new();
+        let relay = subject.copied(&scratch, "relay");
+        fs::write(scratch.path("relay.toml"), settings).expect("the text beside the driver");
+        let rig = Rig::new();
+        let camera = rig.start_sample(subject, "synthcam");
+        let hosted = rig.try_start(&subject.hosting(), &relay).unwrap_or_else(|error| panic!("{error}"));
+        let filter = hosted.open();
+        let factory = filter.pin(0).expect("a pin");
+        let format = filter.intersect(0, &factory.data_ranges).expect("a format");
+        let connect = Connect {
+            pin_id: 0,
+            interface: factory.interfaces[0],
+            medium: factory.mediums[0],
+            pin_to: None,
+            format: &format,
+        };
+        let refused = filter.create_pin(connect, factory.data_flow).expect_err("its source is in another process");
+        assert_eq!(refused.status, STATUS_OBJECT_NAME_NOT_FOUND, "{refused}");
+        drop(filter);
+        hosted.stop_in_order();
+        camera.stop_in_order();
+        assert_nothing_runs(&scratch);
+    }
 }

@@ -18,6 +18,7 @@ mod negative;
 mod notebook;
 mod pacer;
 mod panel;
+mod relay;
 mod synthcam;
 mod video;
 
@@ -64,6 +65,7 @@ const TWINS: &[(&str, Describe)] = &[
     ("notebook", notebook::descriptor),
     ("pacer", pacer::descriptor),
     ("panel", panel::descriptor),
+    ("relay", relay::descriptor),
     ("synthcam", synthcam::descriptor),
 ];
 
