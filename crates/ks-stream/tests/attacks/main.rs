@@ -10,6 +10,7 @@ mod a05_disagreeing_sizes;
 mod a06_wrong_buffer;
 mod a07_stale_contents;
 mod a08_foreign_address;
+mod a09_type_confusion;
 mod a10_use_after_close;
 mod a12_alignment;
 mod a13_cut_formats;
