@@ -4,6 +4,7 @@ use ks_abi::{
     Guid, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV,
     KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_RGB24, KSDATAFORMAT_SUBTYPE_RGB32, KSDATAFORMAT_SUBTYPE_UYVY,
     KSDATAFORMAT_SUBTYPE_YUY2, KSDATAFORMAT_TYPE_AUDIO, KSFILTER_NODE, KSINSTANCE_INDETERMINATE,
+    KSPROPERTY_PIN_COMMUNICATION,
     KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsDataFormatVideoInfoHeader,
     KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow, KsProperty, KsTopologyConnection, KspPin,
 };
@@ -174,12 +175,18 @@ impl Engine {
             return false;
         };
         let Ok(count) = filter.pin_count() else { return false };
-        let flow = |pin_id| {
-            let property = KsProperty::new(KSPROPSETID_Pin, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET);
+        let ask = |pin_id, id| {
+            let property = KsProperty::new(KSPROPSETID_Pin, id, KSPROPERTY_TYPE_GET);
             let request = KspPin { property, pin_id, flags: 0 };
-            filter.object().property_at(request.as_bytes(), KSPROPSETID_Pin, KSPROPERTY_PIN_DATAFLOW).ok()
+            filter.object().property_at::<u32>(request.as_bytes(), KSPROPSETID_Pin, id).ok()
         };
-        count > 0 && (0..count).all(|pin_id| flow(pin_id) == Some(KsPinDataFlow::OUT))
+        // No connection is made of a bridge, or of what only describes itself.
+        let connects = |pin_id: &u32| {
+            let role = ask(*pin_id, KSPROPERTY_PIN_COMMUNICATION).map(KsPinCommunication);
+            !matches!(role, Some(KsPinCommunication::BRIDGE | KsPinCommunication::NONE))
+        };
+        let mut flows = (0..count).filter(connects).map(|pin_id| ask(pin_id, KSPROPERTY_PIN_DATAFLOW)).peekable();
+        flows.peek().is_some() && flows.all(|flow| flow == Some(KsPinDataFlow::OUT.0))
     }
 
     /// Whether the first two elements of a graph have a format in common. Where that cannot be told, the graph is left to

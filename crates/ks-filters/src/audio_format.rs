@@ -3,8 +3,9 @@
 use std::ops::RangeInclusive;
 
 use ks_abi::{
-    Guid, KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KSDATAFORMAT_SUBTYPE_IEEE_FLOAT, KSDATAFORMAT_SUBTYPE_PCM,
-    KSDATAFORMAT_TYPE_AUDIO, KsDataFormat, KsDataRangeAudio, STATUS_NO_MATCH,
+    Guid, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SPECIFIER_WAVEFORMATEX, KSDATAFORMAT_SUBTYPE_ANALOG,
+    KSDATAFORMAT_SUBTYPE_IEEE_FLOAT, KSDATAFORMAT_SUBTYPE_PCM, KSDATAFORMAT_TYPE_AUDIO, KsDataFormat, KsDataRangeAudio,
+    STATUS_NO_MATCH,
 };
 use ks_io::{Aspect, Refusal};
 use ks_stream::{DataFormat, DataRange};
@@ -34,6 +35,12 @@ pub(crate) fn exact_range(format: &AudioFormat) -> DataRange {
     let bits = u32::from(format.container_bits());
     let rate = format.sample_rate();
     range(head(format.sample_kind(), format.block_bytes() as u32), format.channels(), (bits, bits), (rate, rate))
+}
+
+/// The range of what no program can stream: sound in a wire or in the air.
+pub(crate) fn analog_range() -> DataRange {
+    let head = KsDataFormat::new(KSDATAFORMAT_TYPE_AUDIO, KSDATAFORMAT_SUBTYPE_ANALOG, KSDATAFORMAT_SPECIFIER_NONE, 0);
+    DataFormat::new(head, &[])
 }
 
 /// The ranges of all formats.

@@ -9,6 +9,7 @@ mod audio_format;
 #[cfg(feature = "symphonia")]
 pub mod audio_reader;
 mod audio_wish;
+mod bridge;
 pub mod delay;
 mod file_reader;
 mod file_writer;
@@ -21,6 +22,7 @@ mod system;
 pub mod tee;
 pub mod test_camera;
 pub mod test_microphone;
+pub mod test_speaker;
 pub mod video_converter;
 mod video_format;
 pub mod wav_reader;

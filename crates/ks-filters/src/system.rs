@@ -31,6 +31,7 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
     vec![
         crate::test_camera::descriptor(),
         crate::test_microphone::descriptor(),
+        crate::test_speaker::descriptor(),
         crate::wav_reader::descriptor(),
         crate::wav_writer::descriptor(),
         crate::y4m_reader::descriptor(),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use ks_abi::{
-    KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE, KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY,
-    KSSTREAM_HEADER_OPTIONSF_DURATIONVALID, KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsPinDataFlow, KsState, NtStatus,
-    STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_PENDING,
+    KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE, KSNODETYPE_ADC, KSNODETYPE_MICROPHONE,
+    KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_DURATIONVALID,
+    KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsPinDataFlow, KsState, NtStatus, STATUS_BUFFER_TOO_SMALL,
+    STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_PENDING,
 };
 use ks_io::sync::Mutex;
 use ks_io::{Aspect, Refusal, StreamFrame, Ticks, Time};
@@ -15,6 +16,7 @@ use ks_stream::{
 };
 
 use crate::audio_format;
+use crate::bridge::{self, Side};
 use crate::live::{Beat, Pace};
 use crate::media::FieldError;
 use crate::media::audio::{AudioFormat, SampleKind};
@@ -30,7 +32,11 @@ pub fn descriptor() -> FilterDescriptor {
     pin.name = Some("Capture");
     pin.flags = PinFlags::PROCESS_IN_RUN_STATE_ONLY | PinFlags::IMPLEMENT_CLOCK;
     let categories = [KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE];
-    FilterDescriptor::new(NAME, "Test microphone", &categories, vec![pin], Arc::new(TestMicrophone))
+    let pins = vec![pin, bridge::pin(Side::Hearing, KSNODETYPE_MICROPHONE, "Test microphone")];
+    let mut filter = FilterDescriptor::new(NAME, "Test microphone", &categories, pins, Arc::new(TestMicrophone));
+    filter.nodes = vec![KSNODETYPE_ADC];
+    filter.connections = bridge::connections(Side::Hearing);
+    filter
 }
 
 struct TestMicrophone;
@@ -192,11 +198,12 @@ impl Microphone {
 }
 
 impl FilterInstance for Microphone {
-    fn data_ranges(&self, _pin: PinId) -> Option<Vec<DataRange>> {
-        Some(self.format().iter().map(audio_format::exact_range).collect())
+    fn data_ranges(&self, pin: PinId) -> Option<Vec<DataRange>> {
+        (pin == 0).then(|| self.format().iter().map(audio_format::exact_range).collect())
     }
 
-    fn intersect(&self, _pin: PinId, range: &DataRange, _matching: &DataRange) -> Result<DataFormat, Refusal> {
+    fn intersect(&self, pin: PinId, range: &DataRange, _matching: &DataRange) -> Result<DataFormat, Refusal> {
+        bridge::refuse(NAME, pin)?;
         audio_format::intersect_source(NAME, &self.format()?, range)
     }
 
