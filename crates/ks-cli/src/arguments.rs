@@ -62,6 +62,9 @@ pub(crate) enum Verb {
     Record(RecordArguments),
     List(ListArguments),
     Inspect(InspectArguments),
+    Get(GetArguments),
+    Set(SetArguments),
+    Events(EventsArguments),
     Snapshot(SnapshotArguments),
     Default(DefaultArguments),
     /// Print the completion script of a shell
@@ -186,11 +189,18 @@ With --json, one document:
            formats, instances: {{current, possible}}}}],
    topology: {{categories, nodes,
               connections: [{{from_node, from_pin, to_node, to_pin}}]}},
-   settings: [{{name, kind, default, value, help}}]}}\n\n{EXIT_CODES}"))]
+   settings: [{{name, kind, default, value, help}}],
+   properties: [{{set, id, name, access, unit, values, default}}],
+   methods, events: the same}}
+With --pins, each pin has properties, methods and events, too.\n\n{EXIT_CODES}"))]
 pub(crate) struct InspectArguments {
     /// A name as `ks list` shows it, a symbolic link, or a driver file
     #[arg(value_name = "FILTER")]
     pub(crate) filter: String,
+
+    /// Create each pin that can be created, and show what it answers
+    #[arg(long)]
+    pub(crate) pins: bool,
 
     /// Print one JSON document
     #[arg(long)]
@@ -198,6 +208,104 @@ pub(crate) struct InspectArguments {
 
     #[command(flatten)]
     pub(crate) drivers: DriverArguments,
+}
+
+/// What a request is for.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArguments {
+    /// A filter, or FILTER.N for a pin of it; a driver file as well
+    #[arg(value_name = "FILTER[.PIN]")]
+    pub(crate) filter: String,
+
+    /// Ask the topology node N
+    #[arg(long, value_name = "N")]
+    pub(crate) node: Option<u32>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) drivers: DriverArguments,
+}
+
+const ITEM_HELP: &str = "\
+A property or event is a name of the headers in any case, with or without its
+KSPROPERTY_ or KSEVENT_, such as pin-ctypes; or SET:NUMBER, where SET is a GUID
+in braces or the header's name of one. Of pin factories (KSPROPSETID_Pin) the
+filter is asked; for anything else of FILTER.N a pin is created in the first
+format that it offers.";
+
+/// Read a property of a filter, a pin or a node
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Example: ks get test-camera.0 connection-dataformat
+
+{ITEM_HELP}
+
+With --json, one document:
+  {{object, property, set, id, value, unit, bytes, values, default}}\n\n{EXIT_CODES}"))]
+pub(crate) struct GetArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+
+    /// The property
+    #[arg(value_name = "PROPERTY")]
+    pub(crate) property: String,
+}
+
+/// Write a property, and read it again
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Example: ks set test-camera.0 connection-state acquire
+
+{ITEM_HELP}
+A value is a number, true or false, a state, a GUID or its name, text, or the
+bytes in hexadecimal digits, as the property needs. It lives as long as the
+filter is open, which is until this command ends.
+
+With --json, one document:
+  {{object, property, set, id, value, unit, bytes, values, default}}\n\n{EXIT_CODES}"))]
+pub(crate) struct SetArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+
+    /// The property
+    #[arg(value_name = "PROPERTY")]
+    pub(crate) property: String,
+
+    /// The value
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) value: String,
+}
+
+/// Wait for an event of a filter, a pin or a node
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Example: ks events ./my.sys vidcap-auto-update --count 3 --timeout 60
+
+{ITEM_HELP}
+
+With --json, one document: {{object, event, at_ns, complete}}\n\n{EXIT_CODES}"))]
+pub(crate) struct EventsArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+
+    /// The event
+    #[arg(value_name = "EVENT")]
+    pub(crate) event: String,
+
+    /// End after N events
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+
+    /// Fail if they have not come after S seconds
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) timeout: Option<f64>,
+
+    /// Bring the pin to RUN while waiting
+    #[arg(long)]
+    pub(crate) run: bool,
 }
 
 /// Read one frame of a filter and write it as a PNG picture

@@ -150,6 +150,50 @@ pub(crate) struct InspectDocument {
     pub(crate) pins: Vec<Pin>,
     pub(crate) topology: Topology,
     pub(crate) settings: Vec<Setting>,
+    pub(crate) properties: Vec<ItemEntry>,
+    pub(crate) methods: Vec<ItemEntry>,
+    pub(crate) events: Vec<ItemEntry>,
+}
+
+/// A property, method or event that an object answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct ItemEntry {
+    pub(crate) set: String,
+    pub(crate) id: u32,
+    /// The header's name, if it has one.
+    pub(crate) name: Option<String>,
+    /// Of a property "get" and "set", of a method "read", "write" and "direct", of an event "enable".
+    pub(crate) access: Vec<String>,
+    pub(crate) unit: String,
+    /// Ranges and values that it takes.
+    pub(crate) values: Vec<String>,
+    pub(crate) default: Option<String>,
+}
+
+/// `ks get --json` and `ks set --json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct PropertyDocument {
+    pub(crate) object: String,
+    pub(crate) property: String,
+    pub(crate) set: String,
+    pub(crate) id: u32,
+    pub(crate) value: String,
+    pub(crate) unit: String,
+    /// The value as it was answered, in hexadecimal digits.
+    pub(crate) bytes: String,
+    pub(crate) values: Vec<String>,
+    pub(crate) default: Option<String>,
+}
+
+/// `ks events --json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct EventsDocument {
+    pub(crate) object: String,
+    pub(crate) event: String,
+    /// When each came, in nanoseconds since the event was enabled.
+    pub(crate) at_ns: Vec<u64>,
+    /// As many came as were asked for.
+    pub(crate) complete: bool,
 }
 
 /// One pin factory.
@@ -166,6 +210,10 @@ pub(crate) struct Pin {
     pub(crate) mediums: Vec<String>,
     pub(crate) formats: Vec<String>,
     pub(crate) instances: Instances,
+    /// What a pin answers, with --pins only.
+    pub(crate) properties: Vec<ItemEntry>,
+    pub(crate) methods: Vec<ItemEntry>,
+    pub(crate) events: Vec<ItemEntry>,
 }
 
 /// Instances of a pin factory.

@@ -13,7 +13,7 @@ use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::{self, Element, Graph};
 use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
-use ks_client::{Client, ClientError, DefaultLink, Filter, PinFactory};
+use ks_client::{Client, ClientError, DefaultLink, Filter, PinFactory, SetKind};
 use ks_io::Aspect;
 use std::path::PathBuf;
 use zerocopy::IntoBytes as _;
@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// All that can be said of a filter.
-    pub(crate) fn inspect(&self, name: &str) -> Result<InspectDocument, Failure> {
+    pub(crate) fn inspect(&self, name: &str, pins: Pins) -> Result<InspectDocument, Failure> {
         let filter = self.open(name)?;
         let interface = self.client.find(name);
         let entry = interface.and_then(|interface| {
@@ -159,13 +159,16 @@ impl Engine {
             friendly_name: entry.as_ref().map(|entry| entry.friendly_name.clone()).unwrap_or_default(),
             symbolic_link: entry.as_ref().map(|entry| entry.symbolic_link.clone()).unwrap_or_default(),
             categories: entry.map(|entry| entry.categories).unwrap_or_default(),
-            pins: filter.pins().map_err(failed)?.iter().map(pin).collect(),
+            pins: filter.pins().map_err(failed)?.iter().map(|one| answers(&filter, pin(one), pins)).collect(),
             topology: Topology {
                 categories: topology.categories.iter().copied().map(describe::guid).collect(),
                 nodes: topology.nodes.iter().copied().map(describe::guid).collect(),
                 connections: topology.connections.iter().map(topology_connection).collect(),
             },
             settings: settings.collect(),
+            properties: Self::items(filter.object(), SetKind::Property),
+            methods: Self::items(filter.object(), SetKind::Method),
+            events: Self::items(filter.object(), SetKind::Event),
         })
     }
 
@@ -306,7 +309,8 @@ impl Engine {
         let takes_audio = |pin: &PinFactory| {
             let major = |range: &ks_client::Range| range.head().major_format;
             let audio = |major: Guid| major == KSDATAFORMAT_TYPE_AUDIO || major.is_null();
-            pin.data_flow == KsPinDataFlow::IN && pin.data_ranges.iter().map(major).any(audio)
+            let connects = !matches!(pin.communication, KsPinCommunication::BRIDGE | KsPinCommunication::NONE);
+            connects && pin.data_flow == KsPinDataFlow::IN && pin.data_ranges.iter().map(major).any(audio)
         };
         let pins = filter.pins().map_err(|error| request_failure(&error))?;
         if !pins.iter().any(takes_audio) {
@@ -319,13 +323,30 @@ impl Engine {
         }
     }
 
-    fn open(&self, name: &str) -> Result<Filter, Failure> {
+    pub(crate) fn open(&self, name: &str) -> Result<Filter, Failure> {
         if DefaultLink::named(name).is_none() && self.client.find(name).is_none() {
             let known: Vec<String> = self.filters().into_iter().map(|filter| filter.name).collect();
             return Err(unknown_filter(name, &known));
         }
         self.client.open_by_name(name).map_err(|error| request_failure(&error))
     }
+}
+
+/// Whether pins are created to see what they answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pins {
+    Described,
+    Created,
+}
+
+/// A pin factory with what a pin of it answers, where one can be created.
+fn answers(filter: &Filter, pin: Pin, pins: Pins) -> Pin {
+    let created = match pins {
+        Pins::Created => filter.create_client_pin(pin.id).ok(),
+        Pins::Described => None,
+    };
+    let items = |kind| created.as_ref().map_or_else(Vec::new, |pin| Engine::items(pin.object(), kind));
+    Pin { properties: items(SetKind::Property), methods: items(SetKind::Method), events: items(SetKind::Event), ..pin }
 }
 
 fn pin(pin: &PinFactory) -> Pin {
@@ -353,6 +374,7 @@ fn pin(pin: &PinFactory) -> Pin {
             current: pin.instances.current_count,
             possible: Some(pin.instances.possible_count).filter(|count| *count != KSINSTANCE_INDETERMINATE),
         },
+        ..Pin::default()
     }
 }
 
@@ -462,7 +484,7 @@ fn unknown_filter(name: &str, known: &[String]) -> Failure {
 }
 
 /// A setting that is missing or does not fit is the fault of the request; the rest is that of the work.
-fn request_failure(error: &ClientError) -> Failure {
+pub(crate) fn request_failure(error: &ClientError) -> Failure {
     let doing = format!("{} of {}", error.doing, error.object);
     let why = without_name(error.reason(), &error.object);
     match error.aspect() {

@@ -6,8 +6,8 @@ use ks_broker::terminal::printable;
 
 use crate::arguments::InspectArguments;
 use crate::describe;
-use crate::document::{InspectDocument, Pin};
-use crate::engine::Engine;
+use crate::document::{InspectDocument, ItemEntry, Pin};
+use crate::engine::{Engine, Pins};
 use crate::failure::{Exit, Failure};
 use crate::output;
 use crate::table::{Align, Table};
@@ -15,7 +15,7 @@ use crate::table::{Align, Table};
 pub(crate) fn perform(arguments: &InspectArguments) -> Result<Exit, Failure> {
     let mut engine = Engine::boot()?;
     let name = engine.name_of(&arguments.filter, &arguments.drivers)?;
-    let document = engine.inspect(&name);
+    let document = engine.inspect(&name, if arguments.pins { Pins::Created } else { Pins::Described });
     let (failure, _) = engine.unload(document.as_ref().err().cloned());
     let document = document?;
     if let Some(failure) = failure {
@@ -58,7 +58,36 @@ fn text(filter: &InspectDocument) -> String {
         text += &table.text();
     }
     topology_text(&mut text, filter);
+    let lists = [("Properties", &filter.properties), ("Methods", &filter.methods), ("Events", &filter.events)];
+    for (what, items) in lists {
+        items_text(&mut text, what, items);
+    }
+    for pin in &filter.pins {
+        for (what, items) in [("Properties", &pin.properties), ("Methods", &pin.methods), ("Events", &pin.events)] {
+            items_text(&mut text, &format!("{what} of pin {}", pin.id), items);
+        }
+    }
     text
+}
+
+fn items_text(text: &mut String, what: &str, items: &[ItemEntry]) {
+    if items.is_empty() {
+        return;
+    }
+    _ = writeln!(text, "\n{what}");
+    let mut table = Table::new(&[("  name", Align::Left), ("access", Align::Left), ("values", Align::Left)]);
+    for item in items {
+        let name = item.name.clone().unwrap_or_else(|| format!("{}:{}", item.set, item.id));
+        let default = item.default.iter().map(|default| format!("default {default}"));
+        let values: Vec<String> = item.values.iter().cloned().chain(default).collect();
+        let unit = if item.unit.is_empty() { String::new() } else { format!(" [{}]", item.unit) };
+        table.row([
+            format!("  {name}"),
+            item.access.join(" "),
+            format!("{}{unit}", values.join(", ")).trim().to_owned(),
+        ]);
+    }
+    text.push_str(&table.text());
 }
 
 fn pin_text(text: &mut String, pin: &Pin) {
@@ -129,6 +158,7 @@ mod tests {
                 mediums: vec!["standard devio".into()],
                 formats: vec!["video NV12".into(), "video I420".into()],
                 instances: Instances { current: 0, possible: Some(1) },
+                ..Pin::default()
             }],
             topology: Topology {
                 categories: vec![],
@@ -142,6 +172,17 @@ mod tests {
                 value: "1280".into(),
                 help: "pixels in a line".into(),
             }],
+            properties: vec![ItemEntry {
+                set: "KSPROPSETID_Audio".into(),
+                id: 4,
+                name: Some("KSPROPERTY_AUDIO_VOLUMELEVEL".into()),
+                access: vec!["get".into(), "set".into()],
+                unit: "1/65536 dB".into(),
+                values: vec!["-6291456 to 0 by 32768".into()],
+                default: Some("0".into()),
+            }],
+            methods: vec![],
+            events: vec![ItemEntry { set: "{X}".into(), id: 7, access: vec!["enable".into()], ..ItemEntry::default() }],
         };
         let expected = r#"test-camera: Test Camera
   categories     capture
@@ -161,6 +202,14 @@ Settings
 
 Topology
   pin 1 -> node 0 pin 2
+
+Properties
+  name                          access   values
+  KSPROPERTY_AUDIO_VOLUMELEVEL  get set  -6291456 to 0 by 32768, default 0 [1/65536 dB]
+
+Events
+  name   access  values
+  {X}:7  enable
 "#;
         assert_eq!(text(&filter), expected);
     }

@@ -3,11 +3,13 @@
 
 mod arguments;
 mod default;
+mod ask;
 mod describe;
 mod document;
 mod drivers;
 mod engine;
 mod failure;
+mod get;
 mod inspect;
 mod interrupt;
 mod list;
@@ -22,6 +24,7 @@ mod run;
 mod snapshot;
 mod suggest;
 mod table;
+mod value;
 mod welcome;
 
 use std::io::IsTerminal as _;
@@ -89,6 +92,9 @@ fn perform(arguments: &Arguments) -> Result<Exit, Failure> {
         Some(Verb::Record(arguments)) => play::record(arguments),
         Some(Verb::List(arguments)) => list::perform(arguments),
         Some(Verb::Inspect(arguments)) => inspect::perform(arguments),
+        Some(Verb::Get(arguments)) => get::get(arguments),
+        Some(Verb::Set(arguments)) => get::set(arguments),
+        Some(Verb::Events(arguments)) => get::events(arguments),
         Some(Verb::Snapshot(arguments)) => snapshot::perform(arguments),
         Some(Verb::Default(arguments)) => default::perform(arguments),
         Some(Verb::Completions { shell }) => arguments::print_completions(*shell),

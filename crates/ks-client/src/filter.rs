@@ -245,6 +245,19 @@ impl Filter {
         outcome.map_err(|error| ClientError { doing: format!("set {name}={value}"), ..error })
     }
 
+    /// Creates a pin whose other end is this client, with the first interface, medium and format that its factory offers.
+    pub fn create_client_pin(&self, id: u32) -> Result<Pin, ClientError> {
+        let factory = self.pin(id)?;
+        let format = self.intersect(id, &factory.data_ranges)?;
+        let (Some(&interface), Some(&medium)) = (factory.interfaces.first(), factory.mediums.first()) else {
+            let doing = format!("create pin {id}");
+            let reason = format!("{}.{id} has no interface or no medium", self.name());
+            return Err(ClientError::own(&doing, self.name(), STATUS_INVALID_PARAMETER, Aspect::Interface, reason));
+        };
+        let connect = Connect { pin_id: id, interface, medium, pin_to: None, format: &format };
+        self.create_pin(connect, factory.data_flow)
+    }
+
     /// Creates a pin: the class string and the parameters, relative to the filter.
     ///
     /// The access asked for is the one that the direction of the data needs; both directions of IRPs ask the same.

@@ -2,6 +2,7 @@
 
 use crate::allocator::Allocator;
 use crate::clock::Clock;
+use crate::discover::Scope;
 use crate::error::ClientError;
 use crate::format::Format;
 use crate::object::Object;
@@ -149,18 +150,7 @@ impl Pin {
     /// Enables an event; it signals each time until the pin is closed or [`Pin::disable_event`] is called.
     #[doc(alias = "IOCTL_KS_ENABLE_EVENT")]
     pub fn enable_event(&self, set: Guid, id: u32) -> Result<PinEvent, ClientError> {
-        let doing =
-            || ks_abi::event_name(set, id).map_or_else(|| format!("enable event {id}"), |n| format!("enable {n}"));
-        let mut enabled = PinEvent { object: SharedEvent::new(self.object.transport())?, data: Box::default() };
-        enabled.data.notification_type = KSEVENTF_EVENT_HANDLE;
-        enabled.data.object = enabled.object.handle.0;
-        let request = KsEvent::new(set, id, KSEVENT_TYPE_ENABLE);
-        let outcome =
-            self.object.control(IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), enabled.data.as_mut_bytes());
-        if outcome.status.is_success() {
-            return Ok(enabled);
-        }
-        Err(ClientError::new(doing(), self.name(), outcome))
+        self.object.enable_event(Scope::Object, set, id)
     }
 
     /// Enables an event on an event object that exists already, so that one wait covers several pins.
@@ -206,6 +196,23 @@ impl Pin {
         let bytes = self.object.property_bytes(request.as_bytes(), USERKS_PROPSET_PIN, USERKS_PIN_FAILURE).ok()?;
         let (status, reason) = bytes.split_first_chunk::<4>()?;
         Some((NtStatus(u32::from_le_bytes(*status)), String::from_utf8_lossy(reason).into_owned()))
+    }
+}
+
+impl Object {
+    /// Enables an event of the object or of one of its nodes; it signals each time until the object is closed.
+    pub fn enable_event(&self, scope: Scope, set: Guid, id: u32) -> Result<PinEvent, ClientError> {
+        let doing =
+            || ks_abi::event_name(set, id).map_or_else(|| format!("enable event {id}"), |n| format!("enable {n}"));
+        let mut enabled = PinEvent { object: SharedEvent::new(self.transport())?, data: Box::default() };
+        enabled.data.notification_type = KSEVENTF_EVENT_HANDLE;
+        enabled.data.object = enabled.object.handle.0;
+        let request = scope.request(set, id, KSEVENT_TYPE_ENABLE);
+        let outcome = self.control(IoControlCode::KS_ENABLE_EVENT, &request, enabled.data.as_mut_bytes());
+        match outcome.status.is_success() {
+            true => Ok(enabled),
+            false => Err(ClientError::new(doing(), self.name(), outcome)),
+        }
     }
 }
 
