@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
-mod default;
 mod ask;
+mod default;
 mod describe;
 mod document;
 mod drivers;

@@ -1,5 +1,4 @@
 //! `ks get`, `ks set`, `ks events` and what `ks inspect` lists, of built-in filters and of a driver in its own process.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
