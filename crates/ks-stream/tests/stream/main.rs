@@ -12,6 +12,7 @@ mod injection;
 mod latency;
 mod lent;
 mod limits;
+mod low_level;
 mod mappings;
 mod own_objects;
 mod pointers;

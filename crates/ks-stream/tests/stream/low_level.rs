@@ -1,0 +1,331 @@
+//! A Kernel Streaming driver without AVStream, in Rust: over the public routines of the class driver that AVStream itself
+//! uses, with file objects, tables and a queue of its own. Its pin takes frames of AVStream's as a foreign peer.
+
+use crate::rig::{DOWN, Rig, SEEDS, UP, create};
+use ks_abi::{
+    Guid, IoControlCode, KSCATEGORY_RENDER, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12,
+    KSDATAFORMAT_TYPE_VIDEO, KSINSTANCE_INDETERMINATE, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_CATEGORY,
+    KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_COMMUNICATION, KSPROPERTY_PIN_CTYPES, KSPROPERTY_PIN_DATAFLOW,
+    KSPROPERTY_PIN_DATAINTERSECTION, KSPROPERTY_PIN_DATARANGES, KSPROPERTY_PIN_INTERFACES, KSPROPERTY_PIN_MEDIUMS,
+    KSPROPERTY_PIN_NAME, KSPROPERTY_PIN_NECESSARYINSTANCES, KSPROPSETID_Connection, KSPROPSETID_Pin, KsDataFormat,
+    KsPinCInstances, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsState, KspPin,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH, STATUS_NOT_FOUND, STATUS_SUCCESS,
+};
+use ks_client::{Client, Connect};
+use ks_io::sync::{Arc, Mutex, Weak};
+use ks_io::{
+    CancelSafeQueue, CreateRequest, Created, DeviceObject, Dispatch, Dispatched, InterfaceRecord, IoManager, Irp,
+    IrpParts, Output, Refusal, Services,
+};
+use ks_stream::{
+    AutomationTable, DataFormat, DataRange, DescribePin, Direction, Framing, PinFactories, PinFlags, PinId,
+    PropertyCall, PropertyItem, PropertySet, answer_pin_property, answer_property, first_match, probe_headers,
+    validate,
+};
+use std::any::Any;
+use std::borrow::Cow;
+use std::sync::atomic::Ordering::SeqCst;
+
+const FRAME_BYTES: u32 = 32;
+
+fn range() -> DataRange {
+    let head = KsDataFormat {
+        sample_size: FRAME_BYTES,
+        ..KsDataFormat::new(KSDATAFORMAT_TYPE_VIDEO, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SPECIFIER_NONE, 0)
+    };
+    DataFormat::new(head, &[])
+}
+
+/// The one pin factory: an IRP sink that takes data.
+struct Sink;
+
+impl DescribePin for Sink {
+    fn data_flow(&self) -> KsPinDataFlow {
+        KsPinDataFlow::IN
+    }
+    fn communication(&self) -> KsPinCommunication {
+        KsPinCommunication::SINK
+    }
+    fn interfaces(&self) -> Cow<'_, [KsPinInterface]> {
+        vec![KsPinInterface::STANDARD_STREAMING].into()
+    }
+    fn mediums(&self) -> Cow<'_, [KsPinMedium]> {
+        vec![KsPinMedium::STANDARD_DEVIO].into()
+    }
+    fn data_ranges(&self) -> Cow<'_, [DataRange]> {
+        vec![range()].into()
+    }
+    fn category(&self) -> Option<Guid> {
+        None
+    }
+    fn name(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+    fn flags(&self) -> PinFlags {
+        PinFlags::empty()
+    }
+    fn instances_possible(&self) -> u32 {
+        KSINSTANCE_INDETERMINATE
+    }
+    fn instances_necessary(&self) -> u32 {
+        0
+    }
+    fn framing(&self) -> Option<Framing> {
+        None
+    }
+}
+
+struct Old {
+    me: Weak<Old>,
+    io: Arc<IoManager>,
+    /// Frames that have arrived: the first byte of each.
+    seen: Mutex<Vec<u8>>,
+}
+
+impl DeviceObject for Old {
+    fn name(&self) -> &str {
+        "old"
+    }
+    fn create(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+        let filter = OldFilter { device: self.me.upgrade().unwrap(), table: filter_table() };
+        Ok(Created { object: Arc::new(filter), granted: request.access })
+    }
+}
+
+struct OldFilter {
+    device: Arc<Old>,
+    table: AutomationTable<OldFilter>,
+}
+
+impl PinFactories for OldFilter {
+    fn name(&self) -> Cow<'_, str> {
+        "old".into()
+    }
+    fn count(&self) -> u32 {
+        1
+    }
+    fn factory(&self, id: PinId) -> Option<&dyn DescribePin> {
+        (id == 0).then_some(&Sink as &dyn DescribePin)
+    }
+    fn ranges(&self, id: PinId) -> Vec<DataRange> {
+        self.factory(id).map_or_else(Vec::new, |pin| pin.data_ranges().into_owned())
+    }
+    fn instances(&self, _id: PinId) -> u32 {
+        0
+    }
+}
+
+/// The set of pins: a table like any other, whose static items the class driver knows how to answer.
+fn filter_table() -> AutomationTable<OldFilter> {
+    let fixed = [
+        KSPROPERTY_PIN_CTYPES,
+        KSPROPERTY_PIN_DATAFLOW,
+        KSPROPERTY_PIN_DATARANGES,
+        KSPROPERTY_PIN_INTERFACES,
+        KSPROPERTY_PIN_MEDIUMS,
+        KSPROPERTY_PIN_COMMUNICATION,
+        KSPROPERTY_PIN_CATEGORY,
+        KSPROPERTY_PIN_NAME,
+        KSPROPERTY_PIN_NECESSARYINSTANCES,
+    ];
+    let mut items: Vec<PropertyItem<OldFilter>> = fixed
+        .into_iter()
+        .map(|id| {
+            PropertyItem::new(id).get(|filter: &OldFilter, call: &mut PropertyCall<'_>| {
+                let mut output = Output::new(call.answer_limit(), &[]).unwrap();
+                let (origin, file) = (call.origin().clone(), ks_io::FileReference::default());
+                let parts = IrpParts { input: call.request(), output: &mut output, origin: &origin, file: &file };
+                let status = answer_pin_property(filter, parts).unwrap_or_else(|refusal| call.refuse(refusal));
+                if status == STATUS_SUCCESS {
+                    return call.answer(output.answered());
+                }
+                call.set_information(output.information());
+                status
+            })
+        })
+        .collect();
+    items.push(PropertyItem::new(KSPROPERTY_PIN_CINSTANCES).get(|_: &OldFilter, call: &mut PropertyCall<'_>| {
+        call.answer_value(&KsPinCInstances { possible_count: KSINSTANCE_INDETERMINATE, current_count: 0 })
+    }));
+    items.push(PropertyItem::new(KSPROPERTY_PIN_DATAINTERSECTION).request_bytes(size_of::<KspPin>()).get(
+        |filter: &OldFilter, call: &mut PropertyCall<'_>| {
+            let list = call.request()[size_of::<KspPin>()..].to_vec();
+            match first_match(filter, 0, &list, |_, _, own| Ok(own.clone())) {
+                Ok(format) => call.answer(format.bytes()),
+                Err(refusal) => call.refuse(refusal),
+            }
+        },
+    ));
+    AutomationTable::of_properties(vec![PropertySet { set: KSPROPSETID_Pin, items }])
+}
+
+impl Dispatch for OldFilter {
+    fn device_io_control(&self, mut irp: Irp) -> Dispatched {
+        if irp.io_control_code() != IoControlCode::KS_PROPERTY {
+            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
+        }
+        match answer_property(self, irp.parts(), &[&self.table]) {
+            Ok(status) => irp.done(status),
+            Err(refusal) => Dispatched::Completed(irp.refuse(refusal)),
+        }
+    }
+    fn create_child(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
+        let valid = validate::connect(self, request.parameters, request.access, request.origin.mode())?;
+        assert_eq!(valid.communication, KsPinCommunication::SINK);
+        let pin = OldPin {
+            device: self.device.clone(),
+            state: Mutex::new(KsState::STOP),
+            queue: CancelSafeQueue::new(),
+            table: pin_table(),
+        };
+        Ok(Created { object: Arc::new(pin), granted: request.access })
+    }
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+struct OldPin {
+    device: Arc<Old>,
+    state: Mutex<KsState>,
+    /// Requests that wait for the pin to run.
+    queue: Arc<CancelSafeQueue>,
+    table: AutomationTable<OldPin>,
+}
+
+fn pin_table() -> AutomationTable<OldPin> {
+    let state = PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
+        .data_bytes(4)
+        .get(|pin: &OldPin, call: &mut PropertyCall<'_>| call.answer_value(&*pin.state.lock()))
+        .set(|pin: &OldPin, call: &mut PropertyCall<'_>| match call.data_as::<KsState>() {
+            Ok(state) => {
+                *pin.state.lock() = state;
+                pin.serve();
+                STATUS_SUCCESS
+            }
+            Err(status) => status,
+        });
+    AutomationTable::of_properties(vec![PropertySet { set: KSPROPSETID_Connection, items: vec![state] }])
+}
+
+impl OldPin {
+    /// Takes what waits, as long as the pin runs.
+    fn serve(&self) {
+        while *self.state.lock() == KsState::RUN {
+            let Some(irp) = self.queue.remove() else { return };
+            for frame in irp.stream().unwrap().iter() {
+                let bytes = frame.buffer().and_then(|buffer| buffer.bytes(frame.data_used() as usize)).unwrap();
+                self.device.seen.lock().push(bytes[0]);
+            }
+            drop(irp.complete(STATUS_SUCCESS));
+        }
+    }
+}
+
+impl Dispatch for OldPin {
+    fn device_io_control(&self, mut irp: Irp) -> Dispatched {
+        match irp.io_control_code() {
+            IoControlCode::KS_PROPERTY => match answer_property(self, irp.parts(), &[&self.table]) {
+                Ok(status) => irp.done(status),
+                Err(refusal) => Dispatched::Completed(irp.refuse(refusal)),
+            },
+            IoControlCode::KS_WRITE_STREAM if *self.state.lock() == KsState::STOP => {
+                irp.done(STATUS_INVALID_DEVICE_STATE)
+            }
+            IoControlCode::KS_WRITE_STREAM => {
+                // A client sends headers; a pin of AVStream's brings its frames.
+                if irp.stream().is_none() {
+                    let client = irp.origin().client();
+                    let frames = probe_headers(irp.output().data(), Direction::Write, 56, |_, header| {
+                        let bytes = header.frame_extent as usize;
+                        self.device.io.regions().resolve_for(client, header.data.0, bytes)
+                    });
+                    match frames {
+                        Ok(frames) => irp.set_stream(frames),
+                        Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
+                    }
+                }
+                self.queue.insert(irp);
+                self.serve();
+                Dispatched::Pending
+            }
+            _ => irp.done(STATUS_INVALID_DEVICE_REQUEST),
+        }
+    }
+    fn cleanup(&self) {
+        self.queue.close(ks_abi::STATUS_CANCELLED);
+    }
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+fn start(io: &Arc<IoManager>) -> Arc<Old> {
+    let old = Arc::new_cyclic(|me| Old { me: me.clone(), io: io.for_device(), seen: Mutex::default() });
+    assert!(io.register_interface(InterfaceRecord {
+        category: KSCATEGORY_RENDER,
+        reference: "old".into(),
+        friendly_name: "old".into(),
+        device: old.clone(),
+    }));
+    old
+}
+
+#[test]
+fn a_rust_driver_without_avstream_answers_and_streams_by_the_routines_that_avstream_uses() {
+    let io = IoManager::new(Services::real());
+    let old = start(&io);
+    let client = Client::new(io.session());
+    let filter = client.open_by_name("old").unwrap();
+    let pins = filter.pins().unwrap();
+    assert_eq!((pins.len(), pins[0].data_flow), (1, KsPinDataFlow::IN));
+    let format = filter.intersect(0, &pins[0].data_ranges).unwrap();
+    assert_eq!(format.head().sample_size, FRAME_BYTES);
+    let connect =
+        |interface| Connect { pin_id: 0, interface, medium: pins[0].mediums[0], pin_to: None, format: &format };
+    let wrong = KsPinInterface { id: 7, ..pins[0].interfaces[0] };
+    let refused = filter.create_pin(connect(wrong), KsPinDataFlow::IN).unwrap_err();
+    assert_eq!(refused.status, STATUS_NO_MATCH, "the connect checks are those of AVStream");
+    assert!(refused.refusal.is_some(), "and they explain themselves");
+    let pin = filter.create_pin(connect(pins[0].interfaces[0]), KsPinDataFlow::IN).unwrap();
+    let write = |number: u8| {
+        let mut frame = pin.allocate(FRAME_BYTES as usize).unwrap();
+        assert!(frame.fill(&[number; FRAME_BYTES as usize]));
+        pin.write_stream(vec![frame]).unwrap()
+    };
+    assert_eq!(write(1).wait().unwrap_err().status, STATUS_INVALID_DEVICE_STATE);
+    pin.set_state(KsState::PAUSE).unwrap();
+    let (waiting, cancelled) = (write(2), write(3));
+    cancelled.cancel();
+    assert_eq!(cancelled.wait().unwrap_err().status, ks_abi::STATUS_CANCELLED);
+    pin.set_state(KsState::RUN).unwrap();
+    waiting.wait().unwrap();
+    write(4).wait().unwrap();
+    assert_eq!(*old.seen.lock(), [2, 4]);
+    assert_eq!(pin.state().unwrap(), KsState::RUN);
+    let unknown = pin.object().property::<u32>(KSPROPSETID_Connection, 99).unwrap_err();
+    assert_eq!(unknown.status, STATUS_NOT_FOUND);
+}
+
+#[test]
+fn a_rust_driver_without_avstream_takes_the_frames_of_an_avstream_source_by_requests() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        let old = start(&rig.io);
+        rig.source.last.store(50, SeqCst);
+        let (filter, source_filter) = (rig.open("old"), rig.open("source"));
+        let sink = create(&filter, 0, KsPinDataFlow::IN, None);
+        let source = create(&source_filter, 0, KsPinDataFlow::OUT, Some(&sink));
+        assert!(rig.source.pin().connection_is_external(), "the handshake was refused");
+        for state in UP {
+            sink.set_state(state).unwrap();
+            source.set_state(state).unwrap();
+        }
+        rig.settle();
+        assert_eq!(*old.seen.lock(), (0..50).collect::<Vec<u8>>());
+        for state in DOWN {
+            source.set_state(state).unwrap();
+            sink.set_state(state).unwrap();
+        }
+    }
+}
