@@ -5,7 +5,7 @@ use crate::error::ClientError;
 use crate::filter::{Connect, Filter, access_of};
 use crate::object::Object;
 use crate::pin::Pin;
-use ks_abi::{Guid, KSNAME_Pin, KsPinDataFlow, STATUS_OBJECT_NAME_NOT_FOUND};
+use ks_abi::{Guid, KSSTRING_PIN, KsPinDataFlow, STATUS_OBJECT_NAME_NOT_FOUND};
 use ks_io::{AccessMask, Aspect, InterfaceInfo, Transport};
 use std::sync::Arc;
 
@@ -75,9 +75,9 @@ impl Client {
     #[doc(alias = "CreateFile")]
     pub fn open_pin(&self, filter: &str, connect: Connect<'_>, data_flow: KsPinDataFlow) -> Result<Pin, ClientError> {
         let link = self.named(filter)?.symbolic_link;
-        let class = KSNAME_Pin.to_string();
+        let class = KSSTRING_PIN;
         let parameters = connect.parameters();
-        match self.transport.open_object(&link, &class, &parameters, access_of(data_flow)) {
+        match self.transport.open_object(&link, class, &parameters, access_of(data_flow)) {
             Ok(handle) => {
                 let name = format!("{filter}.{}", connect.pin_id);
                 Ok(Pin::new(Object::new(self.transport.clone(), handle, name), data_flow))

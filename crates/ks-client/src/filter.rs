@@ -5,13 +5,13 @@ use crate::format::{Format, Range, parse_ranges, range_list};
 use crate::object::Object;
 use crate::pin::Pin;
 use ks_abi::{
-    Guid, KSNAME_Pin, KSPROPERTY_PIN_CATEGORY, KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_COMMUNICATION,
-    KSPROPERTY_PIN_CTYPES, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_PIN_DATAINTERSECTION, KSPROPERTY_PIN_DATARANGES,
-    KSPROPERTY_PIN_INTERFACES, KSPROPERTY_PIN_MEDIUMS, KSPROPERTY_PIN_NAME, KSPROPERTY_TOPOLOGY_CATEGORIES,
-    KSPROPERTY_TOPOLOGY_CONNECTIONS, KSPROPERTY_TOPOLOGY_NODES, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin,
-    KSPROPSETID_Topology, KsPinCInstances, KsPinCommunication, KsPinConnect, KsPinDataFlow, KsPinInterface,
-    KsPinMedium, KsPriority, KsProperty, KsTopologyConnection, KspPin, STATUS_INVALID_PARAMETER,
-    STATUS_PROPSET_NOT_FOUND, USERKS_PROPSET_SETTINGS, USERKS_SETTINGS_LIST,
+    Guid, KSPROPERTY_PIN_CATEGORY, KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_COMMUNICATION, KSPROPERTY_PIN_CTYPES,
+    KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_PIN_DATAINTERSECTION, KSPROPERTY_PIN_DATARANGES, KSPROPERTY_PIN_INTERFACES,
+    KSPROPERTY_PIN_MEDIUMS, KSPROPERTY_PIN_NAME, KSPROPERTY_TOPOLOGY_CATEGORIES, KSPROPERTY_TOPOLOGY_CONNECTIONS,
+    KSPROPERTY_TOPOLOGY_NODES, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KSPROPSETID_Topology, KSSTRING_PIN,
+    KsPinCInstances, KsPinCommunication, KsPinConnect, KsPinDataFlow, KsPinInterface, KsPinMedium, KsPriority,
+    KsProperty, KsTopologyConnection, KspPin, STATUS_INVALID_PARAMETER, STATUS_PROPSET_NOT_FOUND,
+    USERKS_PROPSET_SETTINGS, USERKS_SETTINGS_LIST,
 };
 use ks_io::{AccessMask, Aspect, Handle, Transport};
 use std::sync::Arc;
@@ -265,9 +265,9 @@ impl Filter {
     pub fn create_pin(&self, connect: Connect<'_>, data_flow: KsPinDataFlow) -> Result<Pin, ClientError> {
         let (access, parameters) = (access_of(data_flow), connect.parameters());
         let transport = self.object.transport();
-        let class = KSNAME_Pin.to_string();
+        let class = KSSTRING_PIN;
         let name = format!("{}.{}", self.name(), connect.pin_id);
-        match transport.create(self.object.handle(), &class, &parameters, access) {
+        match transport.create(self.object.handle(), class, &parameters, access) {
             Ok(handle) => Ok(Pin::new(Object::new(transport.clone(), handle, name), data_flow)),
             Err(outcome) => {
                 Err(ClientError::new(format!("create pin {}", connect.pin_id), self.name().to_string(), outcome))
