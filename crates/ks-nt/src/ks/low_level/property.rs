@@ -129,6 +129,7 @@ pub(crate) unsafe extern "win64" fn KsPropertyHandlerWithAllocator(
     handle(irp, count, sets, allocator, item_bytes)
 }
 
+// ks-coverage: KsFastPropertyHandler done test=property_and_method_tables_answer_a_drivers_own_requests
 /// The routine of a fast table for one request; what else there is to check needs a packet.
 pub(crate) unsafe extern "win64" fn KsFastPropertyHandler(
     file: u64,
