@@ -130,6 +130,16 @@ impl Pin {
             // Its frames are those of the circuit that its input is in.
             return Ok(PreparedCircuit { pins: Vec::new(), fresh: None });
         }
+        if self.data_flow() != KsPinDataFlow::OUT
+            && self.in_place_counterpart().is_some_and(|output| output.is_connected())
+        {
+            let reason = format!(
+                "{}: frames that are asked of another driver's pin cannot go on through a filter that works in place yet; \
+                 behind a tee they can",
+                self.describe()
+            );
+            return Err(Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Driver, reason));
+        }
         let pins = self.tree();
         if self.returns().injects() {
             if pins.iter().any(|pin| pin.splitter_outputs().is_some()) {
