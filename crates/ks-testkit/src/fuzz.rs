@@ -6,20 +6,28 @@
 mod allowance;
 mod bytes;
 mod data_formats;
+mod events;
 mod graph_grammar;
 mod ioctl_property;
 mod kspin_connect;
+mod methods;
+mod multiple_items;
 mod pe_loader;
 mod sequences;
+mod serialized_sets;
 mod stream_headers;
 mod wire_message;
 
 pub use data_formats::data_formats;
+pub use events::events;
 pub use graph_grammar::graph_grammar;
 pub use ioctl_property::ioctl_property;
 pub use kspin_connect::kspin_connect;
+pub use methods::methods;
+pub use multiple_items::multiple_items;
 pub use pe_loader::pe_loader;
 pub use sequences::sequences;
+pub use serialized_sets::serialized_sets;
 pub use stream_headers::stream_headers;
 pub use wire_message::wire_message;
 
@@ -40,6 +48,26 @@ mod tests {
             files += 1;
         }
         assert!(files > 0, "{target} has an empty corpus");
+    }
+
+    #[test]
+    fn the_corpus_of_events_and_its_truncations_pass() {
+        replay("events", super::events);
+    }
+
+    #[test]
+    fn the_corpus_of_methods_and_its_truncations_pass() {
+        replay("methods", super::methods);
+    }
+
+    #[test]
+    fn the_corpus_of_multiple_items_and_its_truncations_pass() {
+        replay("multiple_items", super::multiple_items);
+    }
+
+    #[test]
+    fn the_corpus_of_serialized_sets_and_its_truncations_pass() {
+        replay("serialized_sets", super::serialized_sets);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What tests, fuzz targets and benchmarks of several crates share. Development only.
 #![forbid(unsafe_code)]
 
+pub mod answering;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod fuzz;

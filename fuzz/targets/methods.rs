@@ -1,0 +1,7 @@
+//! Method requests of each type.
+#![no_main]
+
+#[global_allocator]
+static COUNTING: ks_mem::CountingAllocator = ks_mem::CountingAllocator;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ks_testkit::fuzz::methods(data));
