@@ -62,8 +62,14 @@ fn wish(arguments: &[String]) -> Outcome<Wish> {
 fn mutate(wish: &Wish) -> Outcome {
     let (names, tags) = coverage::collect()?;
     let done: Vec<Tag> = tags.into_iter().filter(|tag| tag.state == State::Done).collect();
-    let mut rows: Vec<Row> = done.iter().map(|tag| Row { name: tag.name.clone(), tests: tag.tests.clone() }).collect();
-    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut tests: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
+    for tag in &done {
+        tests.entry(&tag.name).or_default().extend(&tag.tests);
+    }
+    let mut rows: Vec<Row> = tests
+        .into_iter()
+        .map(|(name, tests)| Row { name: name.to_owned(), tests: tests.into_iter().cloned().collect() })
+        .collect();
     if !wish.names.is_empty() {
         if let Some(name) = wish.names.iter().find(|name| !rows.iter().any(|row| row.name == **name)) {
             return Err(format!("no row {name} is done"));
