@@ -167,7 +167,7 @@ impl Function {
                  ks_abi::STATUS_NOT_IMPLEMENTED, ks_io::Aspect::Request, \"a mutant\".to_owned()));"
                     .to_owned()
             }
-            "HResult" | "ks_abi::HResult" => "return ks_abi::STATUS_NOT_IMPLEMENTED.to_hresult();".to_owned(),
+            "HResult" | "ks_abi::HResult" => "return ks_abi::HResult::from(ks_abi::STATUS_NOT_IMPLEMENTED);".to_owned(),
             "Win32Error" | "ks_abi::Win32Error" => "return ks_abi::STATUS_NOT_IMPLEMENTED.to_win32();".to_owned(),
             _ => format!("panic!(\"{} answers nothing\");", self.name),
         }

@@ -73,7 +73,14 @@ impl Suite {
     }
 
     fn build_package(&self, package: &str, targets: &BTreeSet<String>) -> Outcome<Vec<PathBuf>> {
-        let mut command = repo::cargo(&["test", "--quiet", "--no-run", "--message-format=json", "--package", package]);
+        let mut command = repo::cargo(&[
+            "test",
+            "--quiet",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+            "--package",
+            package,
+        ]);
         for target in targets {
             command.args(target.split(' '));
         }
