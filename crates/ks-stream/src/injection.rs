@@ -109,15 +109,16 @@ impl Work for Tell {
 
 impl Pin {
     /// Puts the pin into injection mode: it gets no frames to fill, its driver submits frames and gets each back by
-    /// [`PinInstance::frame_returned`]. Only in STOP: STATUS_INVALID_DEVICE_STATE. Legal in the create routine.
+    /// [`PinInstance::frame_returned`](crate::PinInstance::frame_returned). Only in STOP: STATUS_INVALID_DEVICE_STATE.
+    /// Legal in the create routine.
     // ks-coverage: KsPinRegisterFrameReturnCallback done test=injected_frames_go_round_and_come_back,a_driver_injects_frames_and_gets_them_back
     #[doc(alias = "KsPinRegisterFrameReturnCallback")]
     pub fn inject_frames(&self) -> Result<(), NtStatus> {
         self.set_in_stop(&self.returns().injects)
     }
 
-    /// Has [`PinInstance::request_returned`] called for each request that has come round. Only in STOP:
-    /// STATUS_INVALID_DEVICE_STATE. Legal in the create routine.
+    /// Has [`PinInstance::request_returned`](crate::PinInstance::request_returned) called for each request that has come
+    /// round. Only in STOP: STATUS_INVALID_DEVICE_STATE. Legal in the create routine.
     // ks-coverage: KsPinRegisterIrpCompletionCallback done test=a_watcher_is_told_of_each_request_that_came_round,a_driver_is_told_of_each_request_that_came_round
     #[doc(alias = "KsPinRegisterIrpCompletionCallback")]
     pub fn watch_requests(&self) -> Result<(), NtStatus> {
