@@ -263,9 +263,9 @@ impl RankedMutex {
     #[track_caller]
     #[inline]
     fn check_rank(&self) {
-        // Also the request of a driver that was called under it.
-        debug_assert!(!self.is_held_by_current(), "the {} mutex is acquired by the thread that holds it", self.name);
         held::check(self.rank, self.name);
+        // Also by the request of a driver that was called under it, whose order has begun anew.
+        debug_assert!(!self.is_held_by_current(), "the {} mutex is acquired by the thread that holds it", self.name);
     }
 }
 

@@ -63,7 +63,8 @@ impl fmt::Display for BenchError {
             Self::Usage => {
                 f.write_str("graph FILTERS BYTES BUFFERS | fanout BRANCHES BYTES BUFFERS | touch BYTES BUFFERS | ")?;
                 f.write_str("property_get COUNT | property_set COUNT | setup COUNT | stream COUNT GRAPH | ")?;
-                f.write_str("across BYTES DEPTH BUFFERS | property_across COUNT | twin BUFFERS | driver FILE BUFFERS | first_frame FILE COUNT")
+                f.write_str("across BYTES DEPTH BUFFERS | property_across COUNT | twin BUFFERS | ")?;
+                f.write_str("driver FILE BUFFERS | first_frame FILE COUNT | host_death FILE COUNT")
             }
             Self::Failed(why) => f.write_str(why),
         }
@@ -78,9 +79,13 @@ impl std::error::Error for BenchError {}
 /// Words that name no case, a case that is not there yet, or work that failed.
 pub fn run(words: &[String]) -> Result<Reading, BenchError> {
     let (case, rest) = words.split_first().ok_or(BenchError::Usage)?;
-    if let ("driver" | "first_frame", [file, count]) = (case.as_str(), rest) {
+    if let ("driver" | "first_frame" | "host_death", [file, count]) = (case.as_str(), rest) {
         let count = count.parse().ok().filter(|count| *count > 0).ok_or(BenchError::Usage)?;
-        let measure = if case == "driver" { hosted::driver } else { hosted::first_frame };
+        let measure = match case.as_str() {
+            "driver" => hosted::driver,
+            "first_frame" => hosted::first_frame,
+            _ => hosted::host_death,
+        };
         return measure(file.as_ref(), count);
     }
     if let ("stream", [count, words @ ..]) = (case.as_str(), rest) {

@@ -323,6 +323,15 @@ pub const GOALS: &[Goal] = &[
         gate: 1.0,
         note: "time that passed, not processor time",
     },
+    Goal {
+        number: "death",
+        id: "death",
+        what: "time from the kill of a driver's process to the end of a request that waits for it / 100 ms",
+        ours: passed(&["ks-bench host_death synthcam.sys 10"]),
+        peer: allowed(100_000_000),
+        gate: 1.0,
+        note: "time that passed, not processor time",
+    },
 ];
 
 #[cfg(test)]

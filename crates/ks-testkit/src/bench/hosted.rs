@@ -3,21 +3,23 @@
 use super::filters::{self, Kind, Plan};
 use super::streams::{Bench, Chain, failed};
 use super::{BenchError, Reading, meter};
-use ks_abi::{KsDataFormat, KsIdentifier, KsState};
+use ks_abi::{KsDataFormat, KsIdentifier, KsState, STATUS_DEVICE_REMOVED};
 use ks_broker::driver_host::{self, Imports, Sandbox};
 use ks_broker::drivers::{self, DriverHost, Hosting};
 use ks_broker::host_process::HostCommand;
 use ks_broker::remote::{Handler, Peer};
 use ks_broker::sandbox::{self, Limits};
-use ks_client::{Client, Connect, Filter, Pin};
+use ks_client::{Client, Connect, Filter, Pin, StreamFrame};
 use ks_io::sync::Arc;
 use ks_io::{IoManager, Services};
 use ks_twins::Surroundings;
 use ks_wire::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The first argument of a process that only serves.
 pub const SERVE: &str = "serve";
@@ -118,8 +120,47 @@ pub(super) fn first_frame(file: &Path, count: u64) -> Result<Reading, BenchError
     Ok(Reading { wall_ns: reading.wall_ns.saturating_sub(periods_ns), ..reading })
 }
 
+/// See [`super::run`]: `host_death`. The time is that from the kill of a driver's process to the end of a request that
+/// waits for it.
+pub(super) fn host_death(file: &Path, count: u64) -> Result<Reading, BenchError> {
+    let mut waited = Duration::ZERO;
+    let reading = meter("host_death", count, || {
+        for _ in 0..count {
+            let io = IoManager::new(Services::real());
+            let host = start(&io, file)?;
+            let client = Client::new(io.session());
+            let interface = client.interfaces(None).into_iter().next().ok_or_else(|| failed("no filter came"))?;
+            let filter = client.open(&interface.symbolic_link).map_err(failed)?;
+            let (pin, frame, _) = paused(&filter)?;
+            let request = pin.read_stream(vec![frame]).map_err(failed)?;
+            let process = i32::try_from(host.process_id()).ok().and_then(Pid::from_raw);
+            let begun = Instant::now();
+            kill_process(process.ok_or_else(|| failed("no process"))?, Signal::KILL).map_err(failed)?;
+            let Err(error) = request.wait() else { return Err(failed("a frame came from a dead driver")) };
+            waited += begun.elapsed();
+            if error.status != STATUS_DEVICE_REMOVED {
+                return Err(failed(error));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Reading { wall_ns: u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX), ..reading })
+}
+
 /// Creates the first pin of a filter and reads a frame of it; the pin runs, and the period of its frames.
 fn read_one(filter: &Filter) -> Result<(Pin, u64), BenchError> {
+    let (pin, frame, period_ns) = paused(filter)?;
+    let request = pin.read_stream(vec![frame]).map_err(failed)?;
+    pin.set_state(KsState::RUN).map_err(failed)?;
+    let frames = request.wait().map_err(failed)?;
+    if frames.iter().all(|frame| frame.data().is_empty()) {
+        return Err(failed("the first frame is empty"));
+    }
+    Ok((pin, period_ns))
+}
+
+/// The first pin of a filter in PAUSE, memory for a frame of it, and the period of its frames.
+fn paused(filter: &Filter) -> Result<(Pin, StreamFrame, u64), BenchError> {
     let factory = filter.pin(0).map_err(failed)?;
     let format = filter.intersect(0, &factory.data_ranges).map_err(failed)?;
     let period_ns = period_ns(format.bytes()).ok_or_else(|| failed("the format has no period"))?;
@@ -133,13 +174,7 @@ fn read_one(filter: &Filter) -> Result<(Pin, u64), BenchError> {
     let pin = filter.create_pin(connect, factory.data_flow).map_err(failed)?;
     let frame = pin.allocate(format.head().sample_size as usize).map_err(failed)?;
     pin.set_state(KsState::PAUSE).map_err(failed)?;
-    let request = pin.read_stream(vec![frame]).map_err(failed)?;
-    pin.set_state(KsState::RUN).map_err(failed)?;
-    let frames = request.wait().map_err(failed)?;
-    if frames.iter().all(|frame| frame.data().is_empty()) {
-        return Err(failed("the first frame is empty"));
-    }
-    Ok((pin, period_ns))
+    Ok((pin, frame, period_ns))
 }
 
 /// The period that the VIDEOINFOHEADER of a format says.
