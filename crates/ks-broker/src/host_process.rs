@@ -2,14 +2,15 @@
 //!
 //! The child gets three descriptors: its end of the connection as standard input, a pipe for the lines that the driver
 //! prints as standard output, and a pipe for its report as standard error. Others that this process has without
-//! close-on-exec it closes first. It has no environment, and it ends when the connection does.
+//! close-on-exec it closes first. It has no environment, and it ends when the connection does. It leads a process group
+//! of its own: Ctrl-C and the end of a terminal are for the process that started it, which then stops it in order.
 
 use crate::report::{DriverReport, LastWords, Leak, Reader, Remainder};
 use ks_wire::{Connection, WireError};
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -86,6 +87,7 @@ impl HostProcess {
             .args(arguments)
             .env_clear()
             .current_dir("/")
+            .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -338,6 +340,15 @@ mod tests {
         let host = shell("printf 'a\\033[2Jb\\tc\\n'; kill -9 $$");
         host.wait_for_report(GRACE);
         assert_eq!(host.end(GRACE).report.unwrap().output, ["a.[2Jb\tc"]);
+    }
+
+    #[test]
+    fn a_signal_to_the_group_of_its_parent_does_not_reach_a_host() {
+        let host = shell("cut -d ' ' -f 5 /proc/$$/stat; kill -9 $$");
+        let id = host.id().to_string();
+        host.wait_for_report(GRACE);
+        // Its group is its own.
+        assert_eq!(host.end(GRACE).report.unwrap().output, [id]);
     }
 
     #[test]

@@ -348,7 +348,7 @@ impl Inner {
                     file: done.file,
                     granted: done.granted,
                     bytes: done.answer.to_vec(),
-                    refusal: refusal.filter(|_| status.is_error()),
+                    refusal: refusal.filter(|_| !status.is_success()),
                 };
                 *call.answer.lock() = Some(answer);
                 call.done.set();
@@ -384,7 +384,7 @@ impl Inner {
         }
         bounced.into_iter().for_each(|bounced| self.memory.give_back(bounced.frame));
         if let Some(told) = done.refusal
-            && status.is_error()
+            && !status.is_success()
         {
             irp.explain(refusal::from_wire(status, told));
         }
@@ -429,7 +429,7 @@ fn finish_control(mut irp: Irp, status: NtStatus, done: &Completion<'_>) {
         output.set_information(information);
     }
     if let Some(told) = done.refusal
-        && status.is_error()
+        && !status.is_success()
     {
         irp.explain(refusal::from_wire(status, told));
     }
@@ -444,9 +444,9 @@ fn believed_status(status: u32) -> NtStatus {
     }
 }
 
-/// The status of a refusal: a success that brought nothing is none.
+/// The status of a refusal: a success that brought nothing is none. A warning, such as STATUS_DEVICE_BUSY, refuses.
 pub(super) fn failure(status: NtStatus) -> NtStatus {
-    if status.is_error() { status } else { STATUS_DEVICE_PROTOCOL_ERROR }
+    if status.is_success() { STATUS_DEVICE_PROTOCOL_ERROR } else { status }
 }
 
 fn clear(bytes: &mut [u8], at: usize) {

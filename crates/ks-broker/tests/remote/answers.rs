@@ -2,7 +2,10 @@
 
 use crate::hostile::{attached_to, done};
 use crate::rig::{Quiet, client};
-use ks_abi::{IoControlCode, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsProperty, STATUS_DEVICE_REMOVED, STATUS_SUCCESS};
+use ks_abi::{
+    IoControlCode, KSNAME_Pin, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KsProperty, STATUS_DEVICE_BUSY,
+    STATUS_DEVICE_REMOVED, STATUS_SUCCESS,
+};
 use ks_broker::remote::{Handler, Peer};
 use ks_io::{AccessMask, Handle, IoManager, Outcome, Session, Transport};
 use ks_wire::{Completion, Control, Message, Sender};
@@ -45,6 +48,32 @@ fn ask(session: &Session, handle: Handle, item: u32) -> (Outcome, u32) {
 fn close(session: Arc<Session>, io: Arc<IoManager>, peer: Peer) {
     drop((session, io));
     drop(peer);
+}
+
+#[test]
+fn a_warning_refuses_an_object_with_its_own_status_and_reason() {
+    let (io, peer) = attached_to(Arc::new(Quiet), |message, sender| {
+        let refusal = Some((0, "in use"));
+        match message {
+            Message::Create(create) => {
+                let busy = Completion { refusal, ..done(create.request, STATUS_DEVICE_BUSY) };
+                sender.send(&Message::Completion(busy)).unwrap();
+            }
+            Message::Control(control) => {
+                let busy = Completion { refusal, ..done(control.request, STATUS_DEVICE_BUSY) };
+                sender.send(&Message::Completion(busy)).unwrap();
+            }
+            _ => {}
+        }
+    });
+    let (session, handle) = open(&io);
+    let created = session.create(handle, &KSNAME_Pin.to_string(), &[0; 64], AccessMask::GENERIC_READ);
+    for outcome in [created.unwrap_err(), ask(&session, handle, 1).0] {
+        let reason = outcome.refusal.map(|refusal| (refusal.status, refusal.reason));
+        assert_eq!(outcome.status, STATUS_DEVICE_BUSY);
+        assert_eq!(reason, Some((STATUS_DEVICE_BUSY, "in use".to_owned())));
+    }
+    close(session, io, peer);
 }
 
 #[test]
