@@ -293,7 +293,9 @@ impl GraphRunner {
         let services = self.client.transport().services().clone();
         let mut started = services.now();
         let mut failure = None;
+        let mut highest = KsState::STOP;
         for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
+            highest = state;
             if state == KsState::RUN {
                 started = services.now();
             }
@@ -307,7 +309,9 @@ impl GraphRunner {
             (status, failure) = self.stream(started, progress);
         }
         let elapsed = services.now().since(started);
-        for state in [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP] {
+        // A pin that could not follow is not asked to go up again.
+        let below = |state: &KsState| state.0 < highest.0;
+        for state in [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP].into_iter().filter(below) {
             // On the way down every pin is asked, whatever the others say.
             if let Err(error) = self.set_state_down(state)
                 && failure.is_none()
