@@ -176,8 +176,8 @@ fn find(entry: Address, routine: &'static str) -> Option<Arc<HostedEvent>> {
 
 /// The entry is on its object's list from the moment that the client asked for it.
 // ks-coverage: KsAddEvent partial
-// ks-coverage: KsFilterAddEvent done test=a_panel_has_a_method_an_event_and_a_node
-// ks-coverage: KsPinAddEvent done test=a_panel_has_a_method_an_event_and_a_node
+// ks-coverage: KsFilterAddEvent partial
+// ks-coverage: KsPinAddEvent partial
 pub(crate) unsafe extern "win64" fn KsAddEvent(object: Address, entry: Address) {
     if let Some(event) = find(entry, "KsAddEvent")
         && address(&event.target) != object.0

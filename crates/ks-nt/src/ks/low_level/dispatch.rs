@@ -199,13 +199,13 @@ pub(crate) unsafe extern "win64" fn KsDefaultDeviceIoCompletion(_device: u64, ir
 }
 
 /// FALSE: the caller makes a request.
-// ks-coverage: KsDispatchFastIoDeviceControlFailure done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
+// ks-coverage: KsDispatchFastIoDeviceControlFailure partial
 pub(crate) unsafe extern "win64" fn KsDispatchFastIoDeviceControlFailure() -> u8 {
     0
 }
 
-// ks-coverage: KsDispatchFastReadFailure done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
-// ks-coverage: KsDispatchFastWriteFailure done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
+// ks-coverage: KsDispatchFastReadFailure partial
+// ks-coverage: KsDispatchFastWriteFailure partial
 pub(crate) unsafe extern "win64" fn KsDispatchFastReadFailure() -> u8 {
     0
 }

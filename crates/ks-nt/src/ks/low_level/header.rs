@@ -409,7 +409,7 @@ pub(crate) unsafe extern "win64" fn KsAllocateObjectHeader(
     STATUS_SUCCESS
 }
 
-// ks-coverage: KsFreeObjectHeader done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
+// ks-coverage: KsFreeObjectHeader partial
 pub(crate) unsafe extern "win64" fn KsFreeObjectHeader(header: Address) {
     if let Some(found) = object(header, "KsFreeObjectHeader") {
         found.items.free_all();
