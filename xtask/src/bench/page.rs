@@ -45,14 +45,18 @@ fn row(result: &Result, date: &str) -> String {
         (Some(median), Some(least), Some(most)) => format!("{median:.3} ({least:.3} .. {most:.3})"),
         _ => "-".to_owned(),
     };
-    let verdict = if result.is_met() { "met".to_owned() } else { format!("**{}**", result.verdict().to_lowercase()) };
+    let verdict = match result.verdict() {
+        verdict if result.is_met() => verdict.to_owned(),
+        verdict => format!("**{}**", verdict.to_lowercase()),
+    };
+    // A figure without a gate is reported only.
+    let gate = if result.goal.gate.is_finite() { format!("{:.3}", result.goal.gate) } else { "-".to_owned() };
     format!(
-        "| {} | {} | {} | {} | {range} | {:.3} | {verdict} | {date} |",
+        "| {} | {} | {} | {} | {range} | {gate} | {verdict} | {date} |",
         result.goal.id,
         result.goal.what,
         time(median_of(&result.ours)),
         time(median_of(&result.peer)),
-        result.goal.gate,
     )
 }
 
