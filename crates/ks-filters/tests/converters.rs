@@ -238,18 +238,21 @@ fn ffmpeg_converts_to_the_same_pictures() {
 #[test]
 fn samples_keep_their_kind_where_the_writer_does_not_mind() {
     let scratch = Scratch::new("audio-kind");
-    let (from, to) = (scratch.path("in.wav"), scratch.path("out.wav"));
-    for format in [
+    let formats = [
         AudioFormat::float(32, 2, 44_100).unwrap(),
         AudioFormat::float(64, 1, 44_100).unwrap(),
         AudioFormat::int(24, 2, 44_100).unwrap(),
         AudioFormat::int(8, 1, 44_100).unwrap(),
-    ] {
+    ];
+    for (index, format) in formats.into_iter().enumerate() {
+        // Files of their own: a process that another test starts has those of this one open, and so locked, until it
+        // runs its program.
+        let [from, to, faster] = ["in", "out", "faster"].map(|name| scratch.path(&format!("{name}{index}.wav")));
         write_wav(&from, &format, &vec![0.25; 1000 * usize::from(format.channels())]);
         run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={to}")).unwrap();
         assert_eq!(read_wav(&to).0, format);
-        run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={to} rate=48000")).unwrap();
-        let (made, _) = read_wav(&to);
+        run(&format!("wav-reader path={from} ! audio-converter ! wav-writer path={faster} rate=48000")).unwrap();
+        let (made, _) = read_wav(&faster);
         assert_eq!((made.sample_kind(), made.container_bits()), (format.sample_kind(), format.container_bits()));
     }
 }
