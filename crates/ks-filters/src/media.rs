@@ -20,4 +20,4 @@ pub mod wav;
 pub mod y4m;
 
 pub use error::{FieldError, MediaError, Result};
-pub use file::{Input, Output};
+pub use file::{Input, LockedFile, Output};

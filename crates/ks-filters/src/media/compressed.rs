@@ -10,12 +10,12 @@ use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::meta::MetadataOptions;
 
 use crate::media::audio::{AudioFormat, SampleKind};
 use crate::media::error::{FieldError, MediaError, Result};
-use crate::media::file::open_input;
+use crate::media::file::{LockedFile, open_input};
 
 /// Reads the samples of a compressed audio file as raw interleaved bytes.
 ///
@@ -37,6 +37,16 @@ pub struct CompressedReader {
 }
 
 const DOING: &str = "read";
+
+impl MediaSource for LockedFile {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        self.metadata().ok().map(|metadata| metadata.len())
+    }
+}
 
 impl CompressedReader {
     /// Opens the file and decodes up to its first sample.

@@ -25,10 +25,53 @@ pub trait Output: Write + Seek + Send {
     fn truncate(&mut self, length_bytes: u64) -> io::Result<()>;
 }
 
-impl Output for File {
+/// An open file whose lock ends with it.
+///
+/// The lock is given back by name, not left to the closing: a process that is just being started still has a copy of
+/// every open file, and a lock lives as long as the last copy.
+#[derive(Debug)]
+pub struct LockedFile(File);
+
+impl LockedFile {
+    /// What the operating system knows of the file.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        self.0.metadata()
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // A file system without locks says so here too; there is nothing to give back then.
+        let _ = self.0.unlock();
+    }
+}
+
+impl Read for LockedFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl Write for LockedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Seek for LockedFile {
+    fn seek(&mut self, position: io::SeekFrom) -> io::Result<u64> {
+        self.0.seek(position)
+    }
+}
+
+impl Output for LockedFile {
     fn truncate(&mut self, length_bytes: u64) -> io::Result<()> {
-        self.set_len(length_bytes)?;
-        self.seek(io::SeekFrom::Start(length_bytes)).map(drop)
+        self.0.set_len(length_bytes)?;
+        self.0.seek(io::SeekFrom::Start(length_bytes)).map(drop)
     }
 }
 
@@ -45,7 +88,7 @@ impl Output for Cursor<Vec<u8>> {
 ///
 /// Pipes, devices and directories are refused: they have no length to check a header against, and opening a pipe can
 /// wait for ever.
-pub(crate) fn open_input(path: &Path) -> Result<File> {
+pub(crate) fn open_input(path: &Path) -> Result<LockedFile> {
     const DOING: &str = "read";
     let io = |error| MediaError::io(DOING, path, error);
     let metadata = std::fs::metadata(path).map_err(io)?;
@@ -56,23 +99,23 @@ pub(crate) fn open_input(path: &Path) -> Result<File> {
     let file = File::open(path).map_err(io)?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Err(MediaError::Busy { doing: DOING, path: path.to_owned() }),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(LockedFile(file)),
     }
 }
 
 /// Creates or empties the file at `path` for writing. Pipes and devices are allowed.
-pub(crate) fn create_output(path: &Path) -> Result<File> {
+pub(crate) fn create_output(path: &Path) -> Result<LockedFile> {
     const DOING: &str = "write";
     let io = |error| MediaError::io(DOING, path, error);
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(io)?;
     if !file.metadata().map_err(io)?.is_file() {
-        return Ok(file);
+        return Ok(LockedFile(file));
     }
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return Err(MediaError::Busy { doing: DOING, path: path.to_owned() });
     }
     file.set_len(0).map_err(io)?;
-    Ok(file)
+    Ok(LockedFile(file))
 }
 
 /// Writes all of `bytes`, and says how many arrived even when the rest did not.
@@ -203,5 +246,18 @@ pub(crate) mod tests {
         assert!(matches!(open_input(&path), Err(MediaError::Busy { .. })));
         drop(writer);
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+    #[test]
+    fn a_lock_ends_with_its_file_though_a_process_being_started_has_a_copy() {
+        let scratch = Scratch::new("copied");
+        let path = scratch.file("a.wav");
+        let writer = create_output(&path).unwrap();
+        let copy = writer.0.try_clone().unwrap();
+        drop(writer);
+        let reader = open_input(&path).unwrap();
+        let second_copy = reader.0.try_clone().unwrap();
+        drop(reader);
+        create_output(&path).unwrap();
+        drop((copy, second_copy));
     }
 }

@@ -1,13 +1,12 @@
 //! Reading WAV files that may be long, cut short, still being written, or lying.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::media::audio::AudioFormat;
 use crate::media::error::{FieldError, MediaError, Result, printable};
-use crate::media::file::{Input, open_input};
+use crate::media::file::{Input, LockedFile, open_input};
 
 /// How the sample data of a file ends, compared with what its header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub enum DataEnd {
 /// Understands RIFF and RF64 files with WAVEFORMATEX or WAVEFORMATEXTENSIBLE formats of integer and floating-point PCM;
 /// chunks that it does not know are passed over. Never allocates by what a header claims.
 #[derive(Debug)]
-pub struct WavReader<R = File> {
+pub struct WavReader<R = LockedFile> {
     input: BufReader<R>,
     path: PathBuf,
     format: AudioFormat,
@@ -46,7 +45,7 @@ const MAX_CHUNKS: u32 = 4096;
 const INPUT_BUFFER_BYTES: usize = 16 * 1024;
 const UNSIZED: u32 = u32::MAX;
 
-impl WavReader<File> {
+impl WavReader<LockedFile> {
     /// Opens the WAV file at `path` and reads up to the first sample.
     ///
     /// # Errors

@@ -1,12 +1,11 @@
 //! Writing WAV files that stay readable to their last whole block, whatever happens.
 
-use std::fs::File;
 use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::media::audio::{AudioFormat, SampleKind};
 use crate::media::error::{MediaError, Result};
-use crate::media::file::{Output, create_output, write_counted};
+use crate::media::file::{LockedFile, Output, create_output, write_counted};
 
 /// Writes raw interleaved PCM bytes to a WAV file.
 ///
@@ -14,7 +13,7 @@ use crate::media::file::{Output, create_output, write_counted};
 /// at [`finish`](Self::finish), on drop and after a failed write, so that the file is complete to its last whole block
 /// even if the program is killed. A file ends below 4 GiB, where the format's sizes end.
 #[derive(Debug)]
-pub struct WavWriter<W: Output = File> {
+pub struct WavWriter<W: Output = LockedFile> {
     output: W,
     path: PathBuf,
     header: Header,
@@ -43,7 +42,7 @@ enum Seekable {
 
 const MAX_BUFFER_BYTES: usize = 256 * 1024;
 
-impl WavWriter<File> {
+impl WavWriter<LockedFile> {
     /// Creates, or empties, the file at `path` and writes the header.
     ///
     /// # Errors

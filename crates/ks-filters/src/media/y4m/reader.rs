@@ -1,12 +1,11 @@
 //! Reading Y4M files that may be long, cut short, or lying.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::media::error::{FieldError, MediaError, Result, printable};
-use crate::media::file::open_input;
+use crate::media::file::{LockedFile, open_input};
 use crate::media::video::{ChromaSiting, ColorRange, Interlacing, PixelLayout, Ratio, VideoFormat};
 use crate::media::y4m::picture_bytes;
 
@@ -33,7 +32,7 @@ pub enum FramesEnd {
 /// A 4:2:0 file gives I420 frames, which are the file's bytes; a 4:2:2 file gives YUY2 frames. Buffers of the reader do
 /// not depend on the header; who makes frames by its format may rely on it that an opened file holds at least one.
 #[derive(Debug)]
-pub struct Y4mReader<R = File> {
+pub struct Y4mReader<R = LockedFile> {
     input: BufReader<R>,
     path: PathBuf,
     format: VideoFormat,
@@ -50,7 +49,7 @@ const MAX_HEADER_BYTES: u64 = 4096;
 /// For lines, and for the rows of small pictures; larger pieces go past it.
 const INPUT_BUFFER_BYTES: usize = 16 * 1024;
 
-impl Y4mReader<File> {
+impl Y4mReader<LockedFile> {
     /// Opens the Y4M file at `path` and reads up to the first frame.
     ///
     /// # Errors

@@ -1,11 +1,10 @@
 //! Writing Y4M files that stay readable to their last whole frame, whatever happens.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::media::error::{FieldError, MediaError, Result};
-use crate::media::file::{Output, create_output, write_counted};
+use crate::media::file::{LockedFile, Output, create_output, write_counted};
 use crate::media::video::{ChromaSiting, ColorRange, Interlacing, PixelLayout, VideoFormat};
 use crate::media::y4m::picture_bytes;
 
@@ -14,7 +13,7 @@ use crate::media::y4m::picture_bytes;
 /// Small frames are gathered and written many at once, large ones go to the file without a copy. After a failed write
 /// the file is cut back to its last whole frame, where it can be cut.
 #[derive(Debug)]
-pub struct Y4mWriter<W: Output = File> {
+pub struct Y4mWriter<W: Output = LockedFile> {
     output: W,
     path: PathBuf,
     format: VideoFormat,
@@ -39,7 +38,7 @@ enum State {
 const FRAME_HEADER: &[u8] = b"FRAME\n";
 const BUFFER_BYTES: usize = 256 * 1024;
 
-impl Y4mWriter<File> {
+impl Y4mWriter<LockedFile> {
     /// Creates, or empties, the file at `path` and writes the header.
     ///
     /// # Errors
