@@ -5,13 +5,13 @@ use crate::cancel::CancelCell;
 use crate::completion::Dispatched;
 use crate::deferred;
 use crate::dispatch::Dispatch;
-use crate::handle_table::{Handle, HandleTable};
+use crate::handle_table::{Handle, HandleTable, Object};
 use crate::irp::Irp;
 use crate::origin::Origin;
 use crate::semaphore::Semaphore;
 use crate::sync::{Arc, Mutex, Weak, atomic::AtomicBool, atomic::Ordering};
 use crate::wait::Event;
-use ks_abi::STATUS_FILE_CLOSED;
+use ks_abi::{NtStatus, STATUS_FILE_CLOSED, STATUS_INVALID_HANDLE};
 use std::sync::OnceLock;
 
 /// A file object. Every reference is an `Arc`: the handle's, a request's in flight (or that of the thread that waits
@@ -90,6 +90,14 @@ impl FileObject {
         self.handles.upgrade()?.event(Handle(handle))
     }
 
+    /// A handle of the opener's for an event of somebody else's, until what is given back is dropped: so a driver's
+    /// request on this file object names an event of the driver's.
+    pub fn lend_event(&self, event: &Event) -> Result<LentEvent, NtStatus> {
+        let handles = self.handles.upgrade().ok_or(STATUS_INVALID_HANDLE)?;
+        let handle = handles.insert(Object::Event(event.clone()))?;
+        Ok(LentEvent { handles: self.handles.clone(), handle })
+    }
+
     /// The semaphore that a request on this file object names by handle.
     pub fn semaphore_by_handle(&self, handle: u64) -> Option<Semaphore> {
         self.handles.upgrade()?.semaphore(Handle(handle))
@@ -137,6 +145,28 @@ impl FileObject {
             object.cleanup();
         }
         self.cancel_all();
+    }
+}
+
+/// A handle that an opener has for as long as a request of another names an event by it.
+#[derive(Debug)]
+pub struct LentEvent {
+    handles: Weak<HandleTable>,
+    handle: Handle,
+}
+
+impl LentEvent {
+    /// The handle.
+    pub fn handle(&self) -> Handle {
+        self.handle
+    }
+}
+
+impl Drop for LentEvent {
+    fn drop(&mut self) {
+        if let Some(handles) = self.handles.upgrade() {
+            drop(handles.remove(self.handle));
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub use cancel::{AlreadyCancelled, CancelCell, CancelTarget};
 pub use cancel_queue::CancelSafeQueue;
 pub use completion::{Completed, CompletedRequest, CompletionRoutine, Dispatched, Reply};
 pub use dispatch::{CreateRequest, Created, DeviceObject, Dispatch, invalid_device_request};
-pub use file_object::{FileObject, FileReference};
+pub use file_object::{FileObject, FileReference, LentEvent};
 pub use handle_table::{HANDLE_LIMIT, Handle};
 pub use io_manager::IoManager;
 pub use irp::{Irp, IrpParts, MajorFunction, RequestParts, dropped_irps};

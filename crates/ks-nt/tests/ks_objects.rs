@@ -58,6 +58,19 @@ fn a_driver_controls_its_own_objects_and_those_it_is_connected_to() {
     rig.unload();
 }
 
+/// By an event, a semaphore, a DPC or a work item of its own, for its own filter and for its own pin.
+#[test]
+fn a_driver_hears_of_events_that_it_enabled_by_ikscontrol() {
+    const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+    let rig = Rig::start("tests/ks/control.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 1, None);
+    assert_eq!(failure_of(filter.object(), CONTROLS, 0), "");
+    assert_eq!(failure_of(pin.pin.object(), CONTROLS, 1), "");
+    drop((pin, filter));
+    rig.unload();
+}
+
 #[test]
 fn bags_free_in_reverse_order_and_share_items() {
     let rig = Rig::start("tests/ks/objects.c");

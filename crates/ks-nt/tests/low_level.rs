@@ -75,8 +75,27 @@ fn events_are_enabled_on_a_drivers_own_lists() {
     Driver::of_tests("low_level/events.c").run_all_tests();
 }
 
+#[test]
+fn what_an_event_of_a_drivers_own_list_was_raised_with_is_fetched() {
+    Driver::of_tests("low_level/events.c").run_test("KsGenerateDataEvent");
+}
+
+#[test]
+fn a_drivers_own_clock_is_shared_by_its_file_objects() {
+    let driver = Driver::of_tests("low_level/class_objects.c");
+    driver.run_test("KsAllocateDefaultClock");
+    driver.run_test("KsAllocateDefaultClockEx");
+}
+
+#[test]
+fn the_default_allocator_serves_a_driver_without_avstream() {
+    let driver = Driver::of_tests("low_level/class_objects.c");
+    driver.run_test("KsCreateDefaultAllocator");
+    driver.run_test("KsCreateDefaultAllocatorEx");
+}
+
 /// The drivers that test the names of `ks/low_level`.
-const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward", "pins", "events"];
+const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward", "pins", "events", "class_objects"];
 
 #[test]
 fn every_name_of_the_low_level_has_a_test_in_a_driver() {

@@ -7,7 +7,7 @@ mod notification;
 
 use crate::automation::{AutomationTable, EventItem};
 use crate::property;
-use buffer::Buffered;
+pub use buffer::EventBuffer;
 use ks_abi::{
     Guid, IoControlCode, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ENABLEBUFFERED,
     KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_QUERYBUFFER, KSEVENT_TYPE_SETSUPPORT, KSEVENT_TYPE_TOPOLOGY, KsEvent,
@@ -50,7 +50,7 @@ struct EventEntry {
     spent: AtomicBool,
     notification: Notification,
     /// What a buffered event was raised with and its client has not fetched.
-    buffer: Option<Buffered>,
+    buffer: Option<EventBuffer>,
 }
 
 /// Number of an enabled event on its object.
@@ -225,7 +225,7 @@ impl EventList {
             oneshot: identifier.flags & KSEVENT_TYPE_ONESHOT != 0,
             spent: AtomicBool::new(false),
             notification,
-            buffer: buffered.then(Buffered::default),
+            buffer: buffered.then(EventBuffer::default),
         };
         {
             let mut entries = self.entries.lock();
@@ -247,7 +247,7 @@ impl EventList {
     fn make_room<T>(&self, object: &T, own: Option<&AutomationTable<T>>) {
         // Of those on nodes the object's own table knows nothing; they go with the object.
         let gone = self.take(|entry| {
-            let fetched = entry.buffer.as_ref().is_none_or(Buffered::is_empty);
+            let fetched = entry.buffer.as_ref().is_none_or(EventBuffer::is_empty);
             entry.spent.load(Ordering::Relaxed) && fetched && entry.node.is_none()
         });
         tell(object, |_| own, &gone);
@@ -327,7 +327,7 @@ impl EventList {
     #[doc(alias = "KsDiscardEvent")]
     pub(crate) fn forget_spent(&self, token: EventToken) {
         let gone = self.take(|entry| {
-            let fetched = entry.buffer.as_ref().is_none_or(Buffered::is_empty);
+            let fetched = entry.buffer.as_ref().is_none_or(EventBuffer::is_empty);
             entry.token == token && fetched && entry.spent.load(Ordering::Relaxed)
         });
         drop(gone);
@@ -377,7 +377,7 @@ impl EventList {
         let mut gone = Vec::new();
         for entry in std::mem::take(&mut *entries) {
             if chosen(&entry) {
-                let waiting = entry.buffer.as_ref().map_or(0, Buffered::bytes);
+                let waiting = entry.buffer.as_ref().map_or(0, EventBuffer::bytes);
                 self.buffered_bytes.fetch_sub(waiting, Ordering::Relaxed);
                 gone.push(entry);
             } else {

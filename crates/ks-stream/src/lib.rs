@@ -59,7 +59,7 @@ pub use descriptor::{
     DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,
 };
 pub use device::Device;
-pub use event::{EventRequest, EventToken};
+pub use event::{EventBuffer, EventRequest, EventToken};
 pub use factories::{PinFactories, Topology, answer_pin_property, answer_topology_property};
 pub use filter::Filter;
 pub use filter_process::{ProcessPin, ProcessPins};

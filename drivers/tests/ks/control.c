@@ -58,11 +58,89 @@ static const char *Requests(IKsControl *control)
         control->lpVtbl->KsMethod(control, &method, sizeof(method), &number, sizeof(number), &returned)));
     CHECK(number == 42 && returned == sizeof(number));
 
+    CHECK(NT_SUCCESS(control->lpVtbl->KsEvent(control, &event, sizeof(event), NULL, 0, &returned)));
+    event.Set = Allocator;
     CHECK(control->lpVtbl->KsEvent(control, &event, sizeof(event), NULL, 0, &returned) == STATUS_PROPSET_NOT_FOUND);
     event.Flags = KSEVENT_TYPE_ENABLE;
     CHECK(control->lpVtbl->KsEvent(control, &event, sizeof(event), &data, sizeof(data), &returned)
-          == STATUS_NOT_IMPLEMENTED);
+          == STATUS_PROPSET_NOT_FOUND);
+    CHECK(control->lpVtbl->KsEvent(control, &event, 8, &data, sizeof(data), &returned) == STATUS_INVALID_BUFFER_SIZE);
     CHECK(control->lpVtbl->KsEvent(control, NULL, 0, &data, sizeof(data), &returned) == STATUS_UNSUCCESSFUL);
+    return NULL;
+}
+
+/* The ways in which a driver hears of an event; the entry is that of the object behind the interface. */
+static KSEVENT_ENTRY *Added;
+static volatile LONG Calls;
+
+static VOID NTAPI OnDpc(PKDPC dpc, PVOID context, PVOID first, PVOID second)
+{
+    InterlockedIncrement(&Calls);
+    KeSetEvent(context, IO_NO_INCREMENT, FALSE);
+}
+
+static VOID NTAPI OnWork(PVOID context)
+{
+    InterlockedExchangeAdd(&Calls, 10);
+    KeSetEvent(context, IO_NO_INCREMENT, FALSE);
+}
+
+static NTSTATUS Enable(IKsControl *control, ULONG flags, KSEVENTDATA *data)
+{
+    KSEVENT event = {{{ControlSet, 0, flags}}};
+    return control->lpVtbl->KsEvent(control, &event, sizeof(event), data, sizeof(*data), NULL);
+}
+
+static const char *Events(IKsControl *control)
+{
+    KSEVENTDATA by_object = {0}, by_semaphore = {0}, by_dpc = {0}, by_work = {0}, wrong = {0};
+    WORK_QUEUE_ITEM work;
+    KSEMAPHORE semaphore;
+    KEVENT event, called;
+    KDPC dpc;
+
+    KeInitializeEvent(&event, NotificationEvent, FALSE);
+    KeInitializeEvent(&called, SynchronizationEvent, FALSE);
+    KeInitializeSemaphore(&semaphore, 0, 10);
+    KeInitializeDpc(&dpc, OnDpc, &called);
+    ExInitializeWorkItem(&work, OnWork, &called);
+    Calls = 0;
+    by_object.NotificationType = KSEVENTF_EVENT_OBJECT;
+    by_object.EventObject.Event = &event;
+    CHECK(NT_SUCCESS(Enable(control, KSEVENT_TYPE_ENABLE, &by_object)) && Added && !KeReadStateEvent(&event));
+    /* The data is the driver's, and names the event; it is not changed. */
+    CHECK(by_object.NotificationType == KSEVENTF_EVENT_OBJECT && by_object.EventObject.Event == &event);
+    CHECK(NT_SUCCESS(KsGenerateEvent(Added)) && KeReadStateEvent(&event));
+    KeClearEvent(&event);
+    CHECK(NT_SUCCESS(control->lpVtbl->KsEvent(control, NULL, 0, &by_object, sizeof(by_object), NULL)) && !Added);
+    CHECK(control->lpVtbl->KsEvent(control, NULL, 0, &by_object, 0, NULL) == STATUS_UNSUCCESSFUL);
+
+    by_semaphore.NotificationType = KSEVENTF_SEMAPHORE_OBJECT;
+    by_semaphore.SemaphoreObject.Semaphore = &semaphore;
+    by_semaphore.SemaphoreObject.Adjustment = 3;
+    CHECK(NT_SUCCESS(Enable(control, KSEVENT_TYPE_ONESHOT, &by_semaphore)) && Added);
+    CHECK(NT_SUCCESS(KsGenerateEvent(Added)) && KeReadStateSemaphore(&semaphore) == 3);
+    CHECK(NT_SUCCESS(KsGenerateEvent(Added)) && KeReadStateSemaphore(&semaphore) == 3);
+
+    by_dpc.NotificationType = KSEVENTF_DPC;
+    by_dpc.Dpc.Dpc = &dpc;
+    CHECK(NT_SUCCESS(Enable(control, KSEVENT_TYPE_ENABLE, &by_dpc)) && NT_SUCCESS(KsGenerateEvent(Added)));
+    KeWaitForSingleObject(&called, Executive, KernelMode, FALSE, NULL);
+    CHECK(Calls == 1);
+    by_work.NotificationType = KSEVENTF_WORKITEM;
+    by_work.WorkItem.WorkQueueItem = &work;
+    by_work.WorkItem.WorkQueueType = DelayedWorkQueue;
+    CHECK(NT_SUCCESS(Enable(control, KSEVENT_TYPE_ENABLE, &by_work)) && NT_SUCCESS(KsGenerateEvent(Added)));
+    KeWaitForSingleObject(&called, Executive, KernelMode, FALSE, NULL);
+    CHECK(Calls == 11);
+
+    wrong.NotificationType = KSEVENTF_EVENT_HANDLE;
+    wrong.EventHandle.Event = (HANDLE)0x7770;
+    CHECK(Enable(control, KSEVENT_TYPE_ENABLE, &wrong) == STATUS_INVALID_HANDLE);
+    wrong.NotificationType = 0x4000;
+    CHECK(Enable(control, KSEVENT_TYPE_ENABLE, &wrong) == STATUS_INVALID_PARAMETER);
+    /* All that are left. */
+    CHECK(NT_SUCCESS(control->lpVtbl->KsEvent(control, NULL, 0, NULL, 0, NULL)) && !Added);
     return NULL;
 }
 
@@ -90,6 +168,8 @@ static const char *Own(PUNKNOWN outer)
     wrong = Identity(outer, control);
     if (!wrong)
         wrong = Requests(control);
+    if (!wrong)
+        wrong = Events(control);
     CHECK(wrong || control->lpVtbl->Release(control) == 0);
     return wrong;
 }
@@ -226,6 +306,21 @@ static NTSTATUS OnDouble(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     return STATUS_SUCCESS;
 }
 
+static NTSTATUS OnAdd(PIRP Irp, PKSEVENTDATA EventData, PKSEVENT_ENTRY EventEntry)
+{
+    NTSTATUS status = KsDefaultAddEventHandler(Irp, EventData, EventEntry);
+    if (NT_SUCCESS(status))
+        Added = EventEntry;
+    return status;
+}
+
+static void OnRemove(PFILE_OBJECT FileObject, PKSEVENT_ENTRY EventEntry)
+{
+    RemoveEntryList(&EventEntry->ListEntry);
+    if (Added == EventEntry)
+        Added = NULL;
+}
+
 #define RUN(id) DEFINE_KSPROPERTY_ITEM(id, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0)
 static const KSPROPERTY_ITEM Properties[] = {
     RUN(CHECK_FILTER), RUN(CHECK_PIN), RUN(CHECK_PEERS), RUN(CHECK_FOREIGN), RUN(CHECK_FOREIGN_SINK),
@@ -238,8 +333,11 @@ static DEFINE_KSMETHOD_TABLE(Methods){
     DEFINE_KSMETHOD_ITEM(TWICE, KSMETHOD_TYPE_MODIFY, OnDouble, sizeof(KSMETHOD), sizeof(ULONG), NULL)};
 static DEFINE_KSMETHOD_SET_TABLE(MethodSets){
     DEFINE_KSMETHOD_SET(&ControlMethods, SIZEOF_ARRAY(Methods), Methods, 0, NULL)};
+static const KSEVENT_ITEM EventItems[] = {{0, sizeof(KSEVENTDATA), 0, OnAdd, OnRemove, NULL}};
+static const KSEVENT_SET EventSets[] = {{&ControlSet, SIZEOF_ARRAY(EventItems), EventItems}};
 static const KSAUTOMATION_TABLE Automation = {SIZEOF_ARRAY(PropertySets), sizeof(KSPROPERTY_ITEM), PropertySets,
-                                              SIZEOF_ARRAY(MethodSets), sizeof(KSMETHOD_ITEM), MethodSets};
+                                              SIZEOF_ARRAY(MethodSets),   sizeof(KSMETHOD_ITEM),   MethodSets,
+                                              SIZEOF_ARRAY(EventSets),    sizeof(KSEVENT_ITEM),    EventSets};
 
 static const KSDATARANGE Range = BYTES_RANGE(64);
 static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range};

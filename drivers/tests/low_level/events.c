@@ -248,3 +248,68 @@ TEST(KsFreeEventList)
     DropDevice();
     PASS;
 }
+
+static NTSTATUS Fetch(PVOID data, ULONG id, PVOID out, ULONG out_bytes, ULONG_PTR *size)
+{
+    struct {
+        KSIDENTIFIER Event;
+        PVOID EventData;
+        PVOID Reserved;
+    } query;
+    Identify(&query.Event, &SetA, id, KSEVENT_TYPE_QUERYBUFFER);
+    query.EventData = data;
+    query.Reserved = NULL;
+    return Ask(IOCTL_KS_ENABLE_EVENT, &query, sizeof query, out, out_bytes, size);
+}
+
+TEST(KsGenerateDataEvent)
+{
+    struct wide_data buffered, silent, plain;
+    KEVENT event;
+    ULONG number = 7, got = 0;
+    ULONGLONG wide = 0;
+    ULONG_PTR size = 0;
+    PKSEVENT_ENTRY entry;
+    const char *failed = Start();
+    if (failed)
+        return failed;
+    KeInitializeEvent(&event, SynchronizationEvent, FALSE);
+    Object(&buffered, KSEVENTF_EVENT_OBJECT, &event);
+    Object(&plain, KSEVENTF_EVENT_OBJECT, &event);
+    /* The client of a buffered event may look when it likes; that of any other has to be told. */
+    Object(&silent, 0, NULL);
+    CHECK(Enable(PLAIN, KSEVENT_TYPE_ENABLE, &silent, sizeof(KSEVENTDATA)) == STATUS_INVALID_PARAMETER);
+    CHECK(Enable(PLAIN, KSEVENT_TYPE_ENABLEBUFFERED, &silent, sizeof(KSEVENTDATA)) == STATUS_SUCCESS);
+    entry = CONTAINING_RECORD(Events.Flink, KSEVENT_ENTRY, ListEntry);
+    CHECK(entry->Flags == KSEVENT_ENTRY_BUFFERED);
+    CHECK(KsGenerateDataEvent(entry, sizeof number, &number) == STATUS_SUCCESS && !KeReadStateEvent(&event));
+    CHECK(Fetch(&silent, PLAIN, &got, sizeof got, &size) == STATUS_SUCCESS && got == 7 && size == sizeof got);
+    CHECK(Fetch(&silent, PLAIN, &got, sizeof got, &size) == STATUS_NO_MORE_ENTRIES);
+    CHECK(Disable(&silent, sizeof(KSEVENTDATA)) == STATUS_SUCCESS);
+    CHECK(Fetch(&silent, PLAIN, &got, sizeof got, &size) == STATUS_NOT_FOUND);
+    /* In order, one at a time, and kept until there is room for it. */
+    CHECK(Enable(PLAIN, KSEVENT_TYPE_ENABLE | KSEVENT_TYPE_ENABLEBUFFERED, &buffered, sizeof(KSEVENTDATA)) == STATUS_SUCCESS);
+    entry = CONTAINING_RECORD(Events.Flink, KSEVENT_ENTRY, ListEntry);
+    CHECK(KsGenerateDataEvent(entry, sizeof number, &number) == STATUS_SUCCESS && KeReadStateEvent(&event));
+    wide = 0x123456789;
+    CHECK(KsGenerateDataEvent(entry, sizeof wide, &wide) == STATUS_SUCCESS);
+    wide = 0;
+    CHECK(Fetch(&buffered, COUNTED, &got, sizeof got, &size) == STATUS_NOT_FOUND);
+    CHECK(Fetch(&buffered, PLAIN, NULL, 0, &size) == STATUS_BUFFER_OVERFLOW && size == sizeof number);
+    CHECK(Fetch(&buffered, PLAIN, &got, 2, &size) == STATUS_BUFFER_TOO_SMALL);
+    got = 0;
+    CHECK(Fetch(&buffered, PLAIN, &got, sizeof got, &size) == STATUS_SUCCESS && got == 7);
+    CHECK(Fetch(&buffered, PLAIN, &wide, sizeof wide, &size) == STATUS_SUCCESS && wide == 0x123456789);
+    for (number = 0; number < 64; number++)
+        CHECK(KsGenerateDataEvent(entry, sizeof number, &number) == STATUS_SUCCESS);
+    CHECK(KsGenerateDataEvent(entry, sizeof number, &number) == STATUS_INSUFFICIENT_RESOURCES);
+    /* Without the flag data goes nowhere, and the client is told. */
+    CHECK(Enable(PLAIN, KSEVENT_TYPE_ENABLE, &plain, sizeof(KSEVENTDATA)) == STATUS_SUCCESS);
+    entry = CONTAINING_RECORD(Events.Blink, KSEVENT_ENTRY, ListEntry);
+    KeClearEvent(&event);
+    CHECK(KsGenerateDataEvent(entry, sizeof number, &number) == STATUS_SUCCESS && KeReadStateEvent(&event));
+    CHECK(Fetch(&plain, PLAIN, &got, sizeof got, &size) == STATUS_INVALID_PARAMETER);
+    CHECK(Disable(NULL, 0) == STATUS_SUCCESS && IsListEmpty(&Events));
+    DropDevice();
+    PASS;
+}

@@ -7,18 +7,16 @@
 use crate::ks::address::Address;
 use crate::ks::aggregation::{self, UNKNOWN};
 use crate::ks::misuse;
+use crate::ks::notification;
 use crate::ks::objects::{self, Object};
 use crate::ntoskrnl::irql;
-use crate::report;
 use ks_abi::{
-    Guid, IoControlCode, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_SETSUPPORT, KsEvent, NtStatus, STATUS_FILE_CLOSED,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE,
-    STATUS_NOT_IMPLEMENTED, STATUS_SUCCESS,
+    Guid, IoControlCode, KsEvent, KsEventData, NtStatus, STATUS_FILE_CLOSED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_SUCCESS,
 };
 use ks_io::{FileObject, IoManager, RequestorMode, Session};
 use ks_mem::Block;
 use ks_stream::{Filter, Pin};
-use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -174,9 +172,9 @@ unsafe extern "win64" fn ks_method(
     control.send("IKsControl::KsMethod", IoControlCode::KS_METHOD, to, returned)
 }
 
-/// Decision: what an object supports is told; to enable an event refuses. The ways in which a driver is notified (an
-/// event object, a DPC, a work item) are none that the engine has: its events name a handle of the client.
-// ks-coverage: IKsControl.KsEvent partial
+/// Enables an event that a driver hears of in its own way, see [`notification`], or disables the one whose data these are
+/// where there is no request.
+// ks-coverage: IKsControl.KsEvent done test=a_driver_hears_of_events_that_it_enabled_by_ikscontrol
 unsafe extern "win64" fn ks_event(
     this: Address,
     event: Address,
@@ -188,21 +186,13 @@ unsafe extern "win64" fn ks_event(
     const METHOD: &str = "IKsControl::KsEvent";
     let Some(control) = find(this, METHOD) else { return STATUS_INVALID_PARAMETER };
     if event.is_null() {
-        // The event whose data these are was not enabled here, which is what the object answers.
-        return control.send(
-            METHOD,
-            IoControlCode::KS_DISABLE_EVENT,
-            [(data, data_bytes), (Address::NULL, 0)],
-            returned,
-        );
+        // Data without a size is still the name of one event; none at all stands for every event of this interface.
+        let bytes = if data.is_null() { 0 } else { data_bytes.max(size_of::<KsEventData>() as u32) };
+        let to = [(data, bytes), (Address::NULL, 0)];
+        return control.send(METHOD, IoControlCode::KS_DISABLE_EVENT, to, returned);
     }
     if (event_bytes as usize) < size_of::<KsEvent>() {
         return STATUS_INVALID_BUFFER_SIZE;
-    }
-    let flags: u32 = event.get(offset_of!(KsEvent, flags));
-    if !matches!(flags, KSEVENT_TYPE_SETSUPPORT | KSEVENT_TYPE_BASICSUPPORT) {
-        report::note("refused IKsControl::KsEvent", [this.0, u64::from(flags)]);
-        return STATUS_NOT_IMPLEMENTED;
     }
     let to = [(event, event_bytes), (data, data_bytes)];
     control.send(METHOD, IoControlCode::KS_ENABLE_EVENT, to, returned)
@@ -225,6 +215,14 @@ impl ControlInterface {
         let Some(file) = self.controlled.file() else { return STATUS_FILE_CLOSED };
         let input = request.bytes(request_bytes as usize);
         let mut output = data.bytes(data_bytes as usize);
+        let services = self.session.io_manager().services();
+        let _event = match code {
+            IoControlCode::KS_ENABLE_EVENT => match notification::for_engine(&file, services, 0, &input, &mut output) {
+                Ok(event) => event,
+                Err(status) => return status,
+            },
+            _ => None,
+        };
         let outcome = self.session.control(&file, code, &input, &mut output, [request.0, data.0]);
         if outcome.status.is_success() {
             data.write_bytes(&output[..outcome.information.min(output.len())]);

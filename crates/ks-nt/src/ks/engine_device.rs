@@ -3,20 +3,26 @@
 
 use crate::ks::address::Address;
 use crate::ks::engine_file::{self, EngineFile};
+use crate::ks::function_table;
 use crate::ks::kernel::{self, KernelDevice};
+use crate::ks::notification;
 use ks_abi::kernel::{
     DeviceIoControlParameters, DriverObject, IO_TYPE_DRIVER, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE,
     IRP_MJ_DEVICE_CONTROL, IoStackLocation, Irp as Packet, SL_PENDING_RETURNED,
 };
 use ks_abi::{
-    IoControlCode, KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_PENDING, STATUS_SUCCESS,
+    IoControlCode, KsStreamHeader, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE,
+    STATUS_PENDING, STATUS_SUCCESS,
 };
-use ks_io::{CompletedRequest, CompletionRoutine, Irp, Reply, RequestParts, deferred};
+use ks_io::{
+    CancelCell, CompletedRequest, CompletionRoutine, Irp, LentEvent, Reply, RequestParts, RequestorMode, deferred,
+};
 use ks_mem::{Block, Frame};
 use ks_stream::{Direction, probe_headers};
+use std::collections::BTreeMap;
 use std::mem::offset_of;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The largest request, answer or frame of a driver.
 const MOST_BYTES: u32 = 16 << 20;
@@ -61,10 +67,51 @@ unsafe extern "win64" fn dispatch(_device: u64, irp: Address) -> NtStatus {
         return complete(irp, STATUS_SUCCESS, 0);
     }
     let file = stack.follow(offset_of!(IoStackLocation, file_object));
-    let Some(file) = engine_file::of_file_object(file) else { return complete(irp, STATUS_INVALID_HANDLE, 0) };
-    match Sending::new(&file, irp, stack) {
-        Ok((request, sending)) => send(&file, irp, stack, request, sending),
+    match engine_file::of_file_object(file) {
+        Some(file) => pass_on(&file, irp),
+        None => complete(irp, STATUS_INVALID_HANDLE, 0),
+    }
+}
+
+/// Gives the engine a driver's control request; its packet completes when the engine's request does.
+pub(crate) fn pass_on(file: &EngineFile, irp: Address) -> NtStatus {
+    let stack = irp.follow(offset_of!(Packet, current_stack_location));
+    match Sending::new(file, irp, stack) {
+        Ok((request, sending)) => send(file, irp, stack, request, sending),
         Err(status) => complete(irp, status, 0),
+    }
+}
+
+/// The requests on their way that a driver may cancel, by the addresses of their packets.
+static ON_THEIR_WAY: Mutex<BTreeMap<u64, Arc<CancelCell>>> = Mutex::new(BTreeMap::new());
+
+fn on_their_way() -> MutexGuard<'static, BTreeMap<u64, Arc<CancelCell>>> {
+    ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets a cancel of the packet find the engine's request. One that was cancelled already ends as soon as it waits.
+fn let_cancel(irp: Address, cell: Arc<CancelCell>) {
+    on_their_way().insert(irp.0, cell.clone());
+    kernel::swap_cancel_routine(irp, cancelled as *const () as u64);
+    if irp.get::<u8>(offset_of!(Packet, cancel)) != 0 && kernel::swap_cancel_routine(irp, 0) != 0 {
+        cell.cancel();
+    }
+}
+
+/// The engine's request has ended: from here on no cancel looks at the packet.
+fn forbid_cancel(irp: Address) {
+    if kernel::swap_cancel_routine(irp, 0) == 0 {
+        // A cancel has begun, which holds the cancel lock for as long as it needs the packet.
+        drop(kernel::hold_cancel_lock());
+    }
+    on_their_way().remove(&irp.0);
+}
+
+unsafe extern "win64" fn cancelled(_device: u64, irp: Address) {
+    let cell = on_their_way().remove(&irp.0);
+    kernel::release_cancel_lock(irp);
+    if let Some(cell) = cell {
+        cell.cancel();
     }
 }
 
@@ -82,6 +129,8 @@ struct Sending {
     /// Where each frame's data lies in the driver's memory, and whether it is read back.
     data: Vec<Address>,
     reads: bool,
+    /// The driver's event, as long as the request names it.
+    _event: Option<LentEvent>,
 }
 
 impl Sending {
@@ -94,15 +143,21 @@ impl Sending {
         let code = IoControlCode(parameters.io_control_code);
         let (input, output) = (Address(parameters.type3_input_buffer.0), irp.follow(offset_of!(Packet, user_buffer)));
         let reads = code == IoControlCode::KS_READ_STREAM;
-        let mut sending = Sending { irp, output, room: room as usize, data: Vec::new(), reads };
+        let mut sending = Sending { irp, output, room: room as usize, data: Vec::new(), reads, _event: None };
         if !reads && code != IoControlCode::KS_WRITE_STREAM {
-            let request = Request::Control {
-                code,
-                input: input.bytes(input_bytes as usize),
-                output: output.bytes(room as usize),
-                tokens: (input.0, output.0),
-            };
-            return Ok((request, sending));
+            let (input_bytes, mut data) = (input.bytes(input_bytes as usize), output.bytes(room as usize));
+            if code == IoControlCode::KS_ENABLE_EVENT {
+                let object = file.file().ok_or(STATUS_INVALID_HANDLE)?;
+                let mode: u8 = irp.get(offset_of!(Packet, requestor_mode));
+                sending._event = notification::for_engine(&object, file.services(), mode, &input_bytes, &mut data)?;
+            }
+            // A client of the engine's has its addresses apart, see `low_level/wdm_file.rs`.
+            let token = |at: usize, own: Address| irp.follow(at).some().unwrap_or(own).0;
+            let tokens = (
+                token(offset_of!(Packet, user_apc_routine), input),
+                token(offset_of!(Packet, user_apc_context), output),
+            );
+            return Ok((Request::Control { code, input: input_bytes, output: data, tokens }, sending));
         }
         let list = output.bytes(room as usize);
         let stride = list.first_chunk().map_or(0, |size| u32::from_le_bytes(*size));
@@ -120,6 +175,20 @@ impl Sending {
     }
 }
 
+impl Sending {
+    /// Completes a request for a table of routines.
+    fn give_table(&self, table: &[u8]) -> NtStatus {
+        match self.room {
+            0 => complete(self.irp, STATUS_BUFFER_OVERFLOW, table.len() as u64),
+            room if room < table.len() => complete(self.irp, STATUS_BUFFER_TOO_SMALL, 0),
+            _ => {
+                self.output.write_bytes(table);
+                complete(self.irp, STATUS_SUCCESS, table.len() as u64)
+            }
+        }
+    }
+}
+
 /// A frame of the engine's with the data of one that lies in a driver's memory.
 fn twin(file: &EngineFile, data: Address, header: &KsStreamHeader) -> Option<Frame> {
     if data.is_null() || header.frame_extent > MOST_FRAME_BYTES || header.data_used > header.frame_extent {
@@ -132,6 +201,12 @@ fn twin(file: &EngineFile, data: Address, header: &KsStreamHeader) -> Option<Fra
 
 fn send(file: &EngineFile, irp: Address, stack: Address, request: Request, sending: Sending) -> NtStatus {
     let Some(object) = file.file() else { return complete(irp, STATUS_INVALID_HANDLE, 0) };
+    if let Request::Control { code: IoControlCode::KS_PROPERTY, input, .. } = &request
+        && file.origin().mode() == RequestorMode::Kernel
+        && let Some(table) = function_table::of(&object, input)
+    {
+        return sending.give_table(&table);
+    }
     let reply = Reply::Routine(Arc::new(sending));
     let made = match request {
         Request::Control { code, input, output, tokens } => {
@@ -143,7 +218,8 @@ fn send(file: &EngineFile, irp: Address, stack: Address, request: Request, sendi
         Request::Stream { code, frames } => Irp::stream_request(&object, file.origin(), code, frames, reply),
     };
     match made {
-        Ok(made) => {
+        Ok(mut made) => {
+            let_cancel(irp, made.cancel_cell());
             let control = offset_of!(IoStackLocation, control);
             stack.put(control, stack.get::<u8>(control) | SL_PENDING_RETURNED);
             let _inside = deferred::enter();
@@ -183,6 +259,7 @@ impl CompletionRoutine for Sending {
         }
         let information = request.information() as u64;
         drop(request);
+        forbid_cancel(self.irp);
         let _ = complete(self.irp, status, information);
     }
 }

@@ -8,6 +8,8 @@ use crate::ks::engine_device;
 use crate::ks::file::file_object;
 use crate::ks::function_table;
 use crate::ks::kernel;
+use crate::ks::low_level::class_object;
+use crate::ks::notification;
 use crate::ntoskrnl::device_file::DeviceFile;
 use crate::ntoskrnl::file::{self, ControlRequest, ObjectNamespace};
 use crate::ntoskrnl::object_manager::{self, Kind, Object};
@@ -18,11 +20,14 @@ use ks_abi::{
     STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_HANDLE,
     STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS,
 };
-use ks_io::{AccessMask, FileObject, Handle, InterfaceInfo, IoManager, Origin, RequestorMode, Session, Transport};
+use ks_io::{
+    AccessMask, Dispatch, FileObject, Handle, InterfaceInfo, IoManager, Origin, RequestorMode, Services, Session,
+    Transport,
+};
 use ks_mem::{Block, Frame};
 use std::any::Any;
 use std::mem::offset_of;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsCreatePin, KsCreateClock, KsCreateAllocator, KsCreateTopologyNode, KsSynchronousIoControlDevice, KsStreamIo,
@@ -85,6 +90,11 @@ impl EngineFile {
         self.session.origin()
     }
 
+    /// Time, work and waiting of its engine.
+    pub(crate) fn services(&self) -> &Services {
+        self.session.io_manager().services()
+    }
+
     /// Frames for the data of a driver's request.
     pub(crate) fn allocate(&self, bytes: usize) -> Option<Frame> {
         self.session.allocate(bytes, 64).ok()
@@ -108,6 +118,26 @@ pub(crate) fn lend(file: &Arc<FileObject>, access: u32) -> Result<u64, NtStatus>
         opened: Opened::ByClient,
     });
     Ok(object_manager::open(object, access))
+}
+
+/// The engine that the objects of drivers' own belong to: the last that serves drivers, or one that has nothing else.
+pub(crate) fn engine() -> Arc<IoManager> {
+    static ALONE: LazyLock<Arc<IoManager>> = LazyLock::new(|| IoManager::new(Services::real()));
+    let engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let living = engines.iter().rev().find_map(|engine| engine.io.upgrade());
+    living.unwrap_or_else(|| ALONE.clone()).for_device()
+}
+
+/// An object of the engine's that has no filter above it, for a file object of a driver's own.
+pub(crate) fn adopt(
+    io: &Arc<IoManager>,
+    mode: RequestorMode,
+    object: Arc<dyn Dispatch>,
+) -> Result<Arc<EngineFile>, NtStatus> {
+    let session = io.session_as(mode);
+    let handle = session.adopt(object, AccessMask(READ | WRITE_ACCESS))?;
+    let object = engine_device::address().and_then(file_object)?;
+    Ok(Arc::new(EngineFile { session, handle, object, opened: Opened::ByDriver }))
 }
 
 /// An engine whose filters drivers can open.
@@ -221,7 +251,17 @@ fn control(file: &EngineFile, request: &ControlRequest) -> (NtStatus, u64) {
             }
         };
     }
-    let outcome = file.session.device_io_control(file.handle, code, &input, &mut bytes);
+    let Some(object) = file.file() else { return (STATUS_INVALID_HANDLE, 0) };
+    let _event = match code {
+        IoControlCode::KS_ENABLE_EVENT => {
+            match notification::for_engine(&object, file.services(), 0, &input, &mut bytes) {
+                Ok(event) => event,
+                Err(status) => return (status, 0),
+            }
+        }
+        _ => None,
+    };
+    let outcome = file.session.control(&object, code, &input, &mut bytes, [request.input, request.output]);
     let answered = if outcome.status.is_success() { outcome.information.min(bytes.len()) } else { 0 };
     output.write_bytes(&bytes[..answered]);
     (outcome.status, outcome.information as u64)
@@ -343,8 +383,9 @@ pub(crate) unsafe extern "win64" fn KsCreatePin(
     create_below(filter, KSNAME_Pin, &parameters, access, result)
 }
 
-/// GENERIC_READ
+/// GENERIC_READ and GENERIC_WRITE
 const READ: u32 = 0x8000_0000;
+const WRITE_ACCESS: u32 = 0x4000_0000;
 
 // ks-coverage: KsCreateClock done test=a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines
 pub(crate) unsafe extern "win64" fn KsCreateClock(pin: u64, create: Address, result: Address) -> NtStatus {
@@ -368,8 +409,7 @@ pub(crate) unsafe extern "win64" fn KsCreateTopologyNode(
 
 /// The engine's file object behind one of a driver's.
 pub(super) fn engine_object(file: Address) -> Option<Arc<FileObject>> {
-    let file = by_file(file)?;
-    file.session.file_object(file.handle)
+    by_file(file).or_else(|| class_object::engine_of(file))?.file()
 }
 
 fn by_file(file: Address) -> Option<Arc<EngineFile>> {

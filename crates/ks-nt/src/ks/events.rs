@@ -248,8 +248,7 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvents(
 
 pub(crate) unsafe extern "win64" fn KsGenerateEvent(entry: Address) -> NtStatus {
     if let Some(Object::ListedEvent(event)) = objects::find(entry) {
-        event.raise();
-        return STATUS_SUCCESS;
+        return event.raise(&[]);
     }
     match find(entry, "KsGenerateEvent") {
         Some(event) => event.raise(&[]),
@@ -257,11 +256,10 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvent(entry: Address) -> NtStatus 
     }
 }
 
-// ks-coverage: KsGenerateDataEvent partial
+// ks-coverage: KsGenerateDataEvent done test=what_an_event_of_a_drivers_own_list_was_raised_with_is_fetched
 pub(crate) unsafe extern "win64" fn KsGenerateDataEvent(entry: Address, bytes: u32, data: u64) -> NtStatus {
     if let Some(Object::ListedEvent(event)) = objects::find(entry) {
-        event.raise();
-        return STATUS_SUCCESS;
+        return event.raise(&data_of(bytes, data));
     }
     match find(entry, "KsGenerateDataEvent") {
         Some(event) => event.raise(&data_of(bytes, data)),
@@ -290,14 +288,14 @@ pub(crate) unsafe extern "win64" fn KsGenerateEventList(
                 Some(Object::Event(event)) if event.is(set, id) => {
                     let _ = event.raise(&[]);
                 }
-                Some(Object::ListedEvent(event)) if event.is(set, id) => event.raise(),
+                Some(Object::ListedEvent(event)) if event.is(set, id) => _ = event.raise(&[]),
                 _ => {}
             }
         }
     });
 }
 
-// ks-coverage: KsDiscardEvent partial
+// ks-coverage: KsDiscardEvent done test=an_event_that_was_discarded_is_none_any_more
 pub(crate) unsafe extern "win64" fn KsDiscardEvent(entry: Address) {
     if let Some(Object::ListedEvent(_)) = objects::find(entry) {
         drop(objects::remove(entry.0));

@@ -16,6 +16,8 @@ mod clock;
 mod control;
 mod descriptor;
 pub(crate) mod device;
+mod driver_allocator;
+mod driver_clock;
 mod dynamic;
 mod engine_device;
 pub(crate) mod engine_file;
@@ -34,10 +36,9 @@ pub(crate) mod low_level;
 mod misuse;
 mod mutex;
 mod navigation;
+mod notification;
 mod objects;
 mod pin;
-mod pin_allocator;
-mod pin_clock;
 mod stream_pointer;
 mod stubs;
 mod worker;
@@ -60,7 +61,9 @@ pub(crate) const TABLES: &[&[Export]] = &[
     handshake::EXPORTS,
     injection::EXPORTS,
     irp::EXPORTS,
+    low_level::allocator::EXPORTS,
     low_level::cancelable_queue::EXPORTS,
+    low_level::clock::EXPORTS,
     low_level::dispatch::EXPORTS,
     low_level::events::EXPORTS,
     low_level::forward::EXPORTS,

@@ -10,6 +10,8 @@ use crate::ks::events::HostedEvent;
 use crate::ks::factory::HostedFactory;
 use crate::ks::filter::HostedFilter;
 use crate::ks::irp::LentIrp;
+use crate::ks::low_level::class_object::ClassObject;
+use crate::ks::low_level::clock::HostedClock;
 use crate::ks::low_level::events::ListedEvent;
 use crate::ks::low_level::header::{DeviceHeader, ObjectHeader};
 use crate::ks::misuse;
@@ -41,6 +43,8 @@ pub(crate) enum Object {
     HeaderOfDevice(Arc<DeviceHeader>),
     FileHeader(Arc<ObjectHeader>),
     ListedEvent(Arc<ListedEvent>),
+    ClassDrivers(Arc<ClassObject>),
+    DefaultClock(Arc<HostedClock>),
 }
 
 static TABLE: LazyLock<RwLock<HashMap<u64, Object>>> = LazyLock::new(|| RwLock::new(HashMap::new()));

@@ -15,7 +15,7 @@ use crate::ks::injection::Returns;
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::stream_pointer::Pointer;
-use crate::ks::{pin_allocator, pin_clock};
+use crate::ks::{driver_allocator, driver_clock};
 use ks_abi::kernel::{IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
 use ks_abi::{KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
 use ks_io::{Aspect, Refusal};
@@ -125,7 +125,7 @@ impl HostedPin {
         let clock = hosted.dispatch(offset_of!(KsPinDispatch, clock));
         if let Some(clock) = clock {
             // The driver may ask for it in its create routine.
-            let brought = pin_clock::parts(pin, clock).and_then(|parts| pin.bring_clock(parts));
+            let brought = driver_clock::parts(pin, clock).and_then(|parts| pin.bring_clock(parts));
             brought.map_err(|status| refused("Clock", &hosted.name(), status))?;
         }
         let made = hosted.accept_format(&pin.format()).and_then(|()| {
@@ -354,7 +354,7 @@ impl PinInstance for HostedPin {
         framing: &AllocatorFraming,
     ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
         let Some(table) = self.dispatch(offset_of!(KsPinDispatch, allocator)) else { return Ok(None) };
-        let made = pin_allocator::start(self.address, table, framing);
+        let made = driver_allocator::start(driver_allocator::Callbacks::of_table(table), self.address, framing);
         made.map(Some).map_err(|status| refused("InitializeAllocator", &self.name(), status))
     }
 

@@ -38,16 +38,7 @@ refusals! {
     KoRelease
     // ks-coverage: KsAcquireCachedMdl not-implemented
     KsAcquireCachedMdl
-    KsAllocateDefaultClock
-    // ks-coverage: KsAllocateDefaultClockEx not-implemented
-    KsAllocateDefaultClockEx
     KsCreateBusEnumObject
-    // ks-coverage: KsCreateDefaultAllocator not-implemented
-    KsCreateDefaultAllocator
-    // ks-coverage: KsCreateDefaultAllocatorEx not-implemented
-    KsCreateDefaultAllocatorEx
-    // ks-coverage: KsCreateDefaultClock not-implemented
-    KsCreateDefaultClock
     KsDereferenceSoftwareBusObject
     // ks-coverage: KsFilterFactoryAddCreateItem not-implemented
     KsFilterFactoryAddCreateItem
@@ -98,17 +89,10 @@ refusals! {
     KsDeviceGetBusData
     // ks-coverage: KsDeviceSetBusData not-implemented
     KsDeviceSetBusData
-    KsGetDefaultClockState
-    KsGetDefaultClockTime
     ;
     nothing:
     // ks-coverage: KsDereferenceBusObject not-implemented
     KsDereferenceBusObject
-    // ks-coverage: KsFreeDefaultClock not-implemented
-    KsFreeDefaultClock
-    KsSetDefaultClockState
-    // ks-coverage: KsSetDefaultClockTime not-implemented
-    KsSetDefaultClockTime
     ;
 }
 

@@ -10,17 +10,19 @@ use std::collections::VecDeque;
 const MOST_ITEMS: usize = 64;
 const MOST_BYTES: usize = 1 << 20;
 
-/// One item a raise, the oldest first.
+/// What one buffered event was raised with: one item a raise, the oldest first.
+#[doc(alias = "KSBUFFER_ITEM")]
 #[derive(Debug, Default)]
-pub(super) struct Buffered {
+pub struct EventBuffer {
     items: VecDeque<Vec<u8>>,
 }
 
-impl Buffered {
-    /// Keeps what the event was raised with; gives the bytes that it takes.
+impl EventBuffer {
+    /// Keeps what the event was raised with, where `waiting_bytes` wait on its object already; gives the bytes that it
+    /// takes. STATUS_INSUFFICIENT_RESOURCES: there is no room.
     ///
     /// Decision: when there is no room the newest is lost, as with the slots that a driver prepares on Windows.
-    pub(super) fn keep(&mut self, data: &[u8], waiting_bytes: usize) -> Result<usize, NtStatus> {
+    pub fn keep(&mut self, data: &[u8], waiting_bytes: usize) -> Result<usize, NtStatus> {
         let fits = self.items.len() < MOST_ITEMS && data.len() <= MOST_BYTES.saturating_sub(waiting_bytes);
         let mut item = Vec::new();
         if !fits || item.try_reserve_exact(data.len()).is_err() || self.items.try_reserve(1).is_err() {
@@ -31,19 +33,22 @@ impl Buffered {
         Ok(data.len())
     }
 
-    /// Answers with the oldest item, and forgets it when it was given; tells the bytes that are free again.
-    pub(super) fn fetch(&mut self, output: &mut Output) -> (NtStatus, usize) {
+    /// Answers a query with the oldest item, and forgets it when it was given; tells the bytes that are free again.
+    /// STATUS_NO_MORE_ENTRIES: nothing waits.
+    pub fn fetch(&mut self, output: &mut Output) -> (NtStatus, usize) {
         let Some(item) = self.items.front() else { return (STATUS_NO_MORE_ENTRIES, 0) };
         let status = output.answer(item);
         let taken = if status.is_success() { self.items.pop_front().map_or(0, |item| item.len()) } else { 0 };
         (status, taken)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Does nothing wait?
+    pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
         self.items.iter().map(Vec::len).sum()
     }
 }

@@ -11,26 +11,22 @@ use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::automation;
 use crate::ks::kernel::{self, ListLock};
+use crate::ks::notification::{Buffering, Notification};
 use crate::ks::objects::{self, Object};
-use crate::ntoskrnl::object_manager::{self, Kind};
 use ks_abi::kernel::{
-    Irp, KEvent, KSEVENT_ENTRY_DELETED, KSEVENT_ENTRY_ONESHOT, KsEventEntry, KsEventItem, KsEventSet,
+    Irp, KSEVENT_ENTRY_BUFFERED, KSEVENT_ENTRY_DELETED, KSEVENT_ENTRY_ONESHOT, KsEventEntry, KsEventItem, KsEventSet,
     KsListEntryLocation,
 };
 use ks_abi::{
-    Guid, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_SETSUPPORT,
-    KSEVENT_TYPE_TOPOLOGY, KSEVENTF_DPC, KSEVENTF_EVENT_HANDLE, KSEVENTF_EVENT_OBJECT, KSEVENTF_SEMAPHORE_HANDLE,
-    KSEVENTF_SEMAPHORE_OBJECT, KSEVENTF_WORKITEM, KsEventData, KsIdentifier, NtStatus, Ptr64, STATUS_BUFFER_TOO_SMALL,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
-    STATUS_NOT_IMPLEMENTED, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    Guid, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ENABLEBUFFERED, KSEVENT_TYPE_ONESHOT,
+    KSEVENT_TYPE_QUERYBUFFER, KSEVENT_TYPE_SETSUPPORT, KSEVENT_TYPE_TOPOLOGY, KsEventData, KsIdentifier, KsQueryBuffer,
+    NtStatus, Ptr64, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
-use ks_io::Event;
-use ks_mem::Block;
-use ks_stream::{AutomationTable, PropertySet, answer_property};
-use std::any::Any;
+use ks_stream::{AutomationTable, EventBuffer, PropertySet, answer_property};
 use std::mem::offset_of;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) const EXPORTS: &[Export] =
     exports!(Ks: KsEnableEvent, KsEnableEventWithAllocator, KsDisableEvent, KsFreeEventList);
@@ -42,26 +38,14 @@ const MOST_EXTRA_BYTES: u32 = 1 << 16;
 /// The most entries of a list that are looked at.
 const MOST_LISTED: usize = 4096;
 
-/// What an event's client asked to be told by.
-enum Notification {
-    Event(Address),
-    /// An event of a client of the engine's.
-    Client(Event),
-    /// A semaphore, and by how much it is released.
-    Semaphore(Address, u32),
-    Dpc(Address),
-    /// A work item, and the queue that it is put into.
-    WorkItem(Address, u32),
-}
-
 /// An enabled event of a driver's own list.
 pub(crate) struct ListedEvent {
     entry: Address,
     notification: Notification,
-    /// Holds the object behind a handle.
-    _object: Option<Arc<dyn object_manager::Object>>,
     oneshot: bool,
     spent: AtomicBool,
+    /// What a buffered event was raised with and its client has not fetched.
+    buffer: Option<Mutex<EventBuffer>>,
 }
 
 impl Drop for ListedEvent {
@@ -71,18 +55,22 @@ impl Drop for ListedEvent {
 }
 
 impl ListedEvent {
-    /// Tells the client. A one-shot event is told once, and stays until it is disabled.
-    pub(crate) fn raise(&self) {
+    /// Tells the client. A one-shot event is told once, and stays until it is disabled. STATUS_INSUFFICIENT_RESOURCES: the
+    /// buffer has no room for the data; the client is told all the same.
+    pub(crate) fn raise(&self, data: &[u8]) -> NtStatus {
         if self.oneshot && self.spent.swap(true, Ordering::SeqCst) {
-            return;
+            return STATUS_SUCCESS;
         }
-        match self.notification {
-            Notification::Event(event) => kernel::set_event(event.0),
-            Notification::Client(ref event) => event.set(),
-            Notification::Semaphore(semaphore, adjustment) => kernel::release_semaphore(semaphore, adjustment),
-            Notification::Dpc(dpc) => kernel::queue_dpc(dpc, self.entry),
-            Notification::WorkItem(item, queue) => kernel::queue_work_item(item.0, queue),
-        }
+        let kept = self.buffer().map_or(Ok(0), |mut buffer| {
+            let waiting = buffer.bytes();
+            buffer.keep(data, waiting)
+        });
+        self.notification.tell(self.entry);
+        kept.err().unwrap_or(STATUS_SUCCESS)
+    }
+
+    fn buffer(&self) -> Option<MutexGuard<'_, EventBuffer>> {
+        Some(self.buffer.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn is(&self, set: Option<Guid>, id: u32) -> bool {
@@ -90,30 +78,6 @@ impl ListedEvent {
         let own = self.entry.follow(offset_of!(KsEventEntry, event_set)).follow(offset_of!(KsEventSet, set));
         item.get::<u32>(offset_of!(KsEventItem, event_id)) == id
             && set.is_none_or(|set| own.some().is_some_and(|own| own.read::<Guid>() == set))
-    }
-}
-
-/// An event of a client of the engine's, as an object that a driver has a handle of.
-pub(super) struct ClientEvent {
-    event: Event,
-    object: Block,
-}
-
-impl ClientEvent {
-    /// A handle for the event; whoever needs the object has it before the handle is closed.
-    pub(super) fn open(event: Event) -> Result<u64, NtStatus> {
-        let object = Block::zeroed(size_of::<KEvent>(), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        Ok(object_manager::open(Arc::new(ClientEvent { event, object }), 0))
-    }
-}
-
-impl object_manager::Object for ClientEvent {
-    fn kind(&self) -> Kind {
-        Kind::Event
-    }
-
-    fn address(&self) -> *mut u8 {
-        self.object.address() as *mut u8
     }
 }
 
@@ -152,43 +116,6 @@ fn set_support(irp: DriverIrp, count: u32, sets: Address) -> NtStatus {
     irp.answer(captured, DataIn::No, |parts| (answer_property(&(), parts, &[&table]), AnsweredBy::Table))
 }
 
-/// The object that the client's data names. Addresses are taken from the kernel only.
-///
-/// Decision: a boost of priority is ignored, and what an event that is none of these asks for is refused.
-fn notification(data: Address, mode: u8) -> Result<(Notification, Option<Arc<dyn object_manager::Object>>), NtStatus> {
-    let kind: u32 = data.get(offset_of!(KsEventData, notification_type));
-    let place = offset_of!(KsEventData, object);
-    let object = data.follow(place);
-    let adjustment: u32 = data.get(place + 12);
-    let by_handle = |wanted: Kind| {
-        let known = object_manager::by_handle(object.0).filter(|known| known.kind() == wanted);
-        known.ok_or(STATUS_INVALID_HANDLE)
-    };
-    match kind {
-        KSEVENTF_EVENT_HANDLE => {
-            if data.get::<[u64; 2]>(place + 8) != [0, 0] {
-                return Err(STATUS_INVALID_PARAMETER);
-            }
-            let event = by_handle(Kind::Event)?;
-            let client: Arc<dyn Any + Send + Sync> = event.clone();
-            if let Ok(client) = client.downcast::<ClientEvent>() {
-                return Ok((Notification::Client(client.event.clone()), Some(event)));
-            }
-            Ok((Notification::Event(Address(event.address() as u64)), Some(event)))
-        }
-        KSEVENTF_SEMAPHORE_HANDLE => {
-            let semaphore = by_handle(Kind::Semaphore)?;
-            Ok((Notification::Semaphore(Address(semaphore.address() as u64), adjustment), Some(semaphore)))
-        }
-        _ if mode != 0 || object.is_null() => Err(STATUS_INVALID_PARAMETER),
-        KSEVENTF_EVENT_OBJECT => Ok((Notification::Event(object), None)),
-        KSEVENTF_SEMAPHORE_OBJECT => Ok((Notification::Semaphore(object, adjustment), None)),
-        KSEVENTF_DPC => Ok((Notification::Dpc(object), None)),
-        KSEVENTF_WORKITEM => Ok((Notification::WorkItem(object, data.get(place + 8)), None)),
-        _ => Err(STATUS_INVALID_PARAMETER),
-    }
-}
-
 /// The sets of an enable request, and the driver's list.
 struct Tables {
     count: u32,
@@ -210,8 +137,10 @@ fn enable(irp: Address, tables: &Tables) -> NtStatus {
         Err(status) => return status,
     };
     let verb = event.flags & !KSEVENT_TYPE_TOPOLOGY;
-    if verb == KSEVENT_TYPE_SETSUPPORT {
-        return set_support(request, tables.count, tables.sets);
+    match verb {
+        KSEVENT_TYPE_SETSUPPORT => return set_support(request, tables.count, tables.sets),
+        KSEVENT_TYPE_QUERYBUFFER => return query(request, tables).unwrap_or_else(|status| status),
+        _ => {}
     }
     let (set, item) = match find(tables.count, tables.sets, stride, &event) {
         Ok(found) => found,
@@ -219,22 +148,46 @@ fn enable(irp: Address, tables: &Tables) -> NtStatus {
     };
     match verb {
         KSEVENT_TYPE_BASICSUPPORT => STATUS_SUCCESS,
-        KSEVENT_TYPE_ENABLE | KSEVENT_TYPE_ONESHOT => {
-            enable_one(request, tables, set, item, verb == KSEVENT_TYPE_ONESHOT).unwrap_or_else(|status| status)
-        }
-        // Buffered events: KSEVENT_TYPE_ENABLEBUFFERED and KSEVENT_TYPE_QUERYBUFFER.
-        _ if verb.count_ones() == 1 => STATUS_NOT_IMPLEMENTED,
+        verb if enables(verb) => enable_one(request, tables, set, item, verb).unwrap_or_else(|status| status),
         _ => STATUS_INVALID_PARAMETER,
     }
 }
 
-fn enable_one(
-    irp: DriverIrp,
-    tables: &Tables,
-    set: Address,
-    item: Address,
-    oneshot: bool,
-) -> Result<NtStatus, NtStatus> {
+/// Do these flags enable an event? Buffering may be added to either kind; alone it enables until disabled.
+fn enables(verb: u32) -> bool {
+    const BUFFERED: u32 = KSEVENT_TYPE_ENABLEBUFFERED;
+    let kind = verb & !BUFFERED;
+    matches!(kind, KSEVENT_TYPE_ENABLE | KSEVENT_TYPE_ONESHOT) || verb == BUFFERED
+}
+
+/// Answers KSEVENT_TYPE_QUERYBUFFER: the oldest data that an event on the list was raised with.
+fn query(irp: DriverIrp, tables: &Tables) -> Result<NtStatus, NtStatus> {
+    if (irp.parameters().input_buffer_length as usize) < size_of::<KsQueryBuffer>() {
+        return Err(STATUS_INVALID_BUFFER_SIZE);
+    }
+    let captured = irp.capture(DataFlow::Out, None)?;
+    let query: KsQueryBuffer = captured.request.read();
+    if !query.reserved.is_null() {
+        return Err(STATUS_INVALID_PARAMETER);
+    }
+    let file = irp.file_object();
+    let wanted = tables.lock.with(|| {
+        let mut entries = tables.list.entries(KsListEntryLocation::HEAD).take(MOST_LISTED).map(|entry| entry.0);
+        let named = entries.find_map(|entry| {
+            let own = entry.get::<u64>(offset_of!(KsEventEntry, event_data)) == query.event_data.0;
+            match objects::find(entry) {
+                Some(Object::ListedEvent(event)) if own && is_of(entry, file) => Some(event),
+                _ => None,
+            }
+        });
+        named.filter(|event| event.is(Some(query.event.set), query.event.id))
+    });
+    let event = wanted.ok_or(STATUS_NOT_FOUND)?;
+    let mut buffer = event.buffer().ok_or(STATUS_INVALID_PARAMETER)?;
+    Ok(irp.answer(captured, DataIn::No, |parts| (Ok(buffer.fetch(parts.output).0), AnsweredBy::Table)))
+}
+
+fn enable_one(irp: DriverIrp, tables: &Tables, set: Address, item: Address, verb: u32) -> Result<NtStatus, NtStatus> {
     let least = item.get::<u32>(offset_of!(KsEventItem, data_input)).max(size_of::<KsEventData>() as u32);
     if irp.parameters().output_buffer_length < least {
         return Err(STATUS_BUFFER_TOO_SMALL);
@@ -248,31 +201,29 @@ fn enable_one(
     let allocator = Routine::optional(tables.allocator, "an allocator of an event's buffers");
     let captured = irp.capture(DataFlow::In, allocator)?;
     let mode: u8 = irp.address().get(offset_of!(Irp, requestor_mode));
-    let (notification, object) = notification(captured.data, mode)?;
+    let buffering = Buffering::of(verb);
+    let notification = Notification::of(captured.data, mode, buffering)?;
     let entry = kernel::allocate_pool(ENTRY_BYTES + extra as usize, TAG).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     entry.write_bytes(&vec![0; ENTRY_BYTES + extra as usize]);
-    let object_address = match &notification {
-        Notification::Client(_) => object.as_ref().map_or(0, |object| object.address() as u64),
-        Notification::Event(object)
-        | Notification::Semaphore(object, _)
-        | Notification::Dpc(object)
-        | Notification::WorkItem(object, _) => object.0,
-    };
+    let oneshot = verb & KSEVENT_TYPE_ONESHOT != 0;
+    let buffered = buffering == Buffering::Yes;
+    let flag = |is: bool, flag: u32| if is { flag } else { 0 };
     let values = KsEventEntry {
-        object: Ptr64(object_address),
+        object: Ptr64(notification.object()),
         event_data: Ptr64(identity.0),
         notification_type: captured.data.get(offset_of!(KsEventData, notification_type)),
         event_set: Ptr64(set.0),
         event_item: Ptr64(item.0),
         file_object: Ptr64(irp.file_object().0),
-        flags: if oneshot { KSEVENT_ENTRY_ONESHOT } else { 0 },
+        flags: flag(oneshot, KSEVENT_ENTRY_ONESHOT) | flag(buffered, KSEVENT_ENTRY_BUFFERED),
         ..KsEventEntry::default()
     };
     entry.put(0, values);
     // In no list: a driver may take it out of one anyway.
     entry.put(0, entry.0);
     entry.put(8, entry.0);
-    let event = ListedEvent { entry, notification, _object: object, oneshot, spent: AtomicBool::new(false) };
+    let buffer = buffered.then(Mutex::default);
+    let event = ListedEvent { entry, notification, oneshot, spent: AtomicBool::new(false), buffer };
     objects::insert(entry.0, Object::ListedEvent(Arc::new(event)));
     if tables.item_bytes != 0 {
         irp.set_storage(3, item.0);
@@ -364,7 +315,7 @@ pub(crate) unsafe extern "win64" fn KsDisableEvent(
         return STATUS_SUCCESS;
     }
     if (parameters.input_buffer_length as usize) < size_of::<KsEventData>() {
-        return ks_abi::STATUS_INVALID_BUFFER_SIZE;
+        return STATUS_INVALID_BUFFER_SIZE;
     }
     let identity = request.client_input().0;
     let found = take(List(list), &lock, |entry| {

@@ -293,6 +293,34 @@ struct ObjectState {
 }
 
 impl ObjectHeader {
+    /// A header for the object that a create request makes; its address.
+    pub(super) fn make(count: u32, list: Address, irp: Address, table: Address) -> Result<u64, NtStatus> {
+        let items = CreateItems::of_list(count, list)?;
+        let block = Block::zeroed(16, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let (item, access, device) = match irp.some() {
+            None => (Address::NULL, 0, Address::NULL),
+            Some(irp) => {
+                let irp = DriverIrp::new(irp);
+                let create: CreateParameters = irp.stack().get(offset_of!(IoStackLocation, parameters));
+                let access = Address(create.security_context.0)
+                    .some()
+                    .map_or(0, |security| security.get(offset_of!(IoSecurityContext, desired_access)));
+                (Address(irp.storage(0)), access, irp.device_object())
+            }
+        };
+        let header = Arc::new(ObjectHeader { block, items, item, access, table, device, state: Mutex::default() });
+        let address = header.block.address();
+        objects::insert(address, Object::FileHeader(header));
+        Ok(address)
+    }
+
+    /// Frees a header that [`ObjectHeader::make`] made.
+    pub(super) fn free(header: u64) {
+        if let Some(Object::FileHeader(header)) = objects::remove(header) {
+            header.items.free_all();
+        }
+    }
+
     /// The header that a file object's FsContext starts with.
     pub(super) fn of_file(file: Address) -> Option<Arc<ObjectHeader>> {
         use ks_abi::kernel::FileObject;
@@ -386,34 +414,19 @@ pub(crate) unsafe extern "win64" fn KsAllocateObjectHeader(
     irp: Address,
     table: Address,
 ) -> NtStatus {
-    let items = match CreateItems::of_list(count, list) {
-        Ok(items) => items,
-        Err(status) => return status,
-    };
-    let Ok(block) = Block::zeroed(16, 16) else { return STATUS_INSUFFICIENT_RESOURCES };
-    let (item, access, device) = match irp.some() {
-        None => (Address::NULL, 0, Address::NULL),
-        Some(irp) => {
-            let irp = DriverIrp::new(irp);
-            let create: CreateParameters = irp.stack().get(offset_of!(IoStackLocation, parameters));
-            let access = Address(create.security_context.0)
-                .some()
-                .map_or(0, |security| security.get(offset_of!(IoSecurityContext, desired_access)));
-            (Address(irp.storage(0)), access, irp.device_object())
+    match ObjectHeader::make(count, list, irp, table) {
+        Ok(header) => {
+            result.put(0, header);
+            STATUS_SUCCESS
         }
-    };
-    let header = Arc::new(ObjectHeader { block, items, item, access, table, device, state: Mutex::default() });
-    let address = header.block.address();
-    objects::insert(address, Object::FileHeader(header));
-    result.put(0, address);
-    STATUS_SUCCESS
+        Err(status) => status,
+    }
 }
 
-// ks-coverage: KsFreeObjectHeader partial
+// ks-coverage: KsFreeObjectHeader done test=a_header_that_was_freed_is_none_any_more
 pub(crate) unsafe extern "win64" fn KsFreeObjectHeader(header: Address) {
-    if let Some(found) = object(header, "KsFreeObjectHeader") {
-        found.items.free_all();
-        drop(objects::remove(header.0));
+    if object(header, "KsFreeObjectHeader").is_some() {
+        ObjectHeader::free(header.0);
     }
 }
 

@@ -5,7 +5,10 @@
 //! structures in the driver's own memory. None of these routines completes a request or sets its status unless its page
 //! says so.
 
+pub(crate) mod allocator;
 pub(crate) mod cancelable_queue;
+pub(crate) mod class_object;
+pub(crate) mod clock;
 pub(crate) mod dispatch;
 pub(crate) mod events;
 pub(crate) mod forward;

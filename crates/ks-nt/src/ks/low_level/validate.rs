@@ -18,21 +18,28 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsValidateTopologyNodeCreateRequest, KsValidateAllocatorFramingEx,
 );
 
-/// What stands behind the class of a create request, as an aligned copy that the I/O manager frees with the request.
-fn parameters(irp: DriverIrp) -> Result<(Address, Vec<u8>), NtStatus> {
+/// The class in the name of a create request, and what stands behind it.
+pub(super) fn class_and_parameters(irp: DriverIrp) -> Result<(String, Vec<u8>), NtStatus> {
     let file = irp.file_object().some().ok_or(STATUS_INVALID_PARAMETER)?;
     let name: UnicodeString = file.get(offset_of!(FileObject, file_name));
     let bytes = Address(name.buffer.0).bytes(name.length.into());
-    let units = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
+    let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
     let slash = u16::from(b'\\');
-    let end = units.enumerate().skip(1).find(|(_, unit)| *unit == slash).map(|(at, _)| at);
-    let parameters = end.map_or(&[][..], |end| &bytes[2 * (end + 1)..]);
+    let start = usize::from(units.first() == Some(&slash));
+    let end = units.iter().skip(1).position(|unit| *unit == slash).map_or(units.len(), |at| at + 1);
+    let parameters = bytes.get(2 * (end + 1)..).unwrap_or_default();
+    Ok((String::from_utf16_lossy(&units[start..end]), parameters.to_vec()))
+}
+
+/// What stands behind the class of a create request, as an aligned copy that the I/O manager frees with the request.
+fn parameters(irp: DriverIrp) -> Result<(Address, Vec<u8>), NtStatus> {
+    let (_, parameters) = class_and_parameters(irp)?;
     if let Some(copy) = irp.system_buffer().some() {
-        return Ok((copy, parameters.to_vec()));
+        return Ok((copy, parameters));
     }
     let copy = irp.allocate_system_buffer(parameters.len().max(8), DataFlow::Room)?;
-    copy.write_bytes(parameters);
-    Ok((copy, parameters.to_vec()))
+    copy.write_bytes(&parameters);
+    Ok((copy, parameters))
 }
 
 /// The copy of the parameters, if `check` finds them right.

@@ -1,10 +1,10 @@
 //! An open object of a driver without AVStream: requests of the engine become requests of the driver's kind, and end
 //! when it completes them.
 
-use super::events::ClientEvent;
 use super::wdm_device::{self, WdmDevice};
 use crate::ks::address::Address;
 use crate::ks::engine_file;
+use crate::ks::notification::ClientEvent;
 use crate::machine;
 use crate::ntoskrnl::device_file::{Asked, DeviceFile};
 use crate::ntoskrnl::io_request::{self, IoAllocateIrp, IofCallDriver, next_location};
