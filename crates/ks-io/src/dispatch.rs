@@ -82,7 +82,7 @@ pub trait DeviceObject: Send + Sync {
 }
 
 /// Completes a request that the object does not know.
-// ks-coverage: KsDispatchInvalidDeviceRequest partial
+// ks-coverage: KsDispatchInvalidDeviceRequest done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
 #[doc(alias = "KsDispatchInvalidDeviceRequest")]
 pub fn invalid_device_request(irp: Irp) -> Dispatched {
     irp.done(STATUS_INVALID_DEVICE_REQUEST)

@@ -163,7 +163,7 @@ impl Irp {
 
     /// A stream request that a driver sends to another's pin: its frames are probed already, because they are the
     /// engine's own.
-    // ks-coverage: KsStreamIo partial
+    // ks-coverage: KsStreamIo done test=an_avstream_source_writes_to_a_pin_without_avstream,a_driver_opens_another_and_reads_from_it
     #[doc(alias = "KsStreamIo")]
     pub fn stream_request(
         file: &Arc<FileObject>,

@@ -26,7 +26,6 @@ pub enum LockRank {
     #[doc(alias = "KsAcquireControl")]
     FilterControl = 1,
     /// The processing mutex of a filter or pin.
-    // ks-coverage: KsFilterAcquireProcessingMutex partial
     #[doc(alias = "KsFilterAcquireProcessingMutex")]
     Processing = 2,
 }

@@ -9,7 +9,7 @@ use crate::ks::kernel::KernelDevice;
 use crate::ks::low_level::wdm_device::WdmDevice;
 use crate::machine;
 use crate::ntoskrnl::unload::{self, LeftBehind};
-use ks_abi::kernel::{DriverExtension, DriverObject, IO_TYPE_DRIVER, UnicodeString};
+use ks_abi::kernel::{DriverExtension, DriverObject, IO_TYPE_DRIVER, IRP_MJ_DEVICE_CONTROL, UnicodeString};
 use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::IoManager;
 use ks_mem::Block;
@@ -375,11 +375,12 @@ impl Driver {
     }
 
     /// KsInitializeDriver: the routines that AVStream puts into the driver object, and what it remembers.
-    pub(crate) fn initialize(&self, descriptor: u64, add_device: u64, unload: u64, dispatch: u64) {
+    pub(crate) fn initialize(&self, descriptor: u64, add_device: u64, unload: u64, invalid: u64, control: u64) {
         self.descriptor.store(descriptor, Ordering::SeqCst);
         self.block.store_u64(EXTENSION + offset_of!(DriverExtension, add_device), add_device);
         self.block.store_u64(offset_of!(DriverObject, driver_unload), unload);
         for major in 0..MAJOR_FUNCTIONS {
+            let dispatch = if major == usize::from(IRP_MJ_DEVICE_CONTROL) { control } else { invalid };
             self.block.store_u64(offset_of!(DriverObject, major_function) + 8 * major, dispatch);
         }
     }

@@ -88,7 +88,16 @@ fn a_driver_is_told_of_each_request_that_came_round() {
 
 #[test]
 fn a_driver_steps_through_the_mappings_of_its_frames() {
-    let rig = Rig::start("tests/avs/mappings.c");
+    mappings(&[]);
+}
+
+#[test]
+fn a_driver_steps_through_the_mappings_of_an_adapter_that_it_registered_by_its_device() {
+    mappings(&["-DBY_INTERFACE"]);
+}
+
+fn mappings(options: &[&str]) {
+    let rig = Rig::start_with(&["tests/avs/mappings.c"], options);
     let filter = rig.open();
     let pin = rig.create(&filter, 0, None);
     bring(&pin.pin, &UP);

@@ -4,7 +4,7 @@
 mod ks_rig;
 
 use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsState, KspNode};
-use ks_client::Object;
+use ks_client::{Object, Scope};
 use ks_rig::Rig;
 use zerocopy::IntoBytes;
 
@@ -177,4 +177,85 @@ fn a_driver_opens_another_and_reads_from_it() {
     assert_eq!(refused.status, ks_abi::STATUS_OBJECT_NAME_NOT_FOUND);
     drop(opener);
     rig.unload();
+}
+
+#[test]
+fn an_event_is_raised_with_its_object_once_it_was_added() {
+    let rig = Rig::start("tests/ks/objects.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    for object in [pin.pin.object(), filter.object()] {
+        let event = object.enable_event(Scope::Object, EVENTS, 1).unwrap();
+        assert_eq!(failure(object, 4), "");
+        assert!(!event.event().is_set(), "its AddHandler has put it on no list");
+        assert_eq!(failure(object, 5), "");
+        assert!(event.event().is_set(), "KsAddEvent has put it on the object's");
+    }
+    drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn factories_filters_and_pins_have_siblings() {
+    const SIBLINGS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e70);
+    let rig = Rig::start("tests/ks/siblings.c");
+    let (first, second) = (rig.open(), rig.open());
+    let pins = [0, 0, 1].map(|id| rig.create(&first, id, None));
+    assert_eq!(failure_of(first.object(), SIBLINGS, 0), "");
+    drop((pins, first, second));
+    rig.unload();
+}
+
+#[test]
+fn mutexes_keep_other_threads_of_a_driver_out() {
+    const SIBLINGS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e70);
+    let rig = Rig::start("tests/ks/siblings.c");
+    let by_pin = rig.open();
+    let pin = rig.create(&by_pin, 0, None);
+    assert_eq!(failure_of(by_pin.object(), SIBLINGS, 1), "");
+    let whole = rig.open_filter(1);
+    assert_eq!(failure_of(whole.object(), SIBLINGS, 1), "");
+    drop((pin, by_pin, whole));
+    rig.unload();
+}
+
+#[test]
+fn a_timeout_that_was_cancelled_does_not_come() {
+    let rig = Rig::start("tests/ks/pointers.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    pin.pin.set_state(KsState::PAUSE).unwrap();
+    let read = pin.read(1);
+    assert_eq!(failure_of(pin.pin.object(), POINTERS, 3), "");
+    read.wait().unwrap();
+    pin.pin.set_state(KsState::STOP).unwrap();
+    drop((pin, filter));
+    rig.unload();
+}
+
+/// A pin of its own driver, and one of a driver without AVStream.
+#[test]
+fn a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to() {
+    const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+    let rig = Rig::start_all(&["tests/ks/control.c", "ks10/ks10.c"]);
+    for to in [rig.open_of(0), rig.open_of(1)] {
+        let from = rig.open_of(0);
+        let sink = rig.create(&to, 1, None);
+        let source = rig.create(&from, 0, Some(&sink));
+        assert_eq!(failure_of(source.pin.object(), CONTROLS, 7), "");
+        drop((source, sink, from, to));
+    }
+    rig.unload();
+}
+
+#[test]
+fn a_driver_with_an_add_device_of_its_own_has_a_device() {
+    const DEVICE: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e80);
+    for options in [&[][..], &["-DINITIALIZE"]] {
+        let rig = Rig::start_with(&["tests/ks/own_device.c"], options);
+        let filter = rig.open();
+        assert_eq!(filter.object().property::<u32>(DEVICE, 0).unwrap(), 1, "{options:?}");
+        drop(filter);
+        rig.unload();
+    }
 }

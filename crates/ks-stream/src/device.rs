@@ -40,9 +40,9 @@ const STARTED: usize = 48;
 
 impl Device {
     /// Makes a device and registers an interface for each category of each of its filters, as an INF does.
-    // ks-coverage: KsInitializeDriver partial
+    // ks-coverage: KsInitializeDriver done test=a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to
     #[doc(alias = "KsInitializeDriver")]
-    // ks-coverage: KsCreateDevice partial
+    // ks-coverage: KsCreateDevice done test=a_driver_with_an_add_device_of_its_own_has_a_device
     #[doc(alias = "KsCreateDevice")]
     pub fn start(
         io: &Arc<IoManager>,
@@ -146,7 +146,7 @@ impl Device {
     }
 
     /// The device mutex.
-    // ks-coverage: KsAcquireDevice partial
+    // ks-coverage: KsAcquireDevice done test=mutexes_keep_other_threads_of_a_driver_out
     #[doc(alias = "KsAcquireDevice")]
     pub fn mutex(&self) -> &RankedMutex {
         &self.mutex

@@ -85,7 +85,7 @@ impl Filter {
     }
 
     /// The device.
-    // ks-coverage: KsFilterGetDevice partial
+    // ks-coverage: KsFilterGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
     #[doc(alias = "KsFilterGetDevice")]
     pub fn device(&self) -> &Arc<Device> {
         &self.device
@@ -115,7 +115,7 @@ impl Filter {
     }
 
     /// The filter control mutex; its pins share it.
-    // ks-coverage: KsFilterAcquireControl partial
+    // ks-coverage: KsFilterAcquireControl done test=mutexes_keep_other_threads_of_a_driver_out
     #[doc(alias = "KsFilterAcquireControl")]
     pub fn control(&self) -> &RankedMutex {
         &self.control
@@ -157,7 +157,7 @@ impl Filter {
     }
 
     /// The living pins of one factory.
-    // ks-coverage: KsFilterGetFirstChildPin partial
+    // ks-coverage: KsFilterGetFirstChildPin done test=factories_filters_and_pins_have_siblings
     #[doc(alias = "KsFilterGetFirstChildPin")]
     pub fn pins(&self, id: PinId) -> Vec<Arc<Pin>> {
         let pins = self.pins.lock();
@@ -165,7 +165,7 @@ impl Filter {
     }
 
     /// How many pins of one factory there are.
-    // ks-coverage: KsFilterGetChildPinCount partial
+    // ks-coverage: KsFilterGetChildPinCount done test=factories_filters_and_pins_have_siblings
     #[doc(alias = "KsFilterGetChildPinCount")]
     pub fn pin_count(&self, id: PinId) -> u32 {
         self.pins.lock().get(id as usize).map_or(0, |pins| pins.len() as u32)

@@ -113,7 +113,7 @@ impl CompletionRoutine for Travelling {
 }
 
 /// Sends one control request and waits for its answer.
-// ks-coverage: KsSynchronousIoControlDevice partial
+// ks-coverage: KsSynchronousIoControlDevice done test=a_driver_opens_another_and_reads_from_it,two_drivers_agree_an_interface_and_exchange_frames_without_requests
 #[doc(alias = "KsSynchronousIoControlDevice")]
 pub(crate) fn synchronous_control(
     file: &Arc<FileObject>,

@@ -52,7 +52,7 @@ impl Pin {
     }
 
     /// An interface of the filter of the connected pin; errors as [`Pin::connected_pin_interface`].
-    // ks-coverage: KsPinGetConnectedFilterInterface partial
+    // ks-coverage: KsPinGetConnectedFilterInterface done test=either_end_offers_and_a_client_is_no_end_for_it
     #[doc(alias = "KsPinGetConnectedFilterInterface")]
     pub fn connected_filter_interface(&self, id: Guid) -> Result<Interface, NtStatus> {
         let peer = self.peer().ok_or(STATUS_UNSUCCESSFUL)?;

@@ -220,7 +220,7 @@ impl Pin {
     }
 
     /// The filter.
-    // ks-coverage: KsPinGetParentFilter partial
+    // ks-coverage: KsPinGetParentFilter done test=factories_filters_and_pins_have_siblings
     #[doc(alias = "KsPinGetParentFilter")]
     pub fn filter(&self) -> &Arc<Filter> {
         &self.filter
@@ -292,7 +292,7 @@ impl Pin {
     }
 
     /// The mutex that is held while the pin processes.
-    // ks-coverage: KsPinAcquireProcessingMutex partial
+    // ks-coverage: KsPinAcquireProcessingMutex done test=mutexes_keep_other_threads_of_a_driver_out
     #[doc(alias = "KsPinAcquireProcessingMutex")]
     pub fn processing_mutex(&self) -> &RankedMutex {
         &self.processing
@@ -373,7 +373,7 @@ impl Pin {
     }
 
     /// The file object of the connected sink; IRP source pins only.
-    // ks-coverage: KsPinGetConnectedPinFileObject partial
+    // ks-coverage: KsPinGetConnectedPinFileObject done test=a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to
     #[doc(alias = "KsPinGetConnectedPinFileObject")]
     pub fn connected_file(&self) -> Option<Arc<FileObject>> {
         match &*self.connection.lock() {

@@ -7,10 +7,27 @@ enum { PIECE = 24, STRIDE = 32, PIECES = 3 };
 
 static DMA_ADAPTER Adapter;
 
+/* With BY_INTERFACE as drivers for 64 bits are told to. */
 static NTSTATUS OnStart(PKSDEVICE Dev, PIRP Irp, PCM_RESOURCE_LIST Translated, PCM_RESOURCE_LIST Untranslated)
 {
+#ifdef BY_INTERFACE
+    static const GUID id = {STATIC_IID_IKsDeviceFunctions};
+    DEVICE_DESCRIPTION description = {0};
+    IKsDeviceFunctions *functions = NULL;
+    PUNKNOWN outer = KsDeviceGetOuterUnknown(Dev);
+    NTSTATUS status;
+
+    if (!NT_SUCCESS(outer->lpVtbl->QueryInterface(outer, &id, (PVOID *)&functions)))
+        return STATUS_NOINTERFACE;
+    if (functions->lpVtbl->AddRef(functions) != 2 || functions->lpVtbl->Release(functions) != 1)
+        return STATUS_UNSUCCESSFUL;
+    status = functions->lpVtbl->RegisterAdapterObjectEx(functions, (PADAPTER_OBJECT)&Adapter, &description, 4, PIECE,
+                                                        STRIDE);
+    return functions->lpVtbl->Release(functions) == 0 ? status : STATUS_UNSUCCESSFUL;
+#else
     KsDeviceRegisterAdapterObject(Dev, (PADAPTER_OBJECT)&Adapter, PIECE, STRIDE);
     return STATUS_SUCCESS;
+#endif
 }
 
 static NTSTATUS OnProcess(PKSPIN Pin)

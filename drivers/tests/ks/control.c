@@ -16,7 +16,7 @@ static const GUID PinSet = {0x8c134960, 0x51ad, 0x11cf, {0x87, 0x8a, 0x94, 0xf8,
 static const GUID Connection = {0x1d58c920, 0xac9b, 0x11cf, {0xa5, 0xd6, 0x28, 0xdb, 0x04, 0xc1, 0x00, 0x00}};
 
 enum { ANSWER = 200 };
-enum { CHECK_FILTER, CHECK_PIN, CHECK_PEERS, CHECK_FOREIGN, CHECK_FOREIGN_SINK, VALUE, IDENTITY };
+enum { CHECK_FILTER, CHECK_PIN, CHECK_PEERS, CHECK_FOREIGN, CHECK_FOREIGN_SINK, VALUE, IDENTITY, CHECK_PACKETS };
 enum { TWICE };
 
 #define TEXT(x) TEXT_(x)
@@ -249,6 +249,48 @@ static const char *ForeignSink(PKSPIN pin)
     return NULL;
 }
 
+static NTSTATUS Ask(PFILE_OBJECT file, PDEVICE_OBJECT device, KSPROPERTY *property, PVOID data, ULONG bytes)
+{
+    IO_STATUS_BLOCK answer = {{0}, 0};
+    PIRP irp;
+    KEVENT done;
+
+    KeInitializeEvent(&done, NotificationEvent, FALSE);
+    irp = IoBuildDeviceIoControlRequest(IOCTL_KS_PROPERTY, device, property, sizeof(*property), data, bytes, FALSE, &done,
+                                        &answer);
+    if (!irp)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    IoGetNextIrpStackLocation(irp)->FileObject = file;
+    IoCallDriver(device, irp);
+    KeWaitForSingleObject(&done, Executive, KernelMode, FALSE, NULL);
+    return answer.Status;
+}
+
+/* Requests of the driver's own, by packets, to the pin that one of its own is connected to. */
+static const char *Packets(PKSPIN pin)
+{
+    PFILE_OBJECT file = KsPinGetConnectedPinFileObject(pin);
+    PDEVICE_OBJECT device = KsPinGetConnectedPinDeviceObject(pin);
+    KSPROPERTY state_of = {{{Connection, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_TYPE_GET}}};
+    KSPROPERTY value_of = {{{ControlSet, VALUE, KSPROPERTY_TYPE_GET}}};
+    KSSTATE state = KSSTATE_RUN;
+    ULONG value = 0;
+    NTSTATUS answer;
+
+    CHECK(file && device && file == KsPinGetConnectedPinFileObject(pin));
+    CHECK(NT_SUCCESS(Ask(file, device, &state_of, &state, sizeof(state))) && state == KSSTATE_STOP);
+    answer = Ask(file, device, &value_of, &value, sizeof(value));
+    if (pin->ConnectionIsExternal) {
+        CHECK(answer == STATUS_PROPSET_NOT_FOUND);
+    } else {
+        CHECK(answer == STATUS_SUCCESS && value == Value);
+        CHECK(KsGetPinFromFileObject(file) && KsGetPinFromFileObject(file) != pin);
+        /* A file object that nobody opened is no object. */
+        CHECK(Ask((PFILE_OBJECT)&Calls, device, &state_of, &state, sizeof(state)) == STATUS_INVALID_DEVICE_REQUEST);
+    }
+    return NULL;
+}
+
 static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     const char *wrong = "no such check";
@@ -268,6 +310,9 @@ static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
         break;
     case CHECK_FOREIGN:
         wrong = Foreign(pin);
+        break;
+    case CHECK_PACKETS:
+        wrong = Packets(pin);
         break;
     case CHECK_FOREIGN_SINK:
         wrong = ForeignSink(pin);
@@ -323,7 +368,7 @@ static void OnRemove(PFILE_OBJECT FileObject, PKSEVENT_ENTRY EventEntry)
 
 #define RUN(id) DEFINE_KSPROPERTY_ITEM(id, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0)
 static const KSPROPERTY_ITEM Properties[] = {
-    RUN(CHECK_FILTER), RUN(CHECK_PIN), RUN(CHECK_PEERS), RUN(CHECK_FOREIGN), RUN(CHECK_FOREIGN_SINK),
+    RUN(CHECK_FILTER), RUN(CHECK_PIN), RUN(CHECK_PEERS), RUN(CHECK_FOREIGN), RUN(CHECK_FOREIGN_SINK), RUN(CHECK_PACKETS),
     DEFINE_KSPROPERTY_ITEM(VALUE, GetValue, sizeof(KSPROPERTY), sizeof(ULONG), SetValue, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(IDENTITY, GetIdentity, sizeof(KSPROPERTY), sizeof(PVOID), NULL, NULL, 0, NULL, NULL, 0),
 };

@@ -10,7 +10,7 @@ static const GUID CheckSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5
 static const GUID EventSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x21}};
 
 enum { ANSWER = 200 };
-enum { CHECK_FILTER, CHECK_PIN, CHECK_GATES, CHECK_BAGS };
+enum { CHECK_FILTER, CHECK_PIN, CHECK_GATES, CHECK_BAGS, CHECK_UNLISTED, CHECK_LISTED };
 
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -234,6 +234,25 @@ static const char *Pins(PIRP Irp)
     return NULL;
 }
 
+/* An event whose AddHandler leaves the list to the driver: raised with its object only once it was added. */
+static const char *Raise(PIRP Irp, BOOLEAN Adds)
+{
+    PKSPIN pin = KsGetPinFromIrp(Irp);
+    PKSFILTER filter = KsGetFilterFromIrp(Irp);
+
+    CHECK(Added);
+    if (pin) {
+        if (Adds)
+            KsPinAddEvent(pin, Added);
+        KsPinGenerateEvents(pin, &EventSet, 1, 0, NULL, NULL, NULL);
+    } else {
+        if (Adds)
+            KsFilterAddEvent(filter, Added);
+        KsFilterGenerateEvents(filter, &EventSet, 1, 0, NULL, NULL, NULL);
+    }
+    return NULL;
+}
+
 /* Aggregation: an object of the driver's answers for interfaces that AVStream does not know. */
 static HRESULT NTAPI Query(IUnknown *This, REFIID Id, PVOID *Interface)
 {
@@ -300,6 +319,10 @@ static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     case CHECK_BAGS:
         wrong = Bags(KsGetFilterFromIrp(Irp));
         break;
+    case CHECK_UNLISTED:
+    case CHECK_LISTED:
+        wrong = Raise(Irp, Request->Id == CHECK_LISTED);
+        break;
     }
     for (i = 0; wrong && wrong[i] && i < ANSWER; i++)
         answer[i] = wrong[i];
@@ -315,6 +338,12 @@ static NTSTATUS OnAdd(PIRP Irp, PKSEVENTDATA EventData, PKSEVENT_ENTRY EventEntr
     return status;
 }
 
+static NTSTATUS OnAddUnlisted(PIRP Irp, PKSEVENTDATA EventData, PKSEVENT_ENTRY EventEntry)
+{
+    Added = EventEntry;
+    return STATUS_SUCCESS;
+}
+
 static void OnRemove(PFILE_OBJECT FileObject, PKSEVENT_ENTRY EventEntry)
 {
     UNREFERENCED_PARAMETER(FileObject);
@@ -327,11 +356,14 @@ static const KSPROPERTY_ITEM Properties[] = {
     DEFINE_KSPROPERTY_ITEM(CHECK_FILTER, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_PIN, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_GATES, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CHECK_UNLISTED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CHECK_LISTED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_BAGS, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
 };
 static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){
     DEFINE_KSPROPERTY_SET(&CheckSet, SIZEOF_ARRAY(Properties), Properties, 0, NULL)};
-static const KSEVENT_ITEM Events[] = {{0, sizeof(KSEVENTDATA), 16, OnAdd, OnRemove, NULL}};
+static const KSEVENT_ITEM Events[] = {{0, sizeof(KSEVENTDATA), 16, OnAdd, OnRemove, NULL},
+                                      {1, sizeof(KSEVENTDATA), 0, OnAddUnlisted, OnRemove, NULL}};
 static const KSEVENT_SET EventSets[] = {{&EventSet, SIZEOF_ARRAY(Events), Events}};
 static const KSAUTOMATION_TABLE Automation = {
     SIZEOF_ARRAY(PropertySets), sizeof(KSPROPERTY_ITEM), PropertySets, 0, 0, NULL,

@@ -7,7 +7,7 @@
 static const GUID CheckSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x40}};
 
 enum { ANSWER = 200, FRAME = 64 };
-enum { MOVE, WAIT, CANCELLED };
+enum { MOVE, WAIT, CANCELLED, TIMEOUT };
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
 #define CHECK(condition) \
@@ -17,7 +17,7 @@ enum { MOVE, WAIT, CANCELLED };
     } while (0)
 
 static KEVENT TimedOut;
-static LONG Cancelled;
+static LONG Cancelled, Late;
 
 static const char *Move(PKSPIN Pin)
 {
@@ -104,10 +104,35 @@ static const char *Wait(PKSPIN Pin)
     return NULL;
 }
 
+static void OnLate(PKSSTREAM_POINTER Pointer)
+{
+    InterlockedIncrement(&Late);
+}
+
+/* A timeout that was cancelled does not come, though one of a later time does. */
+static const char *Timeout(PKSPIN Pin)
+{
+    PKSSTREAM_POINTER lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED), first, second;
+
+    KeInitializeEvent(&TimedOut, NotificationEvent, FALSE);
+    CHECK(lead && NT_SUCCESS(KsStreamPointerClone(lead, NULL, 0, &first)));
+    CHECK(NT_SUCCESS(KsStreamPointerClone(lead, NULL, 0, &second)));
+    KsStreamPointerScheduleTimeout(first, OnLate, 3000000);
+    KsStreamPointerCancelTimeout(first);
+    KsStreamPointerCancelTimeout(first);
+    KsStreamPointerScheduleTimeout(second, OnTimeout, 3100000);
+    KeWaitForSingleObject(&TimedOut, Executive, KernelMode, FALSE, NULL);
+    KsStreamPointerDelete(first);
+    KsStreamPointerDelete(second);
+    KsStreamPointerUnlock(lead, TRUE);
+    CHECK(!Late);
+    return NULL;
+}
+
 static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     PKSPIN pin = KsGetPinFromIrp(Irp);
-    const char *wrong = Request->Id == MOVE ? Move(pin) : Wait(pin);
+    const char *wrong = Request->Id == MOVE ? Move(pin) : Request->Id == WAIT ? Wait(pin) : Timeout(pin);
     ULONG i;
     PAGED_CODE();
     for (i = 0; wrong && wrong[i] && i < ANSWER; i++)
@@ -131,6 +156,7 @@ static NTSTATUS OnProcess(PKSPIN Pin)
 static const KSPROPERTY_ITEM Properties[] = {
     DEFINE_KSPROPERTY_ITEM(MOVE, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(WAIT, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(TIMEOUT, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CANCELLED, OnCancelled, sizeof(KSPROPERTY), sizeof(LONG), NULL, NULL, 0, NULL, NULL, 0),
 };
 static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){

@@ -7,7 +7,7 @@ use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
 use crate::ks::misuse::misuse;
-use crate::ks::objects::{self, Object};
+use crate::ks::objects;
 use crate::report::BugCheck;
 use ks_abi::kernel::KsProcessPin;
 use ks_abi::{
@@ -21,7 +21,7 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsFilterRegisterPowerCallbacks, KsPinRegisterPowerCallbacks, KsDeviceRegisterThermalDispatch,
     KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile, KsPersistDeviceProfile,
     KsRegisterFilterWithNoKSPins, KsCacheMedium, KsPinGetCopyRelationships, KsProcessPinUpdate,
-    KsPinGetConnectedPinFileObject, KsPinGetConnectedPinDeviceObject, KsHandleSizedListQuery, DllInitialize,
+    KsHandleSizedListQuery, DllInitialize,
 );
 
 // ks-coverage: KsFilterRegisterPowerCallbacks partial
@@ -50,12 +50,25 @@ pub(crate) unsafe extern "win64" fn KsDeviceRegisterAdapterObject(
     most_mapping_bytes: u32,
     mapping_stride: u32,
 ) {
-    const NAME: &str = "KsDeviceRegisterAdapterObject";
-    let Some(device) = objects::device(device, NAME) else { return };
-    if device.engine().register_adapter(DmaAdapter { most_mapping_bytes, mapping_stride }).is_err() {
-        let reason =
-            format!("a mapping of a table has {mapping_stride} bytes; a KSMAPPING has 16, and 4096 are the most");
-        misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, NAME, reason);
+    let _ = register_adapter(device, most_mapping_bytes, mapping_stride, "KsDeviceRegisterAdapterObject");
+}
+
+/// Registers what a driver's device can take; a stride that cannot be is reported as a misuse of `routine`.
+pub(crate) fn register_adapter(
+    device: Address,
+    most_mapping_bytes: u32,
+    mapping_stride: u32,
+    routine: &'static str,
+) -> NtStatus {
+    let Some(device) = objects::device(device, routine) else { return STATUS_INVALID_PARAMETER };
+    match device.engine().register_adapter(DmaAdapter { most_mapping_bytes, mapping_stride }) {
+        Ok(()) => STATUS_SUCCESS,
+        Err(status) => {
+            let reason =
+                format!("a mapping of a table has {mapping_stride} bytes; a KSMAPPING has 16, and 4096 are the most");
+            misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, routine, reason);
+            status
+        }
     }
 }
 
@@ -96,25 +109,6 @@ pub(crate) unsafe extern "win64" fn KsPinGetCopyRelationships(pin: Address, sour
 // ks-coverage: KsProcessPinUpdate partial
 pub(crate) unsafe extern "win64" fn KsProcessPinUpdate(pin: Address) -> u8 {
     u8::from(!pin.is_null() && !pin.follow(offset_of!(KsProcessPin, stream_pointer)).is_null())
-}
-
-/// The hosted pin that an IRP source pin is connected to.
-fn connected(pin: Address, routine: &'static str) -> Option<std::sync::Arc<crate::ks::pin::HostedPin>> {
-    let pin = objects::pin(pin, routine)?.engine()?;
-    pin.connected_file()?;
-    match objects::find(Address(pin.peer()?.address())) {
-        Some(Object::Pin(peer)) => Some(peer),
-        _ => None,
-    }
-}
-
-pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinFileObject(pin: Address) -> u64 {
-    connected(pin, "KsPinGetConnectedPinFileObject").map_or(0, |peer| peer.file_object())
-}
-
-// ks-coverage: KsPinGetConnectedPinDeviceObject partial
-pub(crate) unsafe extern "win64" fn KsPinGetConnectedPinDeviceObject(pin: Address) -> u64 {
-    connected(pin, "KsPinGetConnectedPinDeviceObject").map_or(0, |peer| peer.filter().device().functional())
 }
 
 /// Offsets in an IRP and its stack location.

@@ -1,13 +1,14 @@
 //! The IUnknown of AVStream objects, and aggregation: an object of the driver's answers for the interfaces that AVStream
 //! does not know.
 //!
-//! What an object answers by itself: IUnknown, and a filter or pin IKsControl. IKsAllocator, IKsPin and the rest of the
+//! What an object answers by itself: IUnknown, a filter or pin IKsControl, and a device IKsDeviceFunctions. IKsAllocator, IKsPin and the rest of the
 //! interfaces of the proxy exist in user mode only, so that they are asked of the driver's object, like any other.
 
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::control::{self, CONTROL, Controlled};
+use crate::ks::device_functions::{self, DEVICE_FUNCTIONS};
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use ks_abi::{Guid, NtStatus, STATUS_INVALID_PARAMETER, STATUS_NOINTERFACE, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
@@ -99,6 +100,9 @@ impl Outer {
             && let Some(controlled) = controlled(self.object)
         {
             return control::make(controlled, self.object, result);
+        }
+        if wanted == DEVICE_FUNCTIONS && matches!(objects::find(Address(self.object)), Some(Object::Device(_))) {
+            return device_functions::make(self.object, result);
         }
         let client = *lock(&self.client);
         match method(client, 0, "IUnknown::QueryInterface") {

@@ -7,6 +7,7 @@ use crate::ks::address::{Address, Routine, status};
 use crate::ks::aggregation;
 use crate::ks::bag::Bag;
 use crate::ks::check;
+use crate::ks::engine_device;
 use crate::ks::factory::HostedFactory;
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::kernel::KernelDevice;
@@ -238,6 +239,7 @@ impl HostedDevice {
     }
 }
 
+// ks-coverage: KsInitializeDriver done test=a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to
 pub(crate) unsafe extern "win64" fn KsInitializeDriver(driver: Address, _path: u64, descriptor: Address) -> NtStatus {
     let Some(driver) = Driver::find(driver.0) else {
         misuse::dead("KsInitializeDriver", "DRIVER_OBJECT", driver.0);
@@ -247,12 +249,14 @@ pub(crate) unsafe extern "win64" fn KsInitializeDriver(driver: Address, _path: u
         driver.explain(wrong);
         return STATUS_INVALID_PARAMETER;
     }
-    // The engine's own requests never come by these; a driver that hooks one calls what stood there before.
+    // The engine's own requests never come by these; drivers' packets do, and a driver that hooks one calls what stood
+    // there before.
     driver.initialize(
         descriptor.0,
         KsAddDevice as *const () as u64,
         KsNullDriverUnload as *const () as u64,
         KsDispatchInvalidDeviceRequest as *const () as u64,
+        engine_device::dispatch_hosted as *const () as u64,
     );
     STATUS_SUCCESS
 }
@@ -267,6 +271,7 @@ pub(crate) unsafe extern "win64" fn KsAddDevice(driver: Address, physical: u64) 
     HostedDevice::add(&driver, physical, None, descriptor, 0).map_or_else(|status| status, |_| STATUS_SUCCESS)
 }
 
+// ks-coverage: KsCreateDevice done test=a_driver_with_an_add_device_of_its_own_has_a_device
 pub(crate) unsafe extern "win64" fn KsCreateDevice(
     driver: Address,
     physical: u64,
@@ -287,7 +292,7 @@ pub(crate) unsafe extern "win64" fn KsCreateDevice(
     }
 }
 
-// ks-coverage: KsInitializeDevice partial
+// ks-coverage: KsInitializeDevice done test=a_driver_with_an_add_device_of_its_own_has_a_device
 pub(crate) unsafe extern "win64" fn KsInitializeDevice(
     functional: Address,
     physical: u64,
@@ -308,7 +313,7 @@ pub(crate) unsafe extern "win64" fn KsInitializeDevice(
     }
 }
 
-// ks-coverage: KsTerminateDevice partial
+// ks-coverage: KsTerminateDevice done test=a_driver_with_an_add_device_of_its_own_has_a_device
 pub(crate) unsafe extern "win64" fn KsTerminateDevice(functional: Address) {
     if let Some(device) = objects::functional(functional, "KsTerminateDevice") {
         device.remove();
@@ -326,6 +331,7 @@ pub(crate) unsafe extern "win64" fn KsGetDeviceForDeviceObject(functional: Addre
 // ks-coverage: KsNullDriverUnload done test=synthcam_streams_pictures_in_process
 pub(crate) unsafe extern "win64" fn KsNullDriverUnload(_driver: u64) {}
 
+// ks-coverage: KsAcquireDevice done test=mutexes_keep_other_threads_of_a_driver_out
 pub(crate) unsafe extern "win64" fn KsAcquireDevice(device: Address) {
     if let Some(device) = objects::device(device, "KsAcquireDevice") {
         crate::ks::mutex::acquire_device(device.engine().mutex());

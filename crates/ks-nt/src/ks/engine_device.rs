@@ -6,6 +6,7 @@ use crate::ks::engine_file::{self, EngineFile};
 use crate::ks::function_table;
 use crate::ks::kernel::{self, KernelDevice};
 use crate::ks::notification;
+use crate::ks::objects::{self, Object};
 use ks_abi::kernel::{
     DeviceIoControlParameters, DriverObject, IO_TYPE_DRIVER, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE,
     IRP_MJ_DEVICE_CONTROL, IoStackLocation, Irp as Packet, SL_PENDING_RETURNED,
@@ -57,6 +58,21 @@ fn complete(irp: Address, status: NtStatus, information: u64) -> NtStatus {
     irp.put(offset_of!(Packet, io_status.information), information);
     kernel::complete_request(irp.0);
     status
+}
+
+/// The device control of a driver with AVStream: a packet for one of its filters or pins goes to the engine, as one of a
+/// client's does. The rest of its major functions are not for packets.
+pub(crate) unsafe extern "win64" fn dispatch_hosted(_device: u64, irp: Address) -> NtStatus {
+    let stack = irp.follow(offset_of!(Packet, current_stack_location));
+    let file = match objects::find(stack.follow(offset_of!(IoStackLocation, file_object))) {
+        Some(Object::FilterFile(filter)) => filter.engine().and_then(|filter| filter.file_object()),
+        Some(Object::PinFile(pin)) => pin.engine().and_then(|pin| pin.file_object()),
+        _ => None,
+    };
+    match file.ok_or(STATUS_INVALID_DEVICE_REQUEST).and_then(|file| engine_file::shown(&file)) {
+        Ok(file) => pass_on(&file, irp),
+        Err(status) => complete(irp, status, 0),
+    }
 }
 
 unsafe extern "win64" fn dispatch(_device: u64, irp: Address) -> NtStatus {

@@ -106,6 +106,17 @@ pub(crate) fn of_file_object(file: Address) -> Option<Arc<EngineFile>> {
     by_file(file)
 }
 
+/// An object that somebody has open, as a file that drivers know by its address.
+pub(crate) fn shown(file: &Arc<FileObject>) -> Result<Arc<EngineFile>, NtStatus> {
+    let session = sessions().into_iter().next().ok_or(STATUS_INVALID_HANDLE)?;
+    let object = file_object(engine_device::address()?)?;
+    let handle = session.lend(file)?;
+    let shown = Arc::new(EngineFile { session, handle, object, opened: Opened::ByClient });
+    let published: Arc<dyn Object> = shown.clone();
+    object_manager::publish(&published);
+    Ok(shown)
+}
+
 /// A handle of the drivers' world for an object that a client has open. The driver references the object while the
 /// handle is open; the object stays open at least as long.
 pub(crate) fn lend(file: &Arc<FileObject>, access: u32) -> Result<u64, NtStatus> {
@@ -427,6 +438,7 @@ fn device_file(file: Address) -> Option<Arc<DeviceFile>> {
     object.downcast().ok()
 }
 
+// ks-coverage: KsSynchronousIoControlDevice done test=a_driver_opens_another_and_reads_from_it
 pub(crate) unsafe extern "win64" fn KsSynchronousIoControlDevice(
     file: Address,
     _mode: u8,
@@ -459,6 +471,7 @@ const INVOKE_ON_ERROR: u32 = 2;
 /// Reads or writes stream headers on a file. With an event and without KSSTREAM_SYNCHRONOUS it goes on by itself.
 ///
 /// Decision: the completion routine is called with no request, because none of the driver's world exists.
+// ks-coverage: KsStreamIo done test=a_driver_opens_another_and_reads_from_it
 pub(crate) unsafe extern "win64" fn KsStreamIo(
     file: Address,
     event: u64,

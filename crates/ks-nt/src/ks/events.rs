@@ -19,6 +19,7 @@ use ks_mem::Block;
 use ks_stream::{EventRequest, EventToken};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zerocopy::FromBytes;
 
@@ -42,6 +43,8 @@ pub(crate) struct HostedEvent {
     _data: Block,
     target: Target,
     token: EventToken,
+    /// Is the entry on its object's list? One whose driver has an AddHandler is when that has put it there.
+    listed: AtomicBool,
 }
 
 /// Entries by the address of their object and their number on it, so that those of an object stand in their order.
@@ -113,11 +116,12 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
     entry.store_u64(8, entry.address());
     let (entry_address, data_address) = (entry.address(), data.address());
     let key = (address(&target), request.token().number());
-    let event = Arc::new(HostedEvent { entry, _data: data, target: target.clone(), token: request.token() });
+    let handler = Routine::optional(item.follow(offset_of!(KsEventItem, add_handler)), "an event's add handler");
+    let listed = AtomicBool::new(handler.is_none());
+    let event = Arc::new(HostedEvent { entry, _data: data, target: target.clone(), token: request.token(), listed });
     objects::insert(entry_address, Object::Event(event.clone()));
     events().insert(key, event);
-    let handler = item.follow(offset_of!(KsEventItem, add_handler));
-    let Some(handler) = Routine::optional(handler, "an event's add handler") else { return STATUS_SUCCESS };
+    let Some(handler) = handler else { return STATUS_SUCCESS };
     let answer = match (
         LentIrp::lend_to_node(target, node(request), IRP_MJ_DEVICE_CONTROL, 0),
         block(request.request().len()),
@@ -174,22 +178,25 @@ fn find(entry: Address, routine: &'static str) -> Option<Arc<HostedEvent>> {
     }
 }
 
-/// The entry is on its object's list from the moment that the client asked for it.
-// ks-coverage: KsAddEvent partial
-// ks-coverage: KsFilterAddEvent partial
-// ks-coverage: KsPinAddEvent partial
+/// Puts an entry on its object's list, where KsGenerateEvents finds it.
+// ks-coverage: KsAddEvent done test=an_event_is_raised_with_its_object_once_it_was_added
+// ks-coverage: KsFilterAddEvent done test=an_event_is_raised_with_its_object_once_it_was_added
+// ks-coverage: KsPinAddEvent done test=an_event_is_raised_with_its_object_once_it_was_added
 pub(crate) unsafe extern "win64" fn KsAddEvent(object: Address, entry: Address) {
-    if let Some(event) = find(entry, "KsAddEvent")
-        && address(&event.target) != object.0
-    {
-        misuse::dead("KsAddEvent", "object that the event was enabled on", object.0);
+    let Some(event) = find(entry, "KsAddEvent") else { return };
+    if address(&event.target) != object.0 {
+        return misuse::dead("KsAddEvent", "object that the event was enabled on", object.0);
     }
+    event.listed.store(true, Ordering::SeqCst);
 }
 
 // ks-coverage: KsDefaultAddEventHandler done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsDefaultAddEventHandler(_irp: u64, _data: u64, entry: Address) -> NtStatus {
     match find(entry, "KsDefaultAddEventHandler") {
-        Some(_) => STATUS_SUCCESS,
+        Some(event) => {
+            event.listed.store(true, Ordering::SeqCst);
+            STATUS_SUCCESS
+        }
         None => STATUS_INVALID_PARAMETER,
     }
 }
@@ -213,7 +220,10 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvents(
     let known = objects::find(object);
     let data = data_of(data_bytes, data);
     let callback = Routine::optional(callback, "the callback of KsGenerateEvents");
-    if let (Some(set), None) = (set, callback) {
+    let range = (object.0, 0)..=(object.0, u64::MAX);
+    let own: Vec<_> = events().range(range).map(|(_, event)| event.clone()).filter(|event| event.is(set, id)).collect();
+    // An item of the driver's has entries; one of the class driver's has none.
+    if let (Some(set), None, true) = (set, callback, own.is_empty()) {
         match &known {
             Some(Object::Filter(filter)) => {
                 if let Some(filter) = filter.engine() {
@@ -233,9 +243,7 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvents(
     if !matches!(known, Some(Object::Filter(_) | Object::Pin(_))) {
         return misuse::dead("KsGenerateEvents", "KSFILTER or KSPIN", object.0);
     }
-    let range = (object.0, 0)..=(object.0, u64::MAX);
-    let hit: Vec<_> = events().range(range).map(|(_, event)| event.clone()).filter(|event| event.is(set, id)).collect();
-    for event in hit {
+    for event in own.into_iter().filter(|event| event.listed.load(Ordering::SeqCst)) {
         let agreed = callback.is_none_or(|callback| {
             let _level = (Level::current() < Level::Dispatch).then(|| Level::Dispatch.raise());
             callback.call2(context, event.entry.address()) as u8 != 0

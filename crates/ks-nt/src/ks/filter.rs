@@ -298,10 +298,12 @@ pub(crate) unsafe extern "win64" fn KsFilterGetAndGate(filter: Address) -> u64 {
     filter.engine().and_then(|filter| filter.and_gate().map(|gate| gate.address())).unwrap_or(own)
 }
 
+// ks-coverage: KsFilterGetChildPinCount done test=factories_filters_and_pins_have_siblings
 pub(crate) unsafe extern "win64" fn KsFilterGetChildPinCount(filter: Address, id: u32) -> u32 {
     objects::filter(filter, "KsFilterGetChildPinCount").map_or(0, |filter| filter.pins(id).len() as u32)
 }
 
+// ks-coverage: KsFilterGetFirstChildPin done test=factories_filters_and_pins_have_siblings
 pub(crate) unsafe extern "win64" fn KsFilterGetFirstChildPin(filter: Address, id: u32) -> u64 {
     let filter = objects::filter(filter, "KsFilterGetFirstChildPin");
     filter.and_then(|filter| filter.pins(id).first().map(|pin| pin.address())).unwrap_or(0)

@@ -13,9 +13,11 @@ mod automation;
 mod bag;
 mod check;
 mod clock;
+mod connected;
 mod control;
 mod descriptor;
 pub(crate) mod device;
+mod device_functions;
 mod driver_allocator;
 mod driver_clock;
 mod dynamic;
@@ -51,6 +53,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     aggregation::EXPORTS,
     bag::EXPORTS,
     clock::EXPORTS,
+    connected::EXPORTS,
     device::EXPORTS,
     dynamic::EXPORTS,
     engine_file::EXPORTS,

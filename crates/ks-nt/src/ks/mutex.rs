@@ -81,6 +81,7 @@ fn control(object: Address, routine: &'static str, with: impl FnOnce(&RankedMute
 }
 
 // ks-coverage: KsPinAcquireControl done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterAcquireControl done test=mutexes_keep_other_threads_of_a_driver_out
 pub(crate) unsafe extern "win64" fn KsAcquireControl(object: Address) {
     control(object, "KsAcquireControl", |mutex| acquire(mutex, "KsAcquireControl"));
 }
@@ -92,6 +93,7 @@ pub(crate) unsafe extern "win64" fn KsReleaseControl(object: Address) {
     control(object, "KsReleaseControl", |mutex| release(mutex, "KsReleaseControl"));
 }
 
+// ks-coverage: KsPinAcquireProcessingMutex done test=mutexes_keep_other_threads_of_a_driver_out
 pub(crate) unsafe extern "win64" fn KsPinAcquireProcessingMutex(pin: Address) {
     if let Some(pin) = objects::pin(pin, "KsPinAcquireProcessingMutex").and_then(|pin| pin.engine()) {
         acquire(pin.processing_mutex(), "KsPinAcquireProcessingMutex");
@@ -105,6 +107,7 @@ pub(crate) unsafe extern "win64" fn KsPinReleaseProcessingMutex(pin: Address) {
     }
 }
 
+// ks-coverage: KsFilterAcquireProcessingMutex done test=mutexes_keep_other_threads_of_a_driver_out
 pub(crate) unsafe extern "win64" fn KsFilterAcquireProcessingMutex(filter: Address) {
     let filter = objects::filter(filter, "KsFilterAcquireProcessingMutex").and_then(|filter| filter.engine());
     if let Some(mutex) = filter.as_ref().and_then(|filter| filter.processing_mutex()) {
@@ -112,7 +115,7 @@ pub(crate) unsafe extern "win64" fn KsFilterAcquireProcessingMutex(filter: Addre
     }
 }
 
-// ks-coverage: KsFilterReleaseProcessingMutex partial
+// ks-coverage: KsFilterReleaseProcessingMutex done test=mutexes_keep_other_threads_of_a_driver_out
 pub(crate) unsafe extern "win64" fn KsFilterReleaseProcessingMutex(filter: Address) {
     let filter = objects::filter(filter, "KsFilterReleaseProcessingMutex").and_then(|filter| filter.engine());
     if let Some(mutex) = filter.as_ref().and_then(|filter| filter.processing_mutex()) {

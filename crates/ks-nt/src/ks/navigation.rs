@@ -11,6 +11,7 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsGetDevice, KsGetParent, KsG
 
 // ks-coverage: KsGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
 // ks-coverage: KsFilterFactoryGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
 // ks-coverage: KsPinGetDevice done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsGetDevice(object: Address) -> u64 {
     match objects::find(object) {
@@ -54,9 +55,9 @@ fn after<T>(list: &[Arc<T>], own: &Arc<T>) -> Option<Arc<T>> {
     list.get(at + 1).cloned()
 }
 
-// ks-coverage: KsGetNextSibling partial
-// ks-coverage: KsFilterFactoryGetNextSiblingFilterFactory partial
-// ks-coverage: KsFilterGetNextSiblingFilter partial
+// ks-coverage: KsGetNextSibling done test=factories_filters_and_pins_have_siblings
+// ks-coverage: KsFilterFactoryGetNextSiblingFilterFactory done test=factories_filters_and_pins_have_siblings
+// ks-coverage: KsFilterGetNextSiblingFilter done test=factories_filters_and_pins_have_siblings
 pub(crate) unsafe extern "win64" fn KsGetNextSibling(object: Address) -> u64 {
     match objects::find(object) {
         Some(Object::Device(_)) => 0,

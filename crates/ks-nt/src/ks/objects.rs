@@ -6,6 +6,7 @@ use crate::ks::bag::Bag;
 use crate::ks::clock::ClockInterface;
 use crate::ks::control::ControlInterface;
 use crate::ks::device::HostedDevice;
+use crate::ks::device_functions::DeviceFunctions;
 use crate::ks::events::HostedEvent;
 use crate::ks::factory::HostedFactory;
 use crate::ks::filter::HostedFilter;
@@ -45,6 +46,7 @@ pub(crate) enum Object {
     ListedEvent(Arc<ListedEvent>),
     ClassDrivers(Arc<ClassObject>),
     DefaultClock(Arc<HostedClock>),
+    DeviceFunctions(Arc<DeviceFunctions>),
 }
 
 static TABLE: LazyLock<RwLock<HashMap<u64, Object>>> = LazyLock::new(|| RwLock::new(HashMap::new()));

@@ -7,6 +7,7 @@ use crate::ks::aggregation;
 use crate::ks::attributes;
 use crate::ks::automation;
 use crate::ks::bag::Bag;
+use crate::ks::connected::Shown;
 use crate::ks::descriptor;
 use crate::ks::file::file_object;
 use crate::ks::filter::{HostedFilter, mode_byte, refused};
@@ -60,6 +61,8 @@ pub(crate) struct HostedPin {
     returns: Returns,
     /// What answers a protocol that is offered.
     handshake: Mutex<Option<Routine>>,
+    /// The connected pin, if the driver has asked for it.
+    shown: Shown,
     me: Weak<HostedPin>,
 }
 
@@ -118,6 +121,7 @@ impl HostedPin {
             nodes: OnceLock::new(),
             returns: Returns::default(),
             handshake: Mutex::new(None),
+            shown: Shown::default(),
             me: me.clone(),
         });
         objects::insert(hosted.address, Object::Pin(hosted.clone()));
@@ -233,6 +237,10 @@ impl HostedPin {
     /// Address of its FILE_OBJECT.
     pub(crate) fn file_object(&self) -> u64 {
         self.file.address()
+    }
+
+    pub(crate) fn shown(&self) -> &Shown {
+        &self.shown
     }
 
     /// The engine's pin, while it lives.
@@ -417,11 +425,12 @@ pub(crate) unsafe extern "win64" fn KsPinGetAndGate(pin: Address) -> u64 {
     pin.map_or(0, |pin| pin.and_gate().address())
 }
 
+// ks-coverage: KsPinGetParentFilter done test=factories_filters_and_pins_have_siblings
 pub(crate) unsafe extern "win64" fn KsPinGetParentFilter(pin: Address) -> u64 {
     objects::pin(pin, "KsPinGetParentFilter").map_or(0, |pin| pin.filter.address())
 }
 
-// ks-coverage: KsPinGetNextSiblingPin partial
+// ks-coverage: KsPinGetNextSiblingPin done test=factories_filters_and_pins_have_siblings
 pub(crate) unsafe extern "win64" fn KsPinGetNextSiblingPin(pin: Address) -> u64 {
     let Some(pin) = objects::pin(pin, "KsPinGetNextSiblingPin") else { return 0 };
     let pins = pin.filter.pins(pin.id);

@@ -413,7 +413,7 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerScheduleTimeout(pointer: Addr
     drop(before);
 }
 
-// ks-coverage: KsStreamPointerCancelTimeout partial
+// ks-coverage: KsStreamPointerCancelTimeout done test=a_timeout_that_was_cancelled_does_not_come
 pub(crate) unsafe extern "win64" fn KsStreamPointerCancelTimeout(pointer: Address) {
     if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerCancelTimeout") {
         let timer = lock(&pointer.timeout).take();

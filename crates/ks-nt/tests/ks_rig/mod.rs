@@ -32,9 +32,14 @@ impl Rig {
 
     /// Builds and starts several drivers in one engine.
     pub(crate) fn start_all(sources: &[&str]) -> Rig {
+        Rig::start_with(sources, &[])
+    }
+
+    /// As [`Rig::start_all`], built with options for the compiler.
+    pub(crate) fn start_with(sources: &[&str], options: &[&str]) -> Rig {
         let io = IoManager::new(Services::real());
         let host = Host::new(io.clone());
-        let load = |source: &&str| host.load(&build(source, &[]), Options::default());
+        let load = |source: &&str| host.load(&build(source, options), Options::default());
         let drivers = sources.iter().map(load).collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}"));
         let kernel = Client::new(io.session_as(RequestorMode::Kernel));
         Rig { client: Client::new(io.session()), kernel, drivers }
@@ -43,6 +48,11 @@ impl Rig {
     /// Opens the first driver's first filter.
     pub(crate) fn open(&self) -> Filter {
         self.open_of(0)
+    }
+
+    /// Opens a filter of the first driver.
+    pub(crate) fn open_filter(&self, filter: usize) -> Filter {
+        self.client.open_by_name(&self.drivers[0].filters()[filter]).unwrap()
     }
 
     /// Opens the first driver's first filter as another driver.

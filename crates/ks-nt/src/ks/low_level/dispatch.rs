@@ -178,6 +178,7 @@ pub(crate) unsafe extern "win64" fn KsDispatchIrp(device: Address, irp: Address)
     dispatch(device, irp)
 }
 
+// ks-coverage: KsDispatchInvalidDeviceRequest done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
 pub(crate) unsafe extern "win64" fn KsDispatchInvalidDeviceRequest(_device: u64, irp: Address) -> NtStatus {
     DriverIrp::new(irp).set_information(0);
     complete(irp, STATUS_INVALID_DEVICE_REQUEST)
@@ -199,13 +200,13 @@ pub(crate) unsafe extern "win64" fn KsDefaultDeviceIoCompletion(_device: u64, ir
 }
 
 /// FALSE: the caller makes a request.
-// ks-coverage: KsDispatchFastIoDeviceControlFailure partial
+// ks-coverage: KsDispatchFastIoDeviceControlFailure done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
 pub(crate) unsafe extern "win64" fn KsDispatchFastIoDeviceControlFailure() -> u8 {
     0
 }
 
-// ks-coverage: KsDispatchFastReadFailure partial
-// ks-coverage: KsDispatchFastWriteFailure partial
+// ks-coverage: KsDispatchFastReadFailure done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
+// ks-coverage: KsDispatchFastWriteFailure done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
 pub(crate) unsafe extern "win64" fn KsDispatchFastReadFailure() -> u8 {
     0
 }

@@ -108,7 +108,7 @@ pub(crate) unsafe extern "win64" fn KsDispatchQuerySecurity(_device: u64, irp: A
     complete(irp, query(DriverIrp::new(irp)))
 }
 
-// ks-coverage: KsDispatchSetSecurity partial
+// ks-coverage: KsDispatchSetSecurity done test=objects_keep_security_descriptors
 pub(crate) unsafe extern "win64" fn KsDispatchSetSecurity(_device: u64, irp: Address) -> NtStatus {
     complete(irp, set(DriverIrp::new(irp)))
 }
