@@ -33,11 +33,13 @@ struct Wish {
     planted: bool,
 }
 
-/// The two builds of the targets.
+/// The builds of the targets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Build {
     Plain,
     Planted,
+    /// Under AddressSanitizer.
+    Asan,
 }
 
 impl Build {
@@ -45,8 +47,15 @@ impl Build {
         match self {
             Build::Plain => "plain",
             Build::Planted => "planted",
+            Build::Asan => "asan",
         }
     }
+}
+
+/// Runs each target from its corpus for so many seconds under AddressSanitizer.
+pub fn under_asan(seconds: u32) -> Outcome {
+    build(Build::Asan)?;
+    each(&targets()?, |target| fuzz_target(Build::Asan, target, seconds))
 }
 
 /// `cargo xtask fuzz [TARGET...] [--seconds S] [--no-planted]`.
@@ -87,7 +96,7 @@ fn targets() -> Outcome<Vec<String>> {
 
 fn fuzz(wish: &Wish) -> Outcome {
     build(Build::Plain)?;
-    each(&wish.targets, |target| fuzz_target(target, wish.seconds))?;
+    each(&wish.targets, |target| fuzz_target(Build::Plain, target, wish.seconds))?;
     if wish.planted {
         build(Build::Planted)?;
         each(&wish.targets, |target| find_planted_bug(target, wish.seconds))?;
@@ -122,11 +131,16 @@ fn each(targets: &[String], action: impl Fn(&str) -> Outcome + Sync) -> Outcome 
 fn build(build: Build) -> Outcome {
     let work = repo::output_dir("fuzz")?;
     let mut flags = COVERAGE_FLAGS.to_owned();
-    if build == Build::Planted {
-        flags += " --cfg planted_bug";
+    match build {
+        Build::Plain => {}
+        Build::Planted => flags += " --cfg planted_bug",
+        Build::Asan => flags += " -Zsanitizer=address",
     }
     let mut command =
         repo::cargo(&["build", "--quiet", "--release", "--target", PLATFORM, "--manifest-path=fuzz/Cargo.toml"]);
+    if build == Build::Asan {
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
     command.env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_TARGET_DIR", &work);
     repo::run(&mut command)?;
     let programs = work.join(build.name());
@@ -138,9 +152,9 @@ fn build(build: Build) -> Outcome {
     Ok(())
 }
 
-fn fuzz_target(target: &str, seconds: u32) -> Outcome {
-    let run = Run::start(Build::Plain, target, &[format!("-max_total_time={seconds}")])?;
-    println!("fuzz: {target}: {}", run.figures());
+fn fuzz_target(build: Build, target: &str, seconds: u32) -> Outcome {
+    let run = Run::start(build, target, &[format!("-max_total_time={seconds}")])?;
+    println!("fuzz: {target}: {}: {}", build.name(), run.figures());
     if !run.ended_well {
         return Err(format!("{}\n  input kept in {}", run.complaint(), run.dir.display()));
     }
@@ -202,6 +216,8 @@ impl Run {
             .env("RUST_BACKTRACE", "0")
             // Every input starts and ends threads; an arena for each would only be fragmented.
             .env("MALLOC_ARENA_MAX", "1")
+            // A request may claim any length; what is freed is kept from use, but not more of it than the limit allows.
+            .env("ASAN_OPTIONS", "allocator_may_return_null=1:detect_leaks=0:quarantine_size_mb=64")
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(both);
@@ -225,7 +241,9 @@ impl Run {
     /// What the program said when it died: the panic, or libFuzzer's own line.
     fn complaint(&self) -> String {
         let lines: Vec<_> = self.log.lines().collect();
-        let start = lines.iter().position(|line| line.contains("panicked at") || line.contains("ERROR: libFuzzer"));
+        let start = lines.iter().position(|line| {
+            ["panicked at", "ERROR: libFuzzer", "ERROR: AddressSanitizer"].iter().any(|mark| line.contains(mark))
+        });
         let shown = start.map_or(&lines[lines.len().saturating_sub(5)..], |start| &lines[start..]);
         let text: Vec<String> = shown.iter().take(6).map(|line| line.chars().take(500).collect()).collect();
         text.join("\n  ")

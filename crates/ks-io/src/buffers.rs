@@ -1,6 +1,7 @@
 //! The captured buffers of a request: input once, 16-byte aligned; output bounded by what the caller offered.
 
 use ks_abi::{NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_SUCCESS};
+use ks_mem::fallible;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// A caller's buffer, which the caller may change at any moment. The engine asks for each byte at most once, for its capture,
@@ -55,7 +56,7 @@ impl Capture {
     fn grow(&mut self, bytes: usize) -> Result<(), NtStatus> {
         let words = bytes.div_ceil(size_of::<Word>());
         let more = words.saturating_sub(self.words.len());
-        self.words.try_reserve(more).map_err(|_| ks_abi::STATUS_INSUFFICIENT_RESOURCES)?;
+        fallible(|| self.words.try_reserve(more)).map_err(|_| ks_abi::STATUS_INSUFFICIENT_RESOURCES)?;
         self.words.resize(words, Word::new_zeroed());
         Ok(())
     }
@@ -159,7 +160,7 @@ impl Output {
             return self.too_small(bytes.len());
         }
         self.answer.clear();
-        if self.answer.try_reserve(bytes.len()).is_err() {
+        if fallible(|| self.answer.try_reserve(bytes.len())).is_err() {
             return ks_abi::STATUS_INSUFFICIENT_RESOURCES;
         }
         self.answer.extend_from_slice(bytes);

@@ -9,6 +9,7 @@ use crate::wait::Event;
 use ks_abi::{
     NtStatus, STATUS_ACCESS_DENIED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH,
 };
+use ks_mem::fallible;
 use std::cell::RefCell;
 
 /// A handle value. Its low two bits are zero, as on Windows; the rest is an index and that slot's generation, so a
@@ -93,6 +94,7 @@ impl HandleTable {
             Some(index) => index as usize,
             None if table.slots.len() >= HANDLE_LIMIT => return Err(STATUS_INSUFFICIENT_RESOURCES),
             None => {
+                fallible(|| table.slots.try_reserve(1)).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
                 table.slots.push(Slot { generation: 1, object: None });
                 table.slots.len() - 1
             }

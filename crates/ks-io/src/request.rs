@@ -193,9 +193,7 @@ pub(crate) fn deliver(mut body: Box<Body>, output: &mut [u8]) -> Outcome {
     // but it comes with a warning; and the bytes that a write consumed are not in the list of its headers.
     let claims_too_much = body.information() > output.len() && body.status().is_success() && body.stream.is_none();
     if let Some(stream) = body.stream.take() {
-        let headers = stream.headers();
-        let count = headers.len().min(output.len());
-        output[..count].copy_from_slice(&headers[..count]);
+        stream.read_headers(output);
     } else if !body.status().is_error() && !claims_too_much {
         let answer = body.output.answered();
         let count = answer.len().min(output.len());

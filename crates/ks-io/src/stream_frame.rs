@@ -3,7 +3,7 @@
 use crate::sync::{Arc, thread_local};
 use crate::time::{Ticks, Time};
 use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
-use ks_mem::{Block, Frame};
+use ks_mem::{Block, Frame, fallible};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use zerocopy::FromBytes;
@@ -276,7 +276,7 @@ impl StreamFrames {
         }
         let block = Block::zeroed(headers.len().max(stride), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.write_bytes(0, headers);
-        let mut frames = StreamFrames::over(block, stride, buffers);
+        let mut frames = StreamFrames::over(block, stride, buffers)?;
         frames.comes_again = frames.len() == 1 && headers.len() == stride && stride <= MOST_SPARE_STRIDE;
         Ok(frames)
     }
@@ -297,7 +297,7 @@ impl StreamFrames {
         block.store_u32(FRAME_EXTENT, u32::try_from(buffer.len()).unwrap_or(u32::MAX));
         block.store_u64(DATA, buffer.address());
         block.store_u64(NUMERATOR, 1 | 1 << 32);
-        Ok(StreamFrames::over(block, stride, [Some(buffer)]))
+        StreamFrames::over(block, stride, [Some(buffer)])
     }
 
     /// The frames belong to `lender`, who waits for each while it is out, see [`StreamFrame::lend`].
@@ -309,14 +309,20 @@ impl StreamFrames {
         self
     }
 
-    fn over(block: Block, stride: usize, buffers: impl IntoIterator<Item = Option<Frame>>) -> StreamFrames {
-        let block = Arc::new(block);
+    fn over(
+        block: Block,
+        stride: usize,
+        buffers: impl IntoIterator<Item = Option<Frame>>,
+    ) -> Result<StreamFrames, NtStatus> {
+        let (block, buffers) = (Arc::new(block), buffers.into_iter());
+        let mut frames = Vec::new();
+        fallible(|| frames.try_reserve_exact(buffers.size_hint().0)).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         let frame = |(index, buffer)| {
             let offset = index * stride;
             Arc::new(StreamFrame { headers: block.clone(), offset, buffer, stamp: AtomicI64::new(0), loan: None })
         };
-        let frames = buffers.into_iter().enumerate().map(frame).collect();
-        StreamFrames { stride, frames, comes_again: false }
+        frames.extend(buffers.enumerate().map(frame));
+        Ok(StreamFrames { stride, frames, comes_again: false })
     }
 
     /// Number of frames.
@@ -351,6 +357,14 @@ impl StreamFrames {
         let mut bytes = Vec::new();
         self.copy_headers(&mut bytes);
         bytes
+    }
+
+    /// Copies as much of the header array out as there is room for.
+    pub(crate) fn read_headers(&self, into: &mut [u8]) {
+        let count = into.len().min(self.stride * self.frames.len());
+        if let Some(first) = self.frames.first() {
+            first.headers.read_bytes(0, &mut into[..count]);
+        }
     }
 
     /// As [`StreamFrames::headers`], into memory that is there; what it held is replaced.

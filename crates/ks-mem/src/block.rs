@@ -47,6 +47,7 @@ impl Block {
     /// Allocates `bytes` zeroed bytes, aligned to `alignment`.
     ///
     /// Fails when the shape is impossible or when there is no memory; never aborts.
+    #[cfg_attr(feature = "faults", track_caller)]
     pub fn zeroed(bytes: usize, alignment: usize) -> Result<Block, MemoryError> {
         let shape = MemoryError::Shape { frames: 1, frame_bytes: bytes, alignment };
         if bytes == 0 || alignment > crate::MAX_ALIGNMENT || !alignment.is_power_of_two() {
@@ -54,7 +55,7 @@ impl Block {
         }
         let layout = Layout::from_size_align(bytes, alignment.max(8)).map_err(|_| shape)?;
         // SAFETY: the layout has a size above zero.
-        let start = unsafe { alloc_zeroed(layout) };
+        let start = crate::fallible(|| unsafe { alloc_zeroed(layout) });
         let start = NonNull::new(start).ok_or(MemoryError::Exhausted { bytes })?;
         Ok(Block { start, layout })
     }

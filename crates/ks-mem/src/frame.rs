@@ -76,10 +76,11 @@ impl Region {
         let layout = bytes.checked_add(alignment).and_then(|room| Layout::from_size_align(room, USUAL_ALIGNMENT).ok());
         let layout = layout.ok_or(shape)?;
         let mut borrows = Vec::new();
-        borrows.try_reserve_exact(frames).map_err(|_| MemoryError::Exhausted { bytes: frames * 4 })?;
+        let reserved = crate::fallible(|| borrows.try_reserve_exact(frames));
+        reserved.map_err(|_| MemoryError::Exhausted { bytes: frames * 4 })?;
         borrows.resize_with(frames, || AtomicI32::new(0));
         // SAFETY: the layout has a size above zero.
-        let allocation = unsafe { alloc_zeroed(layout) };
+        let allocation = crate::fallible(|| unsafe { alloc_zeroed(layout) });
         let allocation = NonNull::new(allocation).ok_or(MemoryError::Exhausted { bytes })?;
         // Less than `alignment`, which is what was allocated beyond `bytes`.
         let skipped = allocation.as_ptr() as usize % alignment;
@@ -116,7 +117,10 @@ impl Region {
         {
             return Err(shape);
         }
-        let borrows = (0..frames).map(|_| AtomicI32::new(0)).collect();
+        let mut borrows = Vec::new();
+        let reserved = crate::fallible(|| borrows.try_reserve_exact(frames));
+        reserved.map_err(|_| MemoryError::Exhausted { bytes: frames * 4 })?;
+        borrows.resize_with(frames, || AtomicI32::new(0));
         let start = memory.start();
         Ok(Arc::new(Region::over(start, bytes, Backing::Shared(memory), cut, borrows)))
     }
@@ -529,7 +533,7 @@ impl Scratch {
     fn take(count: usize) -> Option<Scratch> {
         let mut bytes = SCRATCH.try_with(|kept| std::mem::take(&mut *kept.borrow_mut())).unwrap_or_default();
         if bytes.len() < count {
-            bytes.try_reserve_exact(count - bytes.len()).ok()?;
+            crate::fallible(|| bytes.try_reserve_exact(count - bytes.len())).ok()?;
             bytes.resize(count, 0);
         }
         Some(Scratch { bytes, count })

@@ -14,6 +14,9 @@
 mod block;
 #[cfg(feature = "counting")]
 mod counting;
+mod fallible;
+#[cfg(feature = "faults")]
+mod faults;
 mod frame;
 mod pool;
 mod region_table;
@@ -23,6 +26,9 @@ mod sync;
 pub use block::{Block, BlockPrefix};
 #[cfg(feature = "counting")]
 pub use counting::{Allocations, CountingAllocator, held_by_the_process, peak_of_this_thread};
+pub use fallible::fallible;
+#[cfg(feature = "faults")]
+pub use faults::{FaultyAllocator, end_faults, fail_allocation, fault_sites, largest_unmarked};
 pub use frame::{
     Cut, Frame, FrameBytes, FrameBytesMut, FrameRead, FrameWrite, MOST_SHARED_FRAMES, Region, quarantined_regions,
 };

@@ -45,8 +45,11 @@ impl FramePool {
             FrameMemory::Private => Region::zeroed(spec.frames, spec.frame_bytes, spec.alignment)?,
             FrameMemory::Shared => Region::shared(spec.frames, spec.frame_bytes, spec.alignment)?,
         };
+        let mut free = Vec::new();
+        let reserved = crate::fallible(|| free.try_reserve_exact(spec.frames));
+        reserved.map_err(|_| MemoryError::Exhausted { bytes: spec.frames * size_of::<Frame>() })?;
         table.register(&region);
-        let free = (0..spec.frames).rev().filter_map(|index| region.frame(index)).collect();
+        free.extend((0..spec.frames).rev().filter_map(|index| region.frame(index)));
         Ok(FramePool { region, spec, free: Mutex::new(free) })
     }
 

@@ -199,28 +199,32 @@ impl AllocatorObject {
     /// are raised. Legal at every level. STATUS_INVALID_PARAMETER: no frame of this allocator is out there.
     #[doc(alias = "PFNALLOCATOR_FREEFRAME")]
     pub fn free(&self, frame: u64) -> NtStatus {
-        let (next, gone) = {
-            let mut state = self.state.lock();
-            if !state.out.remove(&frame) {
-                return STATUS_INVALID_PARAMETER;
-            }
-            match state.waiting.pop_front() {
-                _ if state.closed.is_some() => (None, true),
-                Some((_, irp)) => {
-                    state.out.insert(frame);
-                    (Some(irp), false)
+        loop {
+            let next = {
+                let mut state = self.state.lock();
+                if !state.out.remove(&frame) {
+                    return STATUS_INVALID_PARAMETER;
                 }
-                None => {
-                    state.free.push(frame);
-                    (None, false)
+                match state.waiting.pop_front() {
+                    _ if state.closed.is_some() => None,
+                    Some((_, irp)) => {
+                        state.out.insert(frame);
+                        Some(irp)
+                    }
+                    None => {
+                        state.free.push(frame);
+                        break;
+                    }
                 }
+            };
+            let Some(irp) = next else {
+                self.source.free(frame);
+                break;
+            };
+            // One that cannot be told of the frame leaves it to the next.
+            if give(irp, frame).is_success() {
+                break;
             }
-        };
-        if gone {
-            self.source.free(frame);
-        }
-        if let Some(irp) = next {
-            give(irp, frame);
         }
         for event in [KSEVENT_STREAMALLOCATOR_INTERNAL_FREEFRAME, KSEVENT_STREAMALLOCATOR_FREEFRAME] {
             self.events.generate(KSEVENTSETID_StreamAllocator, event);
@@ -306,6 +310,9 @@ impl AllocatorObject {
             match self.allocate_by_method() {
                 Ok(frame) => {
                     let status = irp.parts().output.answer_value(&frame);
+                    if !status.is_success() {
+                        let _ = self.free(frame);
+                    }
                     return irp.done(status);
                 }
                 Err(STATUS_PENDING) => {}
@@ -354,11 +361,12 @@ fn as_sent(input: &[u8]) -> Option<KsMethod> {
     (alloc && request.flags == KSMETHOD_TYPE_WRITE).then_some(KsMethod { flags: KSMETHOD_TYPE_SEND, ..request })
 }
 
-/// A frame for a request that waited.
-fn give(mut irp: Irp, frame: u64) {
+/// A frame for a request that waited; it has none if its status is an error.
+fn give(mut irp: Irp, frame: u64) -> NtStatus {
     irp.disarm();
     let status = irp.parts().output.answer_value(&frame);
     drop(irp.complete(status));
+    status
 }
 
 fn end(waiting: VecDeque<(u64, Irp)>, status: NtStatus) {

@@ -44,6 +44,8 @@ struct EventEntry {
     id: u32,
     /// The topology node that it was enabled on.
     node: Option<u32>,
+    /// The handle that it was enabled by, and ends with.
+    by: EnabledBy,
     oneshot: bool,
     /// A one-shot event that was raised: for its client it is gone; it stays for the minidriver to be told, who may be
     /// raising it where it cannot be called.
@@ -101,6 +103,15 @@ impl EventRequest<'_> {
     pub fn is_buffered(&self) -> bool {
         self.identifier.flags & KSEVENT_TYPE_ENABLEBUFFERED != 0
     }
+}
+
+/// A handle that enables events of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EnabledBy {
+    /// The object's own.
+    Object,
+    /// That of a node object of this node; the second number is of the node object alone.
+    Node(u32, u64),
 }
 
 /// The most events that one object holds.
@@ -161,6 +172,18 @@ impl EventList {
     pub(crate) fn enable<T>(
         &self,
         object: &T,
+        irp: Irp,
+        built_in: &EventTable,
+        own: Option<&AutomationTable<T>>,
+    ) -> Dispatched {
+        self.enable_by(EnabledBy::Object, object, irp, built_in, own)
+    }
+
+    /// [`EventList::enable`] by a handle of the object, or of a node of it with the node's table.
+    pub(crate) fn enable_by<T>(
+        &self,
+        by: EnabledBy,
+        object: &T,
         mut irp: Irp,
         built_in: &EventTable,
         own: Option<&AutomationTable<T>>,
@@ -185,7 +208,7 @@ impl EventList {
             flags if enables(flags) => {
                 let item = if let Known::Drivers(item) = known { Some(item) } else { None };
                 self.make_room(object, own);
-                self.enable_one(object, &parts, request, item, address)
+                self.enable_one(by, object, &parts, request, item, address)
             }
             _ => STATUS_INVALID_PARAMETER,
         };
@@ -194,6 +217,7 @@ impl EventList {
 
     fn enable_one<T>(
         &self,
+        by: EnabledBy,
         object: &T,
         parts: &IrpParts<'_>,
         identifier: KsEvent,
@@ -210,9 +234,10 @@ impl EventList {
             Ok(notification) => notification,
             Err(status) => return status,
         };
-        let node = match identifier.flags & KSEVENT_TYPE_TOPOLOGY {
-            0 => None,
-            _ => crate::automation::node_of(parts.input),
+        let node = match (by, identifier.flags & KSEVENT_TYPE_TOPOLOGY) {
+            (EnabledBy::Node(node, _), _) => Some(node),
+            (EnabledBy::Object, 0) => None,
+            (EnabledBy::Object, _) => crate::automation::node_of(parts.input),
         };
         let token = EventToken(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let entry = EventEntry {
@@ -222,6 +247,7 @@ impl EventList {
             set: identifier.set,
             id: identifier.id,
             node,
+            by,
             oneshot: identifier.flags & KSEVENT_TYPE_ONESHOT != 0,
             spent: AtomicBool::new(false),
             notification,
@@ -286,13 +312,24 @@ impl EventList {
     pub(crate) fn disable_with<'t, T: 't>(
         &self,
         object: &T,
+        irp: Irp,
+        tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
+    ) -> Dispatched {
+        self.disable_by(EnabledBy::Object, object, irp, tables)
+    }
+
+    /// [`EventList::disable_with`] of what a handle enabled.
+    pub(crate) fn disable_by<'t, T: 't>(
+        &self,
+        by: EnabledBy,
+        object: &T,
         mut irp: Irp,
         tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
     ) -> Dispatched {
         let address = irp.input_token();
         let parts = irp.parts();
         let (client, all) = (parts.origin.client(), parts.input.is_empty());
-        let gone = self.take(|entry| entry.client == client && (all || entry.address == address));
+        let gone = self.take(|entry| entry.by == by && entry.client == client && (all || entry.address == address));
         let found = all || gone.iter().any(|entry| !entry.spent.load(Ordering::Relaxed));
         tell(object, tables, &gone);
         irp.done(if found { STATUS_SUCCESS } else { STATUS_UNSUCCESSFUL })
@@ -355,7 +392,7 @@ impl EventList {
         status
     }
 
-    /// Forgets every event.
+    /// Forgets every event that the object's own handle enabled.
     // ks-coverage: KsFreeEventList done test=closing_a_pin_frees_its_events
     #[doc(alias = "KsFreeEventList")]
     pub(crate) fn free<T>(&self, object: &T, own: Option<&AutomationTable<T>>) {
@@ -368,7 +405,17 @@ impl EventList {
         object: &T,
         tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
     ) {
-        let gone = self.take(|_| true);
+        self.free_by(EnabledBy::Object, object, tables);
+    }
+
+    /// Forgets what a handle enabled, when it is closed.
+    pub(crate) fn free_by<'t, T: 't>(
+        &self,
+        by: EnabledBy,
+        object: &T,
+        tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
+    ) {
+        let gone = self.take(|entry| entry.by == by);
         tell(object, tables, &gone);
     }
 

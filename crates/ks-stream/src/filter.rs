@@ -11,7 +11,7 @@ use crate::node_object::{self, NodeParent};
 use crate::pin::Pin;
 use crate::{method, property, sets};
 use ks_abi::{
-    Guid, IoControlCode, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
+    Guid, IoControlCode, KSALL_NODES, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
     STATUS_OBJECT_NAME_NOT_FOUND,
 };
@@ -219,8 +219,13 @@ impl Filter {
         self.events.generate_one_with(event, data)
     }
 
+    /// The events that clients enabled.
+    pub(crate) fn events(&self) -> &EventList {
+        &self.events
+    }
+
     /// The minidriver's table of the filter, or of what a node answers on it.
-    fn table_of(&self, node: Option<u32>) -> Option<&AutomationTable<Filter>> {
+    pub(crate) fn table_of(&self, node: Option<u32>) -> Option<&AutomationTable<Filter>> {
         match node {
             None => self.automation(),
             Some(node) => self.instance.get().and_then(|instance| instance.node_automation(node)),
@@ -234,6 +239,9 @@ impl Filter {
             Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
         };
         let table = self.table_of(Some(node));
+        if node == KSALL_NODES && table.is_none() {
+            return Dispatched::Completed(irp.refuse(node_object::no_node_as_a_whole()));
+        }
         match irp.io_control_code() {
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], table),
             IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
@@ -248,7 +256,8 @@ impl Filter {
             return Err(Refusal::new(STATUS_INVALID_BUFFER_SIZE, Aspect::Request, reason));
         };
         let nodes = self.descriptor().nodes().len();
-        if node as usize >= nodes {
+        // Which objects answer for the nodes as a whole, their tables tell.
+        if node as usize >= nodes && node != KSALL_NODES {
             let reason = format!("{} has {nodes} topology nodes and no node {node}", self.name());
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason));
         }

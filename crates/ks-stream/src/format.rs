@@ -2,9 +2,10 @@
 
 use ks_abi::{
     Guid, KSDATAFORMAT_ATTRIBUTES, KSDATARANGE_REQUIRED_ATTRIBUTES, KsAttribute, KsDataFormat, KsDataRange,
-    KsMultipleItem, NtStatus, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
+    KsMultipleItem, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
 };
 use ks_io::Aspect;
+use ks_mem::fallible;
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -18,7 +19,7 @@ pub(crate) const HEAD_BYTES: usize = size_of::<KsDataFormat>();
 #[derive(Clone, PartialEq, Eq)]
 #[doc(alias = "KSDATAFORMAT")]
 pub struct DataFormat {
-    bytes: Arc<[u8]>,
+    bytes: Arc<Box<[u8]>>,
     head: KsDataFormat,
 }
 
@@ -31,8 +32,8 @@ impl DataFormat {
     pub fn new(head: KsDataFormat, block: &[u8]) -> DataFormat {
         let format_size = u32::try_from(HEAD_BYTES + block.len()).unwrap_or(u32::MAX);
         let head = KsDataFormat { format_size, ..head };
-        let bytes = [head.as_bytes(), block].concat().into();
-        DataFormat { bytes, head }
+        let bytes = [head.as_bytes(), block].concat().into_boxed_slice();
+        DataFormat { bytes: Arc::new(bytes), head }
     }
 
     /// A format from one of the plain structures of the headers (`KS_DATAFORMAT_VIDEOINFOHEADER`, say), which start
@@ -63,7 +64,10 @@ impl DataFormat {
             let list = bytes.get(start..).ok_or(STATUS_INVALID_BUFFER_SIZE)?;
             end = start + checked_attribute_list(list)?;
         }
-        let format = DataFormat { bytes: bytes[..end].into(), head };
+        let mut kept = Vec::new();
+        fallible(|| kept.try_reserve_exact(end)).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        kept.extend_from_slice(&bytes[..end]);
+        let format = DataFormat { bytes: Arc::new(kept.into_boxed_slice()), head };
         Ok((format, end.next_multiple_of(8)))
     }
 

@@ -451,6 +451,11 @@ impl Pin {
         self.instance.get().and_then(|instance| instance.automation())
     }
 
+    /// The events that clients enabled.
+    pub(crate) fn events(&self) -> &EventList {
+        &self.events
+    }
+
     /// A property, method or event of a topology node, as far as it is of this pin's stream.
     fn node_request(&self, irp: Irp) -> Dispatched {
         let node = match self.filter.named_node(irp.input()) {
@@ -458,6 +463,9 @@ impl Pin {
             Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
         };
         let table = self.table_of(Some(node));
+        if node == ks_abi::KSALL_NODES && table.is_none() {
+            return Dispatched::Completed(irp.refuse(crate::node_object::no_node_as_a_whole()));
+        }
         match irp.io_control_code() {
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], table),
             IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
@@ -491,7 +499,7 @@ impl Pin {
     }
 
     /// The minidriver's table of the pin, or of what a node answers on it.
-    fn table_of(&self, node: Option<u32>) -> Option<&AutomationTable<Pin>> {
+    pub(crate) fn table_of(&self, node: Option<u32>) -> Option<&AutomationTable<Pin>> {
         match node {
             None => self.automation(),
             Some(node) => self.instance.get().and_then(|instance| instance.node_automation(node)),

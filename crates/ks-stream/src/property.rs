@@ -12,11 +12,12 @@ use ks_abi::{
     KSPROPERTY_TYPE_RELATIONS, KSPROPERTY_TYPE_SERIALIZERAW, KSPROPERTY_TYPE_SERIALIZESET,
     KSPROPERTY_TYPE_SERIALIZESIZE, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_SETSUPPORT, KSPROPERTY_TYPE_TOPOLOGY,
     KSPROPERTY_TYPE_UNSERIALIZERAW, KSPROPERTY_TYPE_UNSERIALIZESET, KsProperty, NtStatus, STATUS_BUFFER_OVERFLOW,
-    STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
-    STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
+    STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
 };
 use ks_io::sync::Arc;
 use ks_io::{Aspect, Dispatched, FileObject, FileReference, Irp, IrpParts, Origin, Output, Refusal};
+use ks_mem::fallible;
 use support::Members;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -177,7 +178,11 @@ impl Asked<'_> {
     fn run<T>(&self, object: &T, item: &PropertyItem<T>, verb: u32, output: &mut Output) -> Result<NtStatus, Refusal> {
         let property =
             KsProperty { id: item.id, flags: verb | self.property.flags & KSPROPERTY_TYPE_TOPOLOGY, ..*self.property };
-        let mut request = self.request.to_vec();
+        let mut request = Vec::new();
+        if fallible(|| request.try_reserve_exact(self.request.len())).is_err() {
+            return Ok(STATUS_INSUFFICIENT_RESOURCES);
+        }
+        request.extend_from_slice(self.request);
         request[..size_of::<KsProperty>()].copy_from_slice(property.as_bytes());
         let handler = if verb == KSPROPERTY_TYPE_GET { &item.get } else { &item.set };
         let Some(handler) = handler else { return Ok(STATUS_NOT_FOUND) };

@@ -20,9 +20,10 @@ use crate::pin::Pin;
 use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock, Units};
 use clones::CloneState;
-use ks_abi::{NtStatus, STATUS_CANCELLED, STATUS_SUCCESS};
+use ks_abi::{NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Mutex, Weak};
-use ks_io::{CancelTarget, Irp, StreamFrame};
+use ks_io::{CancelTarget, Irp, StreamFrame, StreamFrames};
+use ks_mem::fallible;
 use std::collections::VecDeque;
 use trailing::Trailing;
 
@@ -194,8 +195,8 @@ impl Queue {
                 // The stream has ended here; what comes after it waits for the next one.
                 refused.push((irp, STATUS_SUCCESS));
             } else if irp.has_caller() || self.tabled || irp.stream().is_none_or(|stream| stream.len() != 1) {
-                if let Err(irp) = self.take_in(&mut state, irp) {
-                    refused.push((irp, STATUS_CANCELLED));
+                if let Err(refusal) = self.take_in(&mut state, irp) {
+                    refused.push(refusal);
                 }
             } else {
                 if self.data_sink {
@@ -213,7 +214,11 @@ impl Queue {
     }
 
     /// A request of a caller, or of several frames.
-    fn take_in(&self, state: &mut State, irp: Irp) -> Result<(), Irp> {
+    fn take_in(&self, state: &mut State, irp: Irp) -> Result<(), (Irp, NtStatus)> {
+        let frames = irp.stream().map_or(0, StreamFrames::len);
+        if frames > 1 && fallible(|| state.entries.try_reserve(frames)).is_err() {
+            return Err((irp, STATUS_INSUFFICIENT_RESOURCES));
+        }
         let key = state.free.pop().unwrap_or_else(|| {
             state.requests.push(None);
             (state.requests.len() - 1) as u32
@@ -223,7 +228,7 @@ impl Queue {
             let me: Weak<dyn CancelTarget> = self.me.clone();
             if irp.arm(me, u64::from(generation) << 32 | u64::from(key)).is_err() {
                 state.free.push(key);
-                return Err(irp);
+                return Err((irp, STATUS_CANCELLED));
             }
         }
         state.next_generation = generation.wrapping_add(1);

@@ -4,6 +4,7 @@
 
 use ks_abi::{KsMultipleItem, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::Output;
+use ks_mem::fallible;
 use zerocopy::IntoBytes;
 
 /// Answers with a list: no room gives STATUS_BUFFER_OVERFLOW and the size; room for the head alone gives size and
@@ -23,7 +24,10 @@ pub fn answer<'i>(output: &mut Output, items: impl Iterator<Item = &'i [u8]> + C
     match output.limit() {
         0 => output.too_small(size),
         limit if limit >= size => {
-            let mut bytes = Vec::with_capacity(size);
+            let mut bytes = Vec::new();
+            if fallible(|| bytes.try_reserve_exact(size)).is_err() {
+                return STATUS_INSUFFICIENT_RESOURCES;
+            }
             bytes.extend_from_slice(head.as_bytes());
             for item in items {
                 bytes.resize(bytes.len().next_multiple_of(8), 0);

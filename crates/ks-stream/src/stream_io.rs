@@ -8,7 +8,7 @@ use ks_abi::{
     STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Irp, Origin, Refusal, RequestorMode, StreamFrames};
-use ks_mem::{Frame, RegionTable};
+use ks_mem::{Frame, RegionTable, fallible};
 use zerocopy::FromBytes;
 
 /// Direction of a stream request.
@@ -75,7 +75,10 @@ pub fn probe_headers(
     }
     // Most requests have one frame, which needs no list.
     let mut only = None;
-    let mut buffers = Vec::with_capacity(if count > 1 { count } else { 0 });
+    let mut buffers = Vec::new();
+    if fallible(|| buffers.try_reserve_exact(if count > 1 { count } else { 0 })).is_err() {
+        return bad(STATUS_INSUFFICIENT_RESOURCES, format!("no memory for {count} headers"));
+    }
     let mut keep = |buffer| if count > 1 { buffers.push(buffer) } else { only = buffer };
     for (index, bytes) in list.chunks_exact(stride).enumerate() {
         let Ok((header, _)) = KsStreamHeader::read_from_prefix(bytes) else {

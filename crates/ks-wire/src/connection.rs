@@ -245,7 +245,7 @@ impl Receiver {
         }
         let bytes = bytes as usize;
         into.bytes.clear();
-        into.bytes.try_reserve(bytes).map_err(|_| WireError::System(rustix::io::Errno::NOMEM))?;
+        ks_mem::fallible(|| into.bytes.try_reserve(bytes)).map_err(|_| WireError::System(rustix::io::Errno::NOMEM))?;
         into.bytes.resize(bytes, 0);
         let mut at = 0;
         while at < bytes {

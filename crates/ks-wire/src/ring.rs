@@ -353,6 +353,96 @@ mod tests {
         }
     }
 
+    /// Bytes of a record that is a request and a stream header; with its length it fills a slot of the ring whole, so
+    /// that every field stands at a place that an attacker knows.
+    const SLOT: usize = 128;
+    /// Where Set, Flags, Size, FrameExtent and DataUsed stand in a record.
+    const FIELDS: [usize; 5] = [0, 20, 24, 56, 60];
+
+    fn fields(record: &[u8]) -> [u32; FIELDS.len()] {
+        FIELDS.map(|at| u32::from_le_bytes(record[at..at + 4].try_into().unwrap()))
+    }
+
+    #[test]
+    fn a2_what_was_authorised_is_what_runs_while_the_page_changes() {
+        const RECORDS: u32 = 1_000_000;
+        let (mut producer, mut consumer, memory) = ring();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut value = 0_u32;
+                while !over.load(Ordering::Relaxed) {
+                    value = value.wrapping_add(0x0101_0101);
+                    for slot in 0..CAPACITY as usize / SLOT {
+                        for field in FIELDS {
+                            memory.store_u32(HEADER_BYTES + slot * SLOT + 4 + field, value);
+                        }
+                    }
+                }
+            });
+            scope.spawn(|| {
+                let record = [0xEE; SLOT - 4];
+                for _ in 0..RECORDS {
+                    while !producer.push(&record).unwrap() {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            let (mut record, mut flipped, mut mismatches) = (Vec::new(), 0, 0);
+            for _ in 0..RECORDS {
+                while !consumer.pop(&mut record).unwrap() {
+                    std::thread::yield_now();
+                }
+                let authorised = fields(&record);
+                flipped += u32::from(authorised != [0xEEEE_EEEE; FIELDS.len()]);
+                std::hint::spin_loop();
+                let ran = fields(std::hint::black_box(&record));
+                mismatches += u32::from(authorised != ran);
+            }
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(mismatches, 0, "a record is read out of the ring once");
+            assert!(flipped > 0, "the attacker changed no request: this shows nothing");
+        });
+    }
+
+    #[test]
+    fn a2_indices_and_lengths_that_change_end_in_an_error_or_a_bounded_record() {
+        const ROUNDS: u32 = 200_000;
+        let (mut producer, mut consumer, memory) = ring();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut state = 0x9E37_79B9_u32;
+                while !over.load(Ordering::Relaxed) {
+                    state ^= state << 13;
+                    state ^= state >> 17;
+                    state ^= state << 5;
+                    // Small numbers are the likelier ones to be taken.
+                    let value = if state & 1 == 0 { state } else { state >> 18 };
+                    match state >> 30 {
+                        0 => memory.store_u32(TAIL, value),
+                        1 => memory.store_u32(HEAD, value),
+                        _ => memory.store_u32(HEADER_BYTES + (value as usize * 4) % CAPACITY as usize, value),
+                    }
+                }
+            });
+            let (mut record, mut taken, mut refused) = (Vec::new(), 0_u32, 0_u32);
+            for round in 0..ROUNDS {
+                let pushed = producer.push(&[round as u8; 60]);
+                let popped = consumer.pop(&mut record);
+                assert!(record.len() <= MOST_RECORD);
+                taken += u32::from(popped == Ok(true));
+                refused += u32::from(popped.is_err()) + u32::from(pushed.is_err());
+                if popped.is_err() || pushed.is_err() {
+                    // The connection would have ended; the next one begins where this was.
+                    (producer.tail, consumer.head) = (round, round);
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+        });
+    }
+
     #[test]
     fn two_threads_pass_a_million_bytes_and_sleep_between() {
         let (mut producer, mut consumer, _) = ring();

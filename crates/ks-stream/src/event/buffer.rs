@@ -4,6 +4,7 @@
 
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_MORE_ENTRIES};
 use ks_io::Output;
+use ks_mem::fallible;
 use std::collections::VecDeque;
 
 /// The most raises that wait on one event, and the most bytes that wait on one object.
@@ -25,7 +26,8 @@ impl EventBuffer {
     pub fn keep(&mut self, data: &[u8], waiting_bytes: usize) -> Result<usize, NtStatus> {
         let fits = self.items.len() < MOST_ITEMS && data.len() <= MOST_BYTES.saturating_sub(waiting_bytes);
         let mut item = Vec::new();
-        if !fits || item.try_reserve_exact(data.len()).is_err() || self.items.try_reserve(1).is_err() {
+        let kept = fits && fallible(|| item.try_reserve_exact(data.len())).is_ok();
+        if !kept || fallible(|| self.items.try_reserve(1)).is_err() {
             return Err(STATUS_INSUFFICIENT_RESOURCES);
         }
         item.extend_from_slice(data);

@@ -8,8 +8,8 @@ use crate::factories::PinFactories;
 use crate::filter::Filter;
 use crate::format::{DataFormat, DataRange, attributes_agree, ranges_meet};
 use ks_abi::{
-    KSDATAFORMAT_SPECIFIER_NONE, KsDataFormat, KsMultipleItem, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
-    STATUS_NO_MATCH,
+    KSDATAFORMAT_SPECIFIER_NONE, KsDataFormat, KsMultipleItem, NtStatus, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_PARAMETER, STATUS_NO_MATCH,
 };
 use ks_io::{Aspect, Refusal};
 use zerocopy::FromBytes;
@@ -46,19 +46,20 @@ impl<'a> RangeList<'a> {
         Ok(RangeList { items, count: head.count })
     }
 
-    fn iter(&self) -> impl Iterator<Item = DataRange> + '_ {
+    /// Copies of the ranges. The list was checked as a whole: what can fail is the memory for a copy.
+    fn iter(&self) -> impl Iterator<Item = Result<DataRange, NtStatus>> + '_ {
         let mut rest = self.items;
-        (0..self.count).map_while(move |_| {
-            let (range, next) = DataFormat::parse(rest).ok()?;
+        (0..self.count).map(move |_| {
+            let (range, next) = DataFormat::parse(rest)?;
             rest = rest.get(next..).unwrap_or(&[]);
-            Some(range)
+            Ok(range)
         })
     }
 
     /// The first ranges in words: enough to see what was asked for.
     fn describe(&self) -> String {
         const SHOWN: u32 = 8;
-        let shown: Vec<DataRange> = self.iter().take(SHOWN as usize).collect();
+        let shown: Vec<DataRange> = self.iter().take(SHOWN as usize).flatten().collect();
         match self.count.saturating_sub(SHOWN) {
             0 => describe::ranges(&shown),
             more => format!("{} and {more} more", describe::ranges(&shown)),
@@ -98,6 +99,7 @@ fn search<R>(
     let mut nearest = Aspect::MajorFormat;
     let mut last = None;
     for (at, range) in ranges.iter().enumerate() {
+        let range = range.map_err(|status| Refusal::new(status, Aspect::Memory, "no memory for a data range"))?;
         for (own, matching) in offered.iter().enumerate() {
             match ranges_meet(range.head(), matching.head()).and_then(|()| attributes_agree(&range, matching)) {
                 Err(aspect) => {

@@ -14,6 +14,7 @@ use ks_abi::{
     STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Output, Refusal};
+use ks_mem::fallible;
 use zerocopy::{FromBytes, IntoBytes};
 
 const HEADER_BYTES: usize = size_of::<KsPropertySerialHeader>();
@@ -124,6 +125,9 @@ pub(super) fn serialize_set<T>(
             failure => return Ok(failure),
         }
         let value = answer.answered();
+        if fallible(|| bytes.try_reserve(ALIGNMENT + ENTRY_BYTES + value.len())).is_err() {
+            return Ok(STATUS_INSUFFICIENT_RESOURCES);
+        }
         let property_length = value.len() as u32;
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
         let entry = KsPropertySerial { prop_type_set: value_type(item), id: item.id, property_length };
@@ -194,6 +198,9 @@ fn entries<'t, 'd, T>(
         if entry.prop_type_set != value_type(item) {
             let reason = format!("property {} is serialized with a type that it does not have", entry.id);
             return Err(refused(STATUS_INVALID_PARAMETER, reason));
+        }
+        if fallible(|| entries.try_reserve(1)).is_err() {
+            return Err(refused(STATUS_INSUFFICIENT_RESOURCES, format!("no memory for {count} properties")));
         }
         entries.push((*item, value));
     }

@@ -72,7 +72,14 @@ fn status(allocator: &AllocatorObject, call: &mut PropertyCall<'_>) -> NtStatus 
 
 fn allocate(allocator: &AllocatorObject, call: &mut PropertyCall<'_>) -> NtStatus {
     match allocator.allocate_by_method() {
-        Ok(frame) => call.answer_value(&frame),
+        Ok(frame) => {
+            let status = call.answer_value(&frame);
+            if !status.is_success() {
+                // Nobody knows of the frame.
+                let _ = allocator.free(frame);
+            }
+            status
+        }
         Err(status) => status,
     }
 }

@@ -66,11 +66,8 @@ fn a6_bytes_land_in_the_buffer_of_their_own_header() {
     let canary = vec![CANARY; CANARY_BYTES];
     for count in 1..=6 {
         let orders = orders(count);
-        for (index, sizes) in orders.iter().enumerate() {
-            // With six headers the patterns of flags are dealt out over the orders, all of them many times.
-            let all = 0..1_u32 << count;
-            let few = if count == 6 { 4 } else { all.end as usize };
-            for flags in all.cycle().skip(index * few).take(few) {
+        for sizes in &orders {
+            for flags in 0..1_u32 << count {
                 let mut places = Vec::new();
                 let mut at = CANARY_BYTES;
                 for size in sizes {
@@ -110,6 +107,63 @@ fn a6_bytes_land_in_the_buffer_of_their_own_header() {
                     let after = &bytes[offset + size..offset + size + CANARY_BYTES];
                     assert!(after == &canary[..], "behind buffer {place}: {sizes:x?} {flags:b}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a6_bytes_are_taken_from_the_buffer_of_their_own_header() {
+    let rig = Rig::new(1);
+    // What the driver saw of each frame: its extent, its DataUsed, and whether each byte is that of its number.
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    rig.sink.script(move |_, pin| {
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            let mut seen = noted.lock().unwrap();
+            let number = seen.len() as u8 + 1;
+            let bytes = frame.buffer().and_then(|buffer| buffer.read()).expect("nobody writes");
+            let own = bytes.iter().all(|byte| *byte == number);
+            seen.push((frame.frame_extent(), frame.data_used(), bytes.len(), own));
+            drop((bytes, seen));
+            edge = frame.advance();
+        }
+        STATUS_PENDING
+    });
+    let (_filter, pin) = rig.alone("sink");
+    bring(&pin, &UP);
+    let handle = pin.object().handle();
+    let memory = rig.session.allocate(6 * (0x20000 + CANARY_BYTES) + CANARY_BYTES, 4096).unwrap();
+    for count in 1..=6 {
+        for (index, sizes) in orders(count).iter().enumerate() {
+            // The driver looks at each byte; the patterns of flags are dealt out over the orders, all of them many times.
+            for flags in (0..1_u32 << count).cycle().skip(index * 4).take(4) {
+                let mut list = Vec::new();
+                let mut at = CANARY_BYTES;
+                let mut bytes = memory.write().unwrap();
+                for (place, size) in sizes.iter().enumerate() {
+                    bytes[at - CANARY_BYTES..at].fill(CANARY);
+                    bytes[at..at + *size as usize].fill(place as u8 + 1);
+                    let persist = flags & 1 << place != 0;
+                    list.extend(bytes_of(&KsStreamHeader {
+                        size: 56,
+                        presentation_time: KsTime { time: 0, numerator: 1, denominator: 1 },
+                        frame_extent: *size,
+                        data_used: *size,
+                        data: Ptr64(memory.address() + at as u64),
+                        options_flags: if persist { KSSTREAM_HEADER_OPTIONSF_PERSIST_SAMPLE } else { 0 },
+                        ..Default::default()
+                    }));
+                    at += *size as usize + CANARY_BYTES;
+                }
+                bytes[at - CANARY_BYTES..at].fill(CANARY);
+                drop(bytes);
+                let finished = rig.session.submit(handle, IoControlCode::KS_WRITE_STREAM, &[], list).wait();
+                assert_eq!(finished.outcome.status, STATUS_SUCCESS, "{sizes:x?} {flags:b}");
+                let expected: Vec<_> = sizes.iter().map(|size| (*size, *size, *size as usize, true)).collect();
+                let seen = std::mem::take(&mut *seen.lock().unwrap());
+                assert_eq!(seen, expected, "{sizes:x?} {flags:b}");
             }
         }
     }

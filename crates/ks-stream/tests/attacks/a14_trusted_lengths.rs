@@ -5,6 +5,7 @@ use crate::support::specimen::*;
 use crate::{bounded, bytes_of};
 use ks_abi::*;
 use ks_io::CallerMemory;
+use std::cell::Cell;
 
 const CODES: [IoControlCode; 8] = [
     IoControlCode::KS_PROPERTY,
@@ -113,4 +114,51 @@ fn a14_data_of_an_impossible_length_is_refused_before_it_is_read() {
         });
         assert_eq!(outcome.status, STATUS_INSUFFICIENT_RESOURCES, "{length:#x}");
     }
+}
+
+/// A second buffer that tells whether it was read.
+#[derive(Default)]
+struct Watched(Cell<bool>);
+
+impl CallerMemory for Watched {
+    fn length(&self) -> usize {
+        96
+    }
+    fn copy_to(&self, _to: &mut [u8]) {
+        self.0.set(true);
+    }
+}
+
+#[test]
+fn a14_every_code_with_lengths_that_no_buffer_has() {
+    let bench = bench();
+    let handles = [bench.filter, bench.pin(OUT), bench.pin(IN)];
+    let (mut rooms, mut data) = (0, 0);
+    for (code, request) in CODES.iter().flat_map(|code| requests().into_iter().map(|request| (*code, request))) {
+        // What is read of a buffer must have been set aside before; what is only room costs nothing.
+        let watched = Watched::default();
+        let _ = bench.session.control_captured(bench.pin(NON_STANDARD), code, (&request[..], &watched), &mut [0; 96]);
+        let is_data = watched.0.get();
+        let lengths = match is_data {
+            true => [isize::MAX as usize, usize::MAX - 15, usize::MAX - 1, usize::MAX],
+            false => [1 << 31, u32::MAX as usize, 1 << 40, usize::MAX],
+        };
+        for (handle, length) in handles.iter().flat_map(|handle| lengths.map(|length| (*handle, length))) {
+            let mut answer = [0xC5; 4096];
+            let outcome = bounded(request.len() + answer.len(), "a length", || {
+                bench.session.control_captured(handle, code, (request.as_slice(), &Claimed(length)), &mut answer)
+            });
+            let what = || format!("{code:?}, {:x?}, {length:#x} bytes: {outcome:?}", &request);
+            if is_data {
+                assert_eq!((outcome.status, outcome.information), (STATUS_INSUFFICIENT_RESOURCES, 0), "{}", what());
+                data += 1;
+            } else {
+                assert_ne!(outcome.status, STATUS_PENDING, "{}", what());
+                assert!(outcome.information <= answer.len(), "{}", what());
+                assert!(answer[outcome.information..].iter().all(|byte| *byte == 0xC5), "{}", what());
+                rooms += 1;
+            }
+        }
+    }
+    assert!(rooms > 100 && data > 100, "{rooms} rooms, {data} data");
 }

@@ -69,7 +69,7 @@ fn every_kind_of_handle_has_an_outcome_for_every_code() {
         (IoControlCode::KS_ENABLE_EVENT, ours, [no_set, STATUS_SUCCESS, no_set, no_set, no_set]),
         (IoControlCode::KS_ENABLE_EVENT, mark_event, [no_set, no_set, STATUS_SUCCESS, no_set, no_set]),
         (IoControlCode::KS_ENABLE_EVENT, frame_event, [no_set, no_set, no_set, STATUS_SUCCESS, no_set]),
-        (IoControlCode::KS_DISABLE_EVENT, vec![0; 32], [no_event, no_event, no_event, no_event, invalid]),
+        (IoControlCode::KS_DISABLE_EVENT, vec![0; 32], [no_event; 5]),
         (IoControlCode::KS_METHOD, method, [no_set; 5]),
         (IoControlCode::KS_METHOD, alloc, [no_set, no_set, no_set, over, no_set]),
         (IoControlCode::KS_WRITE_STREAM, vec![], [invalid; 5]),

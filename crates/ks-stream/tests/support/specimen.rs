@@ -65,6 +65,8 @@ pub struct Script {
     pub refuse: Mutex<Vec<(KsState, KsState)>>,
     pub refuse_create: Mutex<bool>,
     pub refuse_connect: Mutex<bool>,
+    /// Answers for the nodes as a whole, too.
+    pub nodes_as_a_whole: Mutex<bool>,
 }
 
 impl Script {
@@ -73,6 +75,9 @@ impl Script {
     }
     pub fn taken(&self) -> Vec<String> {
         std::mem::take(&mut *self.calls.lock())
+    }
+    fn answers(&self, node: u32) -> bool {
+        node == 1 || node == ks_abi::KSALL_NODES && *self.nodes_as_a_whole.lock()
     }
 }
 
@@ -127,7 +132,7 @@ impl FilterInstance for Instance {
     }
     fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
         // Node 1, where there is one, answers what the filter does.
-        self.table.as_deref().filter(|_| node == 1)
+        self.table.as_deref().filter(|_| self.script.answers(node))
     }
     fn close(&self, _filter: &Filter) {
         self.script.note("filter close");
@@ -166,7 +171,7 @@ impl PinInstance for SpecimenPin {
         self.table.as_deref()
     }
     fn node_automation(&self, node: u32) -> Option<&AutomationTable<Pin>> {
-        self.table.as_deref().filter(|_| node == 1)
+        self.table.as_deref().filter(|_| self.script.answers(node))
     }
 }
 
