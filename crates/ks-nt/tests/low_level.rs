@@ -94,8 +94,28 @@ fn the_default_allocator_serves_a_driver_without_avstream() {
     driver.run_test("KsCreateDefaultAllocatorEx");
 }
 
+#[test]
+fn a_set_is_serialized_and_comes_back_from_the_registry() {
+    Driver::of_tests("low_level/serialized.c").run_all_tests();
+}
+
+#[test]
+fn files_are_read_written_and_asked_by_fast_routines_and_packets() {
+    let driver = Driver::of_tests("low_level/file_io.c");
+    driver.run_test("KsReadFile");
+    driver.run_test("KsQueryInformationFile");
+}
+
+#[test]
+fn stream_and_control_requests_go_to_any_file_object() {
+    let driver = Driver::of_tests("low_level/file_io.c");
+    driver.run_test("KsStreamIo");
+    driver.run_test("KsSynchronousIoControlDevice");
+}
+
 /// The drivers that test the names of `ks/low_level`.
-const DRIVERS: &[&str] = &["tables", "routing", "queues", "forward", "pins", "events", "class_objects"];
+const DRIVERS: &[&str] =
+    &["tables", "routing", "queues", "forward", "pins", "events", "class_objects", "serialized", "file_io"];
 
 #[test]
 fn every_name_of_the_low_level_has_a_test_in_a_driver() {

@@ -85,7 +85,7 @@ struct Function {
     result: String,
     /// Does it take a request by value?
     takes_irp: bool,
-    /// Is its body empty? Then it cannot do less.
+    /// Is its body empty, or nothing but a zero? Then it cannot do less.
     does_nothing: bool,
     /// Indices of its first line, and of the line that opens its body.
     first: usize,
@@ -105,7 +105,9 @@ impl Function {
         let signature = lines[first..=body].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
         let (_, named) = signature.split_once("fn ")?;
         let name = named.split(|c: char| !c.is_alphanumeric() && c != '_').next()?.to_owned();
-        let does_nothing = signature.ends_with("{}");
+        let is_zero = lines.get(body + 1).is_some_and(|line| line.trim() == "0")
+            && lines.get(body + 2).is_some_and(|line| line.trim() == "}");
+        let does_nothing = signature.ends_with("{}") || is_zero;
         let head = signature.trim_end_matches(['{', '}']).split(" where ").next().unwrap_or_default().trim_end();
         // The arrow of the function itself stands outside of all brackets.
         let mut depth = 0_i32;
@@ -148,7 +150,7 @@ impl Function {
         let io = if crate_name == "ks-io" { "crate::" } else { "ks_io::" };
         let result = self.result.as_str();
         match result {
-            "()" if self.does_nothing => format!("panic!(\"{} was called\");", self.name),
+            _ if self.does_nothing => format!("panic!(\"{} was called\");", self.name),
             "()" => "return;".to_owned(),
             "bool" => "return false;".to_owned(),
             "NtStatus" | "ks_abi::NtStatus" => "return ks_abi::STATUS_NOT_IMPLEMENTED;".to_owned(),
@@ -230,6 +232,7 @@ mod tests {
             name: "KsOne".to_owned(),
             state: State::Done,
             tests: Vec::new(),
+            reason: String::new(),
         };
         let kinds = BTreeMap::from([("KsOne", "function")]);
         file("crates/a/src/b.rs", text, &[&tag], &kinds, &mut Rewritten::default())
@@ -245,6 +248,7 @@ mod tests {
             ("fn one() -> Result<Arc<Gate>, NtStatus> {", "return Err(ks_abi::STATUS_NOT_IMPLEMENTED);"),
             ("fn one(irp: Irp) -> Dispatched {", "return irp.done(ks_abi::STATUS_NOT_IMPLEMENTED);"),
             ("fn one(a: u32) {}\nfn other() {", "panic!(\"one was called\");"),
+            ("fn one() -> u8 {\n    0\n}\nfn other() {", "panic!(\"one was called\");"),
             ("fn one() -> Gate {", "panic!(\"one answers nothing\");"),
         ] {
             let text = rewritten(&format!("// tag\n/// What.\n#[inline]\n{signature}\n    body()\n}}")).unwrap();

@@ -10,7 +10,7 @@ use crate::ks::function_table;
 use crate::ks::kernel;
 use crate::ks::low_level::class_object;
 use crate::ks::notification;
-use crate::ntoskrnl::device_file::DeviceFile;
+use crate::ntoskrnl::device_file::{self, Told};
 use crate::ntoskrnl::file::{self, ControlRequest, ObjectNamespace};
 use crate::ntoskrnl::object_manager::{self, Kind, Object};
 use ks_abi::kernel::IoStatusBlock;
@@ -428,20 +428,24 @@ fn by_file(file: Address) -> Option<Arc<EngineFile>> {
     object.downcast().ok()
 }
 
-fn ended(answer: IoStatusBlock) -> (NtStatus, u64) {
-    (answer.status, answer.information)
+/// A control request on a file object that a driver has: of the engine's, or of any device of the kernel's, which gets a
+/// packet of a requestor of this mode.
+pub(crate) fn control_any(file: Address, mode: u8, request: &ControlRequest) -> (NtStatus, u64) {
+    if let Some(file) = by_file(file) {
+        return control(&file, request);
+    }
+    let Some(device) = file.some().and_then(|file| kernel::related_device(file).some()) else {
+        return (STATUS_INVALID_PARAMETER, 0);
+    };
+    // SAFETY: the file object is the caller's and open, and so are the buffers, as the pages of the routines say.
+    let ended = unsafe { device_file::control_at(device.0, file.0, mode, request) };
+    (ended.status, ended.information)
 }
 
-/// A file of another driver's device.
-fn device_file(file: Address) -> Option<Arc<DeviceFile>> {
-    let object: Arc<dyn Any + Send + Sync> = object_manager::by_address(file.0 as *mut u8)?;
-    object.downcast().ok()
-}
-
-// ks-coverage: KsSynchronousIoControlDevice done test=a_driver_opens_another_and_reads_from_it
+// ks-coverage: KsSynchronousIoControlDevice done test=a_driver_opens_another_and_reads_from_it,stream_and_control_requests_go_to_any_file_object
 pub(crate) unsafe extern "win64" fn KsSynchronousIoControlDevice(
     file: Address,
-    _mode: u8,
+    mode: u8,
     code: u32,
     input: u64,
     input_bytes: u32,
@@ -450,14 +454,7 @@ pub(crate) unsafe extern "win64" fn KsSynchronousIoControlDevice(
     returned: Address,
 ) -> NtStatus {
     let request = ControlRequest { code, input, input_bytes, output, output_bytes };
-    let (status, information) = match by_file(file) {
-        Some(file) => control(&file, &request),
-        None => match device_file(file) {
-            // SAFETY: the buffers are the caller's, as the page says.
-            Some(file) => ended(unsafe { file.control(&request) }),
-            None => return STATUS_INVALID_PARAMETER,
-        },
-    };
+    let (status, information) = control_any(file, mode, &request);
     returned.put_optional(information as u32);
     status
 }
@@ -467,11 +464,13 @@ const WRITE: u32 = 1;
 const SYNCHRONOUS: u32 = 0x1000;
 const INVOKE_ON_SUCCESS: u32 = 1;
 const INVOKE_ON_ERROR: u32 = 2;
+const INVOKE_ON_CANCEL: u32 = 4;
 
 /// Reads or writes stream headers on a file. With an event and without KSSTREAM_SYNCHRONOUS it goes on by itself.
 ///
-/// Decision: the completion routine is called with no request, because none of the driver's world exists.
-// ks-coverage: KsStreamIo done test=a_driver_opens_another_and_reads_from_it
+/// Decision: for an object of the engine's the completion routine is called with no request, because none of the driver's
+/// world exists.
+// ks-coverage: KsStreamIo done test=a_driver_opens_another_and_reads_from_it,stream_and_control_requests_go_to_any_file_object
 pub(crate) unsafe extern "win64" fn KsStreamIo(
     file: Address,
     event: u64,
@@ -483,13 +482,20 @@ pub(crate) unsafe extern "win64" fn KsStreamIo(
     headers: Address,
     length: u32,
     flags: u32,
-    _mode: u8,
+    mode: u8,
 ) -> NtStatus {
-    let Some(file) = by_file(file) else { return STATUS_INVALID_PARAMETER };
     if length > MOST_BYTES {
         return STATUS_INVALID_BUFFER_SIZE;
     }
     let code = if flags & WRITE != 0 { IoControlCode::KS_WRITE_STREAM } else { IoControlCode::KS_READ_STREAM };
+    let Some(file) = by_file(file) else {
+        let request =
+            ControlRequest { code: code.0, input: 0, input_bytes: 0, output: headers.0, output_bytes: length };
+        let on = [INVOKE_ON_SUCCESS, INVOKE_ON_ERROR, INVOKE_ON_CANCEL].map(|on| u8::from(invocation & on != 0));
+        let told = Told { event, answer: answer.0, routine: completion.0, context, on };
+        let waits = event == 0 || flags & SYNCHRONOUS != 0;
+        return stream_any(file, mode, &request, &told, waits.then_some(Waits));
+    };
     let mut stream = match Stream::prepare(&file, headers, headers.bytes(length as usize)) {
         Ok(stream) => stream,
         Err(status) => return status,
@@ -522,4 +528,23 @@ pub(crate) unsafe extern "win64" fn KsStreamIo(
         Ok(_) => STATUS_PENDING,
         Err(_) => STATUS_INSUFFICIENT_RESOURCES,
     }
+}
+
+/// The caller waits for the end of its request.
+struct Waits;
+
+/// A stream request on a file of a driver's own device: a packet, which the completion routine is called with.
+fn stream_any(file: Address, mode: u8, request: &ControlRequest, told: &Told, waits: Option<Waits>) -> NtStatus {
+    let Some(device) = file.some().and_then(|file| kernel::related_device(file).some()) else {
+        return STATUS_INVALID_PARAMETER;
+    };
+    if waits.is_none() {
+        // SAFETY: the file object is the caller's and open, and headers, event and answer are there until the end.
+        return unsafe { device_file::start_control(device.0, file.0, mode, request, told) };
+    }
+    // SAFETY: as above.
+    let ended = unsafe { device_file::control_and_tell(device.0, file.0, mode, request, told) };
+    Address(told.answer).put_optional(ended);
+    kernel::set_event(told.event);
+    ended.status
 }

@@ -36,45 +36,35 @@ refusals! {
     KoDeviceInitialize
     KoDriverInitialize
     KoRelease
-    // ks-coverage: KsAcquireCachedMdl not-implemented
+    // ks-coverage: KsAcquireCachedMdl refused no MDL of a frame is kept from one frame to the next
     KsAcquireCachedMdl
     KsCreateBusEnumObject
     KsDereferenceSoftwareBusObject
     // ks-coverage: KsFilterFactoryAddCreateItem not-implemented
     KsFilterFactoryAddCreateItem
-    // ks-coverage: KsGenerateThermalEvent not-implemented
+    // ks-coverage: KsGenerateThermalEvent refused no device here gets hot, and nobody listens to one that says so
     KsGenerateThermalEvent
     KsGetBusEnumIdentifier
     KsGetBusEnumParentFDOFromChildPDO
     KsGetBusEnumPnpDeviceObject
-    // ks-coverage: KsGetImageNameAndResourceId not-implemented
+    // ks-coverage: KsGetImageNameAndResourceId refused it names resources of property pages, and no page is shown here
     KsGetImageNameAndResourceId
     KsInstallBusEnumInterface
     KsIsBusEnumChildDevice
     KsIsCurrentProcessFrameServer
-    // ks-coverage: KsLoadResource not-implemented
+    // ks-coverage: KsLoadResource refused it copies resources of property pages, and no page is shown here
     KsLoadResource
-    // ks-coverage: KsMapModuleName not-implemented
+    // ks-coverage: KsMapModuleName refused it names resources of property pages, and no page is shown here
     KsMapModuleName
-    // ks-coverage: KsQueryInformationFile not-implemented
-    KsQueryInformationFile
-    // ks-coverage: KsReadFile not-implemented
-    KsReadFile
-    // ks-coverage: KsReferenceBusObject not-implemented
+    // ks-coverage: KsReferenceBusObject refused no software bus enumerates a device here that it would keep
     KsReferenceBusObject
     KsReferenceSoftwareBusObject
-    // ks-coverage: KsReleaseCachedMdl not-implemented
+    // ks-coverage: KsReleaseCachedMdl refused no MDL of a frame is kept from one frame to the next
     KsReleaseCachedMdl
     KsRemoveBusEnumInterface
     KsServiceBusEnumCreateRequest
     KsServiceBusEnumPnpRequest
-    // ks-coverage: KsSetInformationFile not-implemented
-    KsSetInformationFile
-    // ks-coverage: KsUnserializeObjectPropertiesFromRegistry not-implemented
-    KsUnserializeObjectPropertiesFromRegistry
     KsUpdateCameraStreamingConsent
-    // ks-coverage: KsWriteFile not-implemented
-    KsWriteFile
     KsiDefaultClockAddMarkEvent
     KsiPropertyDefaultClockGetCorrelatedPhysicalTime
     KsiPropertyDefaultClockGetCorrelatedTime
@@ -91,7 +81,7 @@ refusals! {
     KsDeviceSetBusData
     ;
     nothing:
-    // ks-coverage: KsDereferenceBusObject not-implemented
+    // ks-coverage: KsDereferenceBusObject refused no software bus enumerates a device here that it would keep
     KsDereferenceBusObject
     ;
 }

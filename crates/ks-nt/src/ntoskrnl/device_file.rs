@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ks_abi::kernel::{
     CreateParameters, DeviceObject, FileObject, IO_TYPE_FILE, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_READ,
-    IRP_MJ_WRITE, IoSecurityContext, IoStatusBlock, Irp, UnicodeString,
+    IRP_MJ_WRITE, IoSecurityContext, IoStatusBlock, Irp, ReadWriteParameters, UnicodeString,
 };
 use ks_abi::pointer::Ptr64;
 use ks_abi::status::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
@@ -22,7 +22,7 @@ use super::event;
 use super::file::ControlRequest;
 use super::io_build::{IoBuildDeviceIoControlRequest, IoBuildSynchronousFsdRequest, send_and_wait};
 use super::io_device::IoGetAttachedDevice;
-use super::io_request::{IofCallDriver, next_location};
+use super::io_request::{IoSetCompletionRoutineEx, IofCallDriver, next_location};
 use super::object_manager::{self, Kind, Object};
 use super::{io_name, wait};
 use crate::exports;
@@ -170,41 +170,12 @@ impl DeviceFile {
         })
     }
 
-    /// Sends a request that ends by itself, and waits.
-    unsafe fn call(&self, build: impl FnOnce(*mut u64, *mut IoStatusBlock) -> *mut Irp) -> IoStatusBlock {
-        let mut ended = [0u64; 3];
-        let mut answer = IoStatusBlock::default();
-        let block = Block::at(ended.as_mut_ptr().cast());
-        event::KeInitializeEvent(block, 0, 0);
-        let irp = build(ended.as_mut_ptr(), &raw mut answer);
-        if irp.is_null() {
-            return IoStatusBlock { status: STATUS_INSUFFICIENT_RESOURCES, ..Default::default() };
-        }
-        set_field!(next_location(irp), file_object, Ptr64(self.address() as u64));
-        set_field!(irp, original_file_object, Ptr64(self.address() as u64));
-        let status = IofCallDriver(self.device, irp);
-        let _ = wait::KeWaitForSingleObject(block, 0, 0, 0, Block::NULL);
-        if answer.status == STATUS_SUCCESS && status.is_error() { IoStatusBlock { status, ..answer } } else { answer }
-    }
-
     /// A control request.
     ///
     /// # Safety
     /// The buffers are as the request says.
     pub(crate) unsafe fn control(&self, request: &ControlRequest) -> IoStatusBlock {
-        self.call(|event, answer| {
-            IoBuildDeviceIoControlRequest(
-                request.code,
-                self.device,
-                request.input as *const u8,
-                request.input_bytes,
-                request.output as *mut u8,
-                request.output_bytes,
-                0,
-                event as u64,
-                answer,
-            )
-        })
+        control_at(self.device as u64, self.address() as u64, 0, request)
     }
 
     /// A read or a write.
@@ -212,19 +183,167 @@ impl DeviceFile {
     /// # Safety
     /// The buffer has that length.
     pub(crate) unsafe fn transfer(&self, writes: bool, buffer: *mut u8, length: u32, offset: i64) -> IoStatusBlock {
-        let major = if writes { IRP_MJ_WRITE } else { IRP_MJ_READ };
-        self.call(|event, answer| {
-            IoBuildSynchronousFsdRequest(
-                major.into(),
-                self.device,
-                buffer,
-                length,
-                &raw const offset,
-                event as u64,
-                answer,
-            )
-        })
+        let transfer = Transfer { writes, buffer: buffer as u64, length, key: 0, offset };
+        transfer_at(self.device as u64, self.address() as u64, 0, &transfer)
     }
+}
+
+/// A read or a write of a file.
+pub(crate) struct Transfer {
+    pub(crate) writes: bool,
+    pub(crate) buffer: u64,
+    pub(crate) length: u32,
+    /// Of a locked range.
+    pub(crate) key: u32,
+    pub(crate) offset: i64,
+}
+
+/// Sends a request that ends by itself, and waits.
+unsafe fn call(
+    device: *mut DeviceObject,
+    file: u64,
+    mode: u8,
+    build: impl FnOnce(u64, *mut IoStatusBlock) -> *mut Irp,
+) -> IoStatusBlock {
+    let mut ended = [0u64; 3];
+    let mut answer = IoStatusBlock::default();
+    let block = Block::at(ended.as_mut_ptr().cast());
+    event::KeInitializeEvent(block, 0, 0);
+    let irp = build(ended.as_mut_ptr() as u64, &raw mut answer);
+    let status = start(device, file, mode, irp);
+    if irp.is_null() {
+        return IoStatusBlock { status, ..Default::default() };
+    }
+    let _ = wait::KeWaitForSingleObject(block, 0, 0, 0, Block::NULL);
+    if answer.status == STATUS_SUCCESS && status.is_error() { IoStatusBlock { status, ..answer } } else { answer }
+}
+
+/// Sends a request that ends by itself.
+unsafe fn start(device: *mut DeviceObject, file: u64, mode: u8, irp: *mut Irp) -> NtStatus {
+    if irp.is_null() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    set_field!(next_location(irp), file_object, Ptr64(file));
+    set_field!(irp, original_file_object, Ptr64(file));
+    set_field!(irp, requestor_mode, mode);
+    IofCallDriver(device, irp)
+}
+
+/// A control request of a requestor of this mode on a file of a device, and its end.
+///
+/// # Safety
+/// `device` is the address of a device object, `file` of a file object of it, and the buffers are as the request says.
+pub(crate) unsafe fn control_at(device: u64, file: u64, mode: u8, request: &ControlRequest) -> IoStatusBlock {
+    let device = device as *mut DeviceObject;
+    call(device, file, mode, |event, answer| build_control(device, request, event, answer))
+}
+
+unsafe fn build_control(
+    device: *mut DeviceObject,
+    request: &ControlRequest,
+    event: u64,
+    answer: *mut IoStatusBlock,
+) -> *mut Irp {
+    let (input, output) = (request.input as *const u8, request.output as *mut u8);
+    let (input_bytes, output_bytes) = (request.input_bytes, request.output_bytes);
+    IoBuildDeviceIoControlRequest(request.code, device, input, input_bytes, output, output_bytes, 0, event, answer)
+}
+
+/// Whom a request that goes on by itself tells of its end: an event, the place of the answer, and a completion routine with
+/// its context and when it is called, as IoSetCompletionRoutine has it.
+pub(crate) struct Told {
+    pub(crate) event: u64,
+    pub(crate) answer: u64,
+    pub(crate) routine: u64,
+    pub(crate) context: u64,
+    pub(crate) on: [u8; 3],
+}
+
+/// Starts a control request; its end is told.
+///
+/// # Safety
+/// As of [`control_at`], and what is told is there until then.
+pub(crate) unsafe fn start_control(
+    device: u64,
+    file: u64,
+    mode: u8,
+    request: &ControlRequest,
+    told: &Told,
+) -> NtStatus {
+    let device = device as *mut DeviceObject;
+    let irp = build_control(device, request, told.event, told.answer as *mut IoStatusBlock);
+    tell(device, irp, told);
+    start(device, file, mode, irp)
+}
+
+/// As [`control_at`], with a completion routine that is told; its event and place of the answer are not used.
+///
+/// # Safety
+/// As of [`start_control`].
+pub(crate) unsafe fn control_and_tell(
+    device: u64,
+    file: u64,
+    mode: u8,
+    request: &ControlRequest,
+    told: &Told,
+) -> IoStatusBlock {
+    let device = device as *mut DeviceObject;
+    call(device, file, mode, |event, answer| {
+        let irp = build_control(device, request, event, answer);
+        tell(device, irp, told);
+        irp
+    })
+}
+
+unsafe fn tell(device: *mut DeviceObject, irp: *mut Irp, told: &Told) {
+    if !irp.is_null() && told.routine != 0 {
+        let [success, error, cancel] = told.on;
+        let _ = IoSetCompletionRoutineEx(device, irp, told.routine, told.context, success, error, cancel);
+    }
+}
+
+unsafe fn build_transfer(
+    device: *mut DeviceObject,
+    transfer: &Transfer,
+    event: u64,
+    answer: *mut IoStatusBlock,
+) -> *mut Irp {
+    let major = if transfer.writes { IRP_MJ_WRITE } else { IRP_MJ_READ };
+    let (buffer, offset) = (transfer.buffer as *mut u8, &raw const transfer.offset);
+    let irp = IoBuildSynchronousFsdRequest(major.into(), device, buffer, transfer.length, offset, event, answer);
+    if !irp.is_null() {
+        let stack = next_location(irp);
+        let mut location = get(stack);
+        let parameters = location.read_write();
+        location.set_read_write(ReadWriteParameters { key: transfer.key, ..parameters });
+        put(stack, location);
+    }
+    irp
+}
+
+/// A read or a write of a file of a device, and its end.
+///
+/// # Safety
+/// `device` is the address of a device object, `file` of a file object of it, and the buffer has that length.
+pub(crate) unsafe fn transfer_at(device: u64, file: u64, mode: u8, transfer: &Transfer) -> IoStatusBlock {
+    let device = device as *mut DeviceObject;
+    call(device, file, mode, |event, answer| build_transfer(device, transfer, event, answer))
+}
+
+/// Starts a read or a write; at its end the answer is written and the event set.
+///
+/// # Safety
+/// As of [`transfer_at`], and the event and the place of the answer are there until then.
+pub(crate) unsafe fn start_transfer(
+    device: u64,
+    file: u64,
+    mode: u8,
+    transfer: &Transfer,
+    event: u64,
+    answer: u64,
+) -> NtStatus {
+    let device = device as *mut DeviceObject;
+    start(device, file, mode, build_transfer(device, transfer, event, answer as *mut IoStatusBlock))
 }
 
 /// Opens a device by name; the file object has a reference, which keeps the device.

@@ -265,10 +265,11 @@ pub(crate) unsafe extern "win64" fn IofCompleteRequest(irp: *mut Irp, _boost: i8
         let upper = finished.wrapping_add(1);
         let has_upper = location < stack_count;
         let wanted = if field!(irp, cancel) != 0 { control & SL_INVOKE_ON_CANCEL } else { 0 }
-            | if field!(irp, io_status.status).is_error() {
-                control & SL_INVOKE_ON_ERROR
-            } else {
+            | if field!(irp, io_status.status).is_success() {
                 control & SL_INVOKE_ON_SUCCESS
+            } else {
+                // A warning such as STATUS_DEVICE_BUSY is no success.
+                control & SL_INVOKE_ON_ERROR
             };
         set_field!(finished, control, 0);
         set_field!(finished, completion_routine, Ptr64::NULL);

@@ -45,7 +45,7 @@ mod property_data;
 mod random;
 mod reader_writer_lock;
 pub mod registry;
-mod registry_key;
+pub(crate) mod registry_key;
 mod remove_lock;
 pub(crate) mod resource;
 mod routine_address;

@@ -65,7 +65,7 @@ pub(super) fn open_handle(key: KeyId, access: u32) -> u64 {
 }
 
 /// The key of a handle.
-pub(super) fn key_of(handle: u64) -> Result<KeyId, NtStatus> {
+pub(crate) fn key_of(handle: u64) -> Result<KeyId, NtStatus> {
     object_manager::typed::<OpenKey>(handle).map(|key| key.0)
 }
 

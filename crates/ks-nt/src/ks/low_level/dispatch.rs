@@ -23,9 +23,11 @@ pub(crate) const EXPORTS: &[Export] = exports!(Ks:
 );
 
 /// Offsets of FAST_IO_DISPATCH.
-mod fast {
-    pub(super) const READ: usize = 16;
-    pub(super) const WRITE: usize = 24;
+pub(super) mod fast {
+    pub(in super::super) const READ: usize = 16;
+    pub(in super::super) const WRITE: usize = 24;
+    pub(in super::super) const QUERY_BASIC_INFO: usize = 32;
+    pub(in super::super) const QUERY_STANDARD_INFO: usize = 40;
     pub(super) const DEVICE_CONTROL: usize = 80;
 }
 

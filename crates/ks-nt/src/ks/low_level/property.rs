@@ -5,16 +5,19 @@ use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::automation::{self, Entry, MakeHandler};
-use ks_abi::kernel::{KsFastPropertyItem, KsPropertyItem, KsPropertySet};
+use crate::ntoskrnl::device_file;
+use crate::ntoskrnl::file::ControlRequest;
+use ks_abi::kernel::{Irp, KsFastPropertyItem, KsPropertyItem, KsPropertySet};
 use ks_abi::{
     Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_GETPAYLOADSIZE, KSPROPERTY_TYPE_SERIALIZESET,
     KSPROPERTY_TYPE_SERIALIZESIZE, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_TOPOLOGY, KSPROPERTY_TYPE_UNSERIALIZERAW,
     KSPROPERTY_TYPE_UNSERIALIZESET, KsIdentifier, NtStatus, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_IMPLEMENTED,
+    STATUS_SUCCESS,
 };
 use ks_io::{IrpParts, Refusal};
 use ks_stream::{AutomationTable, PropertyCall, answer_property};
 use std::cell::Cell;
+use std::mem::offset_of;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsPropertyHandler, KsPropertyHandlerWithAllocator, KsFastPropertyHandler, KsDispatchSpecificProperty,
@@ -51,6 +54,37 @@ impl Own {
         irp.set_information(if entry.is_get() { call.answer_limit() as u64 } else { 0 });
         let routine = entry.routine.answering(call.property());
         status(routine.call3(irp.address().0, self.captured.request.0, self.captured.data.0))
+    }
+
+    /// What makes handlers of a table's routines for a request that is taken apart: each sends the driver a request of its
+    /// own, by the way of the one that is taken apart.
+    fn sender() -> MakeHandler<Own> {
+        Box::new(|_: Entry| Box::new(|own: &Own, call: &mut PropertyCall<'_>| own.send(call)))
+    }
+
+    fn send(&self, call: &mut PropertyCall<'_>) -> NtStatus {
+        let request = call.request().to_vec();
+        let is_set = call.property().flags & KSPROPERTY_TYPE_SET != 0;
+        let mut data = if is_set { call.data().to_vec() } else { vec![0; call.answer_limit()] };
+        let asked = ControlRequest {
+            code: self.irp.parameters().io_control_code,
+            input: request.as_ptr() as u64,
+            input_bytes: request.len() as u32,
+            output: if data.is_empty() { 0 } else { data.as_mut_ptr() as u64 },
+            output_bytes: data.len() as u32,
+        };
+        let mode: u8 = self.irp.address().get(offset_of!(Irp, requestor_mode));
+        let (device, file) = (self.irp.device_object(), self.irp.file_object());
+        // SAFETY: the request that is taken apart came to this device, whose driver has it, and the buffers are locals.
+        let ended = unsafe { device_file::control_at(device.0, file.0, mode, &asked) };
+        let size = usize::try_from(ended.information).unwrap_or(usize::MAX).min(MOST_BYTES as usize);
+        match ended.status {
+            STATUS_SUCCESS if !is_set => call.answer(&data[..size.min(data.len())]),
+            status => {
+                call.set_information(size);
+                status
+            }
+        }
     }
 
     /// Has `answer` find out what the request asks for, and gives the driver's packet what it did not fill itself.
@@ -97,11 +131,8 @@ fn handle(irp: Address, count: u32, sets: Address, allocator: Address, item_byte
         Ok(property) => property,
         Err(status) => return status,
     };
-    if property.flags & TAKEN_APART != 0 {
-        // The handlers of a driver's own request answer that request, and no other that is made of it.
-        return STATUS_NOT_IMPLEMENTED;
-    }
-    let (data_in, flow) = match property.flags & (KSPROPERTY_TYPE_SET | KSPROPERTY_TYPE_UNSERIALIZERAW) {
+    const BRING_DATA: u32 = KSPROPERTY_TYPE_SET | KSPROPERTY_TYPE_UNSERIALIZERAW | KSPROPERTY_TYPE_UNSERIALIZESET;
+    let (data_in, flow) = match property.flags & BRING_DATA {
         0 => (DataIn::No, DataFlow::Out),
         _ => (DataIn::Yes, DataFlow::In),
     };
@@ -109,7 +140,11 @@ fn handle(irp: Address, count: u32, sets: Address, allocator: Address, item_byte
         Ok(captured) => captured,
         Err(status) => return status,
     };
-    let properties = automation::property_sets(count, sets, stride, Some(&property), &Own::maker());
+    // The handlers of a driver's own request answer that request, and no other that is made of it.
+    let properties = match property.flags & TAKEN_APART {
+        0 => automation::property_sets(count, sets, stride, Some(&property), &Own::maker()),
+        _ => automation::property_sets(count, sets, stride, None, &Own::sender()),
+    };
     let table = AutomationTable { properties, ..AutomationTable::default() };
     Own::new(irp, captured, item_bytes != 0).answer(data_in, |own, parts| answer_property(own, parts, &[&table]))
 }
