@@ -84,6 +84,11 @@ impl IoManager {
         self.engine.namespace.unregister(device);
     }
 
+    /// Forgets the interfaces of a device with one reference string.
+    pub fn unregister_interface(&self, device: &Arc<dyn DeviceObject>, reference: &str) {
+        self.engine.namespace.unregister_reference(device, reference);
+    }
+
     /// The registered interfaces of one category, or all.
     pub fn interfaces(&self, category: Option<Guid>) -> Vec<InterfaceInfo> {
         self.engine.namespace.list(category)

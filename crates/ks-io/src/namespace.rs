@@ -88,6 +88,16 @@ impl Namespace {
         drop(removed);
     }
 
+    /// Removes the interfaces of a device with this reference string.
+    pub(crate) fn unregister_reference(&self, device: &Arc<dyn DeviceObject>, reference: &str) {
+        let goes = |entry: &mut Entry| {
+            Arc::ptr_eq(&entry.device, device) && entry.info.reference.eq_ignore_ascii_case(reference)
+        };
+        let removed: Vec<_> = self.interfaces.write().entries.extract_if(.., goes).collect();
+        // Not under the lock: the device may go with them.
+        drop(removed);
+    }
+
     /// Takes every device out, each once, and lets no interface in from now on.
     pub(crate) fn close(&self) -> Vec<Arc<dyn DeviceObject>> {
         let entries = {

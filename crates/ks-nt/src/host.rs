@@ -7,12 +7,17 @@ use crate::ks::device::HostedDevice;
 use crate::ks::engine_file;
 use crate::ks::kernel::KernelDevice;
 use crate::ks::low_level::wdm_device::WdmDevice;
+use crate::ks::pnp;
 use crate::machine;
 use crate::ntoskrnl::unload::{self, LeftBehind};
-use ks_abi::kernel::{DriverExtension, DriverObject, IO_TYPE_DRIVER, IRP_MJ_DEVICE_CONTROL, UnicodeString};
-use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES};
+use ks_abi::kernel::{
+    DriverExtension, DriverObject, IO_TYPE_DRIVER, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MN_QUERY_INTERFACE,
+    UnicodeString,
+};
+use ks_abi::{Guid, NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::IoManager;
 use ks_mem::Block;
+use ks_stream::{Device, Removal};
 use std::collections::HashMap;
 use std::mem::offset_of;
 use std::path::Path;
@@ -169,10 +174,50 @@ impl LoadedDriver {
     /// The device goes without notice, as one that is pulled out: its requests end, nothing new is opened.
     pub fn surprise_remove(&self) {
         machine::enter_thread();
-        self.driver.devices().iter().for_each(HostedDevice::surprise);
+        self.devices().iter().for_each(|device| device.surprise_remove());
         if let Some(device) = self.driver.wdm_device() {
             device.surprise();
         }
+    }
+
+    /// The AVStream devices of the driver: by them they are stopped, started, put to sleep and removed. One that is gone
+    /// is not among them.
+    pub fn devices(&self) -> Vec<Arc<Device>> {
+        self.driver.devices().iter().map(|device| device.engine().clone()).collect()
+    }
+
+    /// Gives the driver another device, as a user who enables it or plugs it in: AddDevice, then the start.
+    pub fn add_device(&self) -> Result<(), LoadError> {
+        machine::enter_thread();
+        let before = self.driver.devices();
+        let Some(add_device) = Routine::optional(self.driver.add_device_routine(), "AddDevice") else {
+            return Err(LoadError::NoDevice { file: self.driver.name.clone(), reason: "it has no AddDevice routine" });
+        };
+        let answer = status(add_device.call2(self.driver.object(), self.driver.physical()));
+        self.driver.check("AddDevice", answer)?;
+        let added = self.driver.devices().into_iter().filter(|new| !before.iter().any(|old| Arc::ptr_eq(old, new)));
+        for device in added {
+            device.start().map_err(|(routine, status)| self.driver.failure(routine, status))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the stack of the driver's device for an interface of that many bytes, as another driver does. The driver
+    /// counts a reference, which is its own affair.
+    #[doc(alias = "IRP_MN_QUERY_INTERFACE")]
+    pub fn query_interface(&self, id: Guid, version: u16, bytes: u16) -> Result<Vec<u8>, NtStatus> {
+        let answer = Block::zeroed(usize::from(bytes.max(8)), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let asked = Block::zeroed(16, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        asked.write(0, &id);
+        let sizes = u64::from(bytes) | u64::from(version) << 16;
+        let parameters = [asked.address(), sizes, answer.address(), 0];
+        let status = pnp::send(self.driver.physical(), IRP_MJ_PNP, IRP_MN_QUERY_INTERFACE, parameters);
+        if !status.is_success() {
+            return Err(status);
+        }
+        let mut given = vec![0; usize::from(bytes)];
+        answer.read_bytes(0, &mut given);
+        Ok(given)
     }
 
     /// Removes the device and unloads the driver. Clients should have closed their handles before.
@@ -218,18 +263,19 @@ impl LoadedDriver {
         let Some(image) = self.image.take() else { return Unloaded::Gone };
         machine::enter_thread();
         let devices = self.driver.devices();
-        for device in &devices {
-            device.engine().surprise_remove();
+        let mut open = 0;
+        for device in devices.iter().rev() {
+            if let Removal::Waits { filters } = device.engine().remove_device() {
+                open += filters.max(1);
+            }
         }
         let wdm = self.driver.wdm_device();
-        let open: usize = devices.iter().map(|device| device.open_filters()).sum();
         let open = open + wdm.as_ref().map_or(0, |device| device.files_that_stay_open());
         if open > 0 {
             // Its code is still called when those handles close: it stays where it is for good.
             std::mem::forget((image, self.driver.clone()));
             return Unloaded::StillOpen { filters: open };
         }
-        devices.iter().rev().for_each(HostedDevice::remove);
         if let Some(device) = wdm {
             device.take_down();
             self.driver.set_wdm_device(None);
@@ -383,6 +429,11 @@ impl Driver {
             let dispatch = if major == usize::from(IRP_MJ_DEVICE_CONTROL) { control } else { invalid };
             self.block.store_u64(offset_of!(DriverObject, major_function) + 8 * major, dispatch);
         }
+    }
+
+    /// Sets a dispatch routine of the driver object.
+    pub(crate) fn set_major(&self, major: u8, routine: u64) {
+        self.block.store_u64(offset_of!(DriverObject, major_function) + 8 * usize::from(major), routine);
     }
 
     pub(crate) fn descriptor(&self) -> u64 {

@@ -1,34 +1,52 @@
 //! A device of the class driver: its filter factories, its mutex, its life.
 
+mod dispatch;
+mod pnp;
+mod power;
+
+pub use dispatch::DeviceDispatch;
+pub use pnp::{PnpState, Removal};
+
 use crate::descriptor::DescribeFilter;
 use crate::filter::Filter;
 use crate::mapping::{AdapterSlot, DmaAdapter, MAPPING_BYTES, MOST_STRIDE};
 use crate::pipe::MOST_CIRCUIT_BYTES;
+use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_abi::{
     NtStatus, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
-    STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_NOT_FOUND,
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
-use ks_io::{
-    Aspect, CreateRequest, Created, DeviceObject, InterfaceRecord, IoManager, LockRank, RankedMutex, Refusal, deferred,
-};
+use ks_io::{Aspect, CreateRequest, Created, DeviceObject, InterfaceRecord, IoManager, LockRank, RankedMutex, Refusal};
 use ks_mem::Block;
+use pnp::Life;
+use power::Hold;
+use std::sync::OnceLock;
 
-/// A device with its filter factories. It is started when it is made, or in steps as a bus does it, and ends by surprise
-/// removal or with its engine, which keeps it until then.
+/// What a driver answers that may refuse.
+pub(crate) type Refused = Result<(), Refusal>;
+
+/// A device with its filter factories. It is started when it is made, or in steps as a bus does it; a PnP and a power
+/// manager lead it through its life, and it ends by removal or with its engine, which keeps it until then.
 #[doc(alias = "KSDEVICE")]
 pub struct Device {
     block: Block,
     me: Weak<Device>,
     name: String,
     io: Arc<IoManager>,
-    factories: RwLock<Vec<Arc<dyn DescribeFilter>>>,
+    dispatch: OnceLock<Arc<dyn DeviceDispatch>>,
+    life: Mutex<Life>,
+    factories: RwLock<Vec<Factory>>,
     /// Rank device: taken before a filter's control mutex.
     mutex: RankedMutex,
     filters: Mutex<Vec<Weak<Filter>>>,
+    /// Filters that are open or just being opened.
+    opened: AtomicUsize,
+    /// Why its streams stand still: bits of [`Hold`].
+    held: AtomicU8,
     /// Set once; queues are closed after it, so a request that misses it is caught there.
     removed: AtomicBool,
     most_circuit_bytes: AtomicU64,
@@ -37,6 +55,50 @@ pub struct Device {
 
 const DEVICE_BYTES: usize = 64;
 const STARTED: usize = 48;
+const SYSTEM_POWER: usize = 52;
+const DEVICE_POWER: usize = 56;
+
+/// A filter factory.
+struct Factory {
+    descriptor: Arc<dyn DescribeFilter>,
+    /// Are its interfaces to be registered while the device is started?
+    enabled: bool,
+    /// Other names that open its filters.
+    names: Vec<String>,
+    lifetime: FactoryLifetime,
+}
+
+/// How long a filter factory, or a name of it, stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactoryLifetime {
+    /// As long as the device.
+    Device,
+    /// Until the device is stopped.
+    #[doc(alias = "KSCREATE_ITEM_FREEONSTOP")]
+    UntilStop,
+}
+
+impl Factory {
+    fn is(&self, other: &Arc<dyn DescribeFilter>) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.descriptor), Arc::as_ptr(other))
+    }
+
+    /// The names that open its filters.
+    fn opens(&self, name: &str) -> bool {
+        let other = |known: &String| known.eq_ignore_ascii_case(name);
+        self.descriptor.reference().eq_ignore_ascii_case(name) || self.names.iter().any(other)
+    }
+
+    fn describes(&self) -> Arc<dyn DescribeFilter> {
+        self.descriptor.clone()
+    }
+
+    fn references(&self) -> Vec<String> {
+        let mut references = self.names.clone();
+        references.insert(0, self.descriptor.reference().into_owned());
+        references
+    }
+}
 
 impl Device {
     /// Makes a device and registers an interface for each category of each of its filters, as an INF does.
@@ -50,49 +112,202 @@ impl Device {
         factories: Vec<Arc<dyn DescribeFilter>>,
     ) -> Result<Arc<Device>, NtStatus> {
         let device = Device::add(io, name)?;
-        device.set_started();
         for factory in factories {
             device.add_factory(factory);
         }
+        device.start_device().map_err(|refusal| refusal.status)?;
         Ok(device)
     }
 
-    /// Makes a device that is not started yet: it opens no filter before [`Device::set_started`].
+    /// Makes a device whose driver is told of its life, with these factories; the driver's Add may add more. It is not
+    /// started yet.
+    #[doc(alias = "KsAddDevice")]
+    pub fn add_driven(
+        io: &Arc<IoManager>,
+        name: &str,
+        dispatch: Arc<dyn DeviceDispatch>,
+        factories: Vec<Arc<dyn DescribeFilter>>,
+    ) -> Result<Arc<Device>, Refusal> {
+        let no_memory = |status| Refusal::new(status, Aspect::Memory, "no memory for a device");
+        let device = Device::add(io, name).map_err(no_memory)?;
+        for factory in factories {
+            device.add_factory(factory);
+        }
+        device.drive_by(dispatch.clone());
+        dispatch.add(&device)?;
+        Ok(device)
+    }
+
+    /// Makes a device that is not started yet: it opens no filter before [`Device::start_device`].
     #[doc(alias = "KsAddDevice")]
     pub fn add(io: &Arc<IoManager>, name: &str) -> Result<Arc<Device>, NtStatus> {
         let block = Block::zeroed(DEVICE_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        block.store_u32(SYSTEM_POWER, SystemPowerState::WORKING.0);
+        block.store_u32(DEVICE_POWER, DevicePowerState::D0.0);
         Ok(Arc::new_cyclic(|me| Device {
             block,
             me: me.clone(),
             name: name.to_string(),
             io: io.for_device(),
+            dispatch: OnceLock::new(),
+            life: Mutex::new(Life::new()),
             factories: RwLock::new(Vec::new()),
             mutex: io.services().mutex(LockRank::Device, "device"),
             filters: Mutex::new(Vec::new()),
+            opened: AtomicUsize::new(0),
+            held: AtomicU8::new(0),
             removed: AtomicBool::new(false),
             most_circuit_bytes: AtomicU64::new(MOST_CIRCUIT_BYTES),
             adapter: Arc::default(),
         }))
     }
 
-    /// The device takes creates from now on.
-    #[doc(alias = "IRP_MN_START_DEVICE")]
-    pub fn set_started(&self) {
-        self.block.store_u8(STARTED, 1);
+    /// Has a driver be told of the device's life; once, before the device is started.
+    pub fn drive_by(&self, dispatch: Arc<dyn DeviceDispatch>) {
+        let _ = self.dispatch.set(dispatch);
     }
 
-    /// Adds a filter factory and registers an interface for each of its categories.
-    #[doc(alias = "KsCreateFilterFactory")]
+    fn dispatch(&self) -> Option<&Arc<dyn DeviceDispatch>> {
+        self.dispatch.get()
+    }
+
+    /// Adds a filter factory for as long as the device is there, see [`Device::add_factory_for`].
     pub fn add_factory(&self, factory: Arc<dyn DescribeFilter>) {
+        self.add_factory_for(factory, FactoryLifetime::Device);
+    }
+
+    /// Adds a filter factory. An interface for each of its categories is registered when the device has started; one that
+    /// comes after that is disabled until [`Device::enable_factory`].
+    ///
+    /// Source: nf-ks-kscreatefilterfactory.
+    #[doc(alias = "KsCreateFilterFactory")]
+    pub fn add_factory_for(&self, factory: Arc<dyn DescribeFilter>, lifetime: FactoryLifetime) {
+        let enabled = !self.is_started();
+        self.factories.write().push(Factory { descriptor: factory, enabled, names: Vec::new(), lifetime });
+    }
+
+    /// Registers the interfaces of a factory of this device, now or when the device starts. STATUS_INVALID_PARAMETER: it
+    /// has no such factory.
+    // ks-coverage: KsFilterFactorySetDeviceClassesState done test=factories_come_and_go_while_the_device_runs,a_driver_adds_and_deletes_factories_while_it_runs
+    #[doc(alias = "KsFilterFactorySetDeviceClassesState")]
+    pub fn enable_factory(&self, factory: &Arc<dyn DescribeFilter>) -> Result<(), NtStatus> {
+        self.with_factory(factory, |factory| factory.enabled = true)?;
+        if self.is_started() && self.post_start_refusal().is_none() {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// Takes the interfaces of a factory of this device away. Filters of it stay open.
+    #[doc(alias = "KsFilterFactorySetDeviceClassesState")]
+    pub fn disable_factory(&self, factory: &Arc<dyn DescribeFilter>) -> Result<(), NtStatus> {
+        let names = self.with_factory(factory, |factory| {
+            factory.enabled = false;
+            factory.references()
+        })?;
+        self.unpublish(&names);
+        Ok(())
+    }
+
+    /// Deletes a factory of this device: it opens nothing more. Filters of it stay open.
+    #[doc(alias = "KsDeleteFilterFactory")]
+    pub fn remove_factory(&self, factory: &Arc<dyn DescribeFilter>) -> Result<(), NtStatus> {
+        self.disable_factory(factory)?;
+        self.factories.write().retain(|known| !known.is(factory));
+        Ok(())
+    }
+
+    /// Another name by which filters of a factory are opened, under each of its categories as an INF would list it.
+    /// STATUS_OBJECT_NAME_COLLISION: the device has that name already.
+    // ks-coverage: KsFilterFactoryAddCreateItem done test=factories_come_and_go_while_the_device_runs,a_driver_adds_and_deletes_factories_while_it_runs
+    #[doc(alias = "KsFilterFactoryAddCreateItem")]
+    pub fn add_factory_name(&self, factory: &Arc<dyn DescribeFilter>, name: &str) -> Result<(), NtStatus> {
+        if self.factories.read().iter().any(|known| known.opens(name)) {
+            return Err(STATUS_OBJECT_NAME_COLLISION);
+        }
+        self.with_factory(factory, |factory| factory.names.push(name.to_owned()))?;
+        if self.is_started() && self.post_start_refusal().is_none() {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn with_factory<R>(
+        &self,
+        factory: &Arc<dyn DescribeFilter>,
+        what: impl FnOnce(&mut Factory) -> R,
+    ) -> Result<R, NtStatus> {
+        let mut factories = self.factories.write();
+        factories.iter_mut().find(|known| known.is(factory)).map(what).ok_or(STATUS_INVALID_PARAMETER)
+    }
+
+    fn factory_list(&self) -> Vec<Arc<dyn DescribeFilter>> {
+        self.factories.read().iter().map(|factory| factory.descriptor.clone()).collect()
+    }
+
+    /// Registers the interfaces that are enabled; those that are registered stay as they are.
+    fn publish(&self) {
         let Some(me) = self.me.upgrade() else { return };
-        self.factories.write().push(factory.clone());
-        for &category in factory.categories().iter() {
-            self.io.register_interface(InterfaceRecord {
-                category,
-                reference: factory.reference().into_owned(),
-                friendly_name: factory.friendly_name().into_owned(),
-                device: me.clone(),
-            });
+        let enabled: Vec<_> = {
+            let factories = self.factories.read();
+            let enabled = factories.iter().filter(|factory| factory.enabled);
+            enabled.map(|factory| (factory.descriptor.clone(), factory.references())).collect()
+        };
+        for (factory, references) in enabled {
+            for reference in references {
+                for &category in factory.categories().iter() {
+                    self.io.register_interface(InterfaceRecord {
+                        category,
+                        reference: reference.clone(),
+                        friendly_name: factory.friendly_name().into_owned(),
+                        device: me.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    fn unpublish(&self, references: &[String]) {
+        let Some(me) = self.me.upgrade() else { return };
+        let object: Arc<dyn DeviceObject> = me;
+        for reference in references {
+            self.io.unregister_interface(&object, reference);
+        }
+    }
+
+    fn show_started(&self, works: bool) {
+        self.block.store_u8(STARTED, 1);
+        if works {
+            self.publish();
+        }
+        // A removal in between has taken away what it saw.
+        if self.is_removed() {
+            self.show_removed();
+        }
+    }
+
+    fn show_stopped(&self) {
+        self.block.store_u8(STARTED, 0);
+    }
+
+    fn show_removed(&self) {
+        self.removed.store(true, Ordering::SeqCst);
+        self.block.store_u8(STARTED, 0);
+        if let Some(me) = self.me.upgrade() {
+            let object: Arc<dyn DeviceObject> = me;
+            self.io.unregister_device(&object);
+        }
+    }
+
+    /// The factories that a stop ends.
+    fn free_on_stop(&self) {
+        let ended: Vec<_> = {
+            let factories = self.factories.read();
+            let ended = factories.iter().filter(|factory| factory.lifetime == FactoryLifetime::UntilStop);
+            ended.map(|factory| factory.descriptor.clone()).collect()
+        };
+        for factory in ended {
+            let _ = self.remove_factory(&factory);
         }
     }
 
@@ -152,21 +367,9 @@ impl Device {
         &self.mutex
     }
 
-    /// The device is gone: no new open, pending requests complete with STATUS_DEVICE_REMOVED, handles stay until they
-    /// are closed and answer nothing more.
-    #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
-    pub fn surprise_remove(&self) {
-        let _inside = deferred::enter();
-        if self.removed.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        self.block.store_u8(STARTED, 0);
-        if let Some(me) = self.me.upgrade() {
-            let object: Arc<dyn DeviceObject> = me;
-            self.io.unregister_device(&object);
-        }
-        let filters: Vec<_> = self.filters.lock().iter().filter_map(Weak::upgrade).collect();
-        for filter in filters {
+    /// Every pin's requests end: the device is gone.
+    fn end_streams(&self) {
+        for filter in self.living_filters() {
             filter.device_removed();
         }
     }
@@ -175,6 +378,30 @@ impl Device {
     #[inline]
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::SeqCst)
+    }
+
+    fn gone(&self) -> Refusal {
+        Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, format!("the device {} was removed", self.name))
+    }
+
+    /// May a filter be opened now?
+    fn opens(&self) -> Refused {
+        let life = self.life.lock();
+        match life.state {
+            PnpState::SurpriseRemoved | PnpState::Deleted => Err(self.gone()),
+            PnpState::Started | PnpState::StopPending => life.post_start.clone().map_or(Ok(()), Err),
+            state => {
+                let reason = format!("the device {} is {state}", self.name);
+                Err(Refusal::new(STATUS_DEVICE_NOT_READY, Aspect::Device, reason))
+            }
+        }
+    }
+
+    /// A filter is closed, or was not opened after all.
+    pub(crate) fn filter_closed(&self) {
+        if self.opened.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.go_on_removing();
+        }
     }
 
     /// How many filters are open.
@@ -189,23 +416,24 @@ impl DeviceObject for Device {
     }
 
     fn create(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
-        let me = self.me.upgrade().filter(|_| !self.is_removed());
-        let Some(me) = me else {
-            let reason = format!("the device {} was removed", self.name);
-            return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, reason));
-        };
-        if !self.is_started() {
-            let reason = format!("the device {} is not started", self.name);
-            return Err(Refusal::new(STATUS_DEVICE_NOT_READY, Aspect::Device, reason));
-        }
-        let named = |factory: &&Arc<dyn DescribeFilter>| factory.reference().eq_ignore_ascii_case(request.name);
-        let factory = self.factories.read().iter().find(named).cloned();
+        let me = self.me.upgrade().ok_or_else(|| self.gone())?;
+        self.opens()?;
+        let factory = self.factories.read().iter().find(|factory| factory.opens(request.name)).map(Factory::describes);
         let Some(factory) = factory else {
             let reason = format!("the device {} has no filter named {}", self.name, request.name);
             return Err(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason));
         };
-        let _device = self.mutex.hold();
-        let filter = Filter::create(&me, factory, request)?;
+        let device = self.mutex.hold();
+        // Counted before the state is looked at: a removal that sees no open filter is seen here.
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let filter = match self.opens().and_then(|()| Filter::create(&me, factory, request)) {
+            Ok(filter) => filter,
+            Err(refusal) => {
+                drop(device);
+                self.filter_closed();
+                return Err(refusal);
+            }
+        };
         let mut filters = self.filters.lock();
         filters.retain(|known| known.strong_count() > 0);
         filters.push(Arc::downgrade(&filter));
@@ -216,7 +444,7 @@ impl DeviceObject for Device {
     }
 
     fn remove(&self) {
-        self.surprise_remove();
+        self.remove_device();
     }
 }
 

@@ -10,6 +10,7 @@ use crate::minidriver::FilterInstance;
 use crate::node_object::{self, NodeParent};
 use crate::pin::Pin;
 use crate::{method, property, sets};
+use ks_abi::kernel::DevicePowerState;
 use ks_abi::{
     Guid, IoControlCode, KSALL_NODES, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
@@ -39,6 +40,14 @@ pub struct Filter {
     /// The pins of each factory; a pin leaves when its close has run.
     pins: Mutex<Vec<Vec<Weak<Pin>>>>,
     events: EventList,
+}
+
+/// Whether streams go on when one thing that held them has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GoOn {
+    Now,
+    /// Something else holds them still.
+    NotYet,
 }
 
 const FILTER_BYTES: usize = 24;
@@ -264,6 +273,35 @@ impl Filter {
         Ok(node)
     }
 
+    /// The device is stopped, or goes to a power state below D0. Device mutex held.
+    pub(crate) fn hold_streams(self: &Arc<Filter>, to: Option<DevicePowerState>) {
+        let _control = self.control.hold();
+        let pins = self.all_pins();
+        pins.iter().for_each(Pin::hold_stream);
+        let Some(to) = to else { return };
+        match (self.processing(), self.instance()) {
+            (Some(_), Some(instance)) => instance.sleep(self, to),
+            _ => pins.iter().filter_map(|pin| Some((pin, pin.instance()?))).for_each(|(pin, own)| own.sleep(pin, to)),
+        }
+    }
+
+    /// The device was started again, or is in D0 again; if nothing else holds its streams they go on. Device mutex held.
+    pub(crate) fn let_streams_go(self: &Arc<Filter>, to: Option<DevicePowerState>, go_on: GoOn) {
+        let _control = self.control.hold();
+        let pins = self.all_pins();
+        if let Some(to) = to {
+            match (self.processing(), self.instance()) {
+                (Some(_), Some(instance)) => instance.wake(self, to),
+                _ => {
+                    pins.iter().filter_map(|pin| Some((pin, pin.instance()?))).for_each(|(pin, own)| own.wake(pin, to))
+                }
+            }
+        }
+        if go_on == GoOn::Now {
+            pins.iter().for_each(Pin::let_stream_go);
+        }
+    }
+
     pub(crate) fn device_removed(&self) {
         for pin in self.all_pins() {
             pin.device_removed();
@@ -324,6 +362,7 @@ impl Dispatch for Filter {
             let _control = self.control.hold();
             instance.close(self);
         }
+        self.device.filter_closed();
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {

@@ -58,7 +58,7 @@ pub use clock_object::{ClockObject, validate_clock_create};
 pub use descriptor::{
     DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,
 };
-pub use device::Device;
+pub use device::{Device, DeviceDispatch, FactoryLifetime, PnpState, Removal};
 pub use event::{EventBuffer, EventRequest, EventToken};
 pub use factories::{PinFactories, Topology, answer_pin_property, answer_topology_property};
 pub use filter::Filter;

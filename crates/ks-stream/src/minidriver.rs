@@ -8,6 +8,7 @@
 use crate::allocator::{AllocatorFraming, FrameSource};
 use crate::automation::AutomationTable;
 use crate::descriptor::{DescribeFilter, Framing, PinId};
+use crate::device::Device;
 use crate::filter::Filter;
 use crate::filter_process::ProcessPins;
 use crate::format::{DataFormat, DataRange};
@@ -15,6 +16,7 @@ use crate::handshake::Interface;
 use crate::injection::{ReturnedFrame, ReturnedRequest};
 use crate::pin::Pin;
 use crate::stream_pointer::CloneId;
+use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
 use ks_io::Refusal;
 use std::sync::Arc;
@@ -26,6 +28,18 @@ pub trait FilterDispatch: Send + Sync {
     ///
     /// Source: nc-ks-pfnksfilterirp.
     fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal>;
+
+    /// The device goes from D0 to this power state; its filters have been told. Device mutex held.
+    ///
+    /// Source: nf-ks-kscreatefilterfactory.
+    fn sleep(&self, device: &Arc<Device>, to: DevicePowerState) {
+        let _ = (device, to);
+    }
+
+    /// The device is in D0 again; its filters are told next. Device mutex held.
+    fn wake(&self, device: &Arc<Device>, to: DevicePowerState) {
+        let _ = (device, to);
+    }
 }
 
 /// One open filter of a minidriver.
@@ -105,6 +119,20 @@ pub trait FilterInstance: Send + Sync {
         None
     }
 
+    /// The device goes from D0 to this power state: a filter that processes as a whole is told, its pins are in PAUSE at
+    /// most and nothing processes. Device and filter control mutex held.
+    // ks-coverage: KsFilterRegisterPowerCallbacks done test=a_device_sleeps_and_wakes_in_the_documented_order,a_drivers_objects_sleep_and_wake_in_order
+    #[doc(alias = "KsFilterRegisterPowerCallbacks")]
+    fn sleep(&self, filter: &Arc<Filter>, to: DevicePowerState) {
+        let _ = (filter, to);
+    }
+
+    /// The device is in D0 again; the states of the pins follow. Device and filter control mutex held.
+    #[doc(alias = "KsFilterRegisterPowerCallbacks")]
+    fn wake(&self, filter: &Arc<Filter>, to: DevicePowerState) {
+        let _ = (filter, to);
+    }
+
     /// The last reference to the filter's file object went away. Device and filter control mutex held.
     #[doc(alias = "KSFILTER_DISPATCH.Close")]
     fn close(&self, filter: &Filter) {
@@ -157,6 +185,20 @@ pub trait PinInstance: Send + Sync {
     fn framing(&self, pin: &Pin) -> Option<Framing> {
         let _ = pin;
         None
+    }
+
+    /// The device goes from D0 to this power state: a pin that processes by itself is told, it is in PAUSE at most and does
+    /// not process. Device and filter control mutex held.
+    // ks-coverage: KsPinRegisterPowerCallbacks done test=a_device_sleeps_and_wakes_in_the_documented_order,a_drivers_objects_sleep_and_wake_in_order
+    #[doc(alias = "KsPinRegisterPowerCallbacks")]
+    fn sleep(&self, pin: &Arc<Pin>, to: DevicePowerState) {
+        let _ = (pin, to);
+    }
+
+    /// The device is in D0 again; the pin's state follows. Device and filter control mutex held.
+    #[doc(alias = "KsPinRegisterPowerCallbacks")]
+    fn wake(&self, pin: &Arc<Pin>, to: DevicePowerState) {
+        let _ = (pin, to);
     }
 
     /// The queue was flushed or a reset began or ended; clones must be deleted.

@@ -89,6 +89,8 @@ pub struct Pin {
     agreed: AtomicU32,
     /// A gate input is off below the least processing state.
     gate_held: AtomicBool,
+    /// Another input of the gate is off while the device sleeps or is stopped.
+    stream_held: AtomicBool,
     gone: AtomicBool,
 }
 

@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::dispatcher::ListEntry;
+use super::dispatcher::{DevicePowerState, ListEntry, SystemPowerState};
 use crate::define::{abi_consts, abi_struct};
 use crate::pointer::Ptr64;
 use crate::status::NtStatus;
@@ -84,6 +84,34 @@ abi_struct! {
         original_file_object: Ptr64 = "Tail.Overlay.OriginalFileObject",
         /// Owned by the system.
         irp_extension: Ptr64 = "",
+    }
+}
+
+abi_struct! {
+    /// What a device can do, as bus and drivers say it.
+    pub struct DeviceCapabilities = "DEVICE_CAPABILITIES", "ns-wdm-_device_capabilities" {
+        /// Bytes of this structure.
+        size: u16 = "Size",
+        /// 1.
+        version: u16 = "Version",
+        /// Bits: DeviceD1 is 1, DeviceD2 2, Removable 0x10, SurpriseRemovalOK 0x200.
+        flags: u32 = "",
+        /// Where on its bus it is; all ones if that is not known.
+        address: u32 = "Address",
+        /// Its number for a person; all ones if it has none.
+        ui_number: u32 = "UINumber",
+        /// The highest power state in each system power state.
+        device_state: [DevicePowerState; 7] = "DeviceState",
+        /// The lowest system state from which it wakes the system.
+        system_wake: SystemPowerState = "SystemWake",
+        /// The lowest device state from which it does.
+        device_wake: DevicePowerState = "DeviceWake",
+        /// How long it takes from D1 to D0, in 100-microsecond units.
+        d1_latency: u32 = "D1Latency",
+        /// From D2.
+        d2_latency: u32 = "D2Latency",
+        /// From D3.
+        d3_latency: u32 = "D3Latency",
     }
 }
 

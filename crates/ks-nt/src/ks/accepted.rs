@@ -1,7 +1,7 @@
-//! What a driver announces and nothing here ever acts upon: power, thermal and profile callbacks, caches and adapters.
+//! What a driver announces and nothing here ever acts upon: thermal and profile callbacks, caches and adapters.
 //!
 //! Decision: these succeed, because a driver must be able to start; what they announce never happens to a device that is
-//! always powered, never hot, and has neither a bus nor a registry cache.
+//! never hot, and has neither a bus nor a registry cache.
 
 use crate::exports;
 use crate::exports::Export;
@@ -18,21 +18,10 @@ use std::mem::offset_of;
 use zerocopy::IntoBytes;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
-    KsFilterRegisterPowerCallbacks, KsPinRegisterPowerCallbacks, KsDeviceRegisterThermalDispatch,
-    KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile, KsPersistDeviceProfile,
+    KsDeviceRegisterThermalDispatch, KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile, KsPersistDeviceProfile,
     KsRegisterFilterWithNoKSPins, KsCacheMedium, KsPinGetCopyRelationships, KsProcessPinUpdate,
     KsHandleSizedListQuery, DllInitialize,
 );
-
-// ks-coverage: KsFilterRegisterPowerCallbacks partial
-pub(crate) unsafe extern "win64" fn KsFilterRegisterPowerCallbacks(filter: Address, _sleep: u64, _wake: u64) {
-    let _ = objects::filter(filter, "KsFilterRegisterPowerCallbacks");
-}
-
-// ks-coverage: KsPinRegisterPowerCallbacks partial
-pub(crate) unsafe extern "win64" fn KsPinRegisterPowerCallbacks(pin: Address, _sleep: u64, _wake: u64) {
-    let _ = objects::pin(pin, "KsPinRegisterPowerCallbacks");
-}
 
 // ks-coverage: KsDeviceRegisterThermalDispatch partial
 pub(crate) unsafe extern "win64" fn KsDeviceRegisterThermalDispatch(device: Address, _table: u64) -> NtStatus {

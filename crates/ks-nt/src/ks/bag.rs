@@ -85,6 +85,13 @@ impl Bag {
         (before, all.remove(&item).map(|item| item.free))
     }
 
+    /// Takes an item out, if it is in it, and frees it when this was the last bag of it.
+    pub(crate) fn discard(&self, item: u64) {
+        if let (_, Some(free)) = self.take(item) {
+            free_item(item, free);
+        }
+    }
+
     /// Frees what is in it, last in first out, and forgets the handle. The owner goes away after this.
     ///
     /// Decision: the order is the reverse of the adding, as destructors run; the pages say none.
@@ -168,6 +175,7 @@ pub(crate) unsafe extern "win64" fn KsCopyObjectBagItems(to: Address, from: Addr
 
 /// Makes sure that what `place` points at is in the bag, so that the driver may write it: a copy of `new` bytes takes
 /// the place of what is not, or of what has another size.
+// ks-coverage: _KsEdit done test=bags_free_in_reverse_order_and_share_items,a_driver_merges_tables_and_edits_descriptors_while_it_runs
 pub(crate) unsafe extern "win64" fn _KsEdit(handle: Address, place: Address, new: u32, old: u32, tag: u32) -> NtStatus {
     let Some(bag) = objects::bag(handle, "KsEdit") else { return STATUS_INVALID_PARAMETER };
     if place.is_null() {

@@ -9,19 +9,17 @@ use crate::ks::bag::Bag;
 use crate::ks::check;
 use crate::ks::engine_device;
 use crate::ks::factory::HostedFactory;
-use crate::ks::irp::{LentIrp, Target};
 use crate::ks::kernel::KernelDevice;
 use crate::ks::low_level::dispatch::KsDispatchInvalidDeviceRequest;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
+use crate::ks::pnp::{self, Lifecycle};
 use ks_abi::kernel::{
-    DeviceObject, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL,
-    KsDeviceDescriptor, KsDeviceDispatch,
+    DeviceObject, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_SYSTEM_CONTROL, KsDeviceDescriptor, KsDeviceDispatch,
 };
-use ks_abi::{NtStatus, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
-use ks_stream::Device;
+use ks_abi::{NtStatus, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS};
+use ks_stream::{DescribeFilter, Device, FactoryLifetime};
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
@@ -37,12 +35,7 @@ mod offset {
     pub(super) const FUNCTIONAL: usize = 24;
     pub(super) const PHYSICAL: usize = 32;
     pub(super) const NEXT: usize = 40;
-    pub(super) const SYSTEM_POWER: usize = 52;
-    pub(super) const DEVICE_POWER: usize = 56;
 }
-
-/// PowerSystemWorking and PowerDeviceD0
-const WORKING: u32 = 1;
 
 /// A device that a driver made.
 pub(crate) struct HostedDevice {
@@ -53,8 +46,6 @@ pub(crate) struct HostedDevice {
     own: Mutex<Option<KernelDevice>>,
     bag: Arc<Bag>,
     factories: Mutex<Vec<Arc<HostedFactory>>>,
-    /// The engine knows the factories.
-    published: AtomicBool,
 }
 
 impl HostedDevice {
@@ -84,8 +75,6 @@ impl HostedDevice {
         block.store_u64(offset::FUNCTIONAL, functional);
         block.store_u64(offset::PHYSICAL, physical);
         block.store_u64(offset::NEXT, below);
-        block.store_u32(offset::SYSTEM_POWER, WORKING);
-        block.store_u32(offset::DEVICE_POWER, WORKING);
         // The first word of the extension is the device header: here, the device itself.
         let extension = Address(functional).follow(offset_of!(DeviceObject, device_extension));
         if let Some(extension) = extension.some() {
@@ -98,19 +87,26 @@ impl HostedDevice {
             own: Mutex::new(own),
             bag,
             factories: Mutex::new(Vec::new()),
-            published: AtomicBool::new(false),
         });
         objects::insert(hosted.address(), Object::Device(hosted.clone()));
         objects::insert(functional, Object::Functional(hosted.clone()));
         driver.add_device(hosted.clone());
-        match hosted.describe(descriptor).and_then(|()| hosted.dispatch(offset_of!(KsDeviceDispatch, add), "Add", None))
-        {
+        hosted.device.drive_by(Arc::new(Lifecycle(Arc::downgrade(&hosted))));
+        match hosted.describe(descriptor).and_then(|()| hosted.tell_added()) {
             Ok(()) => Ok(hosted),
             Err(status) => {
                 hosted.forget();
                 Err(status)
             }
         }
+    }
+
+    fn tell_added(&self) -> Result<(), NtStatus> {
+        let dispatch = self.descriptor().some().and_then(|descriptor| descriptor.follow(0).some());
+        let add = dispatch.map(|table| table.follow(offset_of!(KsDeviceDispatch, add)));
+        let Some(add) = add.and_then(|add| Routine::optional(add, "Add")) else { return Ok(()) };
+        let answer = status(add.call1(self.address()));
+        if answer.is_success() { Ok(()) } else { Err(answer) }
     }
 
     fn describe(self: &Arc<HostedDevice>, descriptor: Address) -> Result<(), NtStatus> {
@@ -120,65 +116,23 @@ impl HostedDevice {
         let count: u32 = descriptor.get(offset_of!(KsDeviceDescriptor, filter_descriptors_count));
         let filters = descriptor.follow(offset_of!(KsDeviceDescriptor, filter_descriptors));
         for at in 0..count as usize {
-            let factory = HostedFactory::new(self, filters.follow(8 * at), None)?;
+            let factory = HostedFactory::new(self, filters.follow(8 * at), None, FactoryLifetime::Device)?;
             self.add_factory(&factory);
         }
         Ok(())
     }
 
-    /// Calls a routine of the device's dispatch table: with the device alone, or with a request of a minor function.
-    fn dispatch(self: &Arc<HostedDevice>, at: usize, name: &'static str, minor: Option<u8>) -> Result<(), NtStatus> {
-        let descriptor = Address(self.device.block().load_u64(offset::DESCRIPTOR));
-        let table = descriptor.some().and_then(|descriptor| descriptor.follow(0).some());
-        let Some(routine) = table.and_then(|table| Routine::optional(table.follow(at), name)) else { return Ok(()) };
-        let answer = match minor {
-            None => status(routine.call1(self.address())),
-            Some(minor) => {
-                let irp = LentIrp::lend(Target::Device(self.clone()), IRP_MJ_PNP, minor)?;
-                status(routine.call4(self.address(), irp.address(), 0, 0))
-            }
-        };
-        if answer.is_success() { Ok(()) } else { Err(answer) }
-    }
-
-    /// IRP_MN_START_DEVICE: the driver starts, its filters can be opened.
-    ///
-    /// Decision: the device mutex is not held, although a page says so: the public samples take it in Start to create
-    /// their filter factories.
-    pub(crate) fn start(self: &Arc<HostedDevice>) -> Result<(), (&'static str, NtStatus)> {
-        self.dispatch(offset_of!(KsDeviceDispatch, start), "Start", Some(IRP_MN_START_DEVICE))
-            .map_err(|status| ("Start", status))?;
-        self.dispatch(offset_of!(KsDeviceDispatch, post_start), "PostStart", None)
-            .map_err(|status| ("PostStart", status))?;
-        self.device.set_started();
-        self.published.store(true, Ordering::SeqCst);
-        for factory in self.factories() {
-            self.device.add_factory(factory.view());
+    /// Starts the device: IRP_MN_START_DEVICE, PostStart, and its filters can be opened.
+    pub(crate) fn start(&self) -> Result<(), (&'static str, NtStatus)> {
+        self.device.start_device().map_err(|refusal| ("Start", refusal.status))?;
+        match self.device.post_start_refusal() {
+            Some(refusal) => Err(("PostStart", refusal.status)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// The device is to go: pending requests end and nothing is opened any more. Handles are to be closed next.
-    pub(crate) fn surprise(self: &Arc<HostedDevice>) {
-        let _ = self.dispatch(
-            offset_of!(KsDeviceDispatch, surprise_removal),
-            "SurpriseRemoval",
-            Some(IRP_MN_SURPRISE_REMOVAL),
-        );
-        self.device.surprise_remove();
-    }
-
-    /// IRP_MN_STOP_DEVICE and IRP_MN_REMOVE_DEVICE: the driver lets go of everything. No filter is open.
-    pub(crate) fn remove(self: &Arc<HostedDevice>) {
-        self.device.surprise_remove();
-        if self.published.swap(false, Ordering::SeqCst) {
-            let _ = self.dispatch(offset_of!(KsDeviceDispatch, stop), "Stop", Some(IRP_MN_STOP_DEVICE));
-        }
-        let _ = self.dispatch(offset_of!(KsDeviceDispatch, remove), "Remove", Some(IRP_MN_REMOVE_DEVICE));
-        self.forget();
-    }
-
-    fn forget(&self) {
+    /// The driver's Remove has returned, or its Add has failed: nothing of the device is left.
+    pub(crate) fn forget(&self) {
         let factories = std::mem::take(&mut *self.factories.lock().unwrap_or_else(PoisonError::into_inner));
         factories.into_iter().rev().for_each(|factory| factory.delete());
         aggregation::forget(self.address());
@@ -191,6 +145,21 @@ impl HostedDevice {
         if let Some(driver) = self.driver.upgrade() {
             driver.remove_device(self);
         }
+    }
+
+    /// The KSDEVICE_DESCRIPTOR, or NULL.
+    pub(crate) fn descriptor(&self) -> Address {
+        Address(self.device.block().load_u64(offset::DESCRIPTOR))
+    }
+
+    /// KSDEVICE_DESCRIPTOR.Version; 0 without descriptor.
+    pub(crate) fn version(&self) -> u32 {
+        self.descriptor().some().map_or(0, |descriptor| descriptor.get(offset_of!(KsDeviceDescriptor, version)))
+    }
+
+    /// The next device down the stack.
+    pub(crate) fn below(&self) -> Address {
+        Address(self.device.block().load_u64(offset::NEXT))
     }
 
     /// What a driver is lent.
@@ -214,14 +183,28 @@ impl HostedDevice {
 
     pub(crate) fn add_factory(&self, factory: &Arc<HostedFactory>) {
         self.factories.lock().unwrap_or_else(PoisonError::into_inner).push(factory.clone());
-        if self.published.load(Ordering::SeqCst) {
-            self.device.add_factory(factory.view());
-        }
+        self.device.add_factory(factory.view());
     }
 
-    /// Filters whose close has not run.
-    pub(crate) fn open_filters(&self) -> usize {
-        self.factories().iter().map(|factory| factory.filters().len()).sum()
+    /// KsDeleteFilterFactory. Open filters of it live on.
+    pub(crate) fn delete_factory(&self, address: u64) -> NtStatus {
+        let deleted = {
+            let mut factories = self.factories.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = factories.iter().position(|factory| factory.address() == address);
+            at.map(|at| factories.remove(at))
+        };
+        let Some(factory) = deleted else { return STATUS_OBJECT_NAME_NOT_FOUND };
+        let known: Arc<dyn DescribeFilter> = factory.view();
+        let _ = self.device.remove_factory(&known);
+        factory.delete();
+        STATUS_SUCCESS
+    }
+
+    /// The driver's Stop has returned: what was to stay until then goes.
+    pub(crate) fn free_on_stop(&self) {
+        for factory in self.factories().into_iter().rev().filter(|factory| factory.ends_with_stop()) {
+            let _ = self.delete_factory(factory.address());
+        }
     }
 
     pub(crate) fn factory_count(&self) -> usize {
@@ -258,6 +241,9 @@ pub(crate) unsafe extern "win64" fn KsInitializeDriver(driver: Address, _path: u
         KsDispatchInvalidDeviceRequest as *const () as u64,
         engine_device::dispatch_hosted as *const () as u64,
     );
+    driver.set_major(IRP_MJ_PNP, pnp::dispatch_pnp as *const () as u64);
+    driver.set_major(IRP_MJ_POWER, pnp::dispatch_power as *const () as u64);
+    driver.set_major(IRP_MJ_SYSTEM_CONTROL, pnp::dispatch_system_control as *const () as u64);
     STATUS_SUCCESS
 }
 
@@ -313,10 +299,11 @@ pub(crate) unsafe extern "win64" fn KsInitializeDevice(
     }
 }
 
+/// Where filters are open, their handles answer nothing more, and the rest follows when the last is closed.
 // ks-coverage: KsTerminateDevice done test=a_driver_with_an_add_device_of_its_own_has_a_device
 pub(crate) unsafe extern "win64" fn KsTerminateDevice(functional: Address) {
     if let Some(device) = objects::functional(functional, "KsTerminateDevice") {
-        device.remove();
+        device.engine().remove_device();
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
+use crate::ks::automation;
 use crate::ks::check;
 use crate::ks::descriptor::{MOST_ENTRIES, MOST_NODES, MOST_PINS};
 use crate::ks::filter::HostedFilter;
@@ -134,24 +135,12 @@ pub(crate) unsafe extern "win64" fn KsFilterAddTopologyConnections(
 
 /// The sets of two tables, those of the first before those of the second. Items are found set by set in this order, so
 /// the first table wins.
-fn merged<S: FromBytes + IntoBytes + zerocopy::Immutable>(
-    one: (u64, u32),
-    other: (u64, u32),
-    bag: &crate::ks::bag::Bag,
-) -> Result<(Ptr64, u32), NtStatus> {
-    let read = |(start, count): (u64, u32)| -> Vec<S> {
+fn merged<S: FromBytes + IntoBytes + zerocopy::Immutable>(one: (u64, u32), other: (u64, u32)) -> Vec<u8> {
+    let read = |(start, count): (u64, u32)| -> Vec<u8> {
         let count = if start == 0 { 0 } else { count.min(MOST_ENTRIES) };
-        (0..count as usize).map(|at| Address(start).get(at * size_of::<S>())).collect()
+        Address(start).bytes(count as usize * size_of::<S>())
     };
-    let sets: Vec<S> = read(one).into_iter().chain(read(other)).collect();
-    if sets.is_empty() {
-        return Ok((Ptr64::NULL, 0));
-    }
-    let bytes = sets.as_slice().as_bytes();
-    let copy = kernel::allocate_pool(bytes.len(), TAG).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    copy.write_bytes(bytes);
-    bag.keep(copy.0);
-    Ok((Ptr64(copy.0), sets.len() as u32))
+    [read(one), read(other)].concat()
 }
 
 fn same_stride(one: (u32, u32), other: (u32, u32)) -> Option<u32> {
@@ -161,22 +150,28 @@ fn same_stride(one: (u32, u32), other: (u32, u32)) -> Option<u32> {
     }
 }
 
-// ks-coverage: KsMergeAutomationTables done test=a_driver_adds_factories_and_nodes_to_an_open_filter
+/// Decision: the merged table and its sets are one piece of pool memory, so that a driver that names no bag frees it by
+/// one ExFreePool. A table that is taken out of the bag is freed, as KsDiscard does.
+// ks-coverage: KsMergeAutomationTables done test=a_driver_adds_factories_and_nodes_to_an_open_filter,a_driver_merges_tables_and_edits_descriptors_while_it_runs
 pub(crate) unsafe extern "win64" fn KsMergeAutomationTables(
     result: Address,
     first: Address,
     second: Address,
     bag: Address,
 ) -> NtStatus {
-    if first.is_null() || second.is_null() {
-        // Of one table there is nothing to merge; of none, nothing at all.
-        if let Some(only) = first.some().or_else(|| second.some()) {
-            result.put(0, only.0);
-        }
+    if first.is_null() && second.is_null() {
         return STATUS_SUCCESS;
     }
-    let Some(bag) = objects::bag(bag, "KsMergeAutomationTables") else { return STATUS_INVALID_PARAMETER };
-    let (one, other): (KsAutomationTable, KsAutomationTable) = (first.read(), second.read());
+    let bag = match bag.some() {
+        None => None,
+        Some(bag) => match objects::bag(bag, "KsMergeAutomationTables") {
+            None => return STATUS_INVALID_PARAMETER,
+            known => known,
+        },
+    };
+    // Of one table alone a copy is made.
+    let read = |table: Address| if table.is_null() { KsAutomationTable::default() } else { table.read() };
+    let (one, other) = (read(first), read(second));
     let strides = (
         same_stride(
             (one.property_sets_count, one.property_item_size),
@@ -188,38 +183,41 @@ pub(crate) unsafe extern "win64" fn KsMergeAutomationTables(
     let (Some(property_item_size), Some(method_item_size), Some(event_item_size)) = strides else {
         return STATUS_INVALID_PARAMETER;
     };
-    let merge = || {
-        let (property_sets, property_sets_count) = merged::<KsPropertySet>(
-            (one.property_sets.0, one.property_sets_count),
-            (other.property_sets.0, other.property_sets_count),
-            &bag,
-        )?;
-        let (method_sets, method_sets_count) = merged::<KsMethodSet>(
-            (one.method_sets.0, one.method_sets_count),
-            (other.method_sets.0, other.method_sets_count),
-            &bag,
-        )?;
-        let (event_sets, event_sets_count) = merged::<KsEventSet>(
-            (one.event_sets.0, one.event_sets_count),
-            (other.event_sets.0, other.event_sets_count),
-            &bag,
-        )?;
-        let table = KsAutomationTable {
-            property_sets_count,
-            property_item_size,
-            property_sets,
-            method_sets_count,
-            method_item_size,
-            method_sets,
-            event_sets_count,
-            event_item_size,
-            event_sets,
-        };
-        let copy = kernel::allocate_pool(size_of::<KsAutomationTable>(), TAG).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        copy.write_bytes(table.as_bytes());
-        bag.keep(copy.0);
-        result.put(0, copy.0);
-        Ok(())
+    let properties = merged::<KsPropertySet>(
+        (one.property_sets.0, one.property_sets_count),
+        (other.property_sets.0, other.property_sets_count),
+    );
+    let methods = merged::<KsMethodSet>(
+        (one.method_sets.0, one.method_sets_count),
+        (other.method_sets.0, other.method_sets_count),
+    );
+    let events =
+        merged::<KsEventSet>((one.event_sets.0, one.event_sets_count), (other.event_sets.0, other.event_sets_count));
+    let head = size_of::<KsAutomationTable>();
+    let Some(copy) = kernel::allocate_pool(head + properties.len() + methods.len() + events.len(), TAG) else {
+        return STATUS_INSUFFICIENT_RESOURCES;
     };
-    outcome(merge())
+    let (method_at, event_at) = (head + properties.len(), head + properties.len() + methods.len());
+    let place = |at: usize, sets: &[u8]| if sets.is_empty() { Ptr64::NULL } else { Ptr64(copy.at(at).0) };
+    let table = KsAutomationTable {
+        property_sets_count: (properties.len() / size_of::<KsPropertySet>()) as u32,
+        property_item_size,
+        property_sets: place(head, &properties),
+        method_sets_count: (methods.len() / size_of::<KsMethodSet>()) as u32,
+        method_item_size,
+        method_sets: place(method_at, &methods),
+        event_sets_count: (events.len() / size_of::<KsEventSet>()) as u32,
+        event_item_size,
+        event_sets: place(event_at, &events),
+    };
+    copy.write_bytes(&[table.as_bytes(), &properties, &methods, &events].concat());
+    automation::tables_changed();
+    if let Some(bag) = bag {
+        bag.keep(copy.0);
+        for input in [first, second].into_iter().filter(|input| !input.is_null()) {
+            bag.discard(input.0);
+        }
+    }
+    result.put(0, copy.0);
+    STATUS_SUCCESS
 }

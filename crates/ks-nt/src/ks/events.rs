@@ -56,7 +56,6 @@ fn events() -> MutexGuard<'static, BTreeMap<(u64, u64), Arc<HostedEvent>>> {
 
 fn address(target: &Target) -> u64 {
     match target {
-        Target::Device(device) => device.address(),
         Target::Filter(filter) => filter.address(),
         Target::Pin(pin) => pin.address(),
     }
@@ -69,7 +68,6 @@ impl HostedEvent {
                 filter.engine().map_or(STATUS_SUCCESS, |filter| filter.generate_data_event(self.token, data))
             }
             Target::Pin(pin) => pin.engine().map_or(STATUS_SUCCESS, |pin| pin.generate_data_event(self.token, data)),
-            Target::Device(_) => STATUS_SUCCESS,
         }
     }
 
@@ -97,7 +95,6 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
     let file = match &target {
         Target::Filter(filter) => filter.file_object(),
         Target::Pin(pin) => pin.file_object(),
-        Target::Device(_) => 0,
     };
     let oneshot = if request.event().flags & KSEVENT_TYPE_ONESHOT != 0 { KSEVENT_ENTRY_ONESHOT } else { 0 };
     let buffered = if request.is_buffered() { KSEVENT_ENTRY_BUFFERED } else { 0 };

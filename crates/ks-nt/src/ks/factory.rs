@@ -11,20 +11,21 @@ use crate::ks::device::HostedDevice;
 use crate::ks::filter::HostedFilter;
 use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
+use crate::ks::pnp::PowerCallbacks;
 use crate::report::BugCheck;
-use ks_abi::kernel::KsFilterDescriptor;
+use ks_abi::kernel::{DevicePowerState, KsFilterDescriptor};
 use ks_abi::{
     Guid, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
-use ks_stream::{DescribeFilter, Filter, FilterDispatch, FilterInstance};
+use ks_stream::{DescribeFilter, Device, FactoryLifetime, Filter, FilterDispatch, FilterInstance};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
-    KsCreateFilterFactory, KsFilterFactorySetDeviceClassesState, KsFilterFactoryGetSymbolicLink,
-    KsFilterFactoryUpdateCacheData,
+    KsCreateFilterFactory, KsFilterFactorySetDeviceClassesState, KsFilterFactoryAddCreateItem,
+    KsFilterFactoryGetSymbolicLink, KsFilterFactoryUpdateCacheData,
 );
 
 /// Offsets of KSFILTERFACTORY.
@@ -44,6 +45,9 @@ pub(crate) struct HostedFactory {
     friendly_name: String,
     view: OnceLock<Arc<FilterView>>,
     filters: Mutex<Vec<Weak<HostedFilter>>>,
+    /// What KsCreateFilterFactory said of it.
+    lifetime: FactoryLifetime,
+    power: PowerCallbacks,
     /// A UNICODE_STRING with its text, made when it is asked for.
     symbolic_link: OnceLock<Option<Block>>,
 }
@@ -58,6 +62,18 @@ impl FilterDispatch for Opener {
             None => Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter factory was deleted")),
         }
     }
+
+    fn sleep(&self, _: &Arc<Device>, to: DevicePowerState) {
+        if let Some(factory) = self.0.upgrade() {
+            factory.power.sleep(factory.address(), to);
+        }
+    }
+
+    fn wake(&self, _: &Arc<Device>, to: DevicePowerState) {
+        if let Some(factory) = self.0.upgrade() {
+            factory.power.wake(factory.address(), to);
+        }
+    }
 }
 
 impl HostedFactory {
@@ -66,6 +82,7 @@ impl HostedFactory {
         device: &Arc<HostedDevice>,
         descriptor: Address,
         reference: Option<String>,
+        lifetime: FactoryLifetime,
     ) -> Result<Arc<HostedFactory>, NtStatus> {
         let block = Block::zeroed(offset::BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         let bag = Bag::new()?;
@@ -82,6 +99,8 @@ impl HostedFactory {
             reference,
             view: OnceLock::new(),
             filters: Mutex::new(Vec::new()),
+            lifetime,
+            power: PowerCallbacks::default(),
             symbolic_link: OnceLock::new(),
         });
         let opener = Arc::new(Opener(Arc::downgrade(&factory)));
@@ -132,7 +151,12 @@ impl HostedFactory {
         filters.iter().filter_map(Weak::upgrade).filter(|filter| filter.is_open()).collect()
     }
 
-    /// The device goes: the bag is emptied and the address forgotten.
+    /// Does it go when the device is stopped?
+    pub(crate) fn ends_with_stop(&self) -> bool {
+        self.lifetime == FactoryLifetime::UntilStop
+    }
+
+    /// The device or the factory goes: the bag is emptied and the address forgotten.
     pub(crate) fn delete(&self) {
         self.block.store_u64(offset::DESCRIPTOR, descriptor::closed());
         aggregation::forget(self.address());
@@ -162,15 +186,18 @@ impl HostedFactory {
     }
 }
 
-// ks-coverage: KsCreateFilterFactory done test=a_driver_adds_factories_and_nodes_to_an_open_filter
+/// KSCREATE_ITEM_FREEONSTOP
+const FREE_ON_STOP: u32 = 8;
+
+// ks-coverage: KsCreateFilterFactory done test=a_driver_adds_factories_and_nodes_to_an_open_filter,a_driver_adds_and_deletes_factories_while_it_runs
 pub(crate) unsafe extern "win64" fn KsCreateFilterFactory(
     functional: Address,
     descriptor: Address,
     reference: Address,
     _security: u64,
-    _flags: u32,
-    _sleep: u64,
-    _wake: u64,
+    flags: u32,
+    sleep: Address,
+    wake: Address,
     result: Address,
 ) -> NtStatus {
     let Some(device) = objects::functional(functional, "KsCreateFilterFactory") else {
@@ -181,8 +208,10 @@ pub(crate) unsafe extern "win64" fn KsCreateFilterFactory(
         return STATUS_INVALID_PARAMETER;
     }
     let reference = reference.some().map(|text| text.wide_text(256));
-    match HostedFactory::new(&device, descriptor, reference) {
+    let lifetime = if flags & FREE_ON_STOP == 0 { FactoryLifetime::Device } else { FactoryLifetime::UntilStop };
+    match HostedFactory::new(&device, descriptor, reference, lifetime) {
         Ok(factory) => {
+            factory.power.set(sleep, wake);
             device.add_factory(&factory);
             result.put_optional(factory.address());
             STATUS_SUCCESS
@@ -191,14 +220,38 @@ pub(crate) unsafe extern "win64" fn KsCreateFilterFactory(
     }
 }
 
-/// Decision: the interfaces of a factory are known from the moment that the device is started, so there is nothing left
-/// to enable; disabling them is not built.
-// ks-coverage: KsFilterFactorySetDeviceClassesState done test=every_inline_function_of_the_headers_works_on_living_objects
-pub(crate) unsafe extern "win64" fn KsFilterFactorySetDeviceClassesState(factory: Address, _state: u8) -> NtStatus {
-    match objects::factory(factory, "KsFilterFactorySetDeviceClassesState") {
-        Some(_) => STATUS_SUCCESS,
-        None => STATUS_INVALID_PARAMETER,
+/// What the engine's device is asked for one of its factories.
+fn with_engine(
+    factory: Address,
+    routine: &'static str,
+    what: impl FnOnce(&Device, &Arc<dyn DescribeFilter>) -> Result<(), NtStatus>,
+) -> NtStatus {
+    let Some(factory) = objects::factory(factory, routine) else { return STATUS_INVALID_PARAMETER };
+    let Some(device) = factory.device() else { return STATUS_DEVICE_REMOVED };
+    let view: Arc<dyn DescribeFilter> = factory.view();
+    what(device.engine(), &view).map_or_else(|status| status, |()| STATUS_SUCCESS)
+}
+
+pub(crate) unsafe extern "win64" fn KsFilterFactorySetDeviceClassesState(factory: Address, state: u8) -> NtStatus {
+    with_engine(factory, "KsFilterFactorySetDeviceClassesState", |device, factory| match state {
+        0 => device.disable_factory(factory),
+        _ => device.enable_factory(factory),
+    })
+}
+
+/// Decision: the name opens the factory's filters under each of its categories, as an INF that lists it would have it. Of
+/// the flags KSCREATE_ITEM_FREEONSTOP is that of the factory.
+pub(crate) unsafe extern "win64" fn KsFilterFactoryAddCreateItem(
+    factory: Address,
+    name: Address,
+    _security: u64,
+    _flags: u32,
+) -> NtStatus {
+    if name.is_null() {
+        return STATUS_INVALID_PARAMETER;
     }
+    let name = name.wide_text(256);
+    with_engine(factory, "KsFilterFactoryAddCreateItem", |device, factory| device.add_factory_name(factory, &name))
 }
 
 // ks-coverage: KsFilterFactoryGetSymbolicLink done test=every_inline_function_of_the_headers_works_on_living_objects

@@ -14,8 +14,10 @@ use crate::ks::intersect;
 use crate::ks::irp::{LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
+use crate::ks::pnp::PowerCallbacks;
 use ks_abi::kernel::{
-    IRP_MJ_CLOSE, IRP_MJ_CREATE, KsFilterDescriptor, KsFilterDispatch, KsPinDescriptorEx, KsProcessPinIndexEntry,
+    DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsFilterDescriptor, KsFilterDispatch, KsPinDescriptorEx,
+    KsProcessPinIndexEntry,
 };
 use ks_abi::{NtStatus, Ptr64, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
 use ks_io::{Aspect, Refusal, RequestorMode};
@@ -29,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
-    KsFilterAttemptProcessing, KsFilterGetAndGate, KsFilterGetChildPinCount, KsFilterGetFirstChildPin,
+    KsFilterRegisterPowerCallbacks, KsFilterAttemptProcessing, KsFilterGetAndGate, KsFilterGetChildPinCount, KsFilterGetFirstChildPin,
 );
 
 /// Offsets of KSFILTER.
@@ -52,8 +54,9 @@ pub(crate) struct HostedFilter {
     gate: Block,
     /// Living pins in the order of their creation.
     pins: Mutex<Vec<Arc<HostedPin>>>,
-    automation: OnceLock<AutomationTable<Filter>>,
+    automation: automation::Tables<Filter>,
     nodes: OnceLock<Vec<OnceLock<AutomationTable<Filter>>>>,
+    power: PowerCallbacks,
     open: AtomicBool,
     me: Weak<HostedFilter>,
 }
@@ -90,8 +93,9 @@ impl HostedFilter {
             file,
             gate,
             pins: Mutex::new(Vec::new()),
-            automation: OnceLock::new(),
+            automation: automation::Tables::default(),
             nodes: OnceLock::new(),
+            power: PowerCallbacks::default(),
             open: AtomicBool::new(true),
             me: me.clone(),
         });
@@ -252,12 +256,12 @@ impl FilterInstance for HostedFilter {
     }
 
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        let table = self.descriptor().follow(offset_of!(KsFilterDescriptor, automation_table));
         let make = || {
-            let table = self.descriptor().follow(offset_of!(KsFilterDescriptor, automation_table));
             let me = self.me.clone();
             automation::table(table, Arc::new(move |_: &Filter| me.upgrade().map(Target::Filter)))
         };
-        Some(self.automation.get_or_init(make))
+        Some(self.automation.at(table, make))
     }
 
     fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
@@ -270,6 +274,14 @@ impl FilterInstance for HostedFilter {
             automation::table(table, Arc::new(move |_: &Filter| me.upgrade().map(Target::Filter)))
         };
         Some(known.get_or_init(make))
+    }
+
+    fn sleep(&self, _filter: &Arc<Filter>, to: DevicePowerState) {
+        self.power.sleep(self.address, to);
+    }
+
+    fn wake(&self, _filter: &Arc<Filter>, to: DevicePowerState) {
+        self.power.wake(self.address, to);
     }
 
     fn close(&self, _filter: &Filter) {
@@ -289,6 +301,12 @@ pub(crate) unsafe extern "win64" fn KsFilterAttemptProcessing(filter: Address, a
         Some(filter) if asynchronous == 0 => filter.attempt_processing(),
         Some(filter) => filter.attempt_processing_later(),
         None => {}
+    }
+}
+
+pub(crate) unsafe extern "win64" fn KsFilterRegisterPowerCallbacks(filter: Address, sleep: Address, wake: Address) {
+    if let Some(filter) = objects::filter(filter, "KsFilterRegisterPowerCallbacks") {
+        filter.power.set(sleep, wake);
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
-use crate::ks::device::HostedDevice;
 use crate::ks::filter::HostedFilter;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
@@ -52,7 +51,6 @@ const PENDING_RETURNED: u8 = 1;
 /// Whom a request is for.
 #[derive(Clone)]
 pub(crate) enum Target {
-    Device(Arc<HostedDevice>),
     Filter(Arc<HostedFilter>),
     Pin(Arc<HostedPin>),
 }
@@ -88,7 +86,6 @@ impl LentIrp {
         block.store_u8(offset::MAJOR, major);
         block.store_u8(offset::MINOR, minor);
         let (device, file) = match &target {
-            Target::Device(device) => (device.functional(), 0),
             Target::Filter(filter) => (filter.device().functional(), filter.file_object()),
             Target::Pin(pin) => (pin.filter().device().functional(), pin.file_object()),
         };

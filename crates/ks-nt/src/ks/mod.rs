@@ -41,6 +41,7 @@ mod navigation;
 mod notification;
 mod objects;
 mod pin;
+pub(crate) mod pnp;
 mod stream_pointer;
 mod stubs;
 mod worker;

@@ -14,10 +14,13 @@ use crate::ks::filter::{HostedFilter, mode_byte, refused};
 use crate::ks::handshake;
 use crate::ks::injection::Returns;
 use crate::ks::irp::{LentIrp, Target};
+use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
+use crate::ks::pnp::PowerCallbacks;
 use crate::ks::stream_pointer::Pointer;
 use crate::ks::{driver_allocator, driver_clock};
-use ks_abi::kernel::{IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
+use crate::report::BugCheck;
+use ks_abi::kernel::{DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
 use ks_abi::{KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
@@ -29,7 +32,7 @@ use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
-    KsPinAttemptProcessing, KsPinGetAndGate, KsPinGetParentFilter, KsPinGetNextSiblingPin, KsPinGetAvailableByteCount,
+    KsPinRegisterPowerCallbacks, KsPinAttemptProcessing, KsPinGetAndGate, KsPinGetParentFilter, KsPinGetNextSiblingPin, KsPinGetAvailableByteCount,
 );
 
 /// Offsets of KSPIN.
@@ -55,7 +58,7 @@ pub(crate) struct HostedPin {
     trailing: OnceLock<Option<Arc<Pointer>>>,
     /// Clones in the order of their creation.
     clones: Mutex<Vec<Arc<Pointer>>>,
-    automation: OnceLock<AutomationTable<Pin>>,
+    automation: automation::Tables<Pin>,
     /// What the filter's nodes answer on this pin, made when first asked.
     nodes: OnceLock<Vec<OnceLock<AutomationTable<Pin>>>>,
     returns: Returns,
@@ -63,6 +66,7 @@ pub(crate) struct HostedPin {
     handshake: Mutex<Option<Routine>>,
     /// The connected pin, if the driver has asked for it.
     shown: Shown,
+    power: PowerCallbacks,
     me: Weak<HostedPin>,
 }
 
@@ -117,11 +121,12 @@ impl HostedPin {
             edge: OnceLock::new(),
             trailing: OnceLock::new(),
             clones: Mutex::new(Vec::new()),
-            automation: OnceLock::new(),
+            automation: automation::Tables::default(),
             nodes: OnceLock::new(),
             returns: Returns::default(),
             handshake: Mutex::new(None),
             shown: Shown::default(),
+            power: PowerCallbacks::default(),
             me: me.clone(),
         });
         objects::insert(hosted.address, Object::Pin(hosted.clone()));
@@ -338,6 +343,14 @@ impl PinInstance for HostedPin {
         if answer.is_success() { Ok(()) } else { Err(refused("Connect", &self.name(), answer)) }
     }
 
+    fn sleep(&self, _pin: &Arc<Pin>, to: DevicePowerState) {
+        self.power.sleep(self.address, to);
+    }
+
+    fn wake(&self, _pin: &Arc<Pin>, to: DevicePowerState) {
+        self.power.wake(self.address, to);
+    }
+
     fn disconnect(&self, _pin: &Pin) {
         if let Some(routine) = self.routine(offset_of!(KsPinDispatch, disconnect), "pin Disconnect") {
             routine.call1(self.address);
@@ -380,12 +393,12 @@ impl PinInstance for HostedPin {
     }
 
     fn automation(&self) -> Option<&AutomationTable<Pin>> {
+        let table = self.descriptor().follow(offset_of!(KsPinDescriptorEx, automation_table));
         let make = || {
-            let table = self.descriptor().follow(offset_of!(KsPinDescriptorEx, automation_table));
             let me = self.me.clone();
             automation::table(table, Arc::new(move |_: &Pin| me.upgrade().map(Target::Pin)))
         };
-        Some(self.automation.get_or_init(make))
+        Some(self.automation.at(table, make))
     }
 
     fn node_automation(&self, node: u32) -> Option<&AutomationTable<Pin>> {
@@ -399,6 +412,15 @@ impl PinInstance for HostedPin {
         };
         Some(known.get_or_init(make))
     }
+}
+
+pub(crate) unsafe extern "win64" fn KsPinRegisterPowerCallbacks(pin: Address, sleep: Address, wake: Address) {
+    const NAME: &str = "KsPinRegisterPowerCallbacks";
+    let Some(pin) = objects::pin(pin, NAME) else { return };
+    if sleep.is_null() && wake.is_null() {
+        misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, NAME, "one of the two callbacks must be there");
+    }
+    pin.power.set(sleep, wake);
 }
 
 pub(crate) unsafe extern "win64" fn KsPinAttemptProcessing(pin: Address, asynchronous: u8) {

@@ -40,8 +40,6 @@ refusals! {
     KsAcquireCachedMdl
     KsCreateBusEnumObject
     KsDereferenceSoftwareBusObject
-    // ks-coverage: KsFilterFactoryAddCreateItem not-implemented
-    KsFilterFactoryAddCreateItem
     // ks-coverage: KsGenerateThermalEvent refused no device here gets hot, and nobody listens to one that says so
     KsGenerateThermalEvent
     KsGetBusEnumIdentifier

@@ -65,6 +65,26 @@ impl Rig {
         self.client.open_by_name(&self.drivers[driver].filters()[0]).unwrap()
     }
 
+    /// Opens one of the filters of a driver.
+    pub(crate) fn open_filter(&self, driver: usize, filter: usize) -> Filter {
+        self.client.open_by_name(&self.drivers[driver].filters()[filter]).unwrap()
+    }
+
+    /// As [`Rig::open_of`], if the driver agrees.
+    pub(crate) fn try_open(&self, driver: usize) -> Result<Filter, ks_client::ClientError> {
+        self.try_open_named(&self.drivers[driver].filters()[0])
+    }
+
+    /// Opens a filter by its reference string.
+    pub(crate) fn try_open_named(&self, name: &str) -> Result<Filter, ks_client::ClientError> {
+        self.client.open_by_name(name)
+    }
+
+    /// One of the drivers.
+    pub(crate) fn driver(&self, driver: usize) -> &LoadedDriver {
+        &self.drivers[driver]
+    }
+
     /// Link of the first filter of a driver.
     pub(crate) fn link_of(&self, driver: usize) -> String {
         self.client.find(&self.drivers[driver].filters()[0]).unwrap().symbolic_link

@@ -167,6 +167,7 @@ fn make(
             allocators: Mutex::new(Vec::new()),
             agreed: AtomicU32::new(KsState::STOP.0),
             gate_held: AtomicBool::new(true),
+            stream_held: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         }
     });

@@ -32,6 +32,9 @@ impl Pin {
         let _control = self.filter.control().hold();
         let from = self.agreed_state();
         if to > from {
+            if self.filter.device().is_held() {
+                return self.wait_for_device(to);
+            }
             self.check_instances()?;
         }
         let told = self.device_state();
@@ -49,6 +52,50 @@ impl Pin {
             None => {}
         }
         outcome
+    }
+
+    /// A state above that of a pin whose device is stopped or asleep: one from which it was taken down comes back by itself.
+    fn wait_for_device(&self, to: KsState) -> Result<(), Refusal> {
+        if to <= self.device_state() {
+            self.block.store_u32(offset::DEVICE_STATE, to.0);
+            return Ok(());
+        }
+        let reason = format!("the device of {} is stopped or asleep", self.describe());
+        Err(Refusal::new(STATUS_DEVICE_NOT_READY, Aspect::State, reason))
+    }
+
+    /// The device is to be stopped or goes to sleep: a pin in RUN goes to PAUSE, and nothing processes. What the
+    /// minidriver says changes nothing. DeviceState stays what the client asked for. Filter control mutex held.
+    ///
+    /// Source: "Power and State Changes in AVStream".
+    pub(crate) fn hold_stream(self: &Arc<Pin>) {
+        if self.stream_held.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if self.agreed_state() > KsState::PAUSE && self.step(KsState::RUN, KsState::PAUSE, &mut None).is_err() {
+            self.block.store_u32(offset::CLIENT_STATE, KsState::PAUSE.0);
+            self.agree(KsState::PAUSE);
+        }
+        self.and_gate().turn_input_off();
+        drop(self.processing.hold());
+    }
+
+    /// The device works again: processing goes on, and the pin goes where its client has it. A minidriver that refuses has
+    /// the pin fail. Filter control mutex held.
+    pub(crate) fn let_stream_go(self: &Arc<Pin>) {
+        if !self.stream_held.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        self.and_gate().turn_input_on();
+        let to = self.device_state();
+        if self.agreed_state() < to
+            && !self.is_gone()
+            && let Err(refusal) = self.steps(to, &mut None)
+        {
+            self.block.store_u32(offset::DEVICE_STATE, self.agreed_state().0);
+            self.fail(refusal);
+        }
+        self.initiate();
     }
 
     fn steps(self: &Arc<Pin>, to: KsState, replaced: &mut Option<Replaced>) -> Result<(), Refusal> {

@@ -11,6 +11,7 @@ mod handshake;
 mod injection;
 mod latency;
 mod lent;
+mod life;
 mod limits;
 mod low_level;
 mod mappings;

@@ -1,5 +1,6 @@
 //! A rig of small filters whose process callback, states and answers a test scripts.
 
+use ks_abi::kernel::{DeviceCapabilities, DevicePowerState};
 use ks_abi::{
     Guid, KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_TYPE_VIDEO,
     KSSTREAM_HEADER_OPTIONSF_DURATIONVALID, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID,
@@ -10,9 +11,9 @@ use ks_client::{Client, Connect, Format, StreamFrame};
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, IoManager, Refusal, Services, Session, Ticks, Time, dropped_irps};
 use ks_stream::{
-    AllocatorFraming, CloneId, ClonePointer, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch,
-    FilterFlags, FilterInstance, FrameSource, Framing, Interface, Pin, PinDescriptor, PinFlags, PinInstance,
-    ProcessPins, ReturnedFrame, ReturnedRequest,
+    AllocatorFraming, CloneId, ClonePointer, DataFormat, DataRange, DescribeFilter, Device, DeviceDispatch, Filter,
+    FilterDescriptor, FilterDispatch, FilterFlags, FilterInstance, FrameSource, Framing, Interface, Pin, PinDescriptor,
+    PinFlags, PinInstance, ProcessPins, ReturnedFrame, ReturnedRequest,
 };
 use std::collections::HashSet;
 use std::sync::Weak;
@@ -30,6 +31,7 @@ pub type Process = Arc<dyn Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync>;
 pub type FilterProcess = Arc<dyn Fn(&Probe, &Arc<Filter>, &ProcessPins<'_>) -> NtStatus + Send + Sync>;
 pub type OnHandshake = Arc<dyn Fn(&KsHandshake) -> Result<KsHandshake, NtStatus> + Send + Sync>;
 pub type OnReturned = Arc<dyn Fn(&Arc<Pin>, ReturnedFrame) + Send + Sync>;
+pub type OnDevice = Arc<dyn Fn(&str, &Arc<Device>) + Send + Sync>;
 pub type Hook = Box<dyn Fn(&Pin) + Send + Sync>;
 
 /// What a test sees of one filter, and tells it to do.
@@ -75,6 +77,12 @@ pub struct Probe {
     pub pins: Mutex<Vec<Weak<Pin>>>,
     /// Instance objects of filters and pins that live.
     pub instances: AtomicUsize,
+    /// The device's life and power are noted in the log.
+    pub driven: AtomicBool,
+    /// The request for the device that its driver refuses.
+    pub refuse_device: Mutex<Option<&'static str>>,
+    /// Runs in each callback of the device, which it is told.
+    pub on_device: Mutex<Option<OnDevice>>,
 }
 
 impl Probe {
@@ -106,6 +114,9 @@ impl Probe {
             watched: Mutex::default(),
             pins: Mutex::default(),
             instances: AtomicUsize::new(0),
+            driven: AtomicBool::new(false),
+            refuse_device: Mutex::default(),
+            on_device: Mutex::default(),
         })
     }
 
@@ -141,6 +152,12 @@ impl Probe {
 
     fn note(&self, call: String) {
         self.log.lock().push(call);
+    }
+
+    fn note_power(&self, call: String, to: DevicePowerState) {
+        if self.driven.load(SeqCst) {
+            self.note(format!("{call} {}", to.name().unwrap_or("?")));
+        }
     }
 }
 
@@ -214,6 +231,79 @@ pub fn wait(_: &Probe, _: &Arc<Pin>) -> NtStatus {
     STATUS_PENDING
 }
 
+/// A driver that notes what it is told of its device.
+struct Driver(Arc<Probe>);
+
+impl Driver {
+    fn told(&self, what: &'static str, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.0.note(format!("{} {what}", device.device_name()));
+        let hook = self.0.on_device.lock().clone();
+        if let Some(hook) = hook {
+            hook(what, device);
+        }
+        if *self.0.refuse_device.lock() == Some(what) {
+            return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, format!("told to refuse {what}")));
+        }
+        Ok(())
+    }
+
+    fn told_power(&self, what: &str, device: &Arc<Device>, to: DevicePowerState, from: DevicePowerState) {
+        let name = |state: DevicePowerState| state.name().unwrap_or("?");
+        self.0.note(format!("{} {what} {}->{}", device.device_name(), name(from), name(to)));
+    }
+}
+
+impl DeviceDispatch for Driver {
+    fn add(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.told("add", device)
+    }
+    fn start(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.told("start", device)
+    }
+    fn post_start(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.told("post-start", device)
+    }
+    fn query_stop(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.told("query-stop", device)
+    }
+    fn cancel_stop(&self, device: &Arc<Device>) {
+        let _ = self.told("cancel-stop", device);
+    }
+    fn stop(&self, device: &Arc<Device>) {
+        let _ = self.told("stop", device);
+    }
+    fn query_remove(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.told("query-remove", device)
+    }
+    fn cancel_remove(&self, device: &Arc<Device>) {
+        let _ = self.told("cancel-remove", device);
+    }
+    fn remove(&self, device: &Arc<Device>) {
+        let _ = self.told("remove", device);
+    }
+    fn query_capabilities(&self, device: &Arc<Device>, all: &mut DeviceCapabilities) -> Result<(), Refusal> {
+        all.d3_latency = 7;
+        all.flags |= 0x10;
+        self.told("query-capabilities", device)
+    }
+    fn surprise_removal(&self, device: &Arc<Device>) {
+        let _ = self.told("surprise-removal", device);
+    }
+    fn query_power(&self, device: &Arc<Device>, to: DevicePowerState, from: DevicePowerState) -> Result<(), Refusal> {
+        self.told_power("query-power", device, to, from);
+        match *self.0.refuse_device.lock() {
+            Some("query-power") => Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "not now")),
+            _ => Ok(()),
+        }
+    }
+    fn set_power(&self, device: &Arc<Device>, to: DevicePowerState, from: DevicePowerState) {
+        self.told_power("set-power", device, to, from);
+    }
+    fn query_interface(&self, _: &Arc<Device>, id: Guid) -> Option<Interface> {
+        self.0.interface(1, id)
+    }
+}
+
 struct Kind(Arc<Probe>);
 
 impl FilterDispatch for Kind {
@@ -221,6 +311,12 @@ impl FilterDispatch for Kind {
         self.0.note(format!("{} create", filter.name()));
         self.0.instances.fetch_add(1, SeqCst);
         Ok(Arc::new(Instance(self.0.clone())))
+    }
+    fn sleep(&self, device: &Arc<Device>, to: DevicePowerState) {
+        self.0.note_power(format!("{} factory sleeps", device.device_name()), to);
+    }
+    fn wake(&self, device: &Arc<Device>, to: DevicePowerState) {
+        self.0.note_power(format!("{} factory wakes", device.device_name()), to);
     }
 }
 
@@ -266,6 +362,12 @@ impl FilterInstance for Instance {
     fn interface(&self, _: &Arc<Filter>, id: Guid) -> Option<Interface> {
         self.0.interface(1, id)
     }
+    fn sleep(&self, filter: &Arc<Filter>, to: DevicePowerState) {
+        self.0.note_power(format!("{} sleeps", filter.name()), to);
+    }
+    fn wake(&self, filter: &Arc<Filter>, to: DevicePowerState) {
+        self.0.note_power(format!("{} wakes", filter.name()), to);
+    }
     fn close(&self, filter: &Filter) {
         self.0.note(format!("{} close", filter.name()));
     }
@@ -308,6 +410,12 @@ impl PinInstance for RigPin {
     fn connect(&self, pin: &Arc<Pin>) -> Result<(), Refusal> {
         self.0.note(format!("{} connect", pin.describe()));
         Ok(())
+    }
+    fn sleep(&self, pin: &Arc<Pin>, to: DevicePowerState) {
+        self.0.note_power(format!("{} sleeps", pin.describe()), to);
+    }
+    fn wake(&self, pin: &Arc<Pin>, to: DevicePowerState) {
+        self.0.note_power(format!("{} wakes", pin.describe()), to);
     }
     fn disconnect(&self, pin: &Pin) {
         self.0.note(format!("{} disconnect", pin.describe()));
@@ -378,6 +486,8 @@ pub struct Setup {
     pub middle_in_place: Option<(u32, u32)>,
     /// A fourth filter, `changer`, which is as the middle usually is.
     pub changer: bool,
+    /// The source's device has a driver that is told of its life.
+    pub driven: bool,
 }
 
 impl Default for Setup {
@@ -391,6 +501,7 @@ impl Default for Setup {
             middle_filter_flags: FilterFlags::empty(),
             middle_in_place: Some((0, 1)),
             changer: false,
+            driven: false,
         }
     }
 }
@@ -460,7 +571,16 @@ impl Rig {
         let devices = [("first", first), ("second", second), ("third", third), ("fourth", fourth)]
             .into_iter()
             .take(if setup.changer { 4 } else { 3 })
-            .map(|(name, descriptor)| Device::start(&io, name, vec![Arc::new(descriptor)]).unwrap())
+            .map(|(name, descriptor)| match name {
+                "first" if setup.driven => {
+                    source.driven.store(true, SeqCst);
+                    let driver = Arc::new(Driver(source.clone()));
+                    let device = Device::add_driven(&io, name, driver, vec![Arc::new(descriptor)]).unwrap();
+                    device.start_device().unwrap();
+                    device
+                }
+                _ => Device::start(&io, name, vec![Arc::new(descriptor)]).unwrap(),
+            })
             .collect();
         let session = io.session();
         let (requests, dropped_before) = (setup.requests, dropped_irps());
@@ -550,6 +670,23 @@ pub fn create(
     pin_to: Option<&ks_client::Pin>,
 ) -> ks_client::Pin {
     try_create(filter, pin_id, flow, pin_to).unwrap()
+}
+
+/// A pair whose source's device has a driver that is told of its life.
+pub fn driven(seed: u64) -> Setup {
+    Setup { seed, driven: true, ..Setup::default() }
+}
+
+/// The same driver on another device.
+pub fn add_driven(rig: &Rig, probe: &Arc<Probe>, name: &str, factories: &[&'static str]) -> Arc<Device> {
+    let pins = || vec![PinDescriptor::new(KsPinDataFlow::OUT, vec![video()])];
+    let factory = |name: &&'static str| factory(probe, name, pins());
+    Device::add_driven(&rig.io, name, Arc::new(Driver(probe.clone())), factories.iter().map(factory).collect()).unwrap()
+}
+
+/// A filter factory of its own.
+pub fn factory(probe: &Arc<Probe>, name: &'static str, pins: Vec<PinDescriptor>) -> Arc<dyn DescribeFilter> {
+    Arc::new(FilterDescriptor::new(name, name, &[KSCATEGORY_CAPTURE], pins, Arc::new(Kind(probe.clone()))))
 }
 
 pub fn try_create(

@@ -32,7 +32,7 @@ pub(super) mod fast {
 }
 
 /// Completes a request that a routine of ours answers.
-pub(super) fn complete(irp: Address, status: NtStatus) -> NtStatus {
+pub(in crate::ks) fn complete(irp: Address, status: NtStatus) -> NtStatus {
     DriverIrp::new(irp).set_status(status);
     kernel::complete_request(irp.0);
     status

@@ -24,7 +24,7 @@ const COPIED: usize = offset_of!(IoStackLocation, completion_routine);
 const LOCATION_BYTES: usize = size_of::<IoStackLocation>();
 
 /// Has the next driver see this location as its own.
-fn skip(irp: DriverIrp) {
+pub(in crate::ks) fn skip(irp: DriverIrp) {
     let at = offset_of!(Irp, current_location);
     irp.address().put(at, irp.address().get::<i8>(at) + 1);
     irp.address().put(offset_of!(Irp, current_stack_location), irp.stack().at(LOCATION_BYTES).0);

@@ -17,7 +17,7 @@ pub(crate) mod header;
 pub(crate) mod method;
 pub(crate) mod pin_factory;
 pub(crate) mod property;
-mod request;
+pub(crate) mod request;
 pub(crate) mod security;
 pub(crate) mod stream_irp;
 pub(crate) mod unserialize;

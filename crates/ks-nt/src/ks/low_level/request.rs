@@ -16,7 +16,7 @@ const TAG: u32 = u32::from_le_bytes(*b"KsIo");
 
 /// A driver's request, at its address.
 #[derive(Clone, Copy)]
-pub(super) struct DriverIrp(Address);
+pub(in crate::ks) struct DriverIrp(Address);
 
 /// Which way the data of a request goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) struct Captured {
 }
 
 impl DriverIrp {
-    pub(super) fn new(irp: Address) -> DriverIrp {
+    pub(in crate::ks) fn new(irp: Address) -> DriverIrp {
         DriverIrp(irp)
     }
 
@@ -59,7 +59,7 @@ impl DriverIrp {
         self.0
     }
 
-    pub(super) fn stack(self) -> Address {
+    pub(in crate::ks) fn stack(self) -> Address {
         self.0.follow(offset_of!(Irp, current_stack_location))
     }
 
@@ -112,11 +112,11 @@ impl DriverIrp {
         self.0.put(offset_of!(Irp, io_status.information), bytes);
     }
 
-    pub(super) fn status(self) -> NtStatus {
+    pub(in crate::ks) fn status(self) -> NtStatus {
         NtStatus(self.0.get(offset_of!(Irp, io_status.status)))
     }
 
-    pub(super) fn set_status(self, status: NtStatus) {
+    pub(in crate::ks) fn set_status(self, status: NtStatus) {
         self.0.put(offset_of!(Irp, io_status.status), status);
     }
 

@@ -1,0 +1,305 @@
+//! Plug and play and power, as AVStream's dispatch routines answer them.
+//!
+//! The walk of a request: the engine's device (`ks-stream/src/device/pnp.rs`) decides what comes and what it does to the
+//! streams; [`Lifecycle`] makes an IRP of it and sends it to the top of the device's stack, as the PnP and the power manager
+//! do; a driver that has hooked IRP_MJ_PNP or IRP_MJ_POWER sees it there; [`dispatch_pnp`] and [`dispatch_power`] call the
+//! routine of KSDEVICE_DISPATCH with that IRP, before or after the devices below as the page of the IRP says.
+
+use crate::ks::address::{Address, Routine, status};
+use crate::ks::device::HostedDevice;
+use crate::ks::filter::refused;
+use crate::ks::kernel;
+use crate::ks::low_level::dispatch::complete;
+use crate::ks::low_level::forward::{self, KsForwardAndCatchIrp};
+use crate::ks::low_level::request::DriverIrp;
+use crate::ks::objects::{self, Object};
+use crate::machine;
+use crate::ntoskrnl::io_build;
+use crate::ntoskrnl::io_request::next_location;
+use ks_abi::kernel::{
+    DeviceCapabilities, DevicePowerState, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES, IRP_MN_QUERY_INTERFACE, IRP_MN_QUERY_POWER,
+    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER, IRP_MN_START_DEVICE,
+    IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, IoStackLocation, Irp, KsDeviceDescriptor, KsDeviceDispatch,
+    KsStackUse, SystemPowerState,
+};
+use ks_abi::{NtStatus, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_SUCCESS};
+use ks_io::Refusal;
+use ks_stream::{Device, DeviceDispatch};
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// POWER_STATE_TYPE DevicePowerState
+const OF_DEVICE: u64 = 1;
+
+/// From where on KSDEVICE_DESCRIPTOR.Version says that the table has QueryInterface.
+const HAS_QUERY_INTERFACE: u32 = 0x100;
+
+/// What the engine tells of a device's life, sent to its stack as requests.
+pub(crate) struct Lifecycle(pub(crate) Weak<HostedDevice>);
+
+impl Lifecycle {
+    fn send(&self, major: u8, minor: u8, parameters: [u64; 4]) -> NtStatus {
+        let Some(device) = self.0.upgrade() else { return STATUS_DEVICE_REMOVED };
+        send(device.functional(), major, minor, parameters)
+    }
+
+    fn pnp(&self, minor: u8) -> NtStatus {
+        self.send(IRP_MJ_PNP, minor, [0; 4])
+    }
+
+    /// Of these a driver cannot refuse one: what it answers changes nothing.
+    fn tell(&self, minor: u8) {
+        let _ = self.pnp(minor);
+    }
+
+    fn ask(&self, minor: u8, routine: &str, device: &Device) -> Result<(), Refusal> {
+        agreed(self.pnp(minor), routine, device)
+    }
+}
+
+fn agreed(answer: NtStatus, routine: &str, device: &Device) -> Result<(), Refusal> {
+    if answer.is_success() { Ok(()) } else { Err(refused(routine, device.device_name(), answer)) }
+}
+
+/// Sends a request of the kernel's to the top of the stack that a device is in, and waits for its end.
+pub(crate) fn send(device: u64, major: u8, minor: u8, parameters: [u64; 4]) -> NtStatus {
+    machine::enter_thread();
+    let prepare = |irp: *mut Irp| {
+        // SAFETY: the request was just made, with a location for the driver below.
+        let stack = Address(unsafe { next_location(irp) } as u64);
+        stack.put(offset_of!(IoStackLocation, major_function), major);
+        stack.put(offset_of!(IoStackLocation, minor_function), minor);
+        stack.put(offset_of!(IoStackLocation, parameters), parameters);
+    };
+    // SAFETY: the device object is deleted after its last request; the parameters are values, or live until the answer.
+    unsafe { io_build::send_and_wait_at_top(device, prepare) }.status
+}
+
+impl DeviceDispatch for Lifecycle {
+    fn start(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.ask(IRP_MN_START_DEVICE, "Start", device)
+    }
+
+    fn post_start(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        let Some(hosted) = self.0.upgrade() else { return Ok(()) };
+        let answer = call(&hosted, offset_of!(KsDeviceDispatch, post_start), "PostStart", &[]);
+        agreed(answer.unwrap_or(STATUS_SUCCESS), "PostStart", device)
+    }
+
+    fn query_stop(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.ask(IRP_MN_QUERY_STOP_DEVICE, "QueryStop", device)
+    }
+
+    fn cancel_stop(&self, _: &Arc<Device>) {
+        self.tell(IRP_MN_CANCEL_STOP_DEVICE);
+    }
+
+    fn stop(&self, _: &Arc<Device>) {
+        self.tell(IRP_MN_STOP_DEVICE);
+        if let Some(hosted) = self.0.upgrade() {
+            hosted.free_on_stop();
+        }
+    }
+
+    fn query_remove(&self, device: &Arc<Device>) -> Result<(), Refusal> {
+        self.ask(IRP_MN_QUERY_REMOVE_DEVICE, "QueryRemove", device)
+    }
+
+    fn cancel_remove(&self, _: &Arc<Device>) {
+        self.tell(IRP_MN_CANCEL_REMOVE_DEVICE);
+    }
+
+    fn remove(&self, _: &Arc<Device>) {
+        self.tell(IRP_MN_REMOVE_DEVICE);
+        if let Some(hosted) = self.0.upgrade() {
+            hosted.forget();
+        }
+    }
+
+    fn query_capabilities(&self, device: &Arc<Device>, capabilities: &mut DeviceCapabilities) -> Result<(), Refusal> {
+        let place = std::ptr::from_mut(capabilities) as u64;
+        agreed(self.send(IRP_MJ_PNP, IRP_MN_QUERY_CAPABILITIES, [place, 0, 0, 0]), "QueryCapabilities", device)
+    }
+
+    fn surprise_removal(&self, _: &Arc<Device>) {
+        self.tell(IRP_MN_SURPRISE_REMOVAL);
+    }
+
+    fn query_power(&self, device: &Arc<Device>, to: DevicePowerState, _: DevicePowerState) -> Result<(), Refusal> {
+        let parameters = [0, OF_DEVICE, to.0.into(), 0];
+        agreed(self.send(IRP_MJ_POWER, IRP_MN_QUERY_POWER, parameters), "QueryPower", device)
+    }
+
+    fn set_power(&self, _: &Arc<Device>, to: DevicePowerState, _: DevicePowerState) {
+        // As above: power is not refused.
+        let _ = self.send(IRP_MJ_POWER, IRP_MN_SET_POWER, [0, OF_DEVICE, to.0.into(), 0]);
+    }
+}
+
+/// Calls a routine of the device's dispatch table with the device and these; `None`: the driver has none.
+fn call(device: &HostedDevice, at: usize, name: &'static str, more: &[u64]) -> Option<NtStatus> {
+    let table = device.descriptor().some()?.follow(offset_of!(KsDeviceDescriptor, dispatch)).some()?;
+    let routine = Routine::optional(table.follow(at), name)?;
+    let more = |at: usize| more.get(at).copied().unwrap_or(0);
+    // Seven words are the most; a routine of fewer leaves the rest alone.
+    Some(status(routine.call7(device.address(), more(0), more(1), more(2), more(3), more(4), more(5))))
+}
+
+fn device_of(functional: Address) -> Option<Arc<HostedDevice>> {
+    match objects::find(functional) {
+        Some(Object::Functional(device)) => Some(device),
+        _ => None,
+    }
+}
+
+/// Passes a request down that this device has done with.
+fn pass(device: &HostedDevice, irp: Address) -> NtStatus {
+    forward::skip(DriverIrp::new(irp));
+    kernel::call_driver(device.below(), irp)
+}
+
+/// Has the devices below answer first; what they say.
+fn after_below(device: &HostedDevice, irp: Address) -> NtStatus {
+    // SAFETY: the request is this device's, and the device below lives as long as this one is attached to it.
+    unsafe { KsForwardAndCatchIrp(device.below(), irp, 0, KsStackUse::COPY_TO_NEW_LOCATION.0) }
+}
+
+/// AVStream's routine for IRP_MJ_PNP.
+pub(crate) unsafe extern "win64" fn dispatch_pnp(functional: Address, irp: Address) -> NtStatus {
+    let Some(device) = device_of(functional) else { return complete(irp, STATUS_DEVICE_REMOVED) };
+    let request = DriverIrp::new(irp);
+    let minor: u8 = request.stack().get(offset_of!(IoStackLocation, minor_function));
+    let parameter: u64 = request.stack().get(offset_of!(IoStackLocation, parameters));
+    let ask = |at, name| call(&device, at, name, &[irp.0]);
+    match minor {
+        IRP_MN_START_DEVICE => {
+            let below = after_below(&device, irp);
+            if !below.is_success() {
+                return complete(irp, below);
+            }
+            // No resources: the list pointers are NULL.
+            let answer = call(&device, offset_of!(KsDeviceDispatch, start), "Start", &[irp.0, 0, 0]);
+            complete(irp, answer.unwrap_or(STATUS_SUCCESS))
+        }
+        IRP_MN_QUERY_STOP_DEVICE | IRP_MN_QUERY_REMOVE_DEVICE => {
+            let answer = match minor {
+                IRP_MN_QUERY_STOP_DEVICE => ask(offset_of!(KsDeviceDispatch, query_stop), "QueryStop"),
+                _ => ask(offset_of!(KsDeviceDispatch, query_remove), "QueryRemove"),
+            };
+            match answer {
+                Some(answer) if !answer.is_success() => complete(irp, answer),
+                _ => {
+                    request.set_status(STATUS_SUCCESS);
+                    pass(&device, irp)
+                }
+            }
+        }
+        IRP_MN_STOP_DEVICE | IRP_MN_REMOVE_DEVICE | IRP_MN_SURPRISE_REMOVAL => {
+            let _ = match minor {
+                IRP_MN_STOP_DEVICE => ask(offset_of!(KsDeviceDispatch, stop), "Stop"),
+                IRP_MN_REMOVE_DEVICE => ask(offset_of!(KsDeviceDispatch, remove), "Remove"),
+                _ => ask(offset_of!(KsDeviceDispatch, surprise_removal), "SurpriseRemoval"),
+            };
+            request.set_status(STATUS_SUCCESS);
+            pass(&device, irp)
+        }
+        IRP_MN_CANCEL_STOP_DEVICE | IRP_MN_CANCEL_REMOVE_DEVICE => {
+            let _ = after_below(&device, irp);
+            let _ = match minor {
+                IRP_MN_CANCEL_STOP_DEVICE => ask(offset_of!(KsDeviceDispatch, cancel_stop), "CancelStop"),
+                _ => ask(offset_of!(KsDeviceDispatch, cancel_remove), "CancelRemove"),
+            };
+            complete(irp, STATUS_SUCCESS)
+        }
+        IRP_MN_QUERY_CAPABILITIES => {
+            let below = after_below(&device, irp);
+            let at = offset_of!(KsDeviceDispatch, query_capabilities);
+            complete(irp, call(&device, at, "QueryCapabilities", &[irp.0, parameter]).unwrap_or(below))
+        }
+        IRP_MN_QUERY_INTERFACE if device.version() >= HAS_QUERY_INTERFACE => {
+            match ask(offset_of!(KsDeviceDispatch, query_interface), "QueryInterface") {
+                // Somebody below may have it.
+                None => pass(&device, irp),
+                Some(answer) if answer == STATUS_NOT_SUPPORTED => pass(&device, irp),
+                Some(answer) if !answer.is_success() => complete(irp, answer),
+                Some(_) => {
+                    request.set_status(STATUS_SUCCESS);
+                    pass(&device, irp)
+                }
+            }
+        }
+        _ => pass(&device, irp),
+    }
+}
+
+/// AVStream's routine for IRP_MJ_POWER.
+pub(crate) unsafe extern "win64" fn dispatch_power(functional: Address, irp: Address) -> NtStatus {
+    let Some(device) = device_of(functional) else { return complete(irp, STATUS_DEVICE_REMOVED) };
+    let request = DriverIrp::new(irp);
+    let minor: u8 = request.stack().get(offset_of!(IoStackLocation, minor_function));
+    let parameters: [u64; 4] = request.stack().get(offset_of!(IoStackLocation, parameters));
+    let [_, kind, state, action] = parameters.map(|word| word & u64::from(u32::MAX));
+    let from = u64::from(device.engine().power().0);
+    let working = u64::from(SystemPowerState::WORKING.0);
+    let of_device = kind == OF_DEVICE;
+    match minor {
+        IRP_MN_QUERY_POWER => {
+            let (to, system) = if of_device { (state, working) } else { (from, state) };
+            let words = [irp.0, to, from, system, working, action];
+            match call(&device, offset_of!(KsDeviceDispatch, query_power), "QueryPower", &words) {
+                Some(answer) if !answer.is_success() => complete(irp, answer),
+                _ => {
+                    request.set_status(STATUS_SUCCESS);
+                    pass(&device, irp)
+                }
+            }
+        }
+        IRP_MN_SET_POWER if of_device && state == u64::from(DevicePowerState::D0.0) => {
+            // The bus powers it up first.
+            let _ = after_below(&device, irp);
+            let _ = call(&device, offset_of!(KsDeviceDispatch, set_power), "SetPower", &[irp.0, state, from]);
+            complete(irp, STATUS_SUCCESS)
+        }
+        IRP_MN_SET_POWER if of_device => {
+            let _ = call(&device, offset_of!(KsDeviceDispatch, set_power), "SetPower", &[irp.0, state, from]);
+            request.set_status(STATUS_SUCCESS);
+            pass(&device, irp)
+        }
+        _ => pass(&device, irp),
+    }
+}
+
+/// AVStream's routine for IRP_MJ_SYSTEM_CONTROL: the devices below answer.
+pub(crate) unsafe extern "win64" fn dispatch_system_control(functional: Address, irp: Address) -> NtStatus {
+    match device_of(functional) {
+        Some(device) => pass(&device, irp),
+        None => complete(irp, STATUS_DEVICE_REMOVED),
+    }
+}
+
+/// What a driver has registered for sleep and waking of one of its objects.
+#[derive(Default)]
+pub(crate) struct PowerCallbacks(Mutex<[Option<Routine>; 2]>);
+
+impl PowerCallbacks {
+    pub(crate) fn set(&self, sleep: Address, wake: Address) {
+        let routines = [Routine::optional(sleep, "Sleep"), Routine::optional(wake, "Wake")];
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = routines;
+    }
+
+    fn tell(&self, which: usize, object: u64, to: DevicePowerState) {
+        let routine = self.0.lock().unwrap_or_else(PoisonError::into_inner)[which];
+        if let Some(routine) = routine {
+            routine.call2(object, to.0.into());
+        }
+    }
+
+    pub(crate) fn sleep(&self, object: u64, to: DevicePowerState) {
+        self.tell(0, object, to);
+    }
+
+    pub(crate) fn wake(&self, object: u64, to: DevicePowerState) {
+        self.tell(1, object, to);
+    }
+}

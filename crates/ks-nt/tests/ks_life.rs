@@ -1,0 +1,297 @@
+//! The life of a driver's device: plug and play and power as requests, and what the driver does while it runs.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod ks_rig;
+
+use ks_abi::kernel::DevicePowerState;
+use ks_abi::{
+    Guid, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_READY,
+    STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+};
+use ks_client::{Filter, Object};
+use ks_rig::{Created, Rig};
+use ks_stream::{Device, PnpState, Removal};
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+const LIFE: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e70);
+const OTHER: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e71);
+const INTERFACE: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e72);
+const REFUSE: u32 = 1;
+const FACTORIES: u32 = 2;
+const MERGE: u32 = 3;
+const NUMBER: u32 = 4;
+const UP: [KsState; 3] = [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
+
+fn text(object: &Object, property: u32) -> String {
+    let request = KsIdentifier { set: LIFE, id: property, flags: KSPROPERTY_TYPE_GET };
+    let mut answer = [0; 4096];
+    let outcome = object.control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+    assert!(outcome.status.is_success(), "{}", outcome.status);
+    String::from_utf8(answer[..outcome.information].to_vec()).unwrap()
+}
+
+/// What the driver was told since the last time, without the requests that its hooks saw.
+fn told(filter: &Filter) -> String {
+    calls(&all_told(filter), |call| !call.contains("irp"))
+}
+
+fn all_told(filter: &Filter) -> String {
+    text(filter.object(), 0)
+}
+
+fn calls(log: &str, wanted: impl Fn(&str) -> bool) -> String {
+    log.split(' ').filter(|call| !call.is_empty() && wanted(call)).collect::<Vec<_>>().join(" ")
+}
+
+fn refuse(filter: &Filter, what: u32) {
+    filter.object().set_property(LIFE, REFUSE, &what).unwrap();
+}
+
+fn device(rig: &Rig) -> Arc<Device> {
+    rig.driver(0).devices()[0].clone()
+}
+
+fn running(rig: &Rig, filter: &Filter) -> Created {
+    let pin = rig.create(filter, 0, None);
+    UP.into_iter().for_each(|state| pin.pin.set_state(state).unwrap());
+    pin
+}
+
+fn number(pin: &Created) -> u32 {
+    let frames = pin.read(1).wait().unwrap();
+    u32::from_le_bytes(frames[0].data()[..4].try_into().unwrap())
+}
+
+#[test]
+fn each_request_reaches_the_drivers_dispatch_routine_and_its_callback() {
+    let rig = Rig::start("tests/ks/life.c");
+    let device = device(&rig);
+    let log = all_told(&rig.open());
+    assert_eq!(calls(&log, |call| !call.starts_with("filter")), "Add irp00 Start PostStart");
+    device.query_stop().unwrap();
+    device.cancel_stop().unwrap();
+    device.rebalance().unwrap();
+    device.query_remove().unwrap();
+    device.cancel_remove().unwrap();
+    let log = all_told(&rig.open());
+    let wanted = "irp05 QueryStop irp06 CancelStop irp05 QueryStop irp04 Stop irp00 Start PostStart irp01 QueryRemove irp03 \
+                  CancelRemove";
+    assert_eq!(calls(&log, |call| !call.starts_with("filter") && !call.starts_with("item")), wanted);
+    let can = device.query_capabilities();
+    assert_eq!((can.d3_latency, can.flags & 0x200), (77, 0x200));
+    assert_eq!(rig.driver(0).query_interface(INTERFACE, 5, 32).unwrap()[..4], [32, 0, 6, 0]);
+    let refused = rig.driver(0).query_interface(INTERFACE, 5, 8).unwrap_err();
+    assert_eq!(refused, ks_abi::STATUS_BUFFER_TOO_SMALL);
+    assert_eq!(rig.driver(0).query_interface(LIFE, 5, 32).unwrap_err(), STATUS_NOT_SUPPORTED, "nobody has it");
+    let log = all_told(&rig.open());
+    let asked = calls(&log, |call| call.contains("irp") || call.starts_with("bad") || call.starts_with("wrong"));
+    assert_eq!(asked, "irp09 irp08 irp08 irp08");
+    rig.unload();
+}
+
+#[test]
+fn a_query_that_a_driver_refuses_leaves_it_streaming() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    refuse(&filter, 1 | 2 | 4);
+    told(&filter);
+    assert_eq!(device.rebalance().unwrap_err().status, STATUS_DEVICE_BUSY);
+    assert_eq!(told(&filter), "QueryStop CancelStop");
+    assert_eq!(device.sleep(DevicePowerState::D3).unwrap_err().status, STATUS_DEVICE_BUSY);
+    assert_eq!(told(&filter), "QueryPower14 SetPower11");
+    assert_eq!(device.disable().unwrap_err().status, STATUS_UNSUCCESSFUL);
+    assert_eq!(told(&filter), "CancelRemove", "it is not asked while a filter is open");
+    assert_eq!((number(&pin), number(&pin)), (0, 1));
+    assert_eq!((device.pnp_state(), pin.pin.state().unwrap()), (PnpState::Started, KsState::RUN));
+    drop((pin, filter));
+    assert_eq!(device.disable().unwrap_err().status, STATUS_DEVICE_BUSY);
+    let filter = rig.open();
+    assert!(told(&filter).contains("QueryRemove CancelRemove"));
+    assert_eq!(number(&running(&rig, &filter)), 0);
+    drop(filter);
+    rig.unload();
+}
+
+#[test]
+fn a_driver_is_stopped_and_started_with_pins_open() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    assert_eq!(number(&pin), 0);
+    told(&filter);
+    device.query_stop().unwrap();
+    device.stop_device().unwrap();
+    assert_eq!(told(&filter), "QueryStop pin32 Stop");
+    let waits = pin.read(1);
+    assert_eq!(pin.pin.state().unwrap(), KsState::PAUSE);
+    let another = rig.create(&filter, 0, None);
+    assert_eq!(another.pin.set_state(KsState::ACQUIRE).unwrap_err().status, STATUS_DEVICE_NOT_READY);
+    assert_eq!(rig.try_open(0).unwrap_err().status, STATUS_DEVICE_NOT_READY);
+    told(&filter);
+    assert!(!waits.is_done());
+    device.start_device().unwrap();
+    assert_eq!(told(&filter), "Start PostStart pin23");
+    assert_eq!(waits.wait().unwrap()[0].data()[..4], [1, 0, 0, 0]);
+    drop((pin, another, filter));
+    rig.unload();
+}
+
+// Pin-centric: the pin is told, and the filter is not; the other way round for a filter that processes as a whole.
+#[test]
+fn a_drivers_objects_sleep_and_wake_in_order() {
+    let rig = Rig::start("tests/ks/life.c");
+    let device = device(&rig);
+    for (filter, own) in [("pin", "2"), ("filter", "0")] {
+        let opened = rig.open_filter(0, if filter == "pin" { 0 } else { 1 });
+        let pin = running(&rig, &opened);
+        told(&opened);
+        device.sleep(DevicePowerState::D3).unwrap();
+        let down = format!("QueryPower14 pin32 {filter}-sleep{own}4 factory-sleep04 SetPower14");
+        assert_eq!(told(&opened), down);
+        device.wake().unwrap();
+        let up = format!("SetPower41 factory-wake01 {filter}-wake{own}1 pin23");
+        let log = all_told(&opened);
+        assert_eq!(calls(&log, |call| !call.contains("irp")), up);
+        assert!(log.starts_with("power-irp21 SetPower41"), "{log}");
+        assert_eq!(pin.pin.state().unwrap(), KsState::RUN);
+        if filter == "pin" {
+            number(&pin);
+        }
+        drop((pin, opened));
+    }
+    rig.unload();
+}
+
+#[test]
+fn a_driver_whose_device_is_pulled_out_is_told_and_let_go_of_when_the_last_filter_closes() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (gone, filter, other) = (device(&rig), rig.open(), rig.open());
+    let pin = rig.create(&filter, 0, None);
+    UP[..2].iter().for_each(|state| pin.pin.set_state(*state).unwrap());
+    told(&filter);
+    gone.query_stop().unwrap();
+    gone.stop_device().unwrap();
+    let waits = pin.read(1);
+    rig.surprise_remove();
+    assert_eq!(waits.wait().unwrap_err().status, STATUS_DEVICE_REMOVED);
+    assert_eq!(pin.pin.set_state(KsState::STOP).unwrap_err().status, STATUS_DEVICE_REMOVED);
+    assert_eq!(filter.pin_count().unwrap_err().status, STATUS_DEVICE_REMOVED);
+    assert_eq!(rig.driver(0).devices().len(), 1);
+    assert_eq!(gone.pnp_state(), PnpState::SurpriseRemoved);
+    drop((pin, filter));
+    assert_eq!(gone.remove_device(), Removal::Waits { filters: 1 });
+    drop(other);
+    assert_eq!((gone.pnp_state(), rig.driver(0).devices().len()), (PnpState::Deleted, 0));
+    rig.driver(0).add_device().unwrap();
+    let filter = rig.open();
+    let log = all_told(&filter);
+    // Item 9 is in the bags of both filters.
+    let wanted = "irp05 QueryStop irp04 Stop irp17 SurpriseRemoval pin21 pin10 pin-close item02 item01 filter-close \
+                  filter-close item09 irp02 Remove Add irp00 Start PostStart filter-create";
+    assert_eq!(calls(&log, |_| true), wanted);
+    assert_eq!(number(&running(&rig, &filter)), 0, "plugged in again, it works");
+    drop(filter);
+    rig.unload();
+}
+
+#[test]
+fn a_driver_is_disabled_and_enabled_again() {
+    let rig = Rig::start("tests/ks/life.c");
+    for _ in 0..3 {
+        assert_eq!(number(&running(&rig, &rig.open())), 0);
+        told(&rig.open());
+        device(&rig).disable().unwrap();
+        assert_eq!(rig.try_open_named("until-stop").unwrap_err().status, STATUS_OBJECT_NAME_NOT_FOUND);
+        rig.driver(0).add_device().unwrap();
+        let log = told(&rig.open());
+        let life = calls(&log, |call| call.starts_with(char::is_uppercase));
+        assert_eq!(life, "QueryRemove Stop Remove Add Start PostStart");
+    }
+    rig.unload();
+}
+
+#[test]
+fn a_driver_that_does_not_start_again_is_removed() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (gone, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    refuse(&filter, 8);
+    told(&filter);
+    assert_eq!(gone.rebalance().unwrap_err().status, STATUS_DEVICE_BUSY);
+    assert_eq!(pin.pin.state().unwrap_err().status, STATUS_DEVICE_REMOVED);
+    drop((pin, filter));
+    assert_eq!(gone.pnp_state(), PnpState::Deleted);
+    assert!(rig.driver(0).add_device().unwrap_err().to_string().contains("Start failed with STATUS_DEVICE_BUSY"));
+    rig.unload();
+}
+
+#[test]
+fn a_driver_adds_and_deletes_factories_while_it_runs() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let step = |step: u32| filter.object().set_property(LIFE, FACTORIES, &step).unwrap();
+    let status = |name: &str| rig.try_open_named(name).map_or_else(|error| error.status, |_| STATUS_SUCCESS);
+    assert_eq!(status("until-stop"), STATUS_SUCCESS, "made in Start");
+    step(0);
+    assert_eq!(status("added"), STATUS_OBJECT_NAME_NOT_FOUND, "its interfaces are not enabled yet");
+    step(1);
+    assert_eq!(status("added"), STATUS_SUCCESS);
+    step(3);
+    assert_eq!(status("another-name"), STATUS_SUCCESS);
+    let open = rig.try_open_named("another-name").unwrap();
+    step(2);
+    assert_eq!((status("added"), status("another-name")), (STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_NAME_NOT_FOUND));
+    step(1);
+    assert_eq!(status("added"), STATUS_SUCCESS);
+    step(4);
+    assert_eq!(status("added"), STATUS_OBJECT_NAME_NOT_FOUND);
+    assert_eq!(open.pin_count().unwrap(), 1, "a filter of it lives on");
+    device.query_stop().unwrap();
+    device.stop_device().unwrap();
+    assert_eq!(status("until-stop"), STATUS_OBJECT_NAME_NOT_FOUND, "freed on stop");
+    device.start_device().unwrap();
+    assert_eq!(status("until-stop"), STATUS_SUCCESS, "made anew in Start");
+    drop((open, filter));
+    rig.unload();
+}
+
+#[test]
+fn creates_and_closes_that_a_driver_pends_are_waited_for() {
+    let rig = Rig::start("tests/ks/life.c");
+    let filter = rig.open();
+    refuse(&filter, 32);
+    told(&filter);
+    let other = rig.open();
+    let pin = rig.create(&other, 0, None);
+    UP.into_iter().for_each(|state| pin.pin.set_state(state).unwrap());
+    assert_eq!(number(&pin), 0);
+    drop(pin);
+    drop(other);
+    let wanted = "filter-create completes pin-create completes pin01 pin12 pin23 pin32 pin21 pin10 pin-close completes item02 \
+                  item01 filter-close completes";
+    assert_eq!(told(&filter), wanted);
+    refuse(&filter, 32 | 64);
+    let refused = rig.try_create(&filter, 0, None).map(|_| ()).unwrap_err();
+    assert_eq!(refused.status, STATUS_DEVICE_BUSY, "the status that the pended create ended with");
+    refuse(&filter, 0);
+    drop(filter);
+    rig.unload();
+}
+
+#[test]
+fn a_driver_merges_tables_and_edits_descriptors_while_it_runs() {
+    let rig = Rig::start("tests/ks/life.c");
+    let filter = rig.open();
+    let (pin, other) = (rig.create(&filter, 0, None), rig.create(&filter, 0, None));
+    assert_eq!(pin.pin.object().property::<u32>(LIFE, NUMBER).unwrap(), 1);
+    assert!(pin.pin.object().property::<u32>(OTHER, NUMBER).is_err());
+    assert_eq!(text(pin.pin.object(), MERGE), "");
+    assert_eq!(pin.pin.object().property::<u32>(LIFE, NUMBER).unwrap(), 1, "the dominant table's entry");
+    assert_eq!(pin.pin.object().property::<u32>(OTHER, NUMBER).unwrap(), 2, "what only the other has");
+    assert!(other.pin.object().property::<u32>(OTHER, NUMBER).is_err(), "another pin has its own descriptor");
+    assert_eq!(pin.pin.state().unwrap(), KsState::STOP, "the class driver's sets answer as before");
+    drop((pin, other, filter));
+    rig.unload();
+}

@@ -1,0 +1,508 @@
+/*
+ * A driver that keeps a list of everything that it is told of its devices, its filters and its pins, and that refuses what
+ * a client has it refuse. The list lives as long as the image, so that a device that is plugged in again tells of the one
+ * before. It hooks the routines that AVStream has set for plug and play and power, and notes the requests that pass.
+ */
+#include "bytes.h"
+
+/* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E70} */
+static const GUID LifeSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x70}};
+/* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E71} */
+static const GUID OtherSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x71}};
+/* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E72} */
+static const GUID InterfaceId = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x72}};
+
+enum { LOG_BYTES = 4096, ANSWER = 4096 };
+enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER };
+enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, REFUSE_POST_START = 16, PEND = 32, REFUSE_CREATE = 64 };
+#define TEXT(x) TEXT_(x)
+#define TEXT_(x) #x
+#define CHECK(condition) \
+    do { \
+        if (!(condition)) \
+            return TEXT(__LINE__) ": " #condition; \
+    } while (0)
+
+static char Log[LOG_BYTES];
+static LONG LogUsed;
+static KSPIN_LOCK LogLock;
+static volatile LONG Refused;
+static PDRIVER_DISPATCH NextPnp, NextPower;
+static PKSFILTERFACTORY Started;
+static PKSDEVICE TheDevice;
+
+static void Note(const char *text)
+{
+    KIRQL level;
+    KeAcquireSpinLock(&LogLock, &level);
+    while (*text && LogUsed < LOG_BYTES - 2)
+        Log[LogUsed++] = *text++;
+    Log[LogUsed++] = ' ';
+    KeReleaseSpinLock(&LogLock, level);
+}
+
+static void NoteNumbers(const char *what, ULONG from, ULONG to)
+{
+    char text[32];
+    ULONG i = 0;
+    while (what[i] && i < 24) {
+        text[i] = what[i];
+        i++;
+    }
+    text[i++] = (char)('0' + from);
+    text[i++] = (char)('0' + to);
+    text[i] = 0;
+    Note(text);
+}
+
+static NTSTATUS Answer(LONG flag)
+{
+    return Refused & flag ? STATUS_DEVICE_BUSY : STATUS_SUCCESS;
+}
+
+/* The requests themselves ------------------------------------------------------------------------------------------ */
+
+static NTSTATUS NTAPI OnPnpIrp(PDEVICE_OBJECT Device, PIRP Irp)
+{
+    PIO_STACK_LOCATION stack = IoGetCurrentIrpStackLocation(Irp);
+    if (stack->DeviceObject != Device)
+        Note("wrong-device");
+    NoteNumbers("irp", stack->MinorFunction >> 4, stack->MinorFunction & 15);
+    return NextPnp(Device, Irp);
+}
+
+static NTSTATUS NTAPI OnPowerIrp(PDEVICE_OBJECT Device, PIRP Irp)
+{
+    NoteNumbers("power-irp", IoGetCurrentIrpStackLocation(Irp)->MinorFunction,
+                IoGetCurrentIrpStackLocation(Irp)->Parameters.Power.State.DeviceState);
+    return NextPower(Device, Irp);
+}
+
+/* The device ------------------------------------------------------------------------------------------------------- */
+
+static NTSTATUS OnAdd(PKSDEVICE Device)
+{
+    TheDevice = Device;
+    Note("Add");
+    return STATUS_SUCCESS;
+}
+
+static const KSFILTER_DESCRIPTOR UntilStop;
+
+static VOID NTAPI OnFactorySleep(PKSFILTERFACTORY Factory, DEVICE_POWER_STATE State)
+{
+    NoteNumbers("factory-sleep", 0, State);
+}
+
+static VOID NTAPI OnFactoryWake(PKSFILTERFACTORY Factory, DEVICE_POWER_STATE State)
+{
+    NoteNumbers("factory-wake", 0, State);
+}
+
+static NTSTATUS OnStart(PKSDEVICE Device, PIRP Irp, PCM_RESOURCE_LIST Translated, PCM_RESOURCE_LIST Raw)
+{
+    NTSTATUS status;
+    if (IoGetCurrentIrpStackLocation(Irp)->MinorFunction != IRP_MN_START_DEVICE || Translated || Raw || Device->Started)
+        Note("bad-start");
+    Note("Start");
+    if (Refused & REFUSE_START)
+        return STATUS_DEVICE_BUSY;
+    /* Goes with the next stop. */
+    KsAcquireDevice(Device);
+    status = KsCreateFilterFactory(Device->FunctionalDeviceObject, &UntilStop, L"until-stop", NULL,
+                                   KSCREATE_ITEM_FREEONSTOP, OnFactorySleep, OnFactoryWake, &Started);
+    KsReleaseDevice(Device);
+    return status;
+}
+
+static NTSTATUS OnPostStart(PKSDEVICE Device)
+{
+    Note("PostStart");
+    return Answer(REFUSE_POST_START);
+}
+
+static NTSTATUS OnQueryStop(PKSDEVICE Device, PIRP Irp)
+{
+    Note("QueryStop");
+    return Answer(REFUSE_STOP);
+}
+
+static void OnCancelStop(PKSDEVICE Device, PIRP Irp)
+{
+    Note("CancelStop");
+}
+
+static void OnStop(PKSDEVICE Device, PIRP Irp)
+{
+    Note("Stop");
+}
+
+static NTSTATUS OnQueryRemove(PKSDEVICE Device, PIRP Irp)
+{
+    Note("QueryRemove");
+    return Answer(REFUSE_REMOVE);
+}
+
+static void OnCancelRemove(PKSDEVICE Device, PIRP Irp)
+{
+    Note("CancelRemove");
+}
+
+static void OnRemove(PKSDEVICE Device, PIRP Irp)
+{
+    Note("Remove");
+}
+
+static NTSTATUS OnQueryCapabilities(PKSDEVICE Device, PIRP Irp, PDEVICE_CAPABILITIES Capabilities)
+{
+    if (Capabilities->Size != sizeof(*Capabilities) || Capabilities->Version != 1 ||
+        Capabilities->DeviceState[PowerSystemWorking] != PowerDeviceD0)
+        Note("bad-capabilities");
+    Capabilities->SurpriseRemovalOK = 1;
+    Capabilities->D3Latency = 77;
+    return STATUS_SUCCESS;
+}
+
+static void OnSurpriseRemoval(PKSDEVICE Device, PIRP Irp)
+{
+    Note("SurpriseRemoval");
+}
+
+static NTSTATUS OnQueryPower(PKSDEVICE Device, PIRP Irp, DEVICE_POWER_STATE To, DEVICE_POWER_STATE From,
+                             SYSTEM_POWER_STATE SystemTo, SYSTEM_POWER_STATE SystemFrom, POWER_ACTION Action)
+{
+    if (Device->DevicePowerState != From || Device->SystemPowerState != PowerSystemWorking)
+        Note("bad-power");
+    NoteNumbers("QueryPower", From, To);
+    return Answer(REFUSE_POWER);
+}
+
+static void OnSetPower(PKSDEVICE Device, PIRP Irp, DEVICE_POWER_STATE To, DEVICE_POWER_STATE From)
+{
+    if (IoGetCurrentIrpStackLocation(Irp)->MinorFunction != IRP_MN_SET_POWER || Device->DevicePowerState != From)
+        Note("bad-power");
+    NoteNumbers("SetPower", From, To);
+}
+
+static NTSTATUS OnQueryInterface(PKSDEVICE Device, PIRP Irp)
+{
+    PIO_STACK_LOCATION stack = IoGetCurrentIrpStackLocation(Irp);
+    PINTERFACE given = stack->Parameters.QueryInterface.Interface;
+    if (!IsGuid(stack->Parameters.QueryInterface.InterfaceType, &InterfaceId))
+        return STATUS_NOT_SUPPORTED;
+    if (stack->Parameters.QueryInterface.Size < sizeof(*given))
+        return STATUS_BUFFER_TOO_SMALL;
+    given->Size = sizeof(*given);
+    given->Version = stack->Parameters.QueryInterface.Version + 1;
+    return STATUS_SUCCESS;
+}
+
+/* Answers that come later ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    WORK_QUEUE_ITEM Item;
+    PIRP Irp;
+    NTSTATUS Status;
+} LATER;
+
+static VOID NTAPI OnLater(PVOID Context)
+{
+    LATER *later = Context;
+    Note("completes");
+    later->Irp->IoStatus.Status = later->Status;
+    KsCompletePendingRequest(later->Irp);
+    ExFreePool(later);
+}
+
+static NTSTATUS Later(PIRP Irp, const char *what, NTSTATUS status)
+{
+    LATER *later;
+    Note(what);
+    if (!(Refused & PEND))
+        return status;
+    later = ExAllocatePoolWithTag(NonPagedPool, sizeof(*later), 'efiL');
+    if (!later)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    later->Irp = Irp;
+    later->Status = status;
+    ExInitializeWorkItem(&later->Item, OnLater, later);
+    IoMarkIrpPending(Irp);
+    ExQueueWorkItem(&later->Item, DelayedWorkQueue);
+    return STATUS_PENDING;
+}
+
+/* Pins and filters ------------------------------------------------------------------------------------------------- */
+
+static VOID NTAPI OnPinSleep(PKSPIN Pin, DEVICE_POWER_STATE State)
+{
+    NoteNumbers("pin-sleep", Pin->ClientState, State);
+}
+
+static VOID NTAPI OnPinWake(PKSPIN Pin, DEVICE_POWER_STATE State)
+{
+    NoteNumbers("pin-wake", Pin->ClientState, State);
+}
+
+static VOID NTAPI OnFilterSleep(PKSFILTER Filter, DEVICE_POWER_STATE State)
+{
+    NoteNumbers("filter-sleep", 0, State);
+}
+
+static VOID NTAPI OnFilterWake(PKSFILTER Filter, DEVICE_POWER_STATE State)
+{
+    NoteNumbers("filter-wake", 0, State);
+}
+
+static void NTAPI OnDiscarded(PVOID Item)
+{
+    NoteNumbers("item", 0, (ULONG)(ULONG_PTR)Item);
+}
+
+static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
+{
+    ULONG i;
+    KsPinRegisterPowerCallbacks(Pin, OnPinSleep, OnPinWake);
+    for (i = 1; i < 3; i++)
+        KsAddItemToObjectBag(Pin->Bag, (PVOID)(ULONG_PTR)i, OnDiscarded);
+    return Later(Irp, "pin-create", Refused & REFUSE_CREATE ? STATUS_DEVICE_BUSY : STATUS_SUCCESS);
+}
+
+static NTSTATUS OnPinClose(PKSPIN Pin, PIRP Irp)
+{
+    return Later(Irp, "pin-close", STATUS_SUCCESS);
+}
+
+static NTSTATUS OnPinState(PKSPIN Pin, KSSTATE To, KSSTATE From)
+{
+    NoteNumbers("pin", From, To);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnPinProcess(PKSPIN Pin)
+{
+    PKSSTREAM_POINTER edge = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED);
+    if (!edge)
+        return STATUS_PENDING;
+    *(ULONG *)edge->StreamHeader->Data = (ULONG)(ULONG_PTR)Pin->Context;
+    Pin->Context = (PVOID)((ULONG_PTR)Pin->Context + 1);
+    edge->StreamHeader->DataUsed = edge->StreamHeader->FrameExtent;
+    KsStreamPointerAdvanceOffsetsAndUnlock(edge, 0, edge->StreamHeader->FrameExtent, TRUE);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnFilterCreate(PKSFILTER Filter, PIRP Irp)
+{
+    KsFilterRegisterPowerCallbacks(Filter, OnFilterSleep, OnFilterWake);
+    KsAddItemToObjectBag(Filter->Bag, (PVOID)(ULONG_PTR)9, OnDiscarded);
+    return Later(Irp, "filter-create", STATUS_SUCCESS);
+}
+
+static NTSTATUS OnFilterClose(PKSFILTER Filter, PIRP Irp)
+{
+    return Later(Irp, "filter-close", STATUS_SUCCESS);
+}
+
+static NTSTATUS OnFilterProcess(PKSFILTER Filter, PKSPROCESSPIN_INDEXENTRY Index)
+{
+    return STATUS_PENDING;
+}
+
+/* Properties ------------------------------------------------------------------------------------------------------- */
+
+static NTSTATUS Tell(PIRP Irp, PVOID Data, const char *text, ULONG bytes)
+{
+    if (bytes > IoGetCurrentIrpStackLocation(Irp)->Parameters.DeviceIoControl.OutputBufferLength)
+        bytes = IoGetCurrentIrpStackLocation(Irp)->Parameters.DeviceIoControl.OutputBufferLength;
+    RtlCopyMemory(Data, text, bytes);
+    Irp->IoStatus.Information = bytes;
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnLog(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    NTSTATUS status = Tell(Irp, Data, Log, LogUsed);
+    LogUsed = 0;
+    return status;
+}
+
+static NTSTATUS OnRefuse(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    Refused = *(LONG *)Data;
+    return STATUS_SUCCESS;
+}
+
+static PKSFILTERFACTORY Dynamic;
+static const KSFILTER_DESCRIPTOR Added;
+
+/* One step of the life of a factory that comes while the device runs: which, the client says. */
+static NTSTATUS OnFactories(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    PKSDEVICE device = KsFilterGetDevice(KsGetFilterFromIrp(Irp));
+    NTSTATUS status = STATUS_INVALID_PARAMETER;
+    KsAcquireDevice(device);
+    switch (*(ULONG *)Data) {
+    case 0:
+        status = KsCreateFilterFactory(device->FunctionalDeviceObject, &Added, L"added", NULL, 0, NULL, NULL, &Dynamic);
+        break;
+    case 1:
+        status = KsFilterFactorySetDeviceClassesState(Dynamic, TRUE);
+        break;
+    case 2:
+        status = KsFilterFactorySetDeviceClassesState(Dynamic, FALSE);
+        break;
+    case 3:
+        status = KsFilterFactoryAddCreateItem(Dynamic, L"another-name", NULL, 0);
+        break;
+    case 4:
+        status = KsDeleteFilterFactory(Dynamic);
+        break;
+    }
+    KsReleaseDevice(device);
+    return status;
+}
+
+static NTSTATUS OnNumber(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    *(ULONG *)Data = 1;
+    Irp->IoStatus.Information = sizeof(ULONG);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnOtherNumber(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    *(ULONG *)Data = 2;
+    Irp->IoStatus.Information = sizeof(ULONG);
+    return STATUS_SUCCESS;
+}
+
+static const KSPROPERTY_ITEM OtherItems[] = {
+    DEFINE_KSPROPERTY_ITEM(LIFE_NUMBER, OnOtherNumber, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
+};
+static DEFINE_KSPROPERTY_SET_TABLE(OtherSets){
+    DEFINE_KSPROPERTY_SET(&LifeSet, SIZEOF_ARRAY(OtherItems), OtherItems, 0, NULL),
+    DEFINE_KSPROPERTY_SET(&OtherSet, SIZEOF_ARRAY(OtherItems), OtherItems, 0, NULL)};
+static KSAUTOMATION_TABLE OtherTable = {SIZEOF_ARRAY(OtherSets), sizeof(KSPROPERTY_ITEM), OtherSets};
+
+/* Gives a living pin a descriptor of its own, whose table is its old one merged with another. */
+static const char *Merge(PKSPIN Pin)
+{
+    const KSPIN_DESCRIPTOR_EX *before = Pin->Descriptor;
+    PKSAUTOMATION_TABLE copy = NULL, merged = NULL, own = NULL;
+    PVOID plain;
+
+    CHECK(NT_SUCCESS(KsEdit(Pin, &Pin->Descriptor, 'efiL')));
+    CHECK(Pin->Descriptor != before);
+    CHECK(RtlCompareMemory(Pin->Descriptor, before, sizeof(*before)) == sizeof(*before));
+    /* Of one table a copy is made. */
+    CHECK(NT_SUCCESS(KsMergeAutomationTables(&copy, NULL, &OtherTable, Pin->Bag)));
+    CHECK(copy && copy != &OtherTable && copy->PropertySetsCount == 2);
+    CHECK(NT_SUCCESS(KsMergeAutomationTables(&merged, (PKSAUTOMATION_TABLE)before->AutomationTable, copy, Pin->Bag)));
+    /* Its input has left the bag; what it made is in it. */
+    CHECK(KsRemoveItemFromObjectBag(Pin->Bag, copy, FALSE) == 0);
+    /* Without a bag it is the driver's to free. */
+    CHECK(NT_SUCCESS(KsMergeAutomationTables(&own, merged, NULL, NULL)));
+    CHECK(own->PropertySetsCount == merged->PropertySetsCount);
+    plain = own;
+    CHECK(KsRemoveItemFromObjectBag(Pin->Bag, plain, FALSE) == 0);
+    ExFreePool(plain);
+    ((KSPIN_DESCRIPTOR_EX *)Pin->Descriptor)->AutomationTable = merged;
+    /* The descriptor that others share is as it was. */
+    CHECK(before->AutomationTable != merged);
+    return "";
+}
+
+static NTSTATUS OnMerge(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    const char *wrong = Merge(KsGetPinFromIrp(Irp));
+    ULONG bytes = 0;
+    while (wrong[bytes])
+        bytes++;
+    return Tell(Irp, Data, wrong, bytes);
+}
+
+static const KSPROPERTY_ITEM FilterItems[] = {
+    DEFINE_KSPROPERTY_ITEM(LIFE_LOG, OnLog, sizeof(KSPROPERTY), 0, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(LIFE_REFUSE, NULL, sizeof(KSPROPERTY), sizeof(LONG), OnRefuse, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(LIFE_FACTORIES, NULL, sizeof(KSPROPERTY), sizeof(ULONG), OnFactories, NULL, 0, NULL, NULL, 0),
+};
+static DEFINE_KSPROPERTY_SET_TABLE(FilterSets){
+    DEFINE_KSPROPERTY_SET(&LifeSet, SIZEOF_ARRAY(FilterItems), FilterItems, 0, NULL)};
+static DEFINE_KSAUTOMATION_TABLE(FilterTable){
+    DEFINE_KSAUTOMATION_PROPERTIES(FilterSets),
+    DEFINE_KSAUTOMATION_METHODS_NULL,
+    DEFINE_KSAUTOMATION_EVENTS_NULL,
+};
+static const KSPROPERTY_ITEM PinItems[] = {
+    DEFINE_KSPROPERTY_ITEM(LIFE_MERGE, OnMerge, sizeof(KSPROPERTY), 0, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(LIFE_NUMBER, OnNumber, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
+};
+static DEFINE_KSPROPERTY_SET_TABLE(PinSets){
+    DEFINE_KSPROPERTY_SET(&LifeSet, SIZEOF_ARRAY(PinItems), PinItems, 0, NULL)};
+static DEFINE_KSAUTOMATION_TABLE(PinTable){
+    DEFINE_KSAUTOMATION_PROPERTIES(PinSets),
+    DEFINE_KSAUTOMATION_METHODS_NULL,
+    DEFINE_KSAUTOMATION_EVENTS_NULL,
+};
+
+static const KSPIN_DISPATCH PinDispatch = {
+    .Create = OnPinCreate,
+    .Close = OnPinClose,
+    .Process = OnPinProcess,
+    .SetDeviceState = OnPinState,
+};
+static const KSDATARANGE Range = BYTES_RANGE(32);
+static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range};
+#define CAPTURE_PIN(dispatch) \
+    { \
+        .Dispatch = dispatch, .AutomationTable = &PinTable, \
+        .PinDescriptor = {.DataRangesCount = SIZEOF_ARRAY(Ranges), .DataRanges = Ranges, \
+                          .DataFlow = KSPIN_DATAFLOW_OUT, .Communication = KSPIN_COMMUNICATION_BOTH}, \
+        .InstancesPossible = 4, \
+    }
+static const KSPIN_DESCRIPTOR_EX Pins[] = {CAPTURE_PIN(&PinDispatch)};
+static const KSFILTER_DISPATCH FilterDispatch = {.Create = OnFilterCreate, .Close = OnFilterClose};
+static const KSFILTER_DISPATCH CentricDispatch = {.Create = OnFilterCreate, .Close = OnFilterClose, .Process = OnFilterProcess};
+static const GUID Categories[] = {{CATEGORY_CAPTURE_GUID}};
+#define DESCRIPTOR(reference, dispatch) \
+    { \
+        .Dispatch = dispatch, .AutomationTable = &FilterTable, .Version = KSFILTER_DESCRIPTOR_VERSION, \
+        .ReferenceGuid = reference, .PinDescriptorsCount = SIZEOF_ARRAY(Pins), \
+        .PinDescriptorSize = sizeof(KSPIN_DESCRIPTOR_EX), .PinDescriptors = Pins, \
+        .CategoriesCount = SIZEOF_ARRAY(Categories), .Categories = Categories, \
+    }
+static const GUID Reference = {0x1a4f3e52, 0x7f0b, 0x4c60, {0x9d, 0x35, 0x2b, 0x5e, 0x84, 0x11, 0x0c, 0x70}};
+static const GUID CentricReference = {0x1a4f3e52, 0x7f0b, 0x4c60, {0x9d, 0x35, 0x2b, 0x5e, 0x84, 0x11, 0x0c, 0x71}};
+static const KSFILTER_DESCRIPTOR Filter = DESCRIPTOR(&Reference, &FilterDispatch);
+static const KSFILTER_DESCRIPTOR Centric = DESCRIPTOR(&CentricReference, &CentricDispatch);
+static const KSFILTER_DESCRIPTOR UntilStop = DESCRIPTOR(NULL, NULL);
+static const KSFILTER_DESCRIPTOR Added = DESCRIPTOR(NULL, NULL);
+static const KSFILTER_DESCRIPTOR *const Filters[] = {&Filter, &Centric};
+
+static const KSDEVICE_DISPATCH DeviceDispatch = {
+    .Add = OnAdd,
+    .Start = OnStart,
+    .PostStart = OnPostStart,
+    .QueryStop = OnQueryStop,
+    .CancelStop = OnCancelStop,
+    .Stop = OnStop,
+    .QueryRemove = OnQueryRemove,
+    .CancelRemove = OnCancelRemove,
+    .Remove = OnRemove,
+    .QueryCapabilities = OnQueryCapabilities,
+    .SurpriseRemoval = OnSurpriseRemoval,
+    .QueryPower = OnQueryPower,
+    .SetPower = OnSetPower,
+    .QueryInterface = OnQueryInterface,
+};
+static const KSDEVICE_DESCRIPTOR Device = {&DeviceDispatch, SIZEOF_ARRAY(Filters), Filters, KSDEVICE_DESCRIPTOR_VERSION};
+
+NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath)
+{
+    NTSTATUS status = KsInitializeDriver(DriverObject, RegistryPath, &Device);
+    KeInitializeSpinLock(&LogLock);
+    NextPnp = DriverObject->MajorFunction[IRP_MJ_PNP];
+    NextPower = DriverObject->MajorFunction[IRP_MJ_POWER];
+    DriverObject->MajorFunction[IRP_MJ_PNP] = OnPnpIrp;
+    DriverObject->MajorFunction[IRP_MJ_POWER] = OnPowerIrp;
+    return status;
+}
