@@ -3,8 +3,9 @@
 //! The order is the safety of it: descriptors that nobody meant to hand over are closed, the images are mapped, the
 //! process is confined, and only then the first instruction of a driver runs.
 
+use crate::device_request::ManagedDrivers;
 use crate::files::ParentsFiles;
-use crate::remote::{Handler, Peer};
+use crate::remote::Peer;
 use crate::sandbox::{self, Limits};
 use crate::terminal::printable;
 use ks_io::{IoManager, Services};
@@ -12,9 +13,8 @@ use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver, Unloaded};
 use ks_nt::image::{MissingImport, MissingImports, Options};
 use ks_nt::machine::{self, Fault, FaultKind, Place};
 use ks_nt::ntoskrnl::registry::{self, RegistryError};
-use ks_nt::ntoskrnl::{debug_print, dpc, file, pool, unload};
+use ks_nt::ntoskrnl::{debug_print, file, pool, unload};
 use ks_nt::report::{self, Report};
-use ks_nt::running;
 use ks_wire::Connection;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -70,7 +70,8 @@ pub fn run(plan: &Plan) -> u8 {
         Err(error) => return refused(&error),
     };
     // Served before the drivers start, because DriverEntry may open a file.
-    let peer = match Peer::serve(&io, connection, Arc::new(NoCalls)) {
+    let managed = Arc::new(ManagedDrivers::default());
+    let peer = match Peer::serve(&io, connection, managed.clone()) {
         Ok(peer) => Arc::new(peer),
         Err(error) => {
             complain(&format!("serve the connection: {error}"));
@@ -85,9 +86,10 @@ pub fn run(plan: &Plan) -> u8 {
         Ok(drivers) => drivers,
         Err(error) => return refused(&error),
     };
+    managed.manage(drivers);
     peer.report(READY);
     peer.wait_for_end();
-    for driver in drivers.into_iter().rev() {
+    for driver in managed.release().into_iter().rev() {
         if let Unloaded::LeftBehind(left) = driver.unload() {
             complain(&format!("left-timers {}\nleft-work-items {}", left.timers, left.work_items));
             for thread in unload::system_threads() {
@@ -188,15 +190,6 @@ pub(crate) fn settings_of(file: &Path) -> Result<(PathBuf, String), HostError> {
         Ok(text) => Ok((beside, text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((beside, String::new())),
         Err(error) => Err(HostError::Read { file: beside.display().to_string(), error }),
-    }
-}
-
-/// The other side calls no service of a host.
-struct NoCalls;
-
-impl Handler for NoCalls {
-    fn busy_ms(&self) -> Option<u64> {
-        dpc::running_ms().max(running::longest_ms())
     }
 }
 

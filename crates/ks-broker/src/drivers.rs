@@ -1,12 +1,13 @@
 //! The drivers of a process: each host started, watched, and told about.
 
+use crate::device_request::DeviceRequest;
 use crate::driver_host::{Imports, Plan, READY, Sandbox};
 use crate::files::Files;
 use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
 use crate::remote::{Handler, Peer, PeerOptions};
 use crate::report::{CodePlace, DriverReport, Remainder, ReportKind};
 use crate::terminal::printable;
-use ks_abi::NtStatus;
+use ks_abi::{NtStatus, STATUS_DEVICE_REMOVED};
 use ks_io::IoManager;
 use ks_nt::ntoskrnl::folder::Folder;
 use ks_wire::WireError;
@@ -204,6 +205,15 @@ impl DriverHost {
     /// The system's number of the process.
     pub fn process_id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Sends a request of plug and play or of power to the devices of the drivers. STATUS_NOT_SUPPORTED: there is none, or
+    /// its driver is not of AVStream; STATUS_DEVICE_REMOVED: the host has ended; else what refused.
+    pub fn request(&self, request: DeviceRequest) -> Result<(), NtStatus> {
+        // Not under the lock: a driver may take its time.
+        let peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let peer = peer.ok_or(STATUS_DEVICE_REMOVED)?;
+        peer.service(request.operation(), &[]).map(|_| ())
     }
 
     /// Has the host ended, or has it begun to say why it will?

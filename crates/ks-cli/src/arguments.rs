@@ -66,6 +66,7 @@ pub(crate) enum Verb {
     Set(SetArguments),
     Events(EventsArguments),
     Snapshot(SnapshotArguments),
+    Pnp(PnpArguments),
     Default(DefaultArguments),
     /// Print the completion script of a shell
     #[command(after_help = "For bash: source <(ks completions bash)")]
@@ -167,6 +168,82 @@ pub(crate) struct RecordArguments {
 
     #[command(flatten)]
     pub(crate) drivers: DriverArguments,
+}
+
+/// Stop, remove and power down a driver's device while it streams
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Runs the graph, sends the request to the device of its first driver file in
+mid-stream, and streams on:
+  ks pnp './camera.sys ! null-renderer'
+  ks pnp ./camera.sys --test rebalance,sleep --frames 60 --json
+
+  cancel-stop        asks whether the device may be stopped, and cancels that
+  rebalance          stops it and starts it anew
+  cancel-remove      asks whether it may be removed, and cancels that
+  sleep              takes it to D3 and back to D0
+  disable-enable     removes it between two runs, and adds it again
+  surprise-removal   pulls it out, and plugs it in again
+
+Each test passes if frames come afterwards. A driver may refuse a request; that
+is told and is no failure. The first failure ends the tests with exit code 1.
+
+With --json, one document instead of the table:
+  {{driver, tests: [{{test, outcome, status, frames_before, frames_after, why}}],
+   left_behind, error}}
+outcome is passed, refused or failed.\n\n{EXIT_CODES}"))]
+pub(crate) struct PnpArguments {
+    /// The graph, best in one pair of single quotes, or a driver file
+    #[arg(required = true, value_name = "GRAPH")]
+    pub(crate) graph: Vec<String>,
+
+    /// Only these tests, in this order
+    #[arg(long = "test", value_name = "TEST", value_delimiter = ',')]
+    pub(crate) tests: Vec<PnpTest>,
+
+    /// Stream N frames before and after each request
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) frames: u64,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) drivers: DriverArguments,
+}
+
+/// A test of `ks pnp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PnpTest {
+    CancelStop,
+    Rebalance,
+    CancelRemove,
+    Sleep,
+    DisableEnable,
+    SurpriseRemoval,
+}
+
+impl PnpTest {
+    pub(crate) const ALL: [PnpTest; 6] = [
+        PnpTest::CancelStop,
+        PnpTest::Rebalance,
+        PnpTest::CancelRemove,
+        PnpTest::Sleep,
+        PnpTest::DisableEnable,
+        PnpTest::SurpriseRemoval,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PnpTest::CancelStop => "cancel-stop",
+            PnpTest::Rebalance => "rebalance",
+            PnpTest::CancelRemove => "cancel-remove",
+            PnpTest::Sleep => "sleep",
+            PnpTest::DisableEnable => "disable-enable",
+            PnpTest::SurpriseRemoval => "surprise-removal",
+        }
+    }
 }
 
 /// List the filters and their categories

@@ -57,6 +57,61 @@ impl LeftBehind {
     }
 }
 
+/// `ks pnp --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PnpDocument {
+    /// The driver's file.
+    pub(crate) driver: String,
+    /// The tests that ran, in their order.
+    pub(crate) tests: Vec<PnpResult>,
+    /// What drivers have not given back; not there when they have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_behind: Vec<LeftBehind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Error>,
+}
+
+impl PnpDocument {
+    pub(crate) fn failed(failure: &Failure) -> Self {
+        Self { driver: String::new(), tests: Vec::new(), left_behind: Vec::new(), error: Some(failure.into()) }
+    }
+}
+
+/// How one test of `ks pnp` ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PnpResult {
+    pub(crate) test: &'static str,
+    pub(crate) outcome: PnpOutcome,
+    /// What refused the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<String>,
+    pub(crate) frames_before: u64,
+    pub(crate) frames_after: u64,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PnpOutcome {
+    /// The device did it, and works.
+    Passed,
+    /// Its driver refused, and works.
+    Refused,
+    Failed,
+}
+
+impl PnpOutcome {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            PnpOutcome::Passed => "passed",
+            PnpOutcome::Refused => "refused",
+            PnpOutcome::Failed => "failed",
+        }
+    }
+}
+
 /// `ks default show --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct DefaultDocument {

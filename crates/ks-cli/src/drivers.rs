@@ -1,6 +1,8 @@
 //! Driver files on the command line: each is loaded into a process of its own, or all into one.
 
 use clap::Args;
+use ks_abi::{NtStatus, STATUS_NOT_SUPPORTED};
+use ks_broker::device_request::DeviceRequest;
 use ks_broker::driver_host::{Imports, Sandbox};
 use ks_broker::drivers::{DriverError, DriverHost, Hosting, WATCHDOG};
 use ks_broker::host_process::HostCommand;
@@ -135,6 +137,11 @@ impl Drivers {
             drivers.hosts.push(host);
         }
         Ok((drivers, filters))
+    }
+
+    /// Sends a request of plug and play or power to the devices of the first host.
+    pub(crate) fn request(&self, request: DeviceRequest) -> Result<(), NtStatus> {
+        self.hosts.first().map_or(Err(STATUS_NOT_SUPPORTED), |host| host.request(request))
     }
 
     /// Unloads all drivers. What they have not given back is told.

@@ -6,8 +6,9 @@ use ks_abi::{
     KSDATAFORMAT_SUBTYPE_YUY2, KSDATAFORMAT_TYPE_AUDIO, KSFILTER_NODE, KSINSTANCE_INDETERMINATE,
     KSPROPERTY_PIN_COMMUNICATION, KSPROPERTY_PIN_DATAFLOW, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin,
     KsDataFormatVideoInfoHeader, KsDataFormatVideoInfoHeader2, KsPinCommunication, KsPinDataFlow, KsProperty,
-    KsTopologyConnection, KspPin,
+    KsTopologyConnection, KspPin, NtStatus, STATUS_NOT_SUPPORTED,
 };
+use ks_broker::device_request::DeviceRequest;
 use ks_broker::terminal::printable;
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
@@ -115,6 +116,11 @@ impl Engine {
             (failure, None) => failure.or(leak),
         };
         (failure, left_behind)
+    }
+
+    /// Sends a request of plug and play or power to the device of the first driver file.
+    pub(crate) fn device_request(&self, request: DeviceRequest) -> Result<(), NtStatus> {
+        self.drivers.first().map_or(Err(STATUS_NOT_SUPPORTED), |drivers| drivers.request(request))
     }
 
     /// All filters, in the order of their names.

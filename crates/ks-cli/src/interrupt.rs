@@ -60,6 +60,14 @@ impl Interrupt {
         }
     }
 
+    /// Stops the graph that runs, as a signal would, without one.
+    pub(crate) fn stop(&self) {
+        let stop = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(stop) = stop {
+            stop();
+        }
+    }
+
     fn raise(&self, signal: u8) {
         if self.shared.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             std::process::exit(i32::from(signal).saturating_add(128));

@@ -18,6 +18,7 @@ mod output;
 mod picture;
 mod play;
 mod png_file;
+mod pnp;
 mod progress;
 mod quantity;
 mod run;
@@ -92,6 +93,7 @@ fn perform(arguments: &Arguments) -> Result<Exit, Failure> {
         Some(Verb::Record(arguments)) => play::record(arguments),
         Some(Verb::List(arguments)) => list::perform(arguments),
         Some(Verb::Inspect(arguments)) => inspect::perform(arguments),
+        Some(Verb::Pnp(arguments)) => pnp::perform(arguments),
         Some(Verb::Get(arguments)) => get::get(arguments),
         Some(Verb::Set(arguments)) => get::set(arguments),
         Some(Verb::Events(arguments)) => get::events(arguments),

@@ -13,7 +13,7 @@ fn ks_alone_shows_five_commands_to_try() {
 
 #[test]
 fn each_verb_has_help_that_names_the_exit_codes() {
-    for verb in ["run", "list", "inspect", "snapshot", "default", "completions"] {
+    for verb in ["run", "list", "inspect", "snapshot", "pnp", "default", "completions"] {
         let ran = ks(&[verb, "--help"]).done();
         assert!(ran.stdout.contains(&format!("Usage: ks {verb}")), "{ran}");
         assert!(verb == "completions" || ran.stdout.contains("Exit codes:"), "{ran}");
@@ -25,7 +25,7 @@ fn each_verb_has_help_that_names_the_exit_codes() {
 
 #[test]
 fn help_fits_a_terminal_of_100_columns() {
-    for verb in ["run", "list", "inspect", "snapshot", "default"] {
+    for verb in ["run", "list", "inspect", "snapshot", "pnp", "default"] {
         for line in ks(&[verb, "--help"]).done().stdout.lines() {
             assert!(line.chars().count() <= 100, "{verb}: {line}");
         }

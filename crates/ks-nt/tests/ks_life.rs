@@ -21,6 +21,7 @@ const REFUSE: u32 = 1;
 const FACTORIES: u32 = 2;
 const MERGE: u32 = 3;
 const NUMBER: u32 = 4;
+const BUS: u32 = 5;
 const UP: [KsState; 3] = [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
 
 fn text(object: &Object, property: u32) -> String {
@@ -144,7 +145,7 @@ fn a_drivers_objects_sleep_and_wake_in_order() {
     let rig = Rig::start("tests/ks/life.c");
     let device = device(&rig);
     for (filter, own) in [("pin", "2"), ("filter", "0")] {
-        let opened = rig.open_filter(0, if filter == "pin" { 0 } else { 1 });
+        let opened = rig.open_filter(usize::from(filter == "filter"));
         let pin = running(&rig, &opened);
         told(&opened);
         device.sleep(DevicePowerState::D3).unwrap();
@@ -293,5 +294,14 @@ fn a_driver_merges_tables_and_edits_descriptors_while_it_runs() {
     assert!(other.pin.object().property::<u32>(OTHER, NUMBER).is_err(), "another pin has its own descriptor");
     assert_eq!(pin.pin.state().unwrap(), KsState::STOP, "the class driver's sets answer as before");
     drop((pin, other, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_bus_without_a_space_gives_and_takes_no_byte() {
+    let rig = Rig::start("tests/ks/life.c");
+    let filter = rig.open();
+    assert_eq!(filter.object().property::<u32>(LIFE, BUS).unwrap(), 0);
+    drop(filter);
     rig.unload();
 }

@@ -2,6 +2,10 @@
  * A driver that keeps a list of everything that it is told of its devices, its filters and its pins, and that refuses what
  * a client has it refuse. The list lives as long as the image, so that a device that is plugged in again tells of the one
  * before. It hooks the routines that AVStream has set for plug and play and power, and notes the requests that pass.
+ *
+ *   -DREFUSES=BITS    what it refuses from the start
+ *   -DBREAKS_ON_STOP  does not start again after a stop
+ *   -DSTANDS_STILL    gives no frame after a change of power
  */
 #include "bytes.h"
 
@@ -13,7 +17,7 @@ static const GUID OtherSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5
 static const GUID InterfaceId = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x72}};
 
 enum { LOG_BYTES = 4096, ANSWER = 4096 };
-enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER };
+enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER, LIFE_BUS };
 enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, REFUSE_POST_START = 16, PEND = 32, REFUSE_CREATE = 64 };
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -26,10 +30,14 @@ enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, R
 static char Log[LOG_BYTES];
 static LONG LogUsed;
 static KSPIN_LOCK LogLock;
-static volatile LONG Refused;
+#ifndef REFUSES
+#define REFUSES 0
+#endif
+static volatile LONG Refused = REFUSES;
 static PDRIVER_DISPATCH NextPnp, NextPower;
 static PKSFILTERFACTORY Started;
 static PKSDEVICE TheDevice;
+static volatile BOOLEAN Asleep;
 
 static void Note(const char *text)
 {
@@ -135,6 +143,9 @@ static void OnCancelStop(PKSDEVICE Device, PIRP Irp)
 static void OnStop(PKSDEVICE Device, PIRP Irp)
 {
     Note("Stop");
+#ifdef BREAKS_ON_STOP
+    Refused |= REFUSE_START;
+#endif
 }
 
 static NTSTATUS OnQueryRemove(PKSDEVICE Device, PIRP Irp)
@@ -182,6 +193,9 @@ static void OnSetPower(PKSDEVICE Device, PIRP Irp, DEVICE_POWER_STATE To, DEVICE
     if (IoGetCurrentIrpStackLocation(Irp)->MinorFunction != IRP_MN_SET_POWER || Device->DevicePowerState != From)
         Note("bad-power");
     NoteNumbers("SetPower", From, To);
+#ifdef STANDS_STILL
+    Asleep = TRUE;
+#endif
 }
 
 static NTSTATUS OnQueryInterface(PKSDEVICE Device, PIRP Irp)
@@ -280,7 +294,7 @@ static NTSTATUS OnPinState(PKSPIN Pin, KSSTATE To, KSSTATE From)
 
 static NTSTATUS OnPinProcess(PKSPIN Pin)
 {
-    PKSSTREAM_POINTER edge = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED);
+    PKSSTREAM_POINTER edge = Asleep ? NULL : KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED);
     if (!edge)
         return STATUS_PENDING;
     *(ULONG *)edge->StreamHeader->Data = (ULONG)(ULONG_PTR)Pin->Context;
@@ -328,6 +342,18 @@ static NTSTATUS OnLog(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 static NTSTATUS OnRefuse(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     Refused = *(LONG *)Data;
+    return STATUS_SUCCESS;
+}
+
+/* Bytes that a bus without a configuration space has given and taken, and whether the buffer is as it was. */
+static NTSTATUS OnBus(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    ULONG bytes = 0x12345678;
+    PKSDEVICE device = KsFilterGetDevice(KsGetFilterFromIrp(Irp));
+    ULONG moved = KsDeviceGetBusData(device, 0, &bytes, 0, sizeof(bytes));
+    moved += KsDeviceSetBusData(device, 0, &bytes, 4, sizeof(bytes));
+    *(ULONG *)Data = bytes == 0x12345678 ? moved : 99;
+    Irp->IoStatus.Information = sizeof(ULONG);
     return STATUS_SUCCESS;
 }
 
@@ -424,6 +450,7 @@ static const KSPROPERTY_ITEM FilterItems[] = {
     DEFINE_KSPROPERTY_ITEM(LIFE_LOG, OnLog, sizeof(KSPROPERTY), 0, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(LIFE_REFUSE, NULL, sizeof(KSPROPERTY), sizeof(LONG), OnRefuse, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(LIFE_FACTORIES, NULL, sizeof(KSPROPERTY), sizeof(ULONG), OnFactories, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(LIFE_BUS, OnBus, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
 };
 static DEFINE_KSPROPERTY_SET_TABLE(FilterSets){
     DEFINE_KSPROPERTY_SET(&LifeSet, SIZEOF_ARRAY(FilterItems), FilterItems, 0, NULL)};

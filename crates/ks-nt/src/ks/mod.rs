@@ -83,6 +83,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     mutex::EXPORTS,
     navigation::EXPORTS,
     pin::EXPORTS,
+    pnp::EXPORTS,
     stream_pointer::EXPORTS,
     stubs::EXPORTS,
     worker::EXPORTS,

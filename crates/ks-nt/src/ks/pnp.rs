@@ -5,6 +5,8 @@
 //! do; a driver that has hooked IRP_MJ_PNP or IRP_MJ_POWER sees it there; [`dispatch_pnp`] and [`dispatch_power`] call the
 //! routine of KSDEVICE_DISPATCH with that IRP, before or after the devices below as the page of the IRP says.
 
+use crate::exports;
+use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::device::HostedDevice;
 use crate::ks::filter::refused;
@@ -12,22 +14,26 @@ use crate::ks::kernel;
 use crate::ks::low_level::dispatch::complete;
 use crate::ks::low_level::forward::{self, KsForwardAndCatchIrp};
 use crate::ks::low_level::request::DriverIrp;
+use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
 use crate::machine;
 use crate::ntoskrnl::io_build;
 use crate::ntoskrnl::io_request::next_location;
+use crate::report::BugCheck;
 use ks_abi::kernel::{
-    DeviceCapabilities, DevicePowerState, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE,
+    DeviceCapabilities, DeviceObject, DevicePowerState, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE,
     IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES, IRP_MN_QUERY_INTERFACE, IRP_MN_QUERY_POWER,
-    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER, IRP_MN_START_DEVICE,
-    IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, IoStackLocation, Irp, KsDeviceDescriptor, KsDeviceDispatch,
-    KsStackUse, SystemPowerState,
+    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_READ_CONFIG, IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER,
+    IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, IRP_MN_WRITE_CONFIG, IoStackLocation, Irp,
+    KsDeviceDescriptor, KsDeviceDispatch, KsStackUse, SystemPowerState,
 };
 use ks_abi::{NtStatus, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_SUCCESS};
-use ks_io::Refusal;
+use ks_io::{Level, Refusal};
 use ks_stream::{Device, DeviceDispatch};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsDeviceGetBusData, KsDeviceSetBusData);
 
 /// POWER_STATE_TYPE DevicePowerState
 const OF_DEVICE: u64 = 1;
@@ -65,15 +71,25 @@ fn agreed(answer: NtStatus, routine: &str, device: &Device) -> Result<(), Refusa
 /// Sends a request of the kernel's to the top of the stack that a device is in, and waits for its end.
 pub(crate) fn send(device: u64, major: u8, minor: u8, parameters: [u64; 4]) -> NtStatus {
     machine::enter_thread();
-    let prepare = |irp: *mut Irp| {
-        // SAFETY: the request was just made, with a location for the driver below.
-        let stack = Address(unsafe { next_location(irp) } as u64);
-        stack.put(offset_of!(IoStackLocation, major_function), major);
-        stack.put(offset_of!(IoStackLocation, minor_function), minor);
-        stack.put(offset_of!(IoStackLocation, parameters), parameters);
-    };
+    let prepare = |irp: *mut Irp| prepare(irp, major, minor, parameters);
     // SAFETY: the device object is deleted after its last request; the parameters are values, or live until the answer.
     unsafe { io_build::send_and_wait_at_top(device, prepare) }.status
+}
+
+/// As [`send`], to the device itself.
+fn send_below(device: Address, major: u8, minor: u8, parameters: [u64; 4]) -> NtStatus {
+    let prepare = |irp: *mut Irp| prepare(irp, major, minor, parameters);
+    // SAFETY: a device object that another is attached to, and so not deleted; the parameters as above.
+    unsafe { io_build::send_and_wait(device.0 as *mut DeviceObject, prepare) }.status
+}
+
+/// Fills the first stack location of a request.
+fn prepare(irp: *mut Irp, major: u8, minor: u8, parameters: [u64; 4]) {
+    // SAFETY: the request was just made, with a location for the driver below.
+    let stack = Address(unsafe { next_location(irp) } as u64);
+    stack.put(offset_of!(IoStackLocation, major_function), major);
+    stack.put(offset_of!(IoStackLocation, minor_function), minor);
+    stack.put(offset_of!(IoStackLocation, parameters), parameters);
 }
 
 impl DeviceDispatch for Lifecycle {
@@ -276,6 +292,42 @@ pub(crate) unsafe extern "win64" fn dispatch_system_control(functional: Address,
         Some(device) => pass(&device, irp),
         None => complete(irp, STATUS_DEVICE_REMOVED),
     }
+}
+
+/// Bytes of a space of the bus, moved by the devices below; 0 when they do not have it. Buses of this machine have none, so
+/// only a driver below answers.
+fn bus_data(device: Address, routine: &'static str, minor: u8, space: u32, buffer: Address, part: (u32, u32)) -> u32 {
+    if Level::current() != Level::Passive {
+        misuse(BugCheck::IRQL_NOT_LESS_OR_EQUAL, routine, "waits for the bus above PASSIVE_LEVEL");
+        return 0;
+    }
+    let Some(device) = objects::device(device, routine) else { return 0 };
+    let (offset, length) = part;
+    let parameters = [space.into(), buffer.0, offset.into(), length.into()];
+    let answer = send_below(device.below(), IRP_MJ_PNP, minor, parameters);
+    if answer.is_success() { length } else { 0 }
+}
+
+// ks-coverage: KsDeviceGetBusData done test=a_bus_without_a_space_gives_and_takes_no_byte
+pub(crate) unsafe extern "win64" fn KsDeviceGetBusData(
+    device: Address,
+    space: u32,
+    buffer: Address,
+    offset: u32,
+    length: u32,
+) -> u32 {
+    bus_data(device, "KsDeviceGetBusData", IRP_MN_READ_CONFIG, space, buffer, (offset, length))
+}
+
+// ks-coverage: KsDeviceSetBusData done test=a_bus_without_a_space_gives_and_takes_no_byte
+pub(crate) unsafe extern "win64" fn KsDeviceSetBusData(
+    device: Address,
+    space: u32,
+    buffer: Address,
+    offset: u32,
+    length: u32,
+) -> u32 {
+    bus_data(device, "KsDeviceSetBusData", IRP_MN_WRITE_CONFIG, space, buffer, (offset, length))
 }
 
 /// What a driver has registered for sleep and waking of one of its objects.

@@ -73,10 +73,6 @@ refusals! {
     KsiPropertyDefaultClockGetTime
     ;
     zero:
-    // ks-coverage: KsDeviceGetBusData not-implemented
-    KsDeviceGetBusData
-    // ks-coverage: KsDeviceSetBusData not-implemented
-    KsDeviceSetBusData
     ;
     nothing:
     // ks-coverage: KsDereferenceBusObject refused no software bus enumerates a device here that it would keep

@@ -65,11 +65,6 @@ impl Rig {
         self.client.open_by_name(&self.drivers[driver].filters()[0]).unwrap()
     }
 
-    /// Opens one of the filters of a driver.
-    pub(crate) fn open_filter(&self, driver: usize, filter: usize) -> Filter {
-        self.client.open_by_name(&self.drivers[driver].filters()[filter]).unwrap()
-    }
-
     /// As [`Rig::open_of`], if the driver agrees.
     pub(crate) fn try_open(&self, driver: usize) -> Result<Filter, ks_client::ClientError> {
         self.try_open_named(&self.drivers[driver].filters()[0])

@@ -1,0 +1,157 @@
+//! Plug and play and power for the devices of a hosted driver: what the parent asks a host for, and how that answers.
+
+use crate::remote::Handler;
+use ks_abi::kernel::DevicePowerState;
+use ks_abi::{NtStatus, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_io::Refusal;
+use ks_nt::host::{LoadError, LoadedDriver};
+use ks_nt::ntoskrnl::dpc;
+use ks_nt::running;
+use ks_stream::Device;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a PnP or a power manager does with a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceRequest {
+    /// Asks whether it may be stopped, and cancels that.
+    #[doc(alias = "IRP_MN_CANCEL_STOP_DEVICE")]
+    CancelStop,
+    /// Stops it and starts it anew, if the driver agrees.
+    #[doc(alias = "IRP_MN_STOP_DEVICE")]
+    Rebalance,
+    /// Asks whether it may be removed, and cancels that.
+    #[doc(alias = "IRP_MN_CANCEL_REMOVE_DEVICE")]
+    CancelRemove,
+    /// Removes it, if nobody has it open and the driver agrees.
+    #[doc(alias = "IRP_MN_REMOVE_DEVICE")]
+    Disable,
+    /// Gives the driver another device: AddDevice and the start.
+    #[doc(alias = "IRP_MN_START_DEVICE")]
+    Enable,
+    /// Puts it to D3, if the driver agrees.
+    #[doc(alias = "IRP_MN_SET_POWER")]
+    Sleep,
+    /// Brings it back to D0.
+    #[doc(alias = "IRP_MN_SET_POWER")]
+    Wake,
+    /// It is gone.
+    #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
+    SurpriseRemoval,
+}
+
+const ALL: [DeviceRequest; 8] = [
+    DeviceRequest::CancelStop,
+    DeviceRequest::Rebalance,
+    DeviceRequest::CancelRemove,
+    DeviceRequest::Disable,
+    DeviceRequest::Enable,
+    DeviceRequest::Sleep,
+    DeviceRequest::Wake,
+    DeviceRequest::SurpriseRemoval,
+];
+
+impl DeviceRequest {
+    /// The number that it has on the connection.
+    pub(crate) fn operation(self) -> u32 {
+        ALL.iter().position(|known| *known == self).map_or(0, |at| at as u32 + 1)
+    }
+
+    fn of(operation: u32) -> Option<DeviceRequest> {
+        ALL.get(usize::try_from(operation.checked_sub(1)?).ok()?).copied()
+    }
+
+    fn send(self, device: &Device) -> Result<(), Refusal> {
+        match self {
+            DeviceRequest::CancelStop => {
+                let agreed = device.query_stop();
+                device.cancel_stop()?;
+                agreed
+            }
+            DeviceRequest::Rebalance => device.rebalance(),
+            DeviceRequest::CancelRemove => {
+                let agreed = device.query_remove();
+                device.cancel_remove()?;
+                agreed
+            }
+            DeviceRequest::Disable => device.disable(),
+            DeviceRequest::Enable => Ok(()),
+            DeviceRequest::Sleep => device.sleep(DevicePowerState::D3),
+            DeviceRequest::Wake => device.wake(),
+            DeviceRequest::SurpriseRemoval => {
+                device.surprise_remove();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The drivers of a host, as its parent manages their devices.
+#[derive(Default)]
+pub(crate) struct ManagedDrivers(Mutex<Vec<LoadedDriver>>);
+
+impl ManagedDrivers {
+    fn drivers(&self) -> MutexGuard<'_, Vec<LoadedDriver>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These run now.
+    pub(crate) fn manage(&self, drivers: Vec<LoadedDriver>) {
+        *self.drivers() = drivers;
+    }
+
+    /// They are to be unloaded; what comes now finds none.
+    pub(crate) fn release(&self) -> Vec<LoadedDriver> {
+        std::mem::take(&mut *self.drivers())
+    }
+
+    /// Every device of every driver gets the request, as far as the first that refuses.
+    fn perform(&self, request: DeviceRequest) -> NtStatus {
+        let drivers = self.drivers();
+        if request == DeviceRequest::Enable {
+            let enabled = drivers.iter().try_for_each(|driver| match driver.devices().is_empty() {
+                true => driver.add_device(),
+                false => Ok(()),
+            });
+            return match enabled {
+                Ok(()) => STATUS_SUCCESS,
+                Err(LoadError::Routine { status, .. }) => status,
+                Err(_) => STATUS_UNSUCCESSFUL,
+            };
+        }
+        let devices: Vec<Arc<Device>> = drivers.iter().flat_map(LoadedDriver::devices).collect();
+        if devices.is_empty() {
+            // None is there, or the driver answers such requests by itself.
+            return STATUS_NOT_SUPPORTED;
+        }
+        devices
+            .iter()
+            .try_for_each(|device| request.send(device))
+            .map_or_else(|refusal| refusal.status, |()| STATUS_SUCCESS)
+    }
+}
+
+impl Handler for ManagedDrivers {
+    fn busy_ms(&self) -> Option<u64> {
+        dpc::running_ms().max(running::longest_ms())
+    }
+
+    fn service(&self, operation: u32, _body: &[u8]) -> (NtStatus, Vec<u8>) {
+        match DeviceRequest::of(operation) {
+            Some(request) => (self.perform(request), Vec::new()),
+            None => (STATUS_INVALID_PARAMETER, Vec::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_has_a_number_of_its_own() {
+        for request in ALL {
+            assert_eq!(DeviceRequest::of(request.operation()), Some(request));
+        }
+        assert_eq!((DeviceRequest::of(0), DeviceRequest::of(9)), (None, None));
+    }
+}

@@ -1,0 +1,83 @@
+//! `ks pnp`: a driver that is stopped, removed and put to sleep while it streams.
+
+mod driver_rig;
+mod support;
+
+use driver_rig::{copied, of_tests, sample};
+use serde_json::Value;
+use support::{Scratch, ks};
+
+fn outcomes(document: &Value) -> Vec<String> {
+    let word = |result: &Value, key: &str| result[key].as_str().unwrap_or("?").to_owned();
+    let tests = document["tests"].as_array().expect("tests");
+    tests.iter().map(|result| format!("{} {}", word(result, "test"), word(result, "outcome"))).collect()
+}
+
+const ALL: [&str; 6] = [
+    "cancel-stop passed",
+    "rebalance passed",
+    "cancel-remove passed",
+    "sleep passed",
+    "disable-enable passed",
+    "surprise-removal passed",
+];
+
+#[test]
+fn a_sample_driver_works_after_every_request() {
+    let scratch = Scratch::new();
+    let camera = copied(&scratch, &sample("synthcam"));
+    let ran = ks(&["pnp", &format!("{camera} ! null-renderer"), "--frames", "3", "--fail-on-leak", "--json"]).done();
+    let document = ran.json();
+    assert_eq!(outcomes(&document), ALL, "{ran}");
+    for result in document["tests"].as_array().expect("tests") {
+        assert!(result["frames_before"].as_u64() >= Some(3) && result["frames_after"].as_u64() >= Some(3), "{ran}");
+    }
+    assert!(document.get("error").is_none() && document.get("left_behind").is_none(), "{ran}");
+}
+
+#[test]
+fn a_table_shows_what_the_driver_did() {
+    let driver = of_tests("ks/life", &[]);
+    let ran = ks(&["pnp", &driver, "--test", "sleep,cancel-remove"]).done();
+    let first = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = ran.stdout.lines().map(first).collect();
+    assert_eq!(lines, ["test outcome", "sleep passed", "cancel-remove passed"], "{ran}");
+}
+
+#[test]
+fn a_driver_that_refuses_is_told_and_is_no_failure() {
+    // QueryStop, QueryRemove and QueryPower are refused.
+    let driver = of_tests("ks/life", &["-DREFUSES=7"]);
+    let ran = ks(&["pnp", &format!("{driver} ! null-renderer"), "--json"]).done();
+    let document = ran.json();
+    let wanted = [
+        "cancel-stop refused",
+        "rebalance refused",
+        "cancel-remove passed",
+        "sleep refused",
+        "disable-enable refused",
+        "surprise-removal passed",
+    ];
+    assert_eq!(outcomes(&document), wanted, "{ran}");
+    assert!(
+        document["tests"][0]["status"].as_str().is_some_and(|status| status.contains("STATUS_DEVICE_BUSY")),
+        "{ran}"
+    );
+}
+
+#[test]
+fn a_driver_that_does_not_come_back_fails_the_test_by_name() {
+    let driver = of_tests("ks/life", &["-DBREAKS_ON_STOP"]);
+    let ran = ks(&["pnp", &format!("{driver} ! null-renderer"), "--json"]).refused(1, &["pass `rebalance` with"]);
+    let document = ran.json();
+    assert_eq!(outcomes(&document), ["cancel-stop passed", "rebalance failed"], "{ran}");
+    assert_eq!(document["error"]["kind"], "job");
+    let driver = of_tests("ks/life", &["-DSTANDS_STILL"]);
+    ks(&["pnp", &driver, "--test", "sleep"]).refused(1, &["pass `sleep` with", "no frame came for 5 s"]);
+}
+
+#[test]
+fn a_graph_without_a_driver_file_is_a_usage_error() {
+    ks(&["pnp", "test-camera ! null-renderer"]).refused(2, &["the graph names no driver file", "hint: ks pnp"]);
+    ks(&["pnp", "./a.sys", "--test", "rebalnce"]).refused(2, &["rebalance"]);
+}
