@@ -130,6 +130,7 @@ pub fn layouts() -> Vec<Layout> {
         IoStatusBlock,
         Irp,
         IoStackLocation,
+        DeviceCapabilities,
         IoSecurityContext,
         Mdl,
         DriverObject,
