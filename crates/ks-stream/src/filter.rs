@@ -249,7 +249,7 @@ impl Filter {
         };
         let table = self.table_of(Some(node));
         if node == KSALL_NODES && table.is_none() {
-            return Dispatched::Completed(irp.refuse(node_object::no_node_as_a_whole()));
+            return Dispatched::Completed(irp.refuse(node_object::no_node_as_a_whole(self)));
         }
         match irp.io_control_code() {
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], table),

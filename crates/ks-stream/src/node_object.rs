@@ -51,8 +51,10 @@ impl NodeParent {
 }
 
 /// The refusal of KSALL_NODES, where the minidriver has no table for its nodes as a whole.
-pub(crate) fn no_node_as_a_whole() -> Refusal {
-    Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, "the minidriver does not answer for its nodes as a whole")
+pub(crate) fn no_node_as_a_whole(filter: &Filter) -> Refusal {
+    let nodes = filter.descriptor().nodes().len();
+    let reason = format!("{} has {nodes} topology nodes and does not answer for them as a whole", filter.name());
+    Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)
 }
 
 /// The parameters of a node create: a KSNODE_CREATE without flags, of one of `nodes` nodes.

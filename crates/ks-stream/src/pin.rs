@@ -466,7 +466,7 @@ impl Pin {
         };
         let table = self.table_of(Some(node));
         if node == ks_abi::KSALL_NODES && table.is_none() {
-            return Dispatched::Completed(irp.refuse(crate::node_object::no_node_as_a_whole()));
+            return Dispatched::Completed(irp.refuse(crate::node_object::no_node_as_a_whole(&self.filter)));
         }
         match irp.io_control_code() {
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], table),
