@@ -173,18 +173,19 @@ impl FromStr for Guid {
             Some(rest) => rest.strip_suffix('}').ok_or(ParseGuidError)?,
             None => text,
         };
-        let mut groups = inner.split('-');
-        let mut value = 0_u128;
-        for digits in [8, 4, 4, 4, 12] {
-            let group = groups.next().ok_or(ParseGuidError)?;
-            if group.len() != digits || !group.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(ParseGuidError);
-            }
-            let part = u128::from_str_radix(group, 16).map_err(|_| ParseGuidError)?;
-            value = (value << (4 * digits)) | part;
-        }
-        if groups.next().is_some() {
+        if inner.len() != 36 {
             return Err(ParseGuidError);
+        }
+        let mut value = 0_u128;
+        for (at, byte) in inner.bytes().enumerate() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                if byte != b'-' {
+                    return Err(ParseGuidError);
+                }
+            } else {
+                let digit = char::from(byte).to_digit(16).ok_or(ParseGuidError)?;
+                value = value << 4 | u128::from(digit);
+            }
         }
         Ok(Self::from_u128(value))
     }

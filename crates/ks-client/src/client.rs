@@ -126,10 +126,7 @@ impl Client {
     }
 
     fn interface(&self, name: &str) -> Option<InterfaceInfo> {
-        let named = |one: &InterfaceInfo| {
-            [&one.reference, &one.friendly_name, &one.symbolic_link].iter().any(|own| own.eq_ignore_ascii_case(name))
-        };
-        self.interfaces(None).into_iter().find(named)
+        self.transport.interface_named(name)
     }
 }
 

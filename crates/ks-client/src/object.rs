@@ -122,9 +122,18 @@ impl Object {
         id: u32,
         value: &T,
     ) -> Result<(), ClientError> {
-        let mut data = value.as_bytes().to_vec();
         let request = KsProperty::new(set, id, KSPROPERTY_TYPE_SET);
-        let outcome = self.control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut data);
+        let send = |data: &mut [u8]| self.control(IoControlCode::KS_PROPERTY, request.as_bytes(), data);
+        // The second buffer of a request may be written; most values are a word or two.
+        let value = value.as_bytes();
+        let mut small = [0; 32];
+        let outcome = match small.get_mut(..value.len()) {
+            Some(data) => {
+                data.copy_from_slice(value);
+                send(data)
+            }
+            None => send(&mut value.to_vec()),
+        };
         self.check(outcome, "set", set, id)
     }
 

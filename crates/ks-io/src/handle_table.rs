@@ -105,7 +105,7 @@ impl HandleTable {
     }
 
     /// The file object of a handle whose access allows `needed`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn file(&self, handle: Handle, needed: AccessMask) -> Result<Arc<FileObject>, NtStatus> {
         let file = match self.remembered(handle) {
             Some(file) => file,
@@ -115,7 +115,7 @@ impl HandleTable {
     }
 
     /// What this thread found before, if no handle was closed since.
-    #[inline]
+    #[inline(always)]
     fn remembered(&self, handle: Handle) -> Option<Arc<FileObject>> {
         FOUND
             .try_with(|found| {

@@ -94,6 +94,11 @@ impl IoManager {
         self.engine.namespace.list(category)
     }
 
+    /// The first registered interface of this name.
+    pub(crate) fn interface_named(&self, name: &str) -> Option<InterfaceInfo> {
+        self.engine.namespace.named(name)
+    }
+
     /// Tells this engine from every other one of the process.
     #[inline]
     pub(crate) fn number(&self) -> u64 {

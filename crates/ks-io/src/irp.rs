@@ -11,7 +11,7 @@ use crate::completion::{Completed, Dispatched, Reply};
 use crate::file_object::{FileObject, FileReference};
 use crate::origin::Origin;
 use crate::refusal::Refusal;
-use crate::stream_frame::StreamFrames;
+use crate::stream_frame::{CircuitPlace, StreamFrames};
 use crate::sync::{Arc, Weak, thread_local};
 use crate::wait_help::HelpTicket;
 use ks_abi::{IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES};
@@ -95,16 +95,17 @@ pub struct IrpParts<'a> {
 #[must_use = "a dropped IRP completes with STATUS_CANCELLED"]
 pub struct Irp(Option<Box<Body>>);
 
-/// All of a request; handed back whole when it completes.
+/// All of a request; handed back whole when it completes. In this order: what a hop of a circuit looks at lies together.
+#[repr(C)]
 pub(crate) struct Body {
+    pub(crate) stream: Option<StreamFrames>,
+    pub(crate) reply: Reply,
     block: Block,
     pub(crate) origin: Origin,
     pub(crate) file: FileReference,
     pub(crate) input: Capture,
     pub(crate) output: Output,
-    pub(crate) stream: Option<StreamFrames>,
     pub(crate) refusal: Option<Box<Refusal>>,
-    pub(crate) reply: Reply,
     pub(crate) cancel: Arc<CancelCell>,
     /// Somebody else may hold the cancel state, so a cancel may have reached it or still reach it.
     cancel_is_shared: bool,
@@ -133,7 +134,7 @@ impl Irp {
     }
 
     /// A device-control request whose sender keeps `file` until it came back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn synchronous(
         file: &Arc<FileObject>,
         origin: &Origin,
@@ -185,7 +186,6 @@ impl Irp {
     pub fn circuit(origin: &Origin, frames: StreamFrames) -> Result<Irp, NtStatus> {
         let mut body = Body::take(origin)?;
         body.file.clear();
-        body.output.reset(0);
         body.stream = Some(frames);
         body.reply = Reply::None;
         Ok(Irp(Some(body)))
@@ -272,6 +272,12 @@ impl Irp {
     /// Takes the frames out.
     pub fn take_stream(&mut self) -> Option<StreamFrames> {
         self.body_mut().stream.take()
+    }
+
+    /// Where a request of a circuit belongs; of any other it means nothing.
+    #[inline]
+    pub fn place(&self) -> CircuitPlace {
+        self.stream().map_or_else(CircuitPlace::default, StreamFrames::place)
     }
 
     /// One of the four words that the current owner of the IRP may use.
@@ -405,7 +411,7 @@ thread_local! {
 const POOL_LIMIT: usize = 32;
 
 impl Body {
-    #[inline]
+    #[inline(always)]
     fn take(origin: &Origin) -> Result<Box<Body>, NtStatus> {
         let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
         let mut body = match pooled {
@@ -470,7 +476,8 @@ impl Body {
         output_bytes: usize,
     ) -> Result<(), NtStatus> {
         self.input.fill(input)?;
-        self.output.reset(output_bytes);
+        // The rest of it was reset when the memory's last request let go of it.
+        self.output.limit = output_bytes;
         if crate::capture::output_is_data(code, self.input.bytes()) {
             self.output.data.fill(output)?;
         }

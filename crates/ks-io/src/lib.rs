@@ -55,7 +55,7 @@ pub use origin::{Origin, RequestorMode};
 pub use refusal::{Aspect, Refusal};
 pub use request::{Finished, Outcome, PendingRequest, Request};
 pub use session::Session;
-pub use stream_frame::{FrameLender, STREAM_HEADER_BYTES, StreamFrame, StreamFrames};
+pub use stream_frame::{CircuitPlace, FrameLender, STREAM_HEADER_BYTES, StreamFrame, StreamFrames};
 pub use transport::Transport;
 pub use wait_help::{HelpTicket, WaitHelp};
 

@@ -20,6 +20,11 @@ pub struct InterfaceInfo {
 }
 
 impl InterfaceInfo {
+    /// Is this the reference string, the friendly name or the symbolic link? Case does not matter.
+    pub fn is_named(&self, name: &str) -> bool {
+        [&self.reference, &self.friendly_name, &self.symbolic_link].iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// What messages call the filter: its reference string, or its friendly name where that is a GUID.
     pub fn title(&self) -> &str {
         let is_guid = self.reference.len() == 38 && self.reference.starts_with('{') && self.reference.ends_with('}');
@@ -120,6 +125,12 @@ impl Namespace {
         let wanted =
             interfaces.entries.iter().filter(|entry| category.is_none_or(|wanted| entry.info.category == wanted));
         wanted.map(|entry| entry.info.clone()).collect()
+    }
+
+    /// The first interface of this name, see [`InterfaceInfo::is_named`].
+    pub(crate) fn named(&self, name: &str) -> Option<InterfaceInfo> {
+        let interfaces = self.interfaces.read();
+        interfaces.entries.iter().find(|entry| entry.info.is_named(name)).map(|entry| entry.info.clone())
     }
 
     /// The device and reference string behind a symbolic link.

@@ -188,19 +188,21 @@ fn finish(body: Option<Box<Body>>, mut output: Vec<u8>) -> Finished {
 }
 
 /// Copies a completed request's answer to its caller's buffer and lets the request go.
+#[inline]
 pub(crate) fn deliver(mut body: Box<Body>, output: &mut [u8]) -> Outcome {
     // A driver that says it has answered more than there is room for has answered nothing. What a size query learns is more,
     // but it comes with a warning; and the bytes that a write consumed are not in the list of its headers.
-    let claims_too_much = body.information() > output.len() && body.status().is_success() && body.stream.is_none();
+    let (answered, told) = (body.information(), body.status());
+    let claims_too_much = answered > output.len() && told.is_success() && body.stream.is_none();
     if let Some(stream) = body.stream.take() {
         stream.read_headers(output);
-    } else if !body.status().is_error() && !claims_too_much {
+    } else if !told.is_error() && !claims_too_much {
         let answer = body.output.answered();
         let count = answer.len().min(output.len());
         crate::buffers::copy(&mut output[..count], &answer[..count]);
     }
-    let mut status = body.status();
-    let mut information = if status.is_error() { 0 } else { body.information() };
+    let mut status = told;
+    let mut information = if status.is_error() { 0 } else { answered };
     if claims_too_much {
         (status, information) = (ks_abi::STATUS_DEVICE_PROTOCOL_ERROR, 0);
     }

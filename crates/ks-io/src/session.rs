@@ -227,6 +227,10 @@ impl Transport for Session {
         self.io.interfaces(category)
     }
 
+    fn interface_named(&self, name: &str) -> Option<InterfaceInfo> {
+        self.io.interface_named(name)
+    }
+
     fn open(&self, symbolic_link: &str, access: AccessMask) -> Result<Handle, Outcome> {
         let Some((device, reference)) = self.io.resolve(symbolic_link) else {
             let reason = format!("no device interface has the name {symbolic_link}");
@@ -369,7 +373,7 @@ struct WaitingPlace {
 impl WaitingPlace {
     /// Takes the thread's waiting place, and the reference that the request takes along; a request made inside another
     /// one gets a new place.
-    #[inline]
+    #[inline(always)]
     fn take(io: &IoManager) -> (WaitingPlace, Arc<PendingRequest>) {
         match WAITING_PLACE.try_with(Cell::take).ok().flatten() {
             Some(WaitingPlace { own, travelling: Some(sent) }) if own.engine() == io.number() => {
@@ -394,7 +398,7 @@ impl WaitingPlace {
     }
 
     /// The dispatch routine came back with a completed request.
-    #[inline]
+    #[inline(always)]
     fn returned(self, completed: Completed) -> Option<Box<Body>> {
         match completed.into_body_of(&self.own) {
             Ok((body, sent)) => {
@@ -402,11 +406,14 @@ impl WaitingPlace {
                 Some(body)
             }
             // It is another one's; ours is still on its way.
-            Err(other) => {
-                drop(other);
-                self.wait()
-            }
+            Err(other) => self.wait_after(other),
         }
+    }
+
+    #[cold]
+    fn wait_after(self, other: Completed) -> Option<Box<Body>> {
+        drop(other);
+        self.wait()
     }
 
     /// Waits for the completion, and delivers first what this thread has put off. `None`: the wait itself failed, so

@@ -2,8 +2,8 @@
 
 use crate::sync::{Arc, thread_local};
 use crate::time::{Ticks, Time};
-use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
-use ks_mem::{Block, Frame, fallible};
+use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
+use ks_mem::{Block, BlockPart, BlockPrefix, Frame, fallible};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use zerocopy::FromBytes;
@@ -31,21 +31,35 @@ pub const STREAM_HEADER_BYTES: usize = 56;
 #[derive(Debug)]
 #[doc(alias = "KSSTREAM_HEADER")]
 pub struct StreamFrame {
-    headers: Arc<Block>,
-    offset: usize,
+    /// At least [`STREAM_HEADER_BYTES`], in memory that the headers of its request share.
+    header: BlockPart,
     buffer: Option<Frame>,
     /// When the frame left its data source, for a latency that is measured; 0: nobody measures.
     stamp: AtomicI64,
+    place: CircuitPlace,
     /// There for a frame that somebody else waits for.
-    loan: Option<Box<Loan>>,
+    loan: Option<Loan>,
+}
+
+/// Where a frame of a circuit belongs.
+///
+/// It stays with the frame when that goes on in the request of another pin, and stands in none of the words that a driver
+/// may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CircuitPlace {
+    /// Number of the allocator, or of the branch, that it was made for.
+    pub circuit: u64,
+    /// Which of the circuit's frames it is.
+    pub frame: u32,
 }
 
 /// Who waits for frames that are out on loan.
 pub trait FrameLender: Send + Sync {
     /// A frame that was out is gone for good, with whoever had it.
-    fn lost(&self, frame: &StreamFrame);
+    fn lost(&self, frame: CircuitPlace);
 }
 
+/// In the frame itself: whoever has the frame in the cache has this too.
 struct Loan {
     lender: Arc<dyn FrameLender>,
     out: AtomicBool,
@@ -62,12 +76,17 @@ impl Drop for StreamFrame {
         if let Some(loan) = &self.loan
             && loan.out.load(Ordering::Relaxed)
         {
-            loan.lender.lost(self);
+            loan.lender.lost(self.place);
         }
     }
 }
 
 impl StreamFrame {
+    fn new(header: BlockPart, buffer: Option<Frame>) -> Arc<StreamFrame> {
+        let (stamp, place) = (AtomicI64::new(0), CircuitPlace::default());
+        Arc::new(StreamFrame { header, buffer, stamp, place, loan: None })
+    }
+
     /// The frame goes out. If it is dropped before [`StreamFrame::take_back`], its lender is told.
     #[inline]
     pub fn lend(&self) {
@@ -86,16 +105,31 @@ impl StreamFrame {
 
     /// Says of this frame what the header of `other` says: times, flags, valid bytes, and as much of the extension as
     /// there is room for. Size, extent and buffer stay.
+    #[inline]
     pub fn mirror(&self, other: &StreamFrame) {
+        let (to, from) = (self.plain(), other.plain());
         for at in [TIME, NUMERATOR, DURATION, OPTIONS_FLAGS] {
-            self.headers.store_u64(self.offset + at, other.headers.load_u64(other.offset + at));
+            to.store_u64(at, from.load_u64(at));
         }
         self.set_data_used(other.data_used());
         self.stamp.store(other.stamp.load(Ordering::Relaxed), Ordering::Relaxed);
+        if self.header.len() > STREAM_HEADER_BYTES && other.header.len() > STREAM_HEADER_BYTES {
+            self.mirror_extension(other);
+        }
+    }
+
+    #[cold]
+    fn mirror_extension(&self, other: &StreamFrame) {
         let extension = self.extension_bytes().min(other.extension_bytes());
         for at in (STREAM_HEADER_BYTES..STREAM_HEADER_BYTES + extension).step_by(8) {
-            self.headers.store_u64(self.offset + at, other.headers.load_u64(other.offset + at));
+            self.header.store_u64(at, other.header.load_u64(at));
         }
+    }
+
+    /// The header without its extension.
+    #[inline]
+    fn plain(&self) -> BlockPrefix<'_, STREAM_HEADER_BYTES> {
+        self.header.prefix()
     }
 
     /// Notes when the frame left its source.
@@ -115,7 +149,7 @@ impl StreamFrame {
 
     /// Address of the header.
     pub fn header_address(&self) -> u64 {
-        self.headers.address() + self.offset as u64
+        self.header.address()
     }
 
     /// The buffer; `None` for a frame without data.
@@ -127,25 +161,25 @@ impl StreamFrame {
     /// Size of the header with its extension, in bytes, as the header says.
     #[inline]
     pub fn header_bytes(&self) -> u32 {
-        self.headers.load_u32(self.offset + SIZE)
+        self.plain().load_u32(SIZE)
     }
 
     /// Bytes that the buffer can hold: what the header says, never more than the buffer has.
     #[inline]
     pub fn frame_extent(&self) -> u32 {
-        self.headers.load_u32(self.offset + FRAME_EXTENT).min(self.room())
+        self.plain().load_u32(FRAME_EXTENT).min(self.room())
     }
 
     /// Valid bytes, never more than the buffer has.
     #[inline]
     pub fn data_used(&self) -> u32 {
-        self.headers.load_u32(self.offset + DATA_USED).min(self.room())
+        self.plain().load_u32(DATA_USED).min(self.room())
     }
 
     /// Sets the number of valid bytes; more than the buffer has is cut to it.
     #[inline]
     pub fn set_data_used(&self, bytes: u32) {
-        self.headers.store_u32(self.offset + DATA_USED, bytes.min(self.room()));
+        self.plain().store_u32(DATA_USED, bytes.min(self.room()));
     }
 
     #[inline]
@@ -156,57 +190,62 @@ impl StreamFrame {
     /// `KSSTREAM_HEADER_OPTIONSF_*` bits.
     #[inline]
     pub fn options_flags(&self) -> u32 {
-        self.headers.load_u32(self.offset + OPTIONS_FLAGS)
+        self.plain().load_u32(OPTIONS_FLAGS)
     }
 
     /// Replaces the option bits.
     #[inline]
     pub fn set_options_flags(&self, flags: u32) {
-        self.headers.store_u32(self.offset + OPTIONS_FLAGS, flags);
+        self.plain().store_u32(OPTIONS_FLAGS, flags);
     }
 
     /// Presentation time in 100-ns units, scaled by numerator and denominator (numerator first).
     pub fn presentation_time(&self) -> Time {
-        let time = i128::from(self.headers.load_i64(self.offset + TIME));
-        let numerator = i128::from(self.headers.load_u32(self.offset + NUMERATOR).max(1));
-        let denominator = i128::from(self.headers.load_u32(self.offset + DENOMINATOR).max(1));
+        let header = self.plain();
+        let time = i128::from(header.load_u64(TIME).cast_signed());
+        let numerator = i128::from(header.load_u32(NUMERATOR).max(1));
+        let denominator = i128::from(header.load_u32(DENOMINATOR).max(1));
         Time((time * numerator / denominator).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
     }
 
     /// Stamps the frame: presentation time and duration in 100-ns units, scale 1/1. The caller sets the flags.
     #[inline]
     pub fn set_presentation(&self, time: Time, duration: Ticks) {
-        self.headers.store_i64(self.offset + TIME, time.0);
-        self.headers.store_u64(self.offset + NUMERATOR, 1 | 1 << 32);
-        self.headers.store_i64(self.offset + DURATION, duration.0);
+        let header = self.plain();
+        header.store_u64(TIME, time.0.cast_unsigned());
+        header.store_u64(NUMERATOR, 1 | 1 << 32);
+        header.store_u64(DURATION, duration.0.cast_unsigned());
     }
 
     /// Duration in 100-ns units.
     pub fn duration(&self) -> Ticks {
-        Ticks(self.headers.load_i64(self.offset + DURATION))
+        Ticks(self.plain().load_u64(DURATION).cast_signed())
     }
 
     /// Bytes of header extension behind the plain header.
     pub fn extension_bytes(&self) -> usize {
-        (self.header_bytes() as usize).saturating_sub(STREAM_HEADER_BYTES)
+        (self.header_bytes() as usize).min(self.header.len()).saturating_sub(STREAM_HEADER_BYTES)
     }
 
     /// Writes into the extension (a `KS_FRAME_INFO`, say) as many of `bytes` as it holds.
     pub fn write_extension(&self, bytes: &[u8]) {
         let bytes = &bytes[..bytes.len().min(self.extension_bytes())];
-        self.headers.write_bytes(self.offset + STREAM_HEADER_BYTES, bytes);
+        let (headers, offset) = self.header.place();
+        headers.write_bytes(offset + STREAM_HEADER_BYTES, bytes);
     }
 
     /// Reads as much of the extension as there is and as `into` holds; returns the count.
     pub fn read_extension(&self, into: &mut [u8]) -> usize {
         let count = into.len().min(self.extension_bytes());
-        self.headers.read_bytes(self.offset + STREAM_HEADER_BYTES, &mut into[..count]);
+        let (headers, offset) = self.header.place();
+        headers.read_bytes(offset + STREAM_HEADER_BYTES, &mut into[..count]);
         count
     }
 
     /// A snapshot of the whole plain header.
     pub fn header(&self) -> KsStreamHeader {
-        self.headers.read(self.offset)
+        let (headers, offset) = self.header.place();
+        headers.read(offset)
     }
 
     /// Takes over what another process made of this frame's header: times, flags, valid bytes and extension. Size,
@@ -214,10 +253,11 @@ impl StreamFrame {
     pub fn absorb(&self, header: &[u8]) {
         let Ok((plain, extension)) = KsStreamHeader::read_from_prefix(header) else { return };
         let time = plain.presentation_time;
-        self.headers.store_i64(self.offset + TIME, time.time);
-        self.headers.store_u32(self.offset + NUMERATOR, time.numerator.max(1));
-        self.headers.store_u32(self.offset + DENOMINATOR, time.denominator.max(1));
-        self.headers.store_i64(self.offset + DURATION, plain.duration);
+        let header = self.plain();
+        header.store_u64(TIME, time.time.cast_unsigned());
+        header.store_u32(NUMERATOR, time.numerator.max(1));
+        header.store_u32(DENOMINATOR, time.denominator.max(1));
+        header.store_u64(DURATION, plain.duration.cast_unsigned());
         self.set_data_used(plain.data_used.min(self.frame_extent()));
         self.set_options_flags(plain.options_flags & KNOWN_OPTIONS);
         self.write_extension(extension);
@@ -226,8 +266,9 @@ impl StreamFrame {
     /// An empty frame again: no data, no flags, no times; size, extent and buffer stay.
     #[inline]
     pub fn rewind(&self) {
-        self.headers.store_u32(self.offset + DATA_USED, 0);
-        self.headers.store_u64(self.offset + OPTIONS_FLAGS, 0);
+        let header = self.plain();
+        header.store_u32(DATA_USED, 0);
+        header.store_u64(OPTIONS_FLAGS, 0);
     }
 }
 
@@ -235,7 +276,9 @@ impl StreamFrame {
 #[derive(Debug)]
 pub struct StreamFrames {
     stride: usize,
-    frames: Vec<Arc<StreamFrame>>,
+    /// Most requests have one frame: then there is no list to go through.
+    first: Option<Arc<StreamFrame>>,
+    rest: Vec<Arc<StreamFrame>>,
     /// The memory serves the next request of the thread that lets go of it. That of a circuit does not: it lives as
     /// long as the circuit, and whoever ends one need not make another.
     comes_again: bool,
@@ -244,7 +287,7 @@ pub struct StreamFrames {
 /// The memory of a request of one frame, without its buffer.
 struct Spare {
     stride: usize,
-    frames: Vec<Arc<StreamFrame>>,
+    frame: Arc<StreamFrame>,
 }
 
 thread_local! {
@@ -264,15 +307,19 @@ impl StreamFrames {
         stride: usize,
         buffers: impl IntoIterator<Item = Option<Frame>>,
     ) -> Result<StreamFrames, NtStatus> {
+        if stride < STREAM_HEADER_BYTES || !stride.is_multiple_of(8) {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
         let mut buffers = buffers.into_iter();
         if headers.len() == stride
             && let Some(mut spare) = Self::spare(stride)
-            && let Some(frame) = spare.frames.first_mut().and_then(Arc::get_mut)
+            && let Some(frame) = Arc::get_mut(&mut spare.frame)
         {
-            frame.headers.write_bytes(0, headers);
+            frame.header.place().0.write_bytes(0, headers);
             frame.buffer = buffers.next().flatten();
             *frame.stamp.get_mut() = 0;
-            return Ok(StreamFrames { stride, frames: spare.frames, comes_again: true });
+            frame.place = CircuitPlace::default();
+            return Ok(StreamFrames { stride, first: Some(spare.frame), rest: Vec::new(), comes_again: true });
         }
         let block = Block::zeroed(headers.len().max(stride), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.write_bytes(0, headers);
@@ -292,19 +339,53 @@ impl StreamFrames {
 
     /// One empty frame with a header of `stride` bytes over `buffer`: what a circuit's IRP carries.
     pub fn empty(stride: usize, buffer: Frame) -> Result<StreamFrames, NtStatus> {
-        let block = Block::zeroed(stride, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        block.store_u32(SIZE, u32::try_from(stride).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?);
-        block.store_u32(FRAME_EXTENT, u32::try_from(buffer.len()).unwrap_or(u32::MAX));
-        block.store_u64(DATA, buffer.address());
-        block.store_u64(NUMERATOR, 1 | 1 << 32);
-        StreamFrames::over(block, stride, [Some(buffer)])
+        StreamFrames::row(stride, std::iter::once(buffer))?.next().ok_or(STATUS_INSUFFICIENT_RESOURCES)
+    }
+
+    /// For each buffer what [`StreamFrames::empty`] makes of it, with the headers side by side in one allocation: a circuit
+    /// has many.
+    pub fn row(
+        stride: usize,
+        buffers: impl ExactSizeIterator<Item = Frame>,
+    ) -> Result<impl Iterator<Item = StreamFrames>, NtStatus> {
+        let stride = stride.max(STREAM_HEADER_BYTES);
+        // No two headers share a cache line: they travel on their own.
+        let apart = stride.next_multiple_of(64);
+        let bytes = apart.checked_mul(buffers.len().max(1)).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let block = Arc::new(Block::zeroed(bytes, 64).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?);
+        let size = u32::try_from(stride).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        Ok(buffers.enumerate().map(move |(index, buffer)| {
+            let header = BlockPart::new(&block, index * apart, stride);
+            let plain = header.prefix::<STREAM_HEADER_BYTES>();
+            plain.store_u32(SIZE, size);
+            plain.store_u32(FRAME_EXTENT, u32::try_from(buffer.len()).unwrap_or(u32::MAX));
+            plain.store_u64(DATA, buffer.address());
+            plain.store_u64(NUMERATOR, 1 | 1 << 32);
+            let first = StreamFrame::new(header, Some(buffer));
+            StreamFrames { stride, first: Some(first), rest: Vec::new(), comes_again: false }
+        }))
+    }
+
+    /// They belong to a circuit.
+    #[must_use]
+    pub fn of_circuit(mut self, place: CircuitPlace) -> StreamFrames {
+        for frame in self.first.iter_mut().chain(&mut self.rest).filter_map(Arc::get_mut) {
+            frame.place = place;
+        }
+        self
+    }
+
+    /// Where they belong, see [`StreamFrames::of_circuit`].
+    #[inline]
+    pub fn place(&self) -> CircuitPlace {
+        self.first.as_ref().map_or_else(CircuitPlace::default, |first| first.place)
     }
 
     /// The frames belong to `lender`, who waits for each while it is out, see [`StreamFrame::lend`].
     #[must_use]
     pub fn on_loan_from(mut self, lender: &Arc<dyn FrameLender>) -> StreamFrames {
-        for frame in self.frames.iter_mut().filter_map(Arc::get_mut) {
-            frame.loan = Some(Box::new(Loan { lender: lender.clone(), out: AtomicBool::new(false) }));
+        for frame in self.first.iter_mut().chain(&mut self.rest).filter_map(Arc::get_mut) {
+            frame.loan = Some(Loan { lender: lender.clone(), out: AtomicBool::new(false) });
         }
         self
     }
@@ -314,26 +395,25 @@ impl StreamFrames {
         stride: usize,
         buffers: impl IntoIterator<Item = Option<Frame>>,
     ) -> Result<StreamFrames, NtStatus> {
-        let (block, buffers) = (Arc::new(block), buffers.into_iter());
-        let mut frames = Vec::new();
-        fallible(|| frames.try_reserve_exact(buffers.size_hint().0)).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        let frame = |(index, buffer)| {
-            let offset = index * stride;
-            Arc::new(StreamFrame { headers: block.clone(), offset, buffer, stamp: AtomicI64::new(0), loan: None })
-        };
-        frames.extend(buffers.enumerate().map(frame));
-        Ok(StreamFrames { stride, frames, comes_again: false })
+        let block = Arc::new(block);
+        let frame = |(index, buffer)| StreamFrame::new(BlockPart::new(&block, index * stride, stride), buffer);
+        let mut frames = buffers.into_iter().enumerate().map(frame);
+        let first = frames.next();
+        let mut rest = Vec::new();
+        fallible(|| rest.try_reserve_exact(frames.size_hint().0)).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        rest.extend(frames);
+        Ok(StreamFrames { stride, first, rest, comes_again: false })
     }
 
     /// Number of frames.
     #[inline]
     pub fn len(&self) -> usize {
-        self.frames.len()
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     /// True for a request without frames.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.first.is_none()
     }
 
     /// Bytes from one header to the next.
@@ -344,12 +424,15 @@ impl StreamFrames {
     /// The frame at `index`.
     #[inline]
     pub fn frame(&self, index: usize) -> Option<&Arc<StreamFrame>> {
-        self.frames.get(index)
+        match index.checked_sub(1) {
+            None => self.first.as_ref(),
+            Some(index) => self.rest.get(index),
+        }
     }
 
     /// All frames in order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<StreamFrame>> {
-        self.frames.iter()
+        self.first.iter().chain(&self.rest)
     }
 
     /// Copies the header array out, for the client that gets it back.
@@ -361,17 +444,19 @@ impl StreamFrames {
 
     /// Copies as much of the header array out as there is room for.
     pub(crate) fn read_headers(&self, into: &mut [u8]) {
-        let count = into.len().min(self.stride * self.frames.len());
-        if let Some(first) = self.frames.first() {
-            first.headers.read_bytes(0, &mut into[..count]);
+        let count = into.len().min(self.stride * self.len());
+        if let Some(first) = &self.first {
+            let (headers, offset) = first.header.place();
+            headers.read_bytes(offset, &mut into[..count]);
         }
     }
 
     /// As [`StreamFrames::headers`], into memory that is there; what it held is replaced.
     pub fn copy_headers(&self, into: &mut Vec<u8>) {
-        into.resize(self.stride * self.frames.len(), 0);
-        if let Some(first) = self.frames.first() {
-            first.headers.read_bytes(0, into);
+        into.resize(self.stride * self.len(), 0);
+        if let Some(first) = &self.first {
+            let (headers, offset) = first.header.place();
+            headers.read_bytes(offset, into);
         }
     }
 }
@@ -382,9 +467,10 @@ impl Drop for StreamFrames {
             return;
         }
         // Whoever else holds the frame may still read and write its header.
-        let Some(frame) = self.frames.first_mut().and_then(Arc::get_mut) else { return };
-        frame.buffer = None;
-        let kept = Spare { stride: self.stride, frames: std::mem::take(&mut self.frames) };
+        let Some(mut frame) = self.first.take() else { return };
+        let Some(only) = Arc::get_mut(&mut frame) else { return };
+        only.buffer = None;
+        let kept = Spare { stride: self.stride, frame };
         let _ = SPARE.try_with(|spare| {
             if let Ok(mut spare) = spare.try_borrow_mut()
                 && spare.len() < MOST_SPARE
@@ -430,8 +516,8 @@ mod tests {
     struct Lender(AtomicI64);
 
     impl FrameLender for Lender {
-        fn lost(&self, frame: &StreamFrame) {
-            self.0.fetch_add(i64::from(frame.data_used()), Ordering::Relaxed);
+        fn lost(&self, frame: CircuitPlace) {
+            self.0.fetch_add(i64::from(frame.frame), Ordering::Relaxed);
         }
     }
 
@@ -439,10 +525,9 @@ mod tests {
     fn a_lender_hears_of_a_frame_that_is_dropped_while_it_is_out_and_of_no_other() {
         let lender = Arc::new(Lender(AtomicI64::new(0)));
         let waiting: Arc<dyn FrameLender> = lender.clone();
-        let lend = |bytes| {
-            let frames = StreamFrames::empty(56, Frame::zeroed(64, 64).unwrap()).unwrap().on_loan_from(&waiting);
-            frames.frame(0).unwrap().set_data_used(bytes);
-            frames
+        let lend = |frame| {
+            let frames = StreamFrames::empty(56, Frame::zeroed(64, 64).unwrap()).unwrap();
+            frames.of_circuit(CircuitPlace { circuit: 1, frame }).on_loan_from(&waiting)
         };
         let (at_rest, out, back) = (lend(1), lend(2), lend(4));
         out.frame(0).unwrap().lend();

@@ -15,6 +15,11 @@ pub trait Transport: Send + Sync {
     /// The registered device interfaces of one category, or all.
     fn interfaces(&self, category: Option<Guid>) -> Vec<InterfaceInfo>;
 
+    /// The first interface whose reference string, friendly name or symbolic link this is. Case does not matter.
+    fn interface_named(&self, name: &str) -> Option<InterfaceInfo> {
+        self.interfaces(None).into_iter().find(|one| one.is_named(name))
+    }
+
     /// Opens a device interface by its symbolic link.
     #[doc(alias = "CreateFile")]
     fn open(&self, symbolic_link: &str, access: AccessMask) -> Result<Handle, Outcome>;

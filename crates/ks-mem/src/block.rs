@@ -1,6 +1,7 @@
 //! A pinned block of memory that a driver may share: read and written only through atomic accessors.
 
 use crate::MemoryError;
+use crate::sync::Arc;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -224,6 +225,77 @@ impl<const BYTES: usize> std::fmt::Debug for BlockPrefix<'_, BYTES> {
     }
 }
 
+/// A part of a [`Block`] that keeps it: one structure of an array. Its place is found once, when it is made.
+pub struct BlockPart {
+    start: NonNull<u8>,
+    bytes: usize,
+    block: Arc<Block>,
+}
+
+// SAFETY: the part keeps the block that it points into, and all access to the memory is atomic.
+unsafe impl Send for BlockPart {}
+// SAFETY: as above: shared access goes through atomics only.
+unsafe impl Sync for BlockPart {}
+
+impl BlockPart {
+    /// The `bytes` bytes of `block` at `offset`, which is a multiple of eight.
+    ///
+    /// A part that leaves the block, or an odd offset, is a bug of the caller and panics.
+    pub fn new(block: &Arc<Block>, offset: usize, bytes: usize) -> BlockPart {
+        check(offset, bytes, block.len());
+        if !offset.is_multiple_of(8) {
+            misaligned(offset);
+        }
+        // SAFETY: the check showed that the offset lies inside the allocation.
+        let start = unsafe { block.start.add(offset) };
+        BlockPart { start, bytes, block: block.clone() }
+    }
+
+    /// Address of the first byte, as a driver sees it.
+    #[inline]
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
+    /// Size in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Is there no byte?
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The block, and where the part begins in it.
+    pub fn place(&self) -> (&Block, usize) {
+        (&self.block, self.start.as_ptr() as usize - self.block.start.as_ptr() as usize)
+    }
+
+    /// As [`Block::prefix`], of the part.
+    #[inline]
+    pub fn prefix<const BYTES: usize>(&self) -> BlockPrefix<'_, BYTES> {
+        check(0, BYTES, self.bytes);
+        BlockPrefix { start: self.start, block: PhantomData }
+    }
+
+    field_accessors!(load_u64, store_u64, u64, AtomicU64);
+
+    #[inline]
+    fn field_ptr<A>(&self, offset: usize) -> NonNull<A> {
+        check_field::<A>(offset, self.bytes);
+        // SAFETY: the check showed that the offset lies inside the part, and `new` that the part lies inside the block.
+        unsafe { self.start.add(offset) }.cast()
+    }
+}
+
+impl std::fmt::Debug for BlockPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockPart").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
 #[inline]
 fn check(offset: usize, bytes: usize, length: usize) {
     if offset.checked_add(bytes).is_none_or(|end| end > length) {
@@ -311,6 +383,32 @@ mod tests {
         block.prefix::<64>().store_u32(60, 7);
         assert_eq!(block.load_u32(60), 7);
         assert_eq!(block.prefix::<32>().load_u64(24), 0);
+    }
+
+    #[test]
+    fn a_part_is_the_same_memory_and_keeps_it() {
+        let block = Arc::new(Block::zeroed(64, 16).unwrap());
+        let part = BlockPart::new(&block, 24, 16);
+        assert_eq!((part.address(), part.len()), (block.address() + 24, 16));
+        part.prefix::<16>().store_u32(8, 5);
+        assert_eq!(block.load_u32(32), 5);
+        block.store_u64(24, 9);
+        drop(block);
+        assert_eq!(part.load_u64(0), 9);
+        let (whole, offset) = part.place();
+        assert_eq!((whole.load_u32(32), offset), (5, 24));
+    }
+
+    #[test]
+    #[should_panic(expected = "56+16 lies outside a block of 64")]
+    fn a_part_does_not_leave_its_block() {
+        let _ = BlockPart::new(&Arc::new(Block::zeroed(64, 8).unwrap()), 56, 16);
+    }
+
+    #[test]
+    #[should_panic(expected = "16+8 lies outside a block of 16")]
+    fn a_part_ends_where_it_says() {
+        BlockPart::new(&Arc::new(Block::zeroed(64, 8).unwrap()), 8, 16).load_u64(16);
     }
 
     #[test]

@@ -68,7 +68,11 @@ impl Region {
         if frames == 0 || frame_bytes == 0 || alignment > MAX_ALIGNMENT || !alignment.is_power_of_two() {
             return Err(shape);
         }
-        let stride_bytes = frame_bytes.checked_next_multiple_of(alignment.max(64)).ok_or(shape)?;
+        let mut stride_bytes = frame_bytes.checked_next_multiple_of(alignment.max(64)).ok_or(shape)?;
+        if frames > 1 && stride_bytes.is_multiple_of(MAX_ALIGNMENT) && alignment <= 64 {
+            // Whole pages apart, the same bytes of all frames would share one set of the processor's first cache.
+            stride_bytes = stride_bytes.checked_add(64).ok_or(shape)?;
+        }
         let bytes = stride_bytes.checked_mul(frames).ok_or(shape)?;
         // The allocator takes fresh zeroed pages from the system, and touches none, only for an alignment that is
         // usual to it; for a greater one it writes all the zeros itself. So the alignment is made here.
@@ -609,6 +613,13 @@ mod tests {
             let last = region.frame(2).unwrap();
             assert!(last.read().unwrap().iter().all(|byte| *byte == 0));
         }
+    }
+
+    #[test]
+    fn frames_of_whole_pages_do_not_share_a_cache_set_unless_they_must() {
+        let apart = |alignment| Region::zeroed(2, 8192, alignment).unwrap().cut().stride_bytes;
+        assert_eq!((apart(1), apart(64), apart(128), apart(4096)), (8256, 8256, 8192, 8192));
+        assert_eq!(Region::zeroed(1, 4096, 64).unwrap().len(), 4096);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod region_table;
 mod shared;
 mod sync;
 
-pub use block::{Block, BlockPrefix};
+pub use block::{Block, BlockPart, BlockPrefix};
 #[cfg(feature = "counting")]
 pub use counting::{Allocations, CountingAllocator, held_by_the_process, peak_of_this_thread};
 pub use fallible::fallible;

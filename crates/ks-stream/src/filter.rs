@@ -321,12 +321,9 @@ impl Dispatch for Filter {
             }
             IoControlCode::KS_ENABLE_EVENT if event::is_for_node(irp.input()) => self.node_request(irp),
             IoControlCode::KS_PROPERTY => {
-                let own = self.automation();
-                let built_in = sets::filter_table();
-                match own {
-                    Some(own) => property::handle(self, irp, &[own, built_in]),
-                    None => property::handle(self, irp, &[built_in]),
-                }
+                let (own, built_in) = (self.automation(), sets::filter_table());
+                let both = [own.unwrap_or(built_in), built_in];
+                property::handle(self, irp, if own.is_some() { &both } else { &both[1..] })
             }
             IoControlCode::KS_METHOD => method::handle(self, irp, self.automation().as_slice()),
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], self.automation()),

@@ -5,7 +5,6 @@
 use crate::batch;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
-use crate::pipe::GENERATION;
 use ks_abi::{
     IoControlCode, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_INVALID_DEVICE_STATE,
     STATUS_UNSUCCESSFUL,
@@ -19,27 +18,16 @@ use ks_mem::FrameMemory;
 pub(crate) struct ForeignPeer {
     pin: Weak<Pin>,
     file: Arc<FileObject>,
-    /// The routine of the last frame, for the next: it changes when the circuit does.
-    travelling: Mutex<Option<Arc<Travelling>>>,
+    /// Hears of each frame that comes back.
+    travelling: Arc<Travelling>,
     /// Somebody wants to know of the requests that come back.
     home: Option<Arc<Homecoming>>,
 }
 
 impl ForeignPeer {
     pub(crate) fn new(pin: &Arc<Pin>, file: Arc<FileObject>, home: Option<Arc<Homecoming>>) -> Arc<ForeignPeer> {
-        Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file, travelling: Mutex::new(None), home })
-    }
-
-    fn travelling(&self, context: u64) -> Arc<Travelling> {
-        let mut last = self.travelling.lock();
-        match &*last {
-            Some(same) if same.context == context => same.clone(),
-            _ => {
-                let new = Arc::new(Travelling { pin: self.pin.clone(), context, home: self.home.clone() });
-                *last = Some(new.clone());
-                new
-            }
-        }
+        let travelling = Arc::new(Travelling { pin: Arc::downgrade(pin), home: home.clone() });
+        Arc::new(ForeignPeer { pin: Arc::downgrade(pin), file, travelling, home })
     }
 
     /// Who wants to know of the requests that come back.
@@ -68,10 +56,9 @@ impl ForeignPeer {
             _ => IoControlCode::KS_READ_STREAM,
         };
         for mut irp in batch.drain(..) {
-            let context = irp.driver_context(GENERATION);
             let Some(frames) = irp.take_stream() else { continue };
             irp.retire();
-            let routine = self.travelling(context);
+            let routine = self.travelling.clone();
             // Without memory the frames are lost to the circuit and freed; the rest goes on.
             if let Ok(request) = Irp::stream_request(&self.file, pin.origin(), code, frames, Reply::Routine(routine)) {
                 drop(self.file.dispatch(request));
@@ -83,7 +70,6 @@ impl ForeignPeer {
 /// Frames that a foreign pin has.
 struct Travelling {
     pin: Weak<Pin>,
-    context: u64,
     home: Option<Arc<Homecoming>>,
 }
 
@@ -91,7 +77,6 @@ impl CompletionRoutine for Travelling {
     fn completed(self: Arc<Self>, mut request: CompletedRequest) {
         let (Some(pin), Some(frames)) = (self.pin.upgrade(), request.take_stream()) else { return };
         let Ok(irp) = Irp::circuit(pin.origin(), frames) else { return };
-        irp.set_driver_context(GENERATION, self.context);
         if !request.status().is_success() || pin.is_gone() {
             // The foreign pin is stopped or gone: the frame waits for the next start. If it only was not up yet, the next
             // step of this pin is a start too.

@@ -9,7 +9,7 @@
 use crate::batch;
 use crate::foreign::ForeignPeer;
 use crate::pin::Pin;
-use crate::pipe::{GENERATION, Hop, Route};
+use crate::pipe::{Hop, Route};
 use crate::queue::Outgoing;
 use ks_abi::{
     KsPinDataFlow, KsState, KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
@@ -19,7 +19,7 @@ use ks_io::sync::{
     Arc, Mutex, Weak,
     atomic::{AtomicBool, Ordering},
 };
-use ks_io::{Irp, StreamFrame, StreamFrames, Work, deferred};
+use ks_io::{CircuitPlace, Irp, StreamFrame, StreamFrames, Work, deferred};
 use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
 use std::collections::HashMap;
 use zerocopy::{FromBytes, IntoBytes};
@@ -169,9 +169,9 @@ impl Pin {
             return Err(STATUS_INVALID_PARAMETER);
         }
         let header = Pin::header_of(&frame, Pin::header_bytes_of(&circuit))?;
-        let frames = StreamFrames::captured(&header, header.len(), [frame.buffer])?;
+        let place = CircuitPlace { circuit: self.pipe().generation(), frame: 0 };
+        let frames = StreamFrames::captured(&header, header.len(), [frame.buffer])?.of_circuit(place);
         let irp = Irp::circuit(self.origin(), frames)?;
-        irp.set_driver_context(GENERATION, self.pipe().generation());
         if let Some(sent) = irp.stream().and_then(|frames| frames.frame(0)) {
             self.returns().travelling.lock().insert(sent.header_address(), frame.context);
             if let Some(queue) = self.queue() {

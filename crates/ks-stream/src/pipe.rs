@@ -21,7 +21,7 @@ use section::{Circulation, rewind};
 use splitter::{Branch, Splitter};
 
 pub use section::AllocatorReport;
-pub(crate) use section::{GENERATION, PipeSection};
+pub(crate) use section::PipeSection;
 
 /// Frames in a circuit when no pin asks for a number.
 const DEFAULT_FRAMES: u32 = 8;
@@ -421,7 +421,7 @@ impl Pin {
             return None;
         }
         let generation = head.pipe().generation();
-        if batch.iter().any(|irp| irp.driver_context(GENERATION) != generation) {
+        if batch.iter().any(|irp| irp.place().circuit != generation) {
             head.pipe().park(batch.drain(..));
             return None;
         }

@@ -128,6 +128,7 @@ const MODIFIERS: u32 = KSPROPERTY_TYPE_COPYPAYLOAD | KSPROPERTY_TYPE_HIGHPRIORIT
 // ks-coverage: KsPropertyHandler done test=a_request_asks_for_one_thing,basic_support_has_three_sizes,a_set_is_serialized_and_written_back
 // ks-coverage: IOCTL_KS_PROPERTY done test=a_request_asks_for_one_thing
 #[doc(alias = "KsPropertyHandler")]
+#[inline]
 pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
     let status = match answer(object, irp.parts(), tables) {
         Ok(status) => status,

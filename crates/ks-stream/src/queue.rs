@@ -185,6 +185,9 @@ impl Queue {
         let mut state = self.state.lock();
         let was_empty = state.leading == state.end();
         let mut refused = Vec::new();
+        if state.closed.is_none() && !self.tabled {
+            self.add_own(&mut state, batch);
+        }
         for irp in batch.drain(..) {
             if let Some(status) = state.closed {
                 refused.push((irp, status));
@@ -202,15 +205,31 @@ impl Queue {
                 if self.data_sink {
                     state.counters.pass(only_frame(&irp));
                 }
-                // Field by field into its place: an entry that is built aside is copied right after it is written.
-                state.entries.push_back(Entry::ARRIVING);
-                if let Some(entry) = state.entries.back_mut() {
-                    entry.held = Held::Own(irp);
-                }
+                state.entries.push_back(Entry { held: Held::Own(irp), ..Entry::ARRIVING });
             }
         }
         let into_empty = was_empty && state.leading != state.end();
         Arrival { into_empty, refused }
+    }
+
+    /// Takes the requests of a circuit at the front of the batch, which are all of it but where a stream ends. The rest is
+    /// left in `batch`.
+    fn add_own(&self, state: &mut State, batch: &mut Vec<Irp>) {
+        let mut taken = 0;
+        for irp in &*batch {
+            if irp.has_caller() || irp.stream().is_none_or(|stream| stream.len() != 1) {
+                break;
+            }
+            if self.data_sink {
+                if state.counters.ended {
+                    break;
+                }
+                state.counters.pass(only_frame(irp));
+            }
+            taken += 1;
+        }
+        let arriving = |irp| Entry { held: Held::Own(irp), ..Entry::ARRIVING };
+        state.entries.extend(batch.drain(..taken).map(arriving));
     }
 
     /// A request of a caller, or of several frames.

@@ -194,11 +194,13 @@ impl<'p> Locked<'p> {
     /// Lets the frame go and locks the next one; `None` at the end of the queue.
     // ks-coverage: KsStreamPointerAdvance done test=the_leading_edge_locks_advances_ejects_and_stays
     #[doc(alias = "KsStreamPointerAdvance")]
-    #[inline]
+    #[inline(always)]
     pub fn advance(mut self) -> Option<Locked<'p>> {
         let (pin, queue) = (self.pin, self.queue);
         let held = self.held.take()?;
-        Locked::moved(pin, queue, queue.advance_leading(held))
+        // Nothing is left to drop.
+        std::mem::forget(self);
+        queue.step_leading(held).map(|held| Locked { pin, queue, held: Some(held) })
     }
 
     /// Lets the frame go and unlocks the edge.

@@ -49,28 +49,30 @@ pub fn connect(
     mode: RequestorMode,
 ) -> Result<ValidConnect, Refusal> {
     let refuse = |status: NtStatus, aspect: Aspect, reason: String| Err(Refusal::new(status, aspect, reason));
-    let name = filter.name();
+    // Written for a refusal only.
+    let name = || filter.name();
     let Ok((connect, rest)) = KsPinConnect::read_from_prefix(parameters) else {
-        let reason = format!("{name}: a KSPIN_CONNECT has 72 bytes, the request {}", parameters.len());
+        let reason = format!("{}: a KSPIN_CONNECT has 72 bytes, the request {}", name(), parameters.len());
         return refuse(STATUS_INVALID_BUFFER_SIZE, Aspect::Request, reason);
     };
     let (format, _) = DataFormat::parse(rest).map_err(|status| {
-        let reason = format!("{name}: the data format behind KSPIN_CONNECT does not fit its {} bytes", rest.len());
+        let reason = format!("{}: the data format behind KSPIN_CONNECT does not fit its {} bytes", name(), rest.len());
         Refusal::new(status, Aspect::Request, reason)
     })?;
     let Some(pin) = filter.factory(connect.pin_id) else {
         let count = filter.count();
-        let reason = format!("{name} has {count} pins; there is no pin {}", connect.pin_id);
+        let reason = format!("{} has {count} pins; there is no pin {}", name(), connect.pin_id);
         return refuse(STATUS_INVALID_PARAMETER, Aspect::PinId, reason);
     };
-    let pin_name = format!("{name}.{}", connect.pin_id);
+    let pin_name = || format!("{}.{}", name(), connect.pin_id);
     if pin.flags().contains(PinFlags::DENY_USERMODE_ACCESS) && mode == RequestorMode::User {
-        let reason = format!("{pin_name} is closed to user mode");
+        let reason = format!("{} is closed to user mode", pin_name());
         return refuse(STATUS_INVALID_DEVICE_REQUEST, Aspect::Access, reason);
     }
     if !listed(&pin.interfaces(), connect.interface) {
         let reason = format!(
-            "{pin_name} offers the interfaces {}; asked for {}",
+            "{} offers the interfaces {}; asked for {}",
+            pin_name(),
             identifiers(&pin.interfaces()),
             identifier(&connect.interface)
         );
@@ -78,7 +80,8 @@ pub fn connect(
     }
     if !listed(&pin.mediums(), connect.medium) {
         let reason = format!(
-            "{pin_name} offers the mediums {}; asked for {}",
+            "{} offers the mediums {}; asked for {}",
+            pin_name(),
             identifiers(&pin.mediums()),
             identifier(&connect.medium)
         );
@@ -91,12 +94,12 @@ pub fn connect(
         _ => AccessMask::GENERIC_READ,
     };
     if !access.allows(needed) {
-        let reason = format!("{pin_name} needs {needed} access for its data; the mask asks for {access}");
+        let reason = format!("{} needs {needed} access for its data; the mask asks for {access}", pin_name());
         return refuse(STATUS_ACCESS_DENIED, Aspect::Access, reason);
     }
     let possible = pin.instances_possible();
     if possible != KSINSTANCE_INDETERMINATE && filter.instances(connect.pin_id) >= possible {
-        let reason = format!("{pin_name} can have {possible} instances and has them");
+        let reason = format!("{} can have {possible} instances and has them", pin_name());
         return refuse(STATUS_INVALID_DEVICE_STATE, Aspect::Instances, reason);
     }
     Ok(ValidConnect { connect, format, communication, ranges })
@@ -108,14 +111,18 @@ fn listed(offered: &[KsIdentifier], wanted: KsIdentifier) -> bool {
 }
 
 /// SINK needs no handle, SOURCE needs one, BOTH adapts; NONE and BRIDGE make no pin.
-fn role(pin: &dyn DescribePin, pin_to_handle: u64, pin_name: &str) -> Result<KsPinCommunication, Refusal> {
+fn role(
+    pin: &dyn DescribePin,
+    pin_to_handle: u64,
+    pin_name: &dyn Fn() -> String,
+) -> Result<KsPinCommunication, Refusal> {
     let offered = pin.communication();
     let wanted = if pin_to_handle == 0 { KsPinCommunication::SINK } else { KsPinCommunication::SOURCE };
     if offered == wanted || offered == KsPinCommunication::BOTH {
         return Ok(wanted);
     }
     let asked = if pin_to_handle == 0 { "without a pin to connect to" } else { "with a pin to connect to" };
-    let reason = format!("{pin_name} communicates as {offered} and was created {asked}, as {wanted}");
+    let reason = format!("{} communicates as {offered} and was created {asked}, as {wanted}", pin_name());
     Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::Communication, reason))
 }
 
@@ -125,21 +132,23 @@ fn matching_ranges(
     id: u32,
     format: &DataFormat,
 ) -> Result<Vec<DataRange>, Refusal> {
-    let all = filter.ranges(id);
-    let mut matching = Vec::new();
+    let mut matching = filter.ranges(id);
     let mut nearest = Aspect::MajorFormat;
-    for range in &all {
+    matching.retain(|range| {
         match falls_into(format.head(), range.head()).and_then(|()| attributes_agree(format, range)) {
-            Ok(()) => matching.push(range.clone()),
-            Err(aspect) => nearest = nearest.max_by_depth(aspect),
+            Ok(()) => true,
+            Err(aspect) => {
+                nearest = nearest.max_by_depth(aspect);
+                false
+            }
         }
-    }
+    });
     if matching.is_empty() {
         let verb = if pin.data_flow() == KsPinDataFlow::IN { "takes" } else { "offers" };
         let reason = format!(
             "{}.{id} {verb} {}; asked for {}; refused: {nearest}",
             filter.name(),
-            describe::ranges(&all),
+            describe::ranges(&filter.ranges(id)),
             describe::format(format)
         );
         return Err(Refusal::new(STATUS_NO_MATCH, nearest, reason));

@@ -23,11 +23,10 @@ impl Dispatch for Pin {
             return self.node_request(irp);
         }
         if code == IoControlCode::KS_PROPERTY {
+            let own = self.instance.get().and_then(|instance| instance.automation());
             let built_in = sets::pin_table();
-            return match self.instance.get().and_then(|instance| instance.automation()) {
-                Some(own) => property::handle(self, irp, &[own, built_in]),
-                None => property::handle(self, irp, &[built_in]),
-            };
+            let both = [own.unwrap_or(built_in), built_in];
+            return property::handle(self, irp, if own.is_some() { &both } else { &both[1..] });
         }
         let Some(me) = self.me.upgrade() else { return irp.done(STATUS_DEVICE_REMOVED) };
         match code {

@@ -11,7 +11,7 @@ use ks_io::sync::{
     Arc, Mutex, RwLock,
     atomic::{AtomicBool, Ordering},
 };
-use ks_io::{Aspect, Irp, Refusal, StreamFrames};
+use ks_io::{Aspect, CircuitPlace, Irp, Refusal, StreamFrames};
 use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
 
 /// The section that a pin heads. It exists from the pin's create, also while it has one pin and no frames.
@@ -117,9 +117,6 @@ pub struct AllocatorReport {
     pub frame_bytes: u32,
 }
 
-/// The word of an IRP that says for which allocator it was made.
-pub(crate) const GENERATION: usize = 3;
-
 impl PipeSection {
     pub(crate) fn route(&self) -> Route {
         self.route.read().clone()
@@ -203,7 +200,7 @@ impl PipeSection {
         }
         let mut state = self.state.lock();
         for irp in batch {
-            let generation = irp.driver_context(GENERATION);
+            let generation = irp.place().circuit;
             let State { current, former, .. } = &mut *state;
             match [Some(current), former.as_mut()].into_iter().flatten().find(|kept| kept.generation == generation) {
                 Some(kept) => {
@@ -257,18 +254,20 @@ impl PipeSection {
             None => {
                 let pool = FramePool::in_memory(memory, spec, head.io().regions())
                     .map_err(|_| no_memory(STATUS_INSUFFICIENT_RESOURCES))?;
-                let frames = std::iter::from_fn(|| pool.take()).collect();
+                let frames: Vec<Frame> = std::iter::from_fn(|| pool.take()).collect();
                 (Memory::Pool(pool), frames)
             }
         };
         let mut fresh = Circulation { allocator: None, parked: Vec::with_capacity(spec.frames), generation };
-        for frame in frames {
-            let made = StreamFrames::empty(header_bytes, frame).and_then(|frames| Irp::circuit(head.origin(), frames));
-            match made {
-                Ok(irp) => {
-                    irp.set_driver_context(GENERATION, generation);
-                    fresh.parked.push(irp);
-                }
+        let is_pool = matches!(memory, Memory::Pool(_));
+        // As `Memory::names` counts them: each frame of an allocator object is the first of its own region.
+        let numbers: Vec<usize> =
+            frames.iter().enumerate().map(|(at, frame)| if is_pool { frame.index() } else { at }).collect();
+        let made = StreamFrames::row(header_bytes, frames.into_iter()).map_err(no_memory)?;
+        for (frames, number) in made.zip(numbers) {
+            let place = CircuitPlace { circuit: generation, frame: number as u32 };
+            match Irp::circuit(head.origin(), frames.of_circuit(place)) {
+                Ok(irp) => fresh.parked.push(irp),
                 Err(status) => {
                     fresh.retire();
                     return Err(no_memory(status));

@@ -9,18 +9,15 @@
 //! Source: "AVStream splitters": headers of their own over the same buffers for branches that only read, a pipe of their
 //! own for those that write.
 
-use super::{AllocatorReport, GENERATION, Hop, Replaced, Route};
+use super::{AllocatorReport, Hop, Replaced, Route};
 use crate::batch;
 use crate::descriptor::PinFlags;
 use crate::filter::Filter;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
 use ks_abi::{KsState, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
-use ks_io::sync::{
-    Arc, Mutex, Weak,
-    atomic::{AtomicU32, Ordering},
-};
-use ks_io::{Aspect, FrameLender, Irp, Refusal, StreamFrame, StreamFrames, Work, deferred};
+use ks_io::sync::{Arc, Mutex, Weak};
+use ks_io::{Aspect, CircuitPlace, FrameLender, Irp, Refusal, StreamFrame, StreamFrames, Work, deferred};
 use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
 use std::sync::atomic::AtomicU64;
 
@@ -30,8 +27,8 @@ pub(crate) struct Splitter {
     /// Where a frame goes that every branch has given back.
     after: Hop,
     branches: Mutex<Arc<Vec<Arc<Branch>>>>,
-    /// Room for what goes to each branch, kept between two batches.
-    room: Mutex<Vec<Vec<Irp>>>,
+    /// Room for what goes to a branch, kept between two batches.
+    room: Mutex<Vec<Irp>>,
 }
 
 /// The frames of a circuit that branches have.
@@ -39,10 +36,17 @@ struct Lent {
     me: Weak<Lent>,
     input: Weak<Pin>,
     head: Weak<Pin>,
-    /// How many shares of the frame with this index are out. Paired with `kept`: a frame is kept before a share goes.
-    shares: Box<[AtomicU32]>,
     /// The frames, by index. Nothing is called under it.
-    kept: Mutex<Vec<Option<Irp>>>,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// A frame of which shares may be out.
+#[derive(Default)]
+struct Kept {
+    frame: Option<Irp>,
+    /// How many shares of it are out, and one more while it is being split. Counted under the lock, which is taken once a batch, where an atomic counter would be
+    /// touched twice a share.
+    out: u32,
 }
 
 /// One branch: the shares of an output, and those that are at home.
@@ -74,9 +78,9 @@ fn frame_of(irp: &Irp) -> Option<&Arc<StreamFrame>> {
     irp.stream().and_then(|frames| frames.frame(0))
 }
 
-/// The index of a circuit's frame in its region.
-fn index_of(frame: &StreamFrame) -> Option<usize> {
-    frame.buffer().map(Frame::index)
+/// Which of its circuit's frames a request carries.
+fn number_of(irp: &Irp) -> usize {
+    irp.place().frame as usize
 }
 
 impl Splitter {
@@ -85,8 +89,7 @@ impl Splitter {
             me: me.clone(),
             input: Arc::downgrade(input),
             head: Arc::downgrade(head),
-            shares: (0..frames).map(|_| AtomicU32::new(0)).collect(),
-            kept: Mutex::new((0..frames).map(|_| None).collect()),
+            kept: Mutex::new((0..frames).map(|_| Kept::default()).collect()),
         });
         Arc::new(Splitter { lent, after, branches: Mutex::default(), room: Mutex::default() })
     }
@@ -107,44 +110,57 @@ impl Splitter {
     /// Sends a share of each frame to every branch that streams. What no branch takes is left in `batch`.
     pub(super) fn split(&self, batch: &mut Vec<Irp>) {
         let branches = self.branches.lock().clone();
-        let mut room = std::mem::take(&mut *self.room.lock());
-        room.resize_with(branches.len(), Vec::new);
-        for (branch, shares) in branches.iter().zip(&mut room) {
-            branch.share(batch, shares);
-        }
-        self.lent.keep(batch);
-        for (branch, shares) in branches.iter().zip(&mut room) {
+        let mut shares = std::mem::take(&mut *self.room.lock());
+        self.lent.begin(batch);
+        // One branch after the other, each as a whole: its shares are still in the processor's cache when they are queued.
+        for branch in branches.iter() {
+            branch.share(batch, &mut shares);
             if !shares.is_empty() {
-                branch.send(shares);
+                branch.send(&mut shares);
             }
         }
-        *self.room.lock() = room;
+        self.lent.keep(batch);
+        *self.room.lock() = shares;
     }
 }
 
 impl Lent {
-    /// Keeps the frames of which shares go out.
-    fn keep(&self, batch: &mut Vec<Irp>) {
+    /// Frames are split from here on: none goes on before [`Lent::keep`], however fast its shares come home.
+    fn begin(&self, batch: &[Irp]) {
         let mut kept = self.kept.lock();
-        let mut at = 0;
-        while let Some(irp) = batch.get(at) {
-            let index = frame_of(irp).and_then(|frame| index_of(frame));
-            let index =
-                index.filter(|index| self.shares.get(*index).is_some_and(|out| out.load(Ordering::Relaxed) > 0));
-            match index.and_then(|index| kept.get_mut(index)) {
-                Some(place) => *place = Some(batch.swap_remove(at)),
-                None => at += 1,
+        for irp in batch {
+            if let Some(kept) = kept.get_mut(number_of(irp)) {
+                kept.out += 1;
             }
         }
     }
 
-    /// A share is back or gone; true when it was the last of its frame.
-    fn returned(&self, index: usize) -> bool {
-        self.shares.get(index).is_some_and(|out| out.fetch_sub(1, Ordering::AcqRel) == 1)
+    /// The frames are split. Keeps those of which shares are out; the others are left in `batch`, in their order.
+    fn keep(&self, batch: &mut Vec<Irp>) {
+        batch::with(|onward| {
+            let mut kept = self.kept.lock();
+            for irp in batch.drain(..) {
+                match kept.get_mut(number_of(&irp)) {
+                    Some(place) if place.out > 1 => {
+                        place.out -= 1;
+                        place.frame = Some(irp);
+                    }
+                    Some(place) => {
+                        place.out = 0;
+                        onward.push(irp);
+                    }
+                    None => onward.push(irp),
+                }
+            }
+            batch.append(onward);
+        });
     }
 
-    fn take(&self, index: usize) -> Option<Irp> {
-        self.kept.lock().get_mut(index).and_then(Option::take)
+    /// The last share of a frame is back or gone: the frame.
+    fn returned(kept: &mut [Kept], index: usize) -> Option<Irp> {
+        let kept = kept.get_mut(index)?;
+        kept.out = kept.out.saturating_sub(1);
+        if kept.out == 0 { kept.frame.take() } else { None }
     }
 
     /// Frames of which no share is out go on from the input.
@@ -161,10 +177,16 @@ impl Lent {
 }
 
 impl FrameLender for Lent {
-    fn lost(&self, frame: &StreamFrame) {
-        if index_of(frame).is_some_and(|index| self.returned(index))
-            && let Some(me) = self.me.upgrade()
-        {
+    fn lost(&self, share: CircuitPlace) {
+        let index = share.frame as usize;
+        let is_last = {
+            let mut kept = self.kept.lock();
+            kept.get_mut(index).is_some_and(|kept| {
+                kept.out = kept.out.saturating_sub(1);
+                kept.out == 0
+            })
+        };
+        if is_last && let Some(me) = self.me.upgrade() {
             // Whoever dropped the share may hold anything.
             deferred::run_later(me);
         }
@@ -176,8 +198,7 @@ impl Work for Lent {
     fn run(self: Arc<Self>) {
         let mut batch = {
             let mut kept = self.kept.lock();
-            let free = kept.iter_mut().zip(&self.shares).filter(|(_, out)| out.load(Ordering::Acquire) == 0);
-            free.filter_map(|(place, _)| place.take()).collect()
+            kept.iter_mut().filter(|kept| kept.out == 0).filter_map(|kept| kept.frame.take()).collect()
         };
         self.go_on(&mut batch);
     }
@@ -185,7 +206,7 @@ impl Work for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.kept.lock().drain(..).flatten().for_each(Irp::retire);
+        self.kept.lock().drain(..).filter_map(|kept| kept.frame).for_each(Irp::retire);
     }
 }
 
@@ -225,14 +246,10 @@ impl Branch {
             None => offer.frames.iter().map(Frame::read_only).collect(),
         };
         let mut home = Vec::with_capacity(frames.len());
-        for frame in &frames {
-            let made = StreamFrames::empty(header_bytes, frame.clone())
-                .and_then(|frames| Irp::circuit(output.origin(), frames.on_loan_from(&lender)));
-            match made {
-                Ok(irp) => {
-                    irp.set_driver_context(GENERATION, number);
-                    home.push(Some(irp));
-                }
+        for made in StreamFrames::row(header_bytes, frames.iter().cloned()).map_err(no_memory)? {
+            let place = CircuitPlace { circuit: number, frame: home.len() as u32 };
+            match Irp::circuit(output.origin(), made.of_circuit(place).on_loan_from(&lender)) {
+                Ok(irp) => home.push(Some(irp)),
                 Err(status) => {
                     home.drain(..).flatten().for_each(Irp::retire);
                     return Err(no_memory(status));
@@ -257,24 +274,34 @@ impl Branch {
         if !output.sends() {
             return;
         }
-        let wanted = || batch.iter().filter_map(|irp| frame_of(irp).and_then(|frame| Some((index_of(frame)?, frame))));
         {
             let mut home = self.home.lock();
-            shares.extend(wanted().filter_map(|(index, _)| home.get_mut(index).and_then(Option::take)));
-        }
-        let mut frames = wanted();
-        let mut copied = 0;
-        // In the order of the frames; a share that was lost is missing.
-        for share in shares.iter().filter_map(frame_of) {
-            let index = index_of(share);
-            let Some((index, frame)) = frames.find(|(other, _)| Some(*other) == index) else { continue };
-            share.mirror(frame);
-            if self.is_copied {
-                copied += copy(frame, share);
+            let mut kept = self.lent.kept.lock();
+            for irp in batch {
+                let index = number_of(irp);
+                let (Some(place), Some(kept)) = (home.get_mut(index), kept.get_mut(index)) else { continue };
+                let Some(share) = place.take() else { continue };
+                if let (Some(frame), Some(mine)) = (frame_of(irp), frame_of(&share)) {
+                    mine.mirror(frame);
+                    mine.lend();
+                }
+                kept.out += 1;
+                shares.push(share);
             }
-            share.lend();
-            if let Some(out) = self.lent.shares.get(index) {
-                out.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.is_copied {
+            self.copy(batch, shares, &output);
+        }
+    }
+
+    /// Copies the bytes of the frames to their shares, both in one order; a share that was lost is missing.
+    fn copy(&self, batch: &[Irp], shares: &[Irp], output: &Pin) {
+        let mut frames = batch.iter();
+        let mut copied = 0;
+        for share in shares {
+            let frame = frames.find(|frame| number_of(frame) == number_of(share)).and_then(frame_of);
+            if let (Some(frame), Some(share)) = (frame, frame_of(share)) {
+                copied += copy(frame, share);
             }
         }
         if copied > 0
@@ -302,23 +329,25 @@ impl Branch {
     /// Shares that come home; `shares` is empty afterwards.
     pub(super) fn give_back(&self, shares: &mut Vec<Irp>) {
         // Shares of an earlier branch: their lender hears of it.
-        for stale in shares.extract_if(.., |irp| irp.driver_context(GENERATION) != self.number) {
+        for stale in shares.extract_if(.., |irp| irp.place().circuit != self.number) {
             stale.retire();
         }
         batch::with(|free| {
             {
                 let mut home = self.home.lock();
+                let mut kept = self.lent.kept.lock();
                 for share in shares.drain(..) {
-                    let Some(frame) = frame_of(&share) else { continue };
-                    let Some(index) = index_of(frame) else { continue };
-                    frame.rewind();
-                    frame.take_back();
+                    let index = number_of(&share);
+                    if let Some(frame) = frame_of(&share) {
+                        frame.rewind();
+                        frame.take_back();
+                    }
                     share.set_status(STATUS_SUCCESS);
                     if let Some(place) = home.get_mut(index) {
                         *place = Some(share);
                     }
-                    if self.lent.returned(index) {
-                        free.extend(self.lent.take(index));
+                    if let Some(frame) = Lent::returned(&mut kept, index) {
+                        free.push(frame);
                     }
                 }
             }

@@ -55,11 +55,35 @@ impl Queue {
         if state.leading_locked { None } else { state.lock_leading(self.data_sink) }
     }
 
+    /// Moves the locked leading edge to the next frame and locks it there, and sends on at once what no process callback
+    /// will take along. The common step of a driver: what it gives fits into two registers, so nothing goes through memory.
+    #[inline]
+    pub(crate) fn step_leading(&self, locked: LockedFrame) -> Option<LockedFrame> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        self.pass_leading(state, locked);
+        let locked = state.lock_leading(self.data_sink);
+        if state.must_flush() {
+            drop(guard);
+            self.flush();
+        }
+        locked
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush(&self) {
+        if let Some(pin) = self.pin.upgrade() {
+            pin.send_outgoing();
+        }
+    }
+
     /// Moves the locked leading edge to the next frame and locks it there; without a frame it stays unlocked.
     #[inline]
     pub(crate) fn advance_leading(&self, locked: LockedFrame) -> Moved {
-        let mut state = self.state.lock();
-        self.pass_leading(&mut state, locked);
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        self.pass_leading(state, locked);
         let locked = state.lock_leading(self.data_sink);
         Moved { locked, flush: state.must_flush() }
     }
@@ -81,8 +105,29 @@ impl Queue {
         state.must_flush()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn pass_leading(&self, state: &mut State, locked: LockedFrame) {
+        match locked {
+            LockedFrame::Own(irp) if state.front_can_leave() => {
+                // The common path: only the window holds the frame, and nothing before it is left.
+                state.leading_locked = false;
+                state.progress = true;
+                self.leave(&mut state.counters, only_frame(&irp));
+                state.outgoing.onward.push(irp);
+                // Its request is out of it: there is nothing to drop.
+                std::mem::forget(state.entries.pop_front());
+                state.leading += 1;
+                state.base += 1;
+                if state.entries.front().is_some_and(|next| next.holds == 0) {
+                    state.skip_left();
+                }
+            }
+            locked => self.pass_any(state, locked),
+        }
+    }
+
+    #[inline(never)]
+    fn pass_any(&self, state: &mut State, locked: LockedFrame) {
         let Some(index) = state.leading_index() else { return };
         state.leading_locked = false;
         state.progress = true;
@@ -90,17 +135,6 @@ impl Queue {
         entry.locks -= 1;
         state.leading += 1;
         if let LockedFrame::Own(irp) = locked {
-            if index == 0 && entry.holds == 1 && entry.cancelled == STATUS_SUCCESS {
-                // The common path: only the window holds the frame, and nothing before it is left.
-                self.leave(&mut state.counters, only_frame(&irp));
-                state.outgoing.onward.push(irp);
-                state.entries.pop_front();
-                state.base += 1;
-                if state.entries.front().is_some_and(|next| next.holds == 0) {
-                    state.skip_left();
-                }
-                return;
-            }
             entry.held = Held::Own(irp);
         }
         let sequence = state.base + index as u64;
@@ -188,7 +222,15 @@ impl Entry {
 }
 
 impl State {
+    /// Does the locked leading edge stand on the first frame of all, which nothing else holds?
     #[inline]
+    fn front_can_leave(&self) -> bool {
+        let is_alone =
+            |entry: &Entry| entry.holds == 1 && entry.cancelled == STATUS_SUCCESS && matches!(entry.held, Held::Out);
+        self.leading == self.base && self.entries.front().is_some_and(is_alone)
+    }
+
+    #[inline(always)]
     pub(super) fn lock_leading(&mut self, data_sink: bool) -> Option<LockedFrame> {
         if self.counters.ended && !data_sink {
             // A limit may end the stream in the middle of a process call: no frame is filled after the last.

@@ -1,7 +1,10 @@
 //! A splitter: one input, several outputs, the same frames for all.
 
 use crate::rig::{DOWN, FRAMES, Rig, SEEDS, Setup, UP, bring, create, number, take};
-use ks_abi::{KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinDataFlow, KsState, STATUS_PENDING};
+use ks_abi::{
+    KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsAllocatorFraming,
+    KsPinDataFlow, KsState, STATUS_PENDING,
+};
 use ks_client::{Filter, Pin};
 use ks_io::sync::{Arc, Mutex};
 use ks_stream::PinFlags;
@@ -117,6 +120,28 @@ fn every_branch_gets_every_frame_and_none_is_copied() {
         drop((ends, leaves, trunk));
         rig.assert_quiescent();
     }
+}
+
+#[test]
+fn every_branch_gets_every_frame_of_an_allocator_that_was_named() {
+    let rig = rig(1, 50);
+    let trunk = Trunk::new(&rig);
+    let framing = KsAllocatorFraming {
+        flags: KSALLOCATOR_OPTIONF_SYSTEM_MEMORY,
+        frames: 3,
+        frame_size: 4096,
+        ..Default::default()
+    };
+    let allocator = trunk.input.create_allocator(&framing).unwrap();
+    trunk.source.set_allocator(Some(&allocator)).unwrap();
+    let leaves: Vec<_> = (0..2).map(|_| Leaf::new(&rig, &trunk.splitter)).collect();
+    bring_all(leaves.iter().flat_map(Leaf::pins).chain(trunk.pins()), &UP);
+    rig.settle();
+    // Each of its frames is the first of a region of its own.
+    assert_eq!(counts(&rig, 50), [2; 50]);
+    assert_eq!(leaves[0].output.statistics().unwrap().allocator_frames, 3);
+    drop((leaves, allocator, trunk));
+    rig.assert_quiescent();
 }
 
 #[test]

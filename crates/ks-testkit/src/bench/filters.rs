@@ -70,6 +70,8 @@ pub(crate) enum Kind {
     Split,
     /// Reads a byte of every page that no other process has.
     Sink,
+    /// Lets go of each frame and looks at none, as GStreamer's fakesink does.
+    Drain,
     /// Has no pin, and a property that is written.
     Settable,
 }
@@ -88,6 +90,7 @@ impl Kind {
             Kind::Split => "split",
             Kind::Settable => "settable",
             Kind::Sink => "sink",
+            Kind::Drain => "drain",
         }
     }
 }
@@ -103,7 +106,9 @@ fn describe(kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
             vec![pin(KsPinDataFlow::IN), PinDescriptor { flags: PinFlags::SPLITTER, ..branches }]
         }
         Kind::Settable => Vec::new(),
-        Kind::Sink => vec![PinDescriptor { flags: PinFlags::GENERATE_EOS_EVENTS, ..pin(KsPinDataFlow::IN) }],
+        Kind::Sink | Kind::Drain => {
+            vec![PinDescriptor { flags: PinFlags::GENERATE_EOS_EVENTS, ..pin(KsPinDataFlow::IN) }]
+        }
     };
     let dispatch = Arc::new(BenchFilter { kind, plan: plan.clone(), automation: None });
     let mut descriptor = FilterDescriptor::new(name, name, &[KSCATEGORY_DATATRANSFORM], pins, dispatch);
@@ -148,7 +153,7 @@ impl FilterInstance for BenchFilter {
     fn create_pin(&self, _pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
         Ok(match self.kind {
             Kind::Source => Arc::new(Source(self.plan.clone())),
-            Kind::Pass | Kind::Split | Kind::Settable => Arc::new(Pass(self.plan.clone())),
+            Kind::Pass | Kind::Split | Kind::Settable | Kind::Drain => Arc::new(Pass(self.plan.clone())),
             Kind::Sink => Arc::new(Sink(self.plan.clone())),
         })
     }
@@ -238,5 +243,5 @@ impl PinInstance for Sink {
 
 /// The sum of one byte of every page.
 pub(crate) fn byte_of_every_page(bytes: &[u8]) -> u64 {
-    bytes.iter().step_by(PAGE).map(|byte| u64::from(*byte)).sum()
+    bytes.chunks(PAGE).map(|page| u64::from(page[0])).sum()
 }

@@ -161,13 +161,13 @@ pub(super) fn graph(filters: u64, frame_bytes: u64, buffers: u64) -> Result<Read
 pub(super) fn fanout(branches: u64, frame_bytes: u64, buffers: u64) -> Result<Reading, BenchError> {
     let frame_bytes = u32::try_from(frame_bytes).map_err(|_| BenchError::Usage)?;
     let plan = Plan::new(frame_bytes, 1000.min(buffers));
-    let bench = Bench::of(&plan, &[Kind::Source, Kind::Split, Kind::Sink])?;
+    let bench = Bench::of(&plan, &[Kind::Source, Kind::Split, Kind::Drain])?;
     let (source, split) = (bench.open("source")?, bench.open("split")?);
     let input = bench.pin(&split, 0, KsPinDataFlow::IN, None)?;
     let mut pins = vec![bench.pin(&source, 0, KsPinDataFlow::OUT, Some(&input))?, input];
     let mut filters = vec![source, split];
     for _ in 0..branches {
-        let sink = bench.open("sink")?;
+        let sink = bench.open("drain")?;
         let to = bench.pin(&sink, 0, KsPinDataFlow::IN, None)?;
         pins.push(bench.pin(&filters[1], 1, KsPinDataFlow::OUT, Some(&to))?);
         pins.push(to);
