@@ -79,7 +79,17 @@ static const char *Foreign(PKSPIN Pin)
     return NULL;
 }
 
-DEFINE_CHECKS(Accepted, Refused, Foreign);
+/* 3: the sink is in another process, and the frames went to its queue. */
+static const char *Distant(PKSPIN Pin)
+{
+    CHECK(Pin->ConnectionIsExternal);
+    CHECK(Answer == STATUS_INVALID_DEVICE_REQUEST && !NT_SUCCESS(Query) && !Sink);
+    CHECK(KsPinGetConnectedPinFileObject(Pin) && KsPinGetConnectedPinDeviceObject(Pin));
+    CHECK(Made == FRAMES);
+    return NULL;
+}
+
+DEFINE_CHECKS(Accepted, Refused, Foreign, Distant);
 static const KSPIN_DISPATCH PinDispatch = {.Process = OnProcess, .SetDeviceState = OnState};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {PIN(&PinDispatch, KSPIN_DATAFLOW_OUT, 0, 1)};
 DEFINE_DRIVER(0x05, NULL, Pins, NULL)

@@ -272,6 +272,14 @@ impl Rig {
         Ok(Hosted { host, client: self.client.clone() })
     }
 
+    /// Starts one confined host for several driver files, as `--together` does.
+    #[track_caller]
+    pub(crate) fn start_together(&self, drivers: &[String]) -> Hosted {
+        let files: Vec<PathBuf> = drivers.iter().map(PathBuf::from).collect();
+        let host = DriverHost::start(&self.io, &hosting(), &files).unwrap_or_else(|error| panic!("{error}"));
+        Hosted { host, client: self.client.clone() }
+    }
+
     /// Starts a confined host for a driver file.
     #[track_caller]
     pub(crate) fn start(&self, driver: &str) -> Hosted {
@@ -289,9 +297,15 @@ impl Hosted {
     /// Opens its first filter.
     #[track_caller]
     pub(crate) fn open(&self) -> Filter {
+        self.open_of(0)
+    }
+
+    /// Opens the first filter of one of its drivers.
+    #[track_caller]
+    pub(crate) fn open_of(&self, driver: usize) -> Filter {
         let interfaces = self.client.interfaces(None);
-        let own =
-            interfaces.iter().find(|one| self.host.devices().contains(&one.device)).expect("a filter of the host");
+        let device = &self.host.devices()[driver];
+        let own = interfaces.iter().find(|one| one.device == *device).expect("a filter of the host");
         self.client.open(&own.symbolic_link).unwrap_or_else(|error| panic!("{error}"))
     }
 

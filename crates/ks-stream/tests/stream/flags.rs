@@ -227,3 +227,37 @@ fn a_filter_is_given_frames_without_data_if_it_asks_for_them() {
         drop((read, input, output));
     }
 }
+
+/// Names of the tests below `crates/ks-stream/tests`.
+fn tests_of(directory: &std::path::Path, into: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tests_of(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_page_of_the_flags_has_each_with_tests_that_there_are() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("../../docs/avstream-flags.md")).unwrap();
+    let (pins, filters) = page.split_once("## Filters").unwrap();
+    let mut tests = String::new();
+    tests_of(&root.join("tests"), &mut tests);
+    let pin_flags = PinFlags::all().iter_names().map(|(name, _)| name).chain(["RENDERER"]);
+    let filter_flags = FilterFlags::all().iter_names().map(|(name, _)| name);
+    for (name, part) in pin_flags.map(|name| (name, pins)).chain(filter_flags.map(|name| (name, filters))) {
+        let row = part
+            .lines()
+            .find(|row| row.split('|').nth(1).is_some_and(|names| names.split(',').any(|one| one.trim() == name)));
+        let row = row.unwrap_or_else(|| panic!("{name} has no row"));
+        let named: Vec<_> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{name} names no test");
+        for test in named {
+            assert!(tests.contains(&format!("#[test]\nfn {test}()")), "{name}: there is no test {test}");
+        }
+    }
+}

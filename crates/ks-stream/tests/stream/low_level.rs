@@ -1,5 +1,6 @@
 //! A Kernel Streaming driver without AVStream, in Rust: over the public routines of the class driver that AVStream itself
-//! uses, with file objects, tables and a queue of its own. Its pin takes frames of AVStream's as a foreign peer.
+//! uses, with file objects, tables and a queue of its own. One pin takes frames of AVStream's as a foreign peer, the other
+//! sends some to AVStream.
 
 use crate::rig::{DOWN, Rig, SEEDS, UP, create};
 use ks_abi::{
@@ -8,15 +9,16 @@ use ks_abi::{
     KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_COMMUNICATION, KSPROPERTY_PIN_CTYPES, KSPROPERTY_PIN_DATAFLOW,
     KSPROPERTY_PIN_DATAINTERSECTION, KSPROPERTY_PIN_DATARANGES, KSPROPERTY_PIN_INTERFACES, KSPROPERTY_PIN_MEDIUMS,
     KSPROPERTY_PIN_NAME, KSPROPERTY_PIN_NECESSARYINSTANCES, KSPROPSETID_Connection, KSPROPSETID_Pin, KsDataFormat,
-    KsPinCInstances, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsState, KspPin,
+    KsPinCInstances, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsState, KspPin, NtStatus,
     STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH, STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
 use ks_client::{Client, Connect};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
-    CancelSafeQueue, CreateRequest, Created, DeviceObject, Dispatch, Dispatched, InterfaceRecord, IoManager, Irp,
-    IrpParts, Output, Refusal, Services,
+    CancelSafeQueue, CompletedRequest, CompletionRoutine, CreateRequest, Created, DeviceObject, Dispatch, Dispatched,
+    FileObject, InterfaceRecord, IoManager, Irp, IrpParts, Origin, Output, Refusal, Reply, Services, StreamFrames,
 };
+use ks_mem::RegionOwner;
 use ks_stream::{
     AutomationTable, DataFormat, DataRange, DescribePin, Direction, Framing, PinFactories, PinFlags, PinId,
     PropertyCall, PropertyItem, PropertySet, answer_pin_property, answer_property, first_match, probe_headers,
@@ -24,7 +26,7 @@ use ks_stream::{
 };
 use std::any::Any;
 use std::borrow::Cow;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 const FRAME_BYTES: u32 = 32;
 
@@ -36,15 +38,18 @@ fn range() -> DataRange {
     DataFormat::new(head, &[])
 }
 
-/// The one pin factory: an IRP sink that takes data.
-struct Sink;
+/// A pin factory: an IRP sink that takes data, or an IRP source that gives it.
+struct Factory(KsPinDataFlow, KsPinCommunication);
 
-impl DescribePin for Sink {
+static FACTORIES: [Factory; 2] =
+    [Factory(KsPinDataFlow::IN, KsPinCommunication::SINK), Factory(KsPinDataFlow::OUT, KsPinCommunication::SOURCE)];
+
+impl DescribePin for Factory {
     fn data_flow(&self) -> KsPinDataFlow {
-        KsPinDataFlow::IN
+        self.0
     }
     fn communication(&self) -> KsPinCommunication {
-        KsPinCommunication::SINK
+        self.1
     }
     fn interfaces(&self) -> Cow<'_, [KsPinInterface]> {
         vec![KsPinInterface::STANDARD_STREAMING].into()
@@ -80,6 +85,8 @@ struct Old {
     io: Arc<IoManager>,
     /// Frames that have arrived: the first byte of each.
     seen: Mutex<Vec<u8>>,
+    /// Statuses of the requests that were sent.
+    ended: Mutex<Vec<NtStatus>>,
 }
 
 impl DeviceObject for Old {
@@ -102,10 +109,10 @@ impl PinFactories for OldFilter {
         "old".into()
     }
     fn count(&self) -> u32 {
-        1
+        FACTORIES.len() as u32
     }
     fn factory(&self, id: PinId) -> Option<&dyn DescribePin> {
-        (id == 0).then_some(&Sink as &dyn DescribePin)
+        FACTORIES.get(id as usize).map(|factory| factory as &dyn DescribePin)
     }
     fn ranges(&self, id: PinId) -> Vec<DataRange> {
         self.factory(id).map_or_else(Vec::new, |pin| pin.data_ranges().into_owned())
@@ -171,7 +178,18 @@ impl Dispatch for OldFilter {
     }
     fn create_child(&self, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
         let valid = validate::connect(self, request.parameters, request.access, request.origin.mode())?;
-        assert_eq!(valid.communication, KsPinCommunication::SINK);
+        if valid.communication == KsPinCommunication::SOURCE {
+            let other = request.file.file_by_handle(valid.connect.pin_to_handle).unwrap();
+            let pin = Arc::new_cyclic(|me| Sender {
+                me: me.clone(),
+                device: self.device.clone(),
+                other,
+                state: Mutex::new(KsState::STOP),
+                sent: AtomicU32::new(0),
+                table: sender_table(),
+            });
+            return Ok(Created { object: pin, granted: request.access });
+        }
         let pin = OldPin {
             device: self.device.clone(),
             state: Mutex::new(KsState::STOP),
@@ -260,8 +278,78 @@ impl Dispatch for OldPin {
     }
 }
 
+/// A pin that sends frames to the one that it was created for, the next when the one before has come back.
+struct Sender {
+    me: Weak<Sender>,
+    device: Arc<Old>,
+    other: Arc<FileObject>,
+    state: Mutex<KsState>,
+    sent: AtomicU32,
+    table: AutomationTable<Sender>,
+}
+
+const FRAMES_SENT: u32 = 50;
+
+fn sender_table() -> AutomationTable<Sender> {
+    let state = PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
+        .data_bytes(4)
+        .get(|pin: &Sender, call: &mut PropertyCall<'_>| call.answer_value(&*pin.state.lock()))
+        .set(|pin: &Sender, call: &mut PropertyCall<'_>| match call.data_as::<KsState>() {
+            Ok(state) => {
+                *pin.state.lock() = state;
+                pin.send_next();
+                STATUS_SUCCESS
+            }
+            Err(status) => status,
+        });
+    AutomationTable::of_properties(vec![PropertySet { set: KSPROPSETID_Connection, items: vec![state] }])
+}
+
+impl Sender {
+    fn send_next(&self) {
+        if *self.state.lock() != KsState::RUN || self.sent.load(SeqCst) == FRAMES_SENT {
+            return;
+        }
+        let number = self.sent.fetch_add(1, SeqCst);
+        let bytes = FRAME_BYTES as usize;
+        let frame = self.device.io.regions().allocate_for(RegionOwner::Everyone, bytes, 16).unwrap();
+        assert!(frame.copy_in(0, &number.to_le_bytes()));
+        let frames = StreamFrames::empty(ks_io::STREAM_HEADER_BYTES, frame).unwrap();
+        frames.iter().for_each(|frame| frame.set_data_used(FRAME_BYTES));
+        let (reply, code) = (Reply::Routine(self.me.upgrade().unwrap()), IoControlCode::KS_WRITE_STREAM);
+        let irp = Irp::stream_request(&self.other, &Origin::class_driver(), code, frames, reply).unwrap();
+        drop(self.other.dispatch(irp));
+    }
+}
+
+impl CompletionRoutine for Sender {
+    fn completed(self: Arc<Self>, request: CompletedRequest) {
+        self.device.ended.lock().push(request.status());
+        self.send_next();
+    }
+}
+
+impl Dispatch for Sender {
+    fn device_io_control(&self, mut irp: Irp) -> Dispatched {
+        if irp.io_control_code() != IoControlCode::KS_PROPERTY {
+            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
+        }
+        match answer_property(self, irp.parts(), &[&self.table]) {
+            Ok(status) => irp.done(status),
+            Err(refusal) => Dispatched::Completed(irp.refuse(refusal)),
+        }
+    }
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
 fn start(io: &Arc<IoManager>) -> Arc<Old> {
-    let old = Arc::new_cyclic(|me| Old { me: me.clone(), io: io.for_device(), seen: Mutex::default() });
+    let make = |me: &Weak<Old>| {
+        let me = me.clone();
+        Old { me, io: io.for_device(), seen: Mutex::default(), ended: Mutex::default() }
+    };
+    let old = Arc::new_cyclic(make);
     assert!(io.register_interface(InterfaceRecord {
         category: KSCATEGORY_RENDER,
         reference: "old".into(),
@@ -278,7 +366,7 @@ fn a_rust_driver_without_avstream_answers_and_streams_by_the_routines_that_avstr
     let client = Client::new(io.session());
     let filter = client.open_by_name("old").unwrap();
     let pins = filter.pins().unwrap();
-    assert_eq!((pins.len(), pins[0].data_flow), (1, KsPinDataFlow::IN));
+    assert_eq!((pins.len(), pins[0].data_flow, pins[1].data_flow), (2, KsPinDataFlow::IN, KsPinDataFlow::OUT));
     let format = filter.intersect(0, &pins[0].data_ranges).unwrap();
     assert_eq!(format.head().sample_size, FRAME_BYTES);
     let connect =
@@ -323,6 +411,29 @@ fn a_rust_driver_without_avstream_takes_the_frames_of_an_avstream_source_by_requ
         }
         rig.settle();
         assert_eq!(*old.seen.lock(), (0..50).collect::<Vec<u8>>());
+        for state in DOWN {
+            source.set_state(state).unwrap();
+            sink.set_state(state).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_rust_driver_without_avstream_sends_frames_to_an_avstream_sink_by_requests() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        let old = start(&rig.io);
+        let (sink_filter, filter) = (rig.open("sink"), rig.open("old"));
+        let sink = create(&sink_filter, 0, KsPinDataFlow::IN, None);
+        let source = create(&filter, 1, KsPinDataFlow::OUT, Some(&sink));
+        assert!(rig.sink.pin().connection_is_external(), "nobody has shaken its hand");
+        for state in UP {
+            sink.set_state(state).unwrap();
+            source.set_state(state).unwrap();
+        }
+        rig.settle();
+        assert_eq!(*rig.sink.seen.lock(), (0..FRAMES_SENT).collect::<Vec<u32>>());
+        assert_eq!(*old.ended.lock(), vec![STATUS_SUCCESS; FRAMES_SENT as usize]);
         for state in DOWN {
             source.set_state(state).unwrap();
             sink.set_state(state).unwrap();
