@@ -40,6 +40,19 @@ static VOID NTAPI OnRemove(PFILE_OBJECT file, PKSEVENT_ENTRY entry)
         RemoveEntryList(&entry->ListEntry);
 }
 
+static const KSEVENT_SET Sets[];
+static const KSEVENT_ITEM Items[];
+
+/* Supported for whoever asks with this request's own item. */
+static NTSTATUS NTAPI OnSupport(PIRP irp, PKSIDENTIFIER request, PVOID data)
+{
+    if (KSEVENT_SET_IRP_STORAGE(irp) != Sets || request->Id != REFUSED)
+        return STATUS_UNSUCCESSFUL;
+    if (ItemSize && KSEVENT_ITEM_IRP_STORAGE(irp) != &Items[REFUSED])
+        return STATUS_UNSUCCESSFUL;
+    return STATUS_DEVICE_NOT_READY;
+}
+
 static NTSTATUS NTAPI OnRefuse(PIRP irp, PKSEVENTDATA data, PKSEVENT_ENTRY entry)
 {
     return STATUS_DEVICE_BUSY;
@@ -48,7 +61,7 @@ static NTSTATUS NTAPI OnRefuse(PIRP irp, PKSEVENTDATA data, PKSEVENT_ENTRY entry
 static const KSEVENT_ITEM Items[] = {
     {PLAIN, sizeof(KSEVENTDATA), 0, NULL, NULL, NULL},
     {COUNTED, sizeof(KSEVENTDATA) + 8, sizeof(struct counted) - sizeof(KSEVENT_ENTRY), OnAdd, OnRemove, NULL},
-    {REFUSED, sizeof(KSEVENTDATA), 0, OnRefuse, NULL, NULL},
+    {REFUSED, sizeof(KSEVENTDATA), 0, OnRefuse, NULL, OnSupport},
 };
 static const KSEVENT_SET Sets[] = {{&SetA, 3, Items}};
 
@@ -112,6 +125,7 @@ TEST(KsEnableEvent)
     CHECK(Enable(9, KSEVENT_TYPE_ENABLE, &first, sizeof(KSEVENTDATA)) == STATUS_NOT_FOUND);
     CHECK(Enable(PLAIN, KSEVENT_TYPE_ENABLE | KSEVENT_TYPE_ONESHOT, &first, sizeof first) == STATUS_INVALID_PARAMETER);
     CHECK(Enable(PLAIN, KSEVENT_TYPE_BASICSUPPORT, NULL, 0) == STATUS_SUCCESS);
+    CHECK(Enable(REFUSED, KSEVENT_TYPE_BASICSUPPORT, NULL, 0) == STATUS_DEVICE_NOT_READY);
     CHECK(Enable(0, KSEVENT_TYPE_SETSUPPORT, NULL, 0) == STATUS_SUCCESS);
     Identify(&request, &SetB, PLAIN, KSEVENT_TYPE_ENABLE);
     CHECK(Ask(IOCTL_KS_ENABLE_EVENT, &request, sizeof request, &first, sizeof first, NULL) == (NTSTATUS)0xC0000230);
@@ -154,6 +168,7 @@ TEST(KsEnableEventWithAllocator)
     Object(&data, KSEVENTF_EVENT_OBJECT, &event);
     ItemSize = sizeof(KSEVENT_ITEM);
     CHECK(Enable(COUNTED, KSEVENT_TYPE_ENABLE, &data, sizeof(KSEVENTDATA)) == STATUS_BUFFER_TOO_SMALL && !Added);
+    CHECK(Enable(REFUSED, KSEVENT_TYPE_BASICSUPPORT, NULL, 0) == STATUS_DEVICE_NOT_READY);
     CHECK(Enable(REFUSED, KSEVENT_TYPE_ENABLE, &data, sizeof data) == STATUS_DEVICE_BUSY && IsListEmpty(&Events));
     CHECK(Enable(COUNTED, KSEVENT_TYPE_ONESHOT, &data, sizeof data) == STATUS_SUCCESS && Added == 1);
     entry = LastEntry;

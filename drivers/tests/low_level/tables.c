@@ -270,6 +270,8 @@ TEST(KsFastPropertyHandler)
 
 static NTSTATUS NTAPI Double(PIRP irp, PKSIDENTIFIER request, PVOID data)
 {
+    if (!IsGuid(KSMETHOD_SET_IRP_STORAGE(irp)->Set, &SetA))
+        return STATUS_UNSUCCESSFUL;
     SeenKind = (ULONG)(ULONG_PTR)KSMETHOD_TYPE_IRP_STORAGE(irp);
     *(ULONG *)data *= 2;
     irp->IoStatus.Information = sizeof(ULONG);

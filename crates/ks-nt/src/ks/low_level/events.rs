@@ -147,10 +147,27 @@ fn enable(irp: Address, tables: &Tables) -> NtStatus {
         Err(status) => return status,
     };
     match verb {
-        KSEVENT_TYPE_BASICSUPPORT => STATUS_SUCCESS,
+        KSEVENT_TYPE_BASICSUPPORT => basic_support(request, tables, set, item),
         verb if enables(verb) => enable_one(request, tables, set, item, verb).unwrap_or_else(|status| status),
         _ => STATUS_INVALID_PARAMETER,
     }
+}
+
+/// Asks the item's SupportHandler whether it is supported; one without is.
+// ks-coverage: KSEVENT_SET_IRP_STORAGE done test=events_are_enabled_on_a_drivers_own_lists
+fn basic_support(irp: DriverIrp, tables: &Tables, set: Address, item: Address) -> NtStatus {
+    let handler = item.follow(offset_of!(KsEventItem, support_handler));
+    let Some(handler) = Routine::optional(handler, "an event's support handler") else { return STATUS_SUCCESS };
+    let allocator = Routine::optional(tables.allocator, "an allocator of an event's buffers");
+    let captured = match irp.capture(DataFlow::Out, allocator) {
+        Ok(captured) => captured,
+        Err(status) => return status,
+    };
+    irp.set_storage(0, set.0);
+    if tables.item_bytes != 0 {
+        irp.set_storage(3, item.0);
+    }
+    status(handler.call3(irp.address().0, captured.request.0, captured.data.0))
 }
 
 /// Do these flags enable an event? Buffering may be added to either kind; alone it enables until disabled.
@@ -187,6 +204,8 @@ fn query(irp: DriverIrp, tables: &Tables) -> Result<NtStatus, NtStatus> {
     Ok(irp.answer(captured, DataIn::No, |parts| (Ok(buffer.fetch(parts.output).0), AnsweredBy::Table)))
 }
 
+// ks-coverage: KSEVENT_ENTRY_IRP_STORAGE done test=events_are_enabled_on_a_drivers_own_lists
+// ks-coverage: KSEVENT_ITEM_IRP_STORAGE done test=events_are_enabled_on_a_drivers_own_lists
 fn enable_one(irp: DriverIrp, tables: &Tables, set: Address, item: Address, verb: u32) -> Result<NtStatus, NtStatus> {
     let least = item.get::<u32>(offset_of!(KsEventItem, data_input)).max(size_of::<KsEventData>() as u32);
     if irp.parameters().output_buffer_length < least {

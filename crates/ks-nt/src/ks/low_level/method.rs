@@ -33,6 +33,7 @@ fn flow(method: &KsIdentifier, sets: &[MethodSet<Own>]) -> (u32, DataFlow) {
     (kind, flow)
 }
 
+// ks-coverage: KSMETHOD_TYPE_IRP_STORAGE done test=property_and_method_tables_answer_a_drivers_own_requests
 fn handle(irp: Address, count: u32, sets: Address, allocator: Address, item_bytes: u32) -> NtStatus {
     let irp = DriverIrp::new(irp);
     irp.set_information(0);

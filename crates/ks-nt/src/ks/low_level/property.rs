@@ -43,6 +43,8 @@ impl Own {
         Box::new(|entry: Entry| Box::new(move |own: &Own, call: &mut PropertyCall<'_>| own.run(entry, call)))
     }
 
+    // ks-coverage: KSMETHOD_SET_IRP_STORAGE done test=property_and_method_tables_answer_a_drivers_own_requests
+    // ks-coverage: KSMETHOD_ITEM_IRP_STORAGE done test=property_and_method_tables_answer_a_drivers_own_requests
     fn run(&self, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
         self.handled.set(true);
         let irp = self.irp;
