@@ -13,6 +13,9 @@ pub const USERKS_PIN_LIMIT: u32 = 1;
 pub const USERKS_PIN_LATENCY: u32 = 2;
 /// GET: the status (a ULONG) and the reason (UTF-8) with which streaming failed; STATUS_NOT_FOUND when it did not.
 pub const USERKS_PIN_FAILURE: u32 = 3;
+/// GET: the pipe section of the pin as UTF-8, one fact a line, its words separated by tabs: `pins`, `frames`, `bytes`,
+/// `alignment`, `memory`, `owner`, `note`. Empty before the pin has left STOP.
+pub const USERKS_PIN_PIPE: u32 = 4;
 
 /// Event set of every pin.
 pub const USERKS_EVENTSET_PIN: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e03);

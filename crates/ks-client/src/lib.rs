@@ -18,6 +18,7 @@ mod format;
 pub mod graph;
 mod object;
 mod pin;
+mod pipe_report;
 mod stream;
 
 pub use allocator::Allocator;
@@ -30,4 +31,5 @@ pub use filter::{Connect, Filter, PinFactory, SettingInfo, Topology};
 pub use format::{Format, Range};
 pub use object::Object;
 pub use pin::{Pin, PinEvent, SharedEvent};
+pub use pipe_report::{Agreed, PipeReport};
 pub use stream::{StreamFrame, StreamRequest};

@@ -173,7 +173,7 @@ impl Instance {
             _ => More::Ends,
         };
         if available == used {
-            stream.begin_frame(from);
+            stream.begin_frame(&from);
         }
         let data = match used {
             0 => None,
@@ -193,7 +193,7 @@ impl Instance {
         let is_read = data.len() - done.read < block_bytes;
         let ends = is_read && is_drained && more == More::Ends;
         if blocks > 0 || ends || room < out_block_bytes {
-            stream.describe(to, blocks);
+            stream.describe(&to, blocks);
             stream.written_blocks += blocks;
             if ends {
                 to.set_options_flags(to.options_flags() | KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM);

@@ -274,3 +274,68 @@ fn a_pin_shows_the_attributes_of_its_format() {
     drop((pin, plain, filter));
     rig.unload();
 }
+
+#[test]
+fn a_driver_updates_process_pins_and_sees_which_outputs_follow() {
+    let rig = Rig::start_all(&["tests/avs/splitter.c", "drain/drain.c"]);
+    let splitter = rig.open_of(0);
+    let input = rig.create(&splitter, 0, None);
+    let (mut pins, mut filters) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let drain = rig.open_of(1);
+        let sink = rig.create(&drain, 0, None);
+        let output = rig.create(&splitter, 1, Some(&sink));
+        pins.extend([sink, output]);
+        filters.push(drain);
+    }
+    let all = || pins.iter().chain([&input]);
+    all().for_each(|pin| bring(&pin.pin, &UP[..1]));
+    let requests: Vec<_> = (0..4u8).map(|first| input.write(&[first; 64])).collect();
+    // The sinks take what comes; the filter processes when its input may, and all four frames are there.
+    all().for_each(|pin| bring(&pin.pin, &UP[1..]));
+    for (first, request) in (1u8..).zip(requests) {
+        let back = request.wait().unwrap().remove(0).data();
+        assert_eq!((back[0], back[1]), (first, first - 1), "changed where it was");
+    }
+    assert_eq!(failure(input.pin.object(), 0), "");
+    for output in pins.iter().skip(1).step_by(2) {
+        assert_eq!(output.pin.statistics().unwrap().copies, 0);
+    }
+    all().for_each(|pin| bring(&pin.pin, &DOWN));
+    drop((input, pins, filters, splitter));
+    rig.unload();
+}
+
+#[test]
+fn drivers_agree_on_frames_by_their_framing_or_are_refused_by_name() {
+    let rig = Rig::start("tests/avs/framing.c");
+    for (sink, status, words) in [
+        (1, ks_abi::STATUS_INVALID_PARAMETER, ["asks for frames of at least 128 bytes", ".1 takes at most 100"]),
+        (2, ks_abi::STATUS_NOT_SUPPORTED, [".2 asks for memory of the type", "there is system memory only"]),
+    ] {
+        let (from, to) = (rig.open(), rig.open());
+        let sink = rig.create(&to, sink, None);
+        let source = rig.create(&from, 0, Some(&sink));
+        sink.pin.set_state(KsState::ACQUIRE).unwrap();
+        let refused = source.pin.set_state(KsState::ACQUIRE).unwrap_err();
+        assert_eq!(refused.status, status);
+        assert!(words.iter().all(|word| refused.to_string().contains(word)), "{refused}");
+        assert_eq!(source.pin.state().unwrap(), KsState::STOP);
+    }
+    let (from, to) = (rig.open(), rig.open());
+    let sink = rig.create(&to, 3, None);
+    let source = rig.create(&from, 0, Some(&sink));
+    for pin in [&sink, &source] {
+        bring(&pin.pin, &UP);
+    }
+    assert_eq!(failure(source.pin.object(), 0), "");
+    let pipe = source.pin.pipe().unwrap();
+    let agreed: Vec<_> = pipe.agreed.iter().map(|one| (&*one.what, one.value, one.by.rsplit('.').next())).collect();
+    // The source asks for the size, and the sink for its steps, the number and the alignment.
+    assert_eq!(agreed, [("frames", 9, Some("3")), ("bytes", 200, Some("0")), ("alignment", 512, Some("3"))]);
+    for pin in [&sink, &source] {
+        bring(&pin.pin, &DOWN);
+    }
+    drop((source, sink, from, to));
+    rig.unload();
+}

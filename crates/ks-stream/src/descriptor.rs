@@ -7,8 +7,8 @@
 use crate::format::DataRange;
 use crate::minidriver::FilterDispatch;
 use ks_abi::{
-    Guid, KSINSTANCE_INDETERMINATE, KsComponentId, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium,
-    KsTopologyConnection,
+    Guid, KSINSTANCE_INDETERMINATE, KsComponentId, KsCompression, KsFramingItem, KsPinCommunication, KsPinDataFlow,
+    KsPinInterface, KsPinMedium, KsTopologyConnection,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -96,6 +96,19 @@ pub struct Framing {
     pub frame_bytes: u32,
     /// Alignment of a frame in bytes, a power of two up to 4096.
     pub alignment: u32,
+}
+
+/// What a pin asks of the allocator of its frames, in full: ranges of sizes, kinds of memory, and what its filter makes of
+/// the size of a frame. What it says goes before the same of a [`Framing`].
+#[doc(alias = "KSALLOCATOR_FRAMING_EX")]
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtendedFraming {
+    /// At the output of a filter that works in place: the size of a frame that leaves, by that of one that comes in.
+    #[doc(alias = "OutputCompression")]
+    pub compression: KsCompression,
+    /// One for each kind of memory, see [`KsFramingItem`].
+    #[doc(alias = "FramingItem")]
+    pub items: Vec<KsFramingItem>,
 }
 
 /// A filter as it describes itself, asked at each use.

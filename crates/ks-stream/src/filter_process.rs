@@ -6,22 +6,27 @@
 //!
 //! Source: "Filter-centric processing", nc-ks-pfnksfilterprocess, ns-ks-_ksprocesspin.
 
+mod process_pins;
+
 use crate::attached_gate::Attachments;
-use crate::descriptor::{FilterFlags, PinFlags, PinId};
+use crate::descriptor::{FilterFlags, PinFlags};
 use crate::filter::Filter;
 use crate::gate::Gate;
 use crate::pin::Pin;
 use crate::process::{self, Turn};
-use crate::queue::{Eject, Outgoing};
-use crate::stream_pointer::Locked;
-use ks_abi::{KsPinDataFlow, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use crate::queue::Outgoing;
+use ks_abi::{KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use ks_io::sync::{
     Arc, Mutex, Weak,
     atomic::{AtomicBool, Ordering},
 };
-use ks_io::{Aspect, Level, LockRank, RankedMutex, Refusal, Services, StreamFrame, Work, WorkQueue, deferred};
+use ks_io::{Aspect, Level, LockRank, RankedMutex, Refusal, Services, Work, WorkQueue, deferred};
 use ks_mem::Block;
+use process_pins::{bypass, settle};
+use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
+
+pub use process_pins::{CopyRelationship, ProcessFrame, ProcessPin, ProcessPins};
 
 /// What a filter needs to process as a whole.
 pub(crate) struct FilterProcessing {
@@ -34,114 +39,6 @@ pub(crate) struct FilterProcessing {
     attachments: Attachments,
     /// The public block of each process pin, kept from round to round. Taken under the processing mutex only.
     blocks: Mutex<Vec<(Weak<Pin>, Arc<Block>)>>,
-}
-
-/// Offsets of `KSPROCESSPIN`.
-mod offset {
-    pub(super) const PIN: usize = 0;
-    pub(super) const STREAM_POINTER: usize = 8;
-    pub(super) const IN_PLACE_COUNTERPART: usize = 16;
-    pub(super) const DATA: usize = 40;
-    pub(super) const BYTES_AVAILABLE: usize = 48;
-    pub(super) const BYTES_USED: usize = 52;
-    pub(super) const FLAGS: usize = 56;
-    pub(super) const TERMINATE: usize = 60;
-    pub(super) const BYTES: usize = 64;
-}
-
-/// One pin in a call of the process callback, with the frame that stands at its leading edge.
-#[doc(alias = "KSPROCESSPIN")]
-pub struct ProcessPin<'r> {
-    pin: &'r Arc<Pin>,
-    block: Arc<Block>,
-    /// `None`: no frame, or the output of a filter that works in place.
-    locked: Option<Locked<'r>>,
-    /// Index of the other pin that has the same frame.
-    counterpart: Option<usize>,
-}
-
-impl ProcessPin<'_> {
-    /// The pin.
-    pub fn pin(&self) -> &Arc<Pin> {
-        self.pin
-    }
-
-    /// Address of the KSPROCESSPIN, as a driver is lent it.
-    pub fn address(&self) -> u64 {
-        self.block.address()
-    }
-
-    /// Bytes to be read, or room to be filled.
-    #[doc(alias = "BytesAvailable")]
-    pub fn bytes_available(&self) -> u32 {
-        self.block.load_u32(offset::BYTES_AVAILABLE)
-    }
-
-    /// Options of the input frame.
-    #[doc(alias = "Flags")]
-    pub fn flags(&self) -> u32 {
-        self.block.load_u32(offset::FLAGS)
-    }
-
-    /// So many bytes were read or written.
-    #[doc(alias = "BytesUsed")]
-    pub fn set_bytes_used(&self, bytes: u32) {
-        self.block.store_u32(offset::BYTES_USED, bytes);
-    }
-
-    /// The frame goes on after this call, whether it is used up or not.
-    #[doc(alias = "Terminate")]
-    pub fn terminate(&self) {
-        self.block.store_u8(offset::TERMINATE, 1);
-    }
-
-    fn bytes_used(&self) -> u32 {
-        self.block.load_u32(offset::BYTES_USED).min(self.bytes_available())
-    }
-
-    fn is_terminated(&self) -> bool {
-        self.block.load_u8(offset::TERMINATE) != 0
-    }
-}
-
-/// The pins that take part in one call of the process callback.
-#[doc(alias = "KSPROCESSPIN_INDEXENTRY")]
-pub struct ProcessPins<'r> {
-    /// In the order of their pin ids.
-    entries: Vec<ProcessPin<'r>>,
-}
-
-impl<'r> ProcessPins<'r> {
-    /// The process pins of one factory; none while its pins are stopped.
-    pub fn of(&self, id: PinId) -> impl Iterator<Item = &ProcessPin<'r>> {
-        self.entries.iter().filter(move |entry| entry.pin.id() == id)
-    }
-
-    /// All of them, in the order of their pin ids.
-    pub fn iter(&self) -> impl Iterator<Item = &ProcessPin<'r>> {
-        self.entries.iter()
-    }
-
-    /// The frame of a process pin: its own, or the one that it shares with its counterpart.
-    pub fn frame(&self, entry: &ProcessPin<'r>) -> Option<&StreamFrame> {
-        let holder = self.holder(entry)?;
-        holder.locked.as_deref()
-    }
-
-    /// Do these two share one frame that is changed in place?
-    #[doc(alias = "InPlaceCounterpart")]
-    pub fn in_place(&self, input: &ProcessPin<'r>, output: &ProcessPin<'r>) -> bool {
-        let named = input.counterpart.and_then(|index| self.entries.get(index));
-        named.is_some_and(|named| std::ptr::eq(named, output))
-    }
-
-    fn holder(&self, entry: &ProcessPin<'r>) -> Option<&ProcessPin<'r>> {
-        let known = self.entries.iter().find(|known| Arc::ptr_eq(known.pin, entry.pin))?;
-        match (&known.locked, known.counterpart) {
-            (None, Some(other)) => self.entries.get(other),
-            _ => Some(known),
-        }
-    }
 }
 
 impl FilterProcessing {
@@ -182,7 +79,7 @@ impl FilterProcessing {
             return Ok(block.clone());
         }
         blocks.retain(|(known, _)| known.strong_count() > 0);
-        let block = Block::zeroed(offset::BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+        let block = Block::zeroed(process_pins::BLOCK_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         let block = Arc::new(block);
         blocks.push((Arc::downgrade(pin), block.clone()));
         Ok(block)
@@ -409,15 +306,15 @@ impl Filter {
         instance: &dyn crate::minidriver::FilterInstance,
         taking_part: &[&Arc<Pin>],
     ) -> Round {
-        let Some(mut pins) = self.lock_frames(processing, taking_part) else { return Round::Pending };
+        let Some(pins) = self.lock_frames(processing, taking_part) else { return Round::Pending };
         if pins.entries.iter().any(ProcessPin::is_bypassed) && !self.takes_empty_frames() {
-            bypass(&mut pins);
+            bypass(&pins);
             return Round::Again;
         }
         let unwinding = Unwinding(self, taking_part);
         let status = instance.process(self, &pins);
         std::mem::forget(unwinding);
-        let progress = settle(pins);
+        let progress = settle(&pins) || pins.progress.get();
         // A driver that wants more but consumed nothing would be called for ever.
         if status == STATUS_SUCCESS && progress { Round::Again } else { Round::Pending }
     }
@@ -435,106 +332,26 @@ impl Filter {
         let mut entries: Vec<ProcessPin<'r>> = Vec::with_capacity(taking_part.len());
         for &pin in taking_part {
             let block = processing.block(pin).ok()?;
-            entries.push(ProcessPin { pin, block, locked: pin.leading_edge(), counterpart: None });
+            let locked = RefCell::new(pin.leading_edge());
+            entries.push(ProcessPin { pin, block, locked, counterpart: None, follows: None });
         }
         for index in 0..entries.len() {
             let other = entries[index].pin.shares_frames_with();
             let other = other.and_then(|other| entries.iter().position(|entry| Arc::ptr_eq(entry.pin, &other)));
-            if let Some(other) = other {
-                entries[index].counterpart = Some(other);
-                entries[other].counterpart = Some(index);
+            let Some(other) = other else { continue };
+            // Of the outputs of a splitter the first one counts; what becomes of the others is the class driver's affair.
+            let first = *entries[other].counterpart.get_or_insert(index);
+            entries[index].counterpart = Some(other);
+            if first != index {
+                entries[index].follows =
+                    entries[index].pin.copy_relationship().map(|relationship| (relationship, first));
             }
         }
-        let pins = ProcessPins { entries };
+        let pins = ProcessPins { entries, takes_empty_frames: self.takes_empty_frames(), progress: Cell::new(false) };
         for entry in &pins.entries {
             pins.fill(entry);
         }
         Some(pins)
-    }
-}
-
-impl ProcessPin<'_> {
-    /// An input frame without data.
-    fn is_bypassed(&self) -> bool {
-        self.pin.data_flow() == KsPinDataFlow::IN && self.locked.is_some() && self.bytes_available() == 0
-    }
-}
-
-impl ProcessPins<'_> {
-    /// Writes the public block of one process pin.
-    fn fill(&self, entry: &ProcessPin<'_>) {
-        let block = &entry.block;
-        let output = entry.pin.data_flow() == KsPinDataFlow::OUT;
-        block.store_u64(offset::PIN, entry.pin.address());
-        let counterpart = entry.counterpart.and_then(|index| self.entries.get(index));
-        block.store_u64(offset::IN_PLACE_COUNTERPART, counterpart.map_or(0, ProcessPin::address));
-        let place = self.holder(entry).and_then(|holder| {
-            let locked = holder.locked.as_ref()?;
-            Some(locked.place(if output { KsPinDataFlow::OUT } else { KsPinDataFlow::IN }))
-        });
-        let place = place.unwrap_or_default();
-        block.store_u64(offset::STREAM_POINTER, place.pointer);
-        block.store_u64(offset::DATA, place.data);
-        block.store_u32(offset::BYTES_AVAILABLE, place.remaining);
-        block.store_u32(offset::BYTES_USED, 0);
-        let flags = entry.locked.as_ref().filter(|_| !output).map_or(0, |frame| frame.options_flags());
-        block.store_u32(offset::FLAGS, flags);
-        block.store_u8(offset::TERMINATE, 0);
-    }
-}
-
-/// Takes from each process pin what the driver used, and lets go of the frames that are done. True when something was
-/// consumed.
-fn settle(mut pins: ProcessPins<'_>) -> bool {
-    let mut progress = false;
-    for index in 0..pins.entries.len() {
-        let Some(locked) = pins.entries[index].locked.take() else { continue };
-        let entry = &pins.entries[index];
-        let (used, mut terminated) = (entry.bytes_used(), entry.is_terminated());
-        let output = entry.pin.data_flow() == KsPinDataFlow::OUT;
-        if let Some(counterpart) = entry.counterpart.and_then(|other| pins.entries.get(other)) {
-            // One frame: the output says how much of it is valid, and either lets it go.
-            let written = counterpart.bytes_used();
-            terminated |= counterpart.is_terminated() || used == entry.bytes_available();
-            if terminated {
-                locked.set_data_used(written);
-            }
-        }
-        progress |= used > 0 || terminated;
-        let (in_bytes, out_bytes) = if output { (0, used) } else { (used, 0) };
-        let eject = if terminated { Eject::Next } else { Eject::Stay };
-        locked.consume(in_bytes, out_bytes, eject);
-    }
-    progress
-}
-
-/// Input frames without data go by the minidriver: what they say is said again by a frame of each output.
-///
-/// Decision: the options of the frame are copied, so that the end of a stream reaches the outputs of a filter that
-/// never sees it.
-fn bypass(pins: &mut ProcessPins<'_>) {
-    let mut flags = 0;
-    for entry in &mut pins.entries {
-        if entry.is_bypassed()
-            && let Some(locked) = entry.locked.take()
-        {
-            flags |= locked.options_flags();
-            if entry.counterpart.is_some() {
-                flags = 0;
-            }
-            locked.eject();
-        }
-    }
-    if flags == 0 {
-        return;
-    }
-    for entry in &mut pins.entries {
-        if entry.pin.data_flow() == KsPinDataFlow::OUT
-            && let Some(locked) = entry.locked.take()
-        {
-            locked.set_options_flags(flags);
-            locked.eject();
-        }
     }
 }
 

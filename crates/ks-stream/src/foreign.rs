@@ -5,12 +5,16 @@
 use crate::batch;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
+use crate::stream_io;
 use ks_abi::{
     IoControlCode, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_INVALID_DEVICE_STATE,
     STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::{Arc, Mutex, Weak};
-use ks_io::{CompletedRequest, CompletionRoutine, Dispatched, FileObject, Irp, Origin, Reply, RequestParts};
+use ks_io::{
+    CancelCell, CancelTarget, CompletedRequest, CompletionRoutine, Dispatched, FileObject, Irp, Origin, Reply,
+    RequestParts, StreamFrames,
+};
 use ks_mem::FrameMemory;
 
 /// The foreign end of a connection whose IRP source is ours: filled frames go to it as write requests, empty ones as
@@ -40,9 +44,30 @@ impl ForeignPeer {
         self.file.object().map_or(FrameMemory::Private, |object| object.frame_memory())
     }
 
-    /// Is the foreign pin the data source, which is asked to fill frames?
-    pub(crate) fn is_source(&self) -> bool {
-        self.pin.upgrade().is_some_and(|pin| pin.data_flow() == KsPinDataFlow::IN)
+    /// Sends a request in the place of a caller's, which waits for it.
+    fn send_for_caller(&self, pin: &Pin, code: IoControlCode, mut irp: Irp) {
+        let Some(frames) = irp.take_stream() else { return stream_io::complete(irp, KsPinDataFlow::IN) };
+        let visit = Arc::new(Visit { request: Mutex::default(), sent: Mutex::default(), home: self.home.clone() });
+        let sent = Irp::stream_request(&self.file, pin.origin(), code, frames, Reply::Routine(visit.clone()));
+        let mut sent = match sent {
+            Ok(sent) => sent,
+            Err(status) => {
+                irp.set_status(status);
+                return stream_io::complete(irp, KsPinDataFlow::IN);
+            }
+        };
+        *visit.sent.lock() = Some(sent.cancel_cell());
+        let weak = Arc::downgrade(&visit);
+        let is_cancelled = {
+            let mut request = visit.request.lock();
+            let is_cancelled = irp.arm(weak, 0).is_err();
+            *request = Some(irp);
+            is_cancelled
+        };
+        if is_cancelled {
+            return drop(sent.complete(STATUS_CANCELLED));
+        }
+        drop(self.file.dispatch(sent));
     }
 
     /// Sends the frames of a circuit; `batch` is empty afterwards.
@@ -56,6 +81,10 @@ impl ForeignPeer {
             _ => IoControlCode::KS_READ_STREAM,
         };
         for mut irp in batch.drain(..) {
+            if irp.has_caller() {
+                self.send_for_caller(&pin, code, irp);
+                continue;
+            }
             let Some(frames) = irp.take_stream() else { continue };
             irp.retire();
             let routine = self.travelling.clone();
@@ -64,6 +93,50 @@ impl ForeignPeer {
                 drop(self.file.dispatch(request));
             }
         }
+    }
+}
+
+/// A caller's request whose frames a foreign pin has.
+struct Visit {
+    /// The caller's request, until the frames are back.
+    request: Mutex<Option<Irp>>,
+    /// What was sent in its place.
+    sent: Mutex<Option<Arc<CancelCell>>>,
+    home: Option<Arc<Homecoming>>,
+}
+
+impl Visit {
+    /// The frames are back, or never went: the caller hears of it.
+    fn end(&self, status: NtStatus, frames: Option<StreamFrames>) {
+        let Some(mut irp) = self.request.lock().take() else { return };
+        irp.disarm();
+        irp.set_status(status);
+        if let Some(frames) = frames {
+            irp.set_stream(frames);
+        }
+        batch::of_one(irp, |batch| {
+            if let Some(home) = &self.home {
+                home.tell(batch);
+            }
+            batch.drain(..).for_each(|irp| stream_io::complete(irp, KsPinDataFlow::IN));
+        });
+    }
+}
+
+impl CancelTarget for Visit {
+    fn cancel(&self, _: u64) {
+        // The caller's request completes when what was sent for it does.
+        let sent = self.sent.lock().clone();
+        if let Some(sent) = sent {
+            sent.cancel();
+        }
+    }
+}
+
+impl CompletionRoutine for Visit {
+    fn completed(self: Arc<Self>, mut request: CompletedRequest) {
+        let frames = request.take_stream();
+        self.end(request.status(), frames);
     }
 }
 

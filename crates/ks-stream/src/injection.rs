@@ -7,7 +7,6 @@
 //! Source: "Frame injection", nf-ks-kspinsubmitframe, nc-ks-pfnkspinframereturn, nf-ks-kspinregisterirpcompletioncallback.
 
 use crate::batch;
-use crate::foreign::ForeignPeer;
 use crate::pin::Pin;
 use crate::pipe::{Hop, Route};
 use crate::queue::Outgoing;
@@ -210,15 +209,20 @@ impl Pin {
         if home.injected {
             self.park_at(&route, batch.drain(..));
         } else if let Some(head) = self.emptied(&route, batch) {
-            head.receive(batch);
+            head.begin_again(batch);
         }
     }
 
-    /// A data sink has read the frames of a foreign source: the watchers are told, and it asks again with them.
-    pub(crate) fn ask_again(&self, home: &Homecoming, route: &Route, peer: &ForeignPeer, batch: &mut Vec<Irp>) {
-        home.tell(batch);
-        if self.emptied(route, batch).is_some() {
-            peer.send(batch);
+    /// Frames of a foreign source have been at every pin: the watchers are told, and their head asks again with them.
+    pub(crate) fn ask_again(&self, route: &Route, batch: &mut Vec<Irp>) {
+        let asked = route.head.upgrade().and_then(|head| head.pipe().asked());
+        if let Some(home) = asked.as_ref().and_then(|peer| peer.home()) {
+            home.tell(batch);
+        }
+        match (self.emptied(route, batch), asked) {
+            (Some(_), Some(peer)) => peer.send(batch),
+            (Some(head), None) => head.pipe().park(batch.drain(..)),
+            (None, _) => {}
         }
     }
 

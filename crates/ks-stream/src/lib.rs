@@ -56,13 +56,14 @@ pub use automation::{
 pub use clock::{ClockAlarm, ClockParts, ClockSource, ClockTimer, DefaultClock, ReferenceClock};
 pub use clock_object::{ClockObject, validate_clock_create};
 pub use descriptor::{
-    DescribeFilter, DescribePin, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags, PinId,
+    DescribeFilter, DescribePin, ExtendedFraming, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags,
+    PinId,
 };
 pub use device::{Device, DeviceDispatch, FactoryLifetime, PnpState, Removal};
 pub use event::{EventBuffer, EventRequest, EventToken};
 pub use factories::{PinFactories, Topology, answer_pin_property, answer_topology_property};
 pub use filter::Filter;
-pub use filter_process::{ProcessPin, ProcessPins};
+pub use filter_process::{CopyRelationship, ProcessFrame, ProcessPin, ProcessPins};
 pub use format::{DataFormat, DataRange};
 pub use gate::Gate;
 pub use handshake::Interface;

@@ -7,7 +7,7 @@
 
 use crate::allocator::{AllocatorFraming, FrameSource};
 use crate::automation::AutomationTable;
-use crate::descriptor::{DescribeFilter, Framing, PinId};
+use crate::descriptor::{DescribeFilter, ExtendedFraming, Framing, PinId};
 use crate::device::Device;
 use crate::filter::Filter;
 use crate::filter_process::ProcessPins;
@@ -199,6 +199,25 @@ pub trait PinInstance: Send + Sync {
     #[doc(alias = "KsPinRegisterPowerCallbacks")]
     fn wake(&self, pin: &Arc<Pin>, to: DevicePowerState) {
         let _ = (pin, to);
+    }
+
+    /// The same in full, where there is more to say than numbers: ranges, kinds of memory, who allocates.
+    fn extended_framing(&self, pin: &Pin) -> Option<ExtendedFraming> {
+        let _ = pin;
+        None
+    }
+
+    /// The frames of the pin's pipe section, which its framing says that it must allocate
+    /// (KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE): where they come from; `None`: system memory, on its behalf. Asked each time
+    /// the section's head acquires, under that pin's filter control mutex; an error refuses that change of state.
+    #[doc(alias = "KSPIN_DISPATCH.Allocator")]
+    fn circuit_frames(
+        &self,
+        pin: &Arc<Pin>,
+        framing: &AllocatorFraming,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        let _ = (pin, framing);
+        Ok(None)
     }
 
     /// The queue was flushed or a reset began or ended; clones must be deleted.

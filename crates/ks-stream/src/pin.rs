@@ -10,7 +10,7 @@ use crate::allocator::AllocatorObject;
 use crate::automation::AutomationTable;
 use crate::clock::{ClockParts, DefaultClock, ReferenceClock};
 use crate::clock_object::ClockObject;
-use crate::descriptor::{Framing, PinFlags, PinId};
+use crate::descriptor::{PinFlags, PinId};
 use crate::event::{EventList, EventToken};
 use crate::filter::Filter;
 use crate::foreign::ForeignPeer;
@@ -18,7 +18,7 @@ use crate::format::DataFormat;
 use crate::gate::Gate;
 use crate::injection::{Homecoming, Returns};
 use crate::minidriver::PinInstance;
-use crate::pipe::{AllocatorReport, PipeSection};
+use crate::pipe::PipeSection;
 use crate::process::WorkerItem;
 use crate::queue::Queue;
 use crate::stream_pointer::{CloneId, Locked};
@@ -190,8 +190,10 @@ impl Pin {
     /// The input whose frames this output of a filter that works in place sends on; `None` for a pin with frames of its
     /// own.
     pub(crate) fn shares_frames_with(&self) -> Option<Arc<Pin>> {
-        let output = self.data_flow() == KsPinDataFlow::OUT;
-        if output && self.pipe.is_walked_through() { self.in_place_counterpart() } else { None }
+        if self.data_flow() != KsPinDataFlow::OUT {
+            return None;
+        }
+        if self.pipe.is_walked_through() { self.in_place_counterpart() } else { self.split_input() }
     }
 
     /// The state that the minidriver agreed to last: what the engine goes by, and what clients are told.
@@ -403,25 +405,6 @@ impl Pin {
             _ => return None,
         };
         self.filter.pins(other).into_iter().next()
-    }
-
-    /// What the pin asks of its allocator: its own framing, else its descriptor's, else one sample of its format.
-    pub(crate) fn framing(&self) -> Framing {
-        let own = self.instance.get().and_then(|instance| instance.framing(self));
-        let declared = own.or_else(|| self.filter.pin_descriptor(self.id()).and_then(|pin| pin.framing()));
-        let mut framing = declared.unwrap_or_default();
-        if framing.frame_bytes == 0 {
-            framing.frame_bytes = self.format.read().head().sample_size;
-        }
-        framing
-    }
-
-    /// What the allocator of this pin's section made.
-    pub fn allocator_report(&self) -> AllocatorReport {
-        match self.pipe.route().head.upgrade() {
-            Some(head) => head.pipe.report(),
-            None => self.pipe.report(),
-        }
     }
 
     pub(crate) fn flags(&self) -> PinFlags {

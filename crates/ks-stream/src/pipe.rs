@@ -4,29 +4,36 @@
 //! head's queue, the queue of each pin downstream, and from the last data sink back to the head. It is found by walking
 //! the connections when the head acquires, and pins of an in-place filter are walked through.
 
+mod external;
+mod framing;
+mod report;
 mod section;
 mod splitter;
 
-use crate::allocator::AllocatorObject;
+use crate::allocator::{AllocatorFraming, AllocatorObject, AskedFraming};
 use crate::batch;
 use crate::descriptor::Framing;
+use crate::foreign::ForeignPeer;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
 use crate::queue::{Arrival, Outgoing};
-use ks_abi::{KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER, STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED};
+use framing::Agreed;
+use ks_abi::{
+    KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KsAllocatorFraming, KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED,
+};
 use ks_io::sync::{Arc, Weak};
 use ks_io::{Aspect, Irp, Refusal, Work, deferred};
 use ks_mem::{Frame, FrameMemory};
 use section::{Circulation, rewind};
 use splitter::{Branch, Splitter};
 
+pub(crate) use framing::is_process_memory;
 pub use section::AllocatorReport;
 pub(crate) use section::PipeSection;
 
-/// Frames in a circuit when no pin asks for a number.
-const DEFAULT_FRAMES: u32 = 8;
-/// The most frames of a circuit.
-const MOST_FRAMES: u32 = 1024;
+/// What the frames of a section's own allocator are aligned to at least.
+const LEAST_ALIGNMENT: u32 = 64;
 /// The most memory that the frames of a circuit have together, unless the device says another number: eight frames of
 /// the largest picture in use (7680 by 4320, 12 bits a pixel).
 pub(crate) const MOST_CIRCUIT_BYTES: u64 = 512 << 20;
@@ -47,13 +54,27 @@ pub(crate) enum Hop {
     Split(Arc<Splitter>),
     /// Home to the branch that shared it.
     GiveBack(Arc<Branch>),
-    /// To a pin that is none of AVStream's, as requests of their own.
-    Foreign(Arc<crate::foreign::ForeignPeer>),
+    /// To a data sink that is none of AVStream's, as requests of their own.
+    Foreign(Arc<ForeignPeer>),
+    /// Back to the head, which has a foreign data source fill them again.
+    Ask,
+    /// To the caller whose request it is.
+    Complete(Option<Arc<Homecoming>>),
 }
 
-impl Hop {
-    fn from_foreign(peer: &Option<Arc<crate::foreign::ForeignPeer>>) -> Hop {
-        peer.clone().map_or(Hop::None, Hop::Foreign)
+/// Whose frames travel in a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum FramesOf {
+    /// The section's, from its allocator or its driver.
+    #[default]
+    Section,
+    /// Those of requests that callers send to its entry.
+    Callers,
+}
+
+impl FramesOf {
+    fn of(head: &Pin) -> FramesOf {
+        if head.is_entry() { FramesOf::Callers } else { FramesOf::Section }
     }
 }
 
@@ -62,6 +83,7 @@ impl Hop {
 pub(crate) struct Route {
     pub(crate) hop: Hop,
     pub(crate) head: Weak<Pin>,
+    pub(crate) frames_of: FramesOf,
 }
 
 /// A circuit that is made and not in use yet.
@@ -70,6 +92,8 @@ pub(crate) struct PreparedCircuit {
     pins: Vec<Arc<Pin>>,
     /// `None`: the allocator of the last time still fits.
     fresh: Option<Circulation>,
+    /// For those who ask what the section is.
+    description: String,
 }
 
 impl PreparedCircuit {
@@ -77,6 +101,14 @@ impl PreparedCircuit {
     pub(crate) fn abandon(self) {
         self.fresh.into_iter().for_each(Circulation::retire);
     }
+}
+
+/// Whose frames a section has, and why.
+struct Owner {
+    /// `None`: the section makes them.
+    allocator: Option<Arc<AllocatorObject>>,
+    /// The pin and the reason, for a report.
+    words: String,
 }
 
 /// What a new circuit replaced.
@@ -98,10 +130,18 @@ impl Work for Restart {
 }
 
 impl Pin {
-    /// The pins of the circuit that this data source heads, in the order of the data, itself first.
+    /// The pins of the circuit that this pin heads, in the order of the data, itself first; of a filter that works in
+    /// place only the input.
     pub(crate) fn circuit(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
         let mut pins = vec![self.clone()];
-        let mut source = self.clone();
+        let mut source = match self.data_flow() {
+            KsPinDataFlow::OUT => self.clone(),
+            // A data sink that heads a section: its filter may work in place.
+            _ => match self.in_place_counterpart() {
+                Some(output) => output,
+                None => return pins,
+            },
+        };
         while let Some(sink) = source.peer() {
             pins.push(sink.clone());
             match sink.in_place_counterpart() {
@@ -112,59 +152,45 @@ impl Pin {
         pins
     }
 
-    /// True for a data source whose frames are filled first, and not by a filter that works in place on its input.
+    /// True for a data source whose frames are filled first, and not by a filter that works in place on its input; and
+    /// for a data sink that is the first of AVStream's pins that frames of a foreign source come to.
     pub(crate) fn is_head(self: &Arc<Pin>) -> bool {
         if !self.is_connected() {
-            return false;
+            return self.is_entry();
         }
         if self.data_flow() != KsPinDataFlow::OUT {
             // A data sink that asks a foreign source for frames owns them.
             return self.peer().is_none();
         }
-        self.in_place_counterpart().is_none_or(|input| !input.is_connected())
+        self.in_place_counterpart().is_none_or(|input| !input.is_connected() && !input.is_entry())
     }
 
     /// Makes what the circuit needs, and changes nothing: an allocator over all pins' framing, with its requests.
     pub(crate) fn prepare_circuit(self: &Arc<Pin>) -> Result<PreparedCircuit, Refusal> {
         if self.is_splitter_output() {
             // Its frames are those of the circuit that its input is in.
-            return Ok(PreparedCircuit { pins: Vec::new(), fresh: None });
+            return Ok(PreparedCircuit { pins: Vec::new(), fresh: None, description: String::new() });
         }
-        if self.data_flow() != KsPinDataFlow::OUT
-            && self.in_place_counterpart().is_some_and(|output| output.is_connected())
-        {
-            let reason = format!(
-                "{}: frames that are asked of another driver's pin cannot go on through a filter that works in place yet; \
-                 behind a tee they can",
-                self.describe()
-            );
-            return Err(Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Driver, reason));
+        let pins = self.circuit();
+        if self.is_entry() {
+            let fresh = self.pipe().prepare_none();
+            return Ok(PreparedCircuit { description: report::of_callers(&pins), pins, fresh });
         }
-        let pins = self.tree();
+        let (wishes, all) = framing::wishes_of(self);
         if self.returns().injects() {
-            if pins.iter().any(|pin| pin.splitter_outputs().is_some()) {
+            if all.iter().any(|pin| pin.splitter_outputs().is_some()) {
                 let reason = format!("{}: frames that a driver injects cannot be split yet", self.describe());
                 return Err(Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Driver, reason));
             }
-            // The driver brings the frames.
             let fresh = self.pipe().prepare_none();
-            return Ok(PreparedCircuit { pins, fresh });
+            return Ok(PreparedCircuit { description: report::of_injection(&pins), pins, fresh });
         }
-        let mut framing = Framing::default();
-        for pin in &pins {
-            let asked = pin.framing();
-            framing.frames = framing.frames.max(asked.frames);
-            framing.frame_bytes = framing.frame_bytes.max(asked.frame_bytes);
-            framing.alignment = framing.alignment.max(asked.alignment);
-        }
-        if framing.frames == 0 {
-            framing.frames = DEFAULT_FRAMES;
-        }
-        framing.frames = framing.frames.min(MOST_FRAMES);
-        let lender = pins.iter().find_map(|pin| pin.named_allocator());
-        framing = match &lender {
-            Some(allocator) => self.lent_framing(allocator, framing)?,
-            None => Framing { alignment: framing.alignment.max(64), ..framing },
+        let agreed = framing::agree(&wishes)?;
+        let asked = agreed.framing;
+        let owner = self.owner_of(&agreed, &all)?;
+        let framing = match &owner.allocator {
+            Some(allocator) => self.lent_framing(allocator, asked)?,
+            None => Framing { alignment: asked.alignment.max(LEAST_ALIGNMENT), ..asked },
         };
         let bytes = u64::from(framing.frames) * u64::from(framing.frame_bytes);
         let most_bytes = self.filter().device().most_circuit_bytes();
@@ -179,14 +205,54 @@ impl Pin {
             );
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
-        let memory = Pin::memory_of(&pins);
-        if lender.is_some() && memory == FrameMemory::Shared {
+        let memory = Pin::memory_of(&all);
+        if owner.allocator.is_some() && memory == FrameMemory::Shared {
             let reason = format!("{}: an allocator object has no memory that another process can map", self.describe());
             return Err(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Memory, reason));
         }
-        let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&pins), memory, lender)?;
-        let pins = self.circuit();
-        Ok(PreparedCircuit { pins, fresh })
+        let description = report::of_section(&pins, &agreed, framing, memory, &owner.words);
+        let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&all), memory, owner.allocator)?;
+        Ok(PreparedCircuit { pins, fresh, description })
+    }
+
+    /// Whose the frames of this head are: of the allocator that a client named; of a pin that must allocate; the section's.
+    fn owner_of(self: &Arc<Pin>, agreed: &Agreed, pins: &[Arc<Pin>]) -> Result<Owner, Refusal> {
+        if let Some((pin, allocator)) = pins.iter().find_map(|pin| Some((pin, pin.named_allocator()?))) {
+            return Ok(Owner { allocator: Some(allocator), words: format!("{}\tnamed by a client", pin.describe()) });
+        }
+        let framing = AllocatorFraming {
+            asked: AskedFraming::Plain(KsAllocatorFraming {
+                flags: KSALLOCATOR_OPTIONF_SYSTEM_MEMORY,
+                frames: agreed.framing.frames,
+                frame_size: agreed.framing.frame_bytes,
+                file_alignment: agreed.framing.alignment.max(1) - 1,
+                ..KsAllocatorFraming::default()
+            }),
+            frames: agreed.framing.frames,
+            frame_bytes: agreed.framing.frame_bytes,
+            alignment: agreed.framing.alignment.max(1),
+        };
+        let mut owner = Owner { allocator: None, words: format!("{}\theads the section", self.describe()) };
+        for pin in agreed.must_allocate.iter().filter_map(|index| pins.get(*index)) {
+            let source = match pin.instance() {
+                Some(instance) => instance.circuit_frames(pin, &framing)?,
+                None => None,
+            };
+            match (source, &owner.allocator) {
+                (Some(source), None) => {
+                    let allocator = AllocatorObject::new(framing, source);
+                    owner = Owner { allocator: Some(allocator), words: format!("{}\tmust allocate", pin.describe()) };
+                }
+                (Some(_), Some(_)) => {
+                    let (first, _) = owner.words.split_once('\t').unwrap_or_default();
+                    let reason = format!("{first} and {} both must allocate the frames of one pipe", pin.describe());
+                    return Err(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Memory, reason));
+                }
+                (None, None) => owner.words = format!("{}\tmust allocate, and the class driver does", pin.describe()),
+                (None, Some(_)) => {}
+            }
+        }
+        Ok(owner)
     }
 
     /// What a circuit has of an allocator object that a client named, which must do for what the pins ask.
@@ -224,8 +290,9 @@ impl Pin {
     /// Which memory the frames of a circuit lie in: frames that cross to another process in memory that it can map.
     pub(crate) fn memory_of(pins: &[Arc<Pin>]) -> FrameMemory {
         let outputs = pins.iter().filter_map(|pin| pin.in_place_counterpart());
-        let foreign = pins.iter().cloned().chain(outputs).find_map(|pin| pin.foreign_peer(&None));
-        foreign.map_or(FrameMemory::Private, |peer| peer.frame_memory())
+        let mut foreign = pins.iter().cloned().chain(outputs).filter_map(|pin| pin.foreign_peer(&None));
+        let crosses = foreign.any(|peer| peer.frame_memory() == FrameMemory::Shared);
+        if crosses { FrameMemory::Shared } else { FrameMemory::Private }
     }
 
     /// Puts the prepared circuit into use: its allocator, and each pin's next hop.
@@ -234,7 +301,13 @@ impl Pin {
             self.pipe().install(fresh);
         }
         let mut replaced = Replaced::default();
+        if self.is_entry() {
+            // The requests that come are to have headers that are long enough for every pin.
+            let bytes = Pin::header_bytes_of(&prepared.pins) as u32;
+            self.set_stream_header_bytes(bytes.max(self.stream_header_bytes()));
+        }
         if !self.is_splitter_output() {
+            self.pipe().set_description(prepared.description);
             self.bind_pins(&prepared.pins, &Hop::Return, &|| self.pipe().frames(), &mut replaced);
         } else if let Some(input) = self.splitter_input() {
             self.join_splitter(&input, &mut replaced);
@@ -252,17 +325,21 @@ impl Pin {
         replaced: &mut Replaced,
     ) {
         let home = Homecoming::of(self, pins);
+        let frames_of = FramesOf::of(self);
+        let asked = if self.data_flow() == KsPinDataFlow::IN { self.foreign_peer(&home) } else { None };
         let end = match (&home, end) {
-            (Some(home), Hop::Return) => &Hop::Home(home.clone()),
-            _ => end,
+            _ if frames_of == FramesOf::Callers => Hop::Complete(home.clone()),
+            _ if asked.is_some() => Hop::Ask,
+            (Some(home), Hop::Return) => Hop::Home(home.clone()),
+            _ => end.clone(),
         };
-        let foreign = self.foreign_peer(&home);
+        drop(self.pipe().set_asked(asked));
         for pin in pins {
             let hop = match pin.data_flow() {
-                _ if Arc::ptr_eq(pin, self) && foreign.is_some() => Hop::from_foreign(&foreign),
-                KsPinDataFlow::OUT => match pin.peer() {
-                    Some(peer) => Hop::Peer(peer),
-                    None => Hop::None,
+                KsPinDataFlow::OUT => match (pin.peer(), pin.foreign_peer(&home)) {
+                    (Some(peer), _) => Hop::Peer(peer),
+                    (_, Some(foreign)) => Hop::Foreign(foreign),
+                    _ => Hop::None,
                 },
                 _ => match pin.in_place_counterpart() {
                     Some(next) => match (next.peer(), next.foreign_peer(&home)) {
@@ -278,11 +355,12 @@ impl Pin {
                 continue;
             }
             let mut set = |pin: &Arc<Pin>, hop| {
-                let route = Route { hop, head: Arc::downgrade(self) };
+                let route = Route { hop, head: Arc::downgrade(self), frames_of };
                 replaced.routes.push((pin.clone(), pin.pipe().set_route(route)));
             };
             set(pin, hop);
-            if let Some(output) = pin.in_place_counterpart() {
+            // An output that a client reads has the client's frames.
+            if let Some(output) = pin.in_place_counterpart().filter(|output| output.is_connected()) {
                 set(&output, Hop::None);
             }
         }
@@ -312,13 +390,9 @@ impl Pin {
         let ready = head.circuit().iter().all(|pin| pin.agreed_state() >= KsState::ACQUIRE && !pin.is_gone());
         if ready {
             let mut parked = head.pipe().take_parked();
-            let hop = match head.pipe().route().hop {
-                Hop::Split(splitter) => splitter.after().clone(),
-                hop => hop,
-            };
-            match (parked.is_empty(), head.data_flow(), hop) {
-                (true, ..) => {}
-                (_, KsPinDataFlow::IN, Hop::Foreign(peer)) => peer.send(&mut parked),
+            match (parked.is_empty(), head.pipe().asked()) {
+                (true, _) => {}
+                (_, Some(peer)) => peer.send(&mut parked),
                 _ => head.receive(&mut parked),
             }
         }
@@ -329,8 +403,8 @@ impl Pin {
     pub(crate) fn forward(self: &Arc<Pin>, outgoing: &mut Outgoing) {
         // Attempts of the next pin run when this guard goes, after the route below is released.
         let _inside = deferred::enter();
-        for irp in outgoing.callers.drain(..) {
-            crate::stream_io::complete(irp, self.data_flow());
+        if !outgoing.callers.is_empty() {
+            self.pass_callers(outgoing);
         }
         if !outgoing.parked.is_empty() {
             self.park_at(&self.pipe().route(), outgoing.parked.drain(..));
@@ -355,19 +429,18 @@ impl Pin {
                 }
                 Hop::Foreign(peer) => {
                     let peer = peer.clone();
-                    if peer.is_source()
-                        && let Some(home) = peer.home()
-                    {
-                        let known = route.clone();
-                        drop(route);
-                        return self.ask_again(home, &known, &peer, &mut outgoing.onward);
-                    }
-                    // A data sink asks again with the frames that it has read: they are empty.
-                    if peer.is_source() && self.emptied(&route, &mut outgoing.onward).is_none() {
-                        return;
-                    }
                     drop(route);
                     return peer.send(&mut outgoing.onward);
+                }
+                Hop::Ask => {
+                    let known = route.clone();
+                    drop(route);
+                    return self.ask_again(&known, &mut outgoing.onward);
+                }
+                Hop::Complete(home) => {
+                    let home = home.clone();
+                    drop(route);
+                    return external::complete(home.as_ref(), &mut outgoing.onward);
                 }
                 Hop::GiveBack(branch) => {
                     let branch = branch.clone();
@@ -401,6 +474,8 @@ impl Pin {
     }
 
     pub(crate) fn park_at(&self, route: &Route, batch: impl IntoIterator<Item = Irp>) {
+        let (callers, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(Irp::has_caller);
+        external::turn_back(callers);
         match route.head.upgrade() {
             Some(head) if head.returns().injects() => head.take_back(batch),
             Some(head) => head.pipe().park(batch),
@@ -435,9 +510,17 @@ impl Pin {
     pub(crate) fn recirculate_own(&self, irp: Irp) {
         batch::of_one(irp, |batch| {
             if let Some(head) = self.emptied(&self.pipe().route(), batch) {
-                head.receive(batch);
+                head.begin_again(batch);
             }
         });
+    }
+
+    /// Frames of this head begin their next turn.
+    pub(crate) fn begin_again(self: Arc<Pin>, batch: &mut Vec<Irp>) {
+        match self.pipe().asked() {
+            Some(peer) => peer.send(batch),
+            None => self.receive(batch),
+        }
     }
 
     /// Frames of the circuit arrive at this pin.

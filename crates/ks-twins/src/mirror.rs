@@ -81,11 +81,11 @@ impl FilterInstance for MirrorFilter {
         let mirrored = if !is_whole || output.bytes_available() < picture.frame_size() {
             None
         } else if pins.in_place(input, output) {
-            mirror_in_place(&picture, from)
+            mirror_in_place(&picture, &from)
         } else {
             // In place the header is the same one, too.
-            video::copy_header(from, to);
-            mirror_over(&picture, from, to)
+            video::copy_header(&from, &to);
+            mirror_over(&picture, &from, &to)
         };
         if mirrored.is_some() {
             output.set_bytes_used(picture.frame_size());

@@ -76,7 +76,7 @@ impl FilterInstance for NegativeFilter {
         to.set_presentation(from.presentation_time(), from.duration());
         to.set_options_flags(from.options_flags());
         let is_whole = input.bytes_available() >= picture.frame_size();
-        if is_whole && output.bytes_available() >= picture.frame_size() && turn_over(&picture, from, to).is_some() {
+        if is_whole && output.bytes_available() >= picture.frame_size() && turn_over(&picture, &from, &to).is_some() {
             output.set_bytes_used(picture.frame_size());
         }
         input.set_bytes_used(input.bytes_available());

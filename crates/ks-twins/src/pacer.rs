@@ -98,7 +98,7 @@ impl FilterInstance for PacerFilter {
         }
         let size = stream.picture.frame_size();
         let frame = pins.frame(output).filter(|_| output.bytes_available() >= size);
-        if frame.and_then(|frame| stream.fill(frame)).is_none() {
+        if frame.and_then(|frame| stream.fill(&frame)).is_none() {
             stream.counts.lock().missed += 1;
             return STATUS_PENDING;
         }

@@ -9,6 +9,7 @@ use crate::error::ClientError;
 use crate::filter::{Filter, PinFactory};
 use crate::format::Format;
 use crate::pin::{PinEvent, SharedEvent};
+use crate::pipe_report::PipeReport;
 use ks_abi::{
     KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinDataFlow, KsState, NtStatus, STATUS_DEVICE_REMOVED,
     USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN, describe,
@@ -192,6 +193,8 @@ pub struct ConnectionReport {
     pub format: String,
     /// Frames and bytes of the allocator, `8 x 1382400`.
     pub allocator: String,
+    /// The pipe section that the source's frames go through.
+    pub pipe: PipeReport,
     /// Frames with data that reached the sink.
     pub frames: u64,
     /// Their bytes.
@@ -573,6 +576,7 @@ fn report(one: &Connected) -> ConnectionReport {
         medium: describe::medium(one.medium),
         format: one.format.describe(),
         allocator: format!("{} x {}", source.allocator_frames, source.allocator_frame_bytes),
+        pipe: one.source.pipe().unwrap_or_default(),
         frames: sink.frames,
         bytes: sink.bytes,
         copies: sink.copies + source.copies,

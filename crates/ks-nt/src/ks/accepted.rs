@@ -9,18 +9,15 @@ use crate::ks::address::Address;
 use crate::ks::misuse::misuse;
 use crate::ks::objects;
 use crate::report::BugCheck;
-use ks_abi::kernel::KsProcessPin;
 use ks_abi::{
     KsMultipleItem, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use ks_stream::DmaAdapter;
-use std::mem::offset_of;
 use zerocopy::IntoBytes;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
-    KsDeviceRegisterThermalDispatch, KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile, KsPersistDeviceProfile,
-    KsRegisterFilterWithNoKSPins, KsCacheMedium, KsPinGetCopyRelationships, KsProcessPinUpdate,
-    KsHandleSizedListQuery, DllInitialize,
+    KsDeviceRegisterThermalDispatch, KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile,
+    KsPersistDeviceProfile, KsRegisterFilterWithNoKSPins, KsCacheMedium, KsHandleSizedListQuery, DllInitialize,
 );
 
 // ks-coverage: KsDeviceRegisterThermalDispatch partial
@@ -84,20 +81,6 @@ pub(crate) unsafe extern "win64" fn KsRegisterFilterWithNoKSPins() -> NtStatus {
 // ks-coverage: KsCacheMedium partial
 pub(crate) unsafe extern "win64" fn KsCacheMedium() -> NtStatus {
     STATUS_SUCCESS
-}
-
-/// No pin of a hosted driver is a branch of a splitter.
-// ks-coverage: KsPinGetCopyRelationships partial
-pub(crate) unsafe extern "win64" fn KsPinGetCopyRelationships(pin: Address, source: Address, branch: Address) {
-    let _ = objects::pin(pin, "KsPinGetCopyRelationships");
-    source.put_optional(0u64);
-    branch.put_optional(0u64);
-}
-
-/// TRUE while the process pin has a frame. What stands in it is what the filter was called with.
-// ks-coverage: KsProcessPinUpdate partial
-pub(crate) unsafe extern "win64" fn KsProcessPinUpdate(pin: Address) -> u8 {
-    u8::from(!pin.is_null() && !pin.follow(offset_of!(KsProcessPin, stream_pointer)).is_null())
 }
 
 /// Offsets in an IRP and its stack location.

@@ -6,7 +6,9 @@ use ks_abi::{
     Guid, KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, KSDATARANGE_ATTRIBUTES, KsAllocatorFramingEx, KsComponentId,
     KsDataFormat, KsMultipleItem, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsTopologyConnection,
 };
-use ks_stream::{DataRange, DescribeFilter, DescribePin, FilterDispatch, FilterFlags, Framing, PinFlags, PinId};
+use ks_stream::{
+    DataRange, DescribeFilter, DescribePin, ExtendedFraming, FilterDispatch, FilterFlags, Framing, PinFlags, PinId,
+};
 use std::borrow::Cow;
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -195,6 +197,18 @@ pub(crate) fn framing_ex(pin: Address) -> Option<KsAllocatorFramingEx> {
     let framing = pin.follow(offset_of!(KsPinDescriptorEx, allocator_framing)).some()?;
     // An empty list is shorter than the structure.
     (framing.get::<u32>(0) > 0).then(|| framing.read())
+}
+
+/// The most items of a framing that are read.
+const MOST_FRAMING_ITEMS: u32 = 64;
+
+/// The whole framing of a KSPIN_DESCRIPTOR_EX, with all of its items.
+pub(crate) fn extended_framing(pin: Address) -> Option<ExtendedFraming> {
+    let framing = pin.follow(offset_of!(KsPinDescriptorEx, allocator_framing)).some()?;
+    let count: u32 = framing.get(0);
+    let items = array(framing.at(offset_of!(KsAllocatorFramingEx, framing_item)), count.min(MOST_FRAMING_ITEMS));
+    let compression = framing.get(offset_of!(KsAllocatorFramingEx, output_compression));
+    (count > 0).then_some(ExtendedFraming { compression, items })
 }
 
 /// What a framing asks of the allocator of a pin whose format has samples of `sample_bytes`, 0 if that is not known.

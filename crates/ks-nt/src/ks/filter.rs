@@ -15,6 +15,7 @@ use crate::ks::irp::{LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
 use crate::ks::pnp::PowerCallbacks;
+use crate::ks::process_pin::Running;
 use ks_abi::kernel::{
     DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsFilterDescriptor, KsFilterDispatch, KsPinDescriptorEx,
     KsProcessPinIndexEntry,
@@ -252,6 +253,7 @@ impl FilterInstance for HostedFilter {
                 ..KsProcessPinIndexEntry::default()
             })
             .collect();
+        let _running = Running::enter(pins);
         status(process.call2(self.address, index.as_ptr() as u64))
     }
 

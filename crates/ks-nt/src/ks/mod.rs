@@ -42,6 +42,7 @@ mod notification;
 mod objects;
 mod pin;
 pub(crate) mod pnp;
+mod process_pin;
 mod stream_pointer;
 mod stubs;
 mod worker;
@@ -84,6 +85,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     navigation::EXPORTS,
     pin::EXPORTS,
     pnp::EXPORTS,
+    process_pin::EXPORTS,
     stream_pointer::EXPORTS,
     stubs::EXPORTS,
     worker::EXPORTS,

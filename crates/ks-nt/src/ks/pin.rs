@@ -25,8 +25,8 @@ use ks_abi::{KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STAT
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
 use ks_stream::{
-    AllocatorFraming, AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, FrameSource, Framing, Pin,
-    PinFlags, PinId, PinInstance, ReturnedFrame, ReturnedRequest, format,
+    AllocatorFraming, AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, ExtendedFraming, FrameSource,
+    Framing, Pin, PinFlags, PinId, PinInstance, ReturnedFrame, ReturnedRequest, format,
 };
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -328,6 +328,10 @@ impl PinInstance for HostedPin {
     fn framing(&self, pin: &Pin) -> Option<Framing> {
         let framing = descriptor::framing_ex(self.descriptor())?;
         Some(descriptor::framing(&framing, pin.format().head().sample_size))
+    }
+
+    fn extended_framing(&self, _pin: &Pin) -> Option<ExtendedFraming> {
+        descriptor::extended_framing(self.descriptor())
     }
 
     fn reset(&self, pin: &Arc<Pin>) {

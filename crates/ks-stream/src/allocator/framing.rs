@@ -1,9 +1,9 @@
 //! What an allocator is asked for: KSALLOCATOR_FRAMING and KSALLOCATOR_FRAMING_EX, and what becomes of them.
 
 use crate::descriptor::Framing;
+use crate::pipe::is_process_memory;
 use ks_abi::{
-    Guid, KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED, KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSALLOCATOR_OPTIONF_VALID,
-    KSMEMORY_TYPE_KERNEL_NONPAGED, KSMEMORY_TYPE_KERNEL_PAGED, KSMEMORY_TYPE_SYSTEM, KSMEMORY_TYPE_USER,
+    KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED, KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSALLOCATOR_OPTIONF_VALID,
     KsAllocatorFraming, KsAllocatorFramingEx, KsFramingItem, KsFramingRange, NtStatus, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
 };
@@ -146,7 +146,7 @@ fn best_item(parameters: &[u8]) -> Result<KsFramingItem, Refusal> {
     let mut best: Option<KsFramingItem> = None;
     for item in items.filter_map(|bytes| KsFramingItem::read_from_bytes(bytes).ok()) {
         let better = best.is_none_or(|best| item.memory_type_weight > best.memory_type_weight);
-        if has_memory(item.memory_type) && better {
+        if is_process_memory(item.memory_type) && better {
             best = Some(item);
         }
     }
@@ -154,12 +154,6 @@ fn best_item(parameters: &[u8]) -> Result<KsFramingItem, Refusal> {
         let reason = format!("none of {count} framing items is for system memory");
         refuse(STATUS_INVALID_PARAMETER, Aspect::Memory, reason)
     })
-}
-
-/// Memory of these types is all the same to a process.
-fn has_memory(memory_type: Guid) -> bool {
-    let types = [KSMEMORY_TYPE_SYSTEM, KSMEMORY_TYPE_USER, KSMEMORY_TYPE_KERNEL_PAGED, KSMEMORY_TYPE_KERNEL_NONPAGED];
-    memory_type.is_null() || types.contains(&memory_type)
 }
 
 /// A frame size in both ranges of an item, on the steps of the wanted one, as near above `wish` as they allow.
@@ -201,6 +195,7 @@ fn words(range: &KsFramingRange) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ks_abi::Guid;
 
     fn item(least: u32, most: u32, step: u32, physical: (u32, u32)) -> KsFramingItem {
         let simple = KsAllocatorFramingEx::simple(Guid::NULL, 0, 0, 0, least, most);

@@ -308,10 +308,11 @@ impl Pin {
     pub(super) fn let_go_of_circuit(&self) {
         let route = self.pipe.route();
         // The head stays known: frames that still come this way go back to it, so that none is lost to the circuit.
-        drop(self.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: route.head.clone() }));
+        drop(self.pipe.set_route(Route { head: route.head.clone(), ..Route::default() }));
         if let Some(head) = route.head.upgrade() {
             let own = std::ptr::eq(&*head, self);
-            drop(head.pipe.set_route(Route { hop: crate::pipe::Hop::None, head: Arc::downgrade(&head) }));
+            drop(head.pipe.set_asked(None));
+            drop(head.pipe.set_route(Route { head: Arc::downgrade(&head), ..Route::default() }));
             if own && self.is_gone() {
                 head.pipe.free();
             }

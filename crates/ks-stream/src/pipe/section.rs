@@ -1,10 +1,11 @@
 //! The memory of a circuit: its allocator, and the requests that do not travel.
 
 use super::splitter::Branch;
-use super::{Hop, Route};
+use super::{FramesOf, Hop, Route};
 use crate::allocator::AllocatorObject;
 use crate::batch;
 use crate::descriptor::Framing;
+use crate::foreign::ForeignPeer;
 use crate::pin::Pin;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use ks_io::sync::{
@@ -20,6 +21,12 @@ pub(crate) struct PipeSection {
     state: Mutex<State>,
     /// Read at each hop, written when the circuit is bound or let go.
     pub(super) route: RwLock<Route>,
+    /// Whose frames come by, as the route says; for those who do not read it.
+    callers: AtomicBool,
+    /// The foreign data source that this head asks for frames.
+    asked: Mutex<Option<Arc<ForeignPeer>>>,
+    /// What the section was when it was last bound, for a client.
+    description: Mutex<String>,
     /// A foreign pin was not ready for the frames that are parked.
     not_ready: AtomicBool,
     /// What this head, an output of a splitter, sends its shares by.
@@ -124,7 +131,33 @@ impl PipeSection {
 
     /// Gives the old route back, which may hold the last reference to a pin and is dropped outside of the lock.
     pub(crate) fn set_route(&self, route: Route) -> Route {
-        std::mem::replace(&mut *self.route.write(), route)
+        let mut current = self.route.write();
+        self.callers.store(route.frames_of == FramesOf::Callers, Ordering::SeqCst);
+        std::mem::replace(&mut *current, route)
+    }
+
+    /// Whose frames come by.
+    #[inline]
+    pub(super) fn frames_of(&self) -> FramesOf {
+        if self.callers.load(Ordering::SeqCst) { FramesOf::Callers } else { FramesOf::Section }
+    }
+
+    pub(crate) fn description(&self) -> String {
+        self.description.lock().clone()
+    }
+
+    pub(super) fn set_description(&self, text: String) {
+        *self.description.lock() = text;
+    }
+
+    /// The foreign data source that this head asks for frames.
+    pub(crate) fn asked(&self) -> Option<Arc<ForeignPeer>> {
+        self.asked.lock().clone()
+    }
+
+    /// Gives back whom it asked before, to be dropped outside of the lock.
+    pub(crate) fn set_asked(&self, peer: Option<Arc<ForeignPeer>>) -> Option<Arc<ForeignPeer>> {
+        std::mem::replace(&mut *self.asked.lock(), peer)
     }
 
     /// The branch that this head sends shares by.

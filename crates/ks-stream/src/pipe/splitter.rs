@@ -9,10 +9,13 @@
 //! Source: "AVStream splitters": headers of their own over the same buffers for branches that only read, a pipe of their
 //! own for those that write.
 
-use super::{AllocatorReport, Hop, Replaced, Route};
+use super::external::{self, GuestShares};
+use super::report;
+use super::{AllocatorReport, FramesOf, Hop, Replaced, Route};
 use crate::batch;
 use crate::descriptor::PinFlags;
 use crate::filter::Filter;
+use crate::filter_process::CopyRelationship;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
 use ks_abi::{KsState, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
@@ -64,6 +67,8 @@ pub(crate) struct Branch {
     watched: Option<Arc<Homecoming>>,
     /// Its bytes are its own, and those of the circuit are copied to them.
     is_copied: bool,
+    /// Of a splitter that gets callers' requests: nothing is at home, each share is made for its frame.
+    guests: GuestShares,
 }
 
 /// What a circuit offers its branches.
@@ -98,6 +103,10 @@ impl Splitter {
         &self.after
     }
 
+    pub(super) fn branches(&self) -> Arc<Vec<Arc<Branch>>> {
+        self.branches.lock().clone()
+    }
+
     /// Adds a branch, in the place of an earlier one of the same output. Branches whose output is gone are forgotten.
     fn join(&self, branch: Arc<Branch>) {
         let mut branches = self.branches.lock();
@@ -109,7 +118,10 @@ impl Splitter {
 
     /// Sends a share of each frame to every branch that streams. What no branch takes is left in `batch`.
     pub(super) fn split(&self, batch: &mut Vec<Irp>) {
-        let branches = self.branches.lock().clone();
+        if batch.first().is_some_and(Irp::has_caller) {
+            return external::split(self, &self.lent.input, batch);
+        }
+        let branches = self.branches();
         let mut shares = std::mem::take(&mut *self.room.lock());
         self.lent.begin(batch);
         // One branch after the other, each as a whole: its shares are still in the processor's cache when they are queued.
@@ -257,9 +269,29 @@ impl Branch {
             }
         }
         let watched = Homecoming::of(output, pins);
+        let guests = GuestShares::of(output, pins);
         let (output, lent) = (Arc::downgrade(output), splitter.lent.clone());
         let home = Mutex::new(home);
-        Ok(Arc::new(Branch { number, output, lent, frames, header_bytes, home, watched, is_copied: copies.is_some() }))
+        let is_copied = copies.is_some();
+        Ok(Arc::new(Branch { number, output, lent, frames, header_bytes, home, watched, is_copied, guests }))
+    }
+
+    /// The word that tells its shares.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn header_bytes(&self) -> usize {
+        self.header_bytes
+    }
+
+    pub(super) fn guests(&self) -> &GuestShares {
+        &self.guests
+    }
+
+    /// Its output, if the branch streams.
+    pub(super) fn streaming_output(&self) -> Option<Arc<Pin>> {
+        self.output.upgrade().filter(|output| output.sends())
     }
 
     /// How many frames of how many bytes.
@@ -270,10 +302,7 @@ impl Branch {
 
     /// Takes a share of each frame out, if the branch streams.
     fn share(&self, batch: &[Irp], shares: &mut Vec<Irp>) {
-        let Some(output) = self.output.upgrade() else { return };
-        if !output.sends() {
-            return;
-        }
+        let Some(output) = self.streaming_output() else { return };
         {
             let mut home = self.home.lock();
             let mut kept = self.lent.kept.lock();
@@ -312,7 +341,7 @@ impl Branch {
     }
 
     /// Sends shares to the pin behind the output; `shares` is empty afterwards.
-    fn send(&self, shares: &mut Vec<Irp>) {
+    pub(super) fn send(&self, shares: &mut Vec<Irp>) {
         match self.output.upgrade() {
             Some(output) => output.send_shares(self, shares),
             None => self.give_back(shares),
@@ -328,6 +357,10 @@ impl Branch {
 
     /// Shares that come home; `shares` is empty afterwards.
     pub(super) fn give_back(&self, shares: &mut Vec<Irp>) {
+        if self.frames.is_empty() {
+            // Made for callers' requests: who waits for them hears of it as they go.
+            return shares.drain(..).for_each(Irp::retire);
+        }
         // Shares of an earlier branch: their lender hears of it.
         for stale in shares.extract_if(.., |irp| irp.place().circuit != self.number) {
             stale.retire();
@@ -424,27 +457,38 @@ impl Pin {
         splits.then(|| self.filter().pins(input).into_iter().next()).flatten()
     }
 
+    /// The same, for an output that has joined it.
+    pub(crate) fn split_input(&self) -> Option<Arc<Pin>> {
+        self.pipe().branch()?;
+        self.splitter_input()
+    }
+
+    /// How the frames of this output of a splitter come about, beside those of its first output; `None`: it is the first,
+    /// or there is no splitter. To be asked where the pin does not leave PAUSE meanwhile.
+    // ks-coverage: KsPinGetCopyRelationships done test=later_outputs_of_a_splitter_follow_the_first
+    #[doc(alias = "KsPinGetCopyRelationships")]
+    pub fn copy_relationship(&self) -> Option<CopyRelationship> {
+        let branch = self.pipe().branch()?;
+        let first = self.first_branch()?;
+        let copies = branch.is_copied || branch.guests.are_copies();
+        match std::ptr::eq(&*first, self) {
+            true => None,
+            false if copies => Some(CopyRelationship::Copied),
+            false => Some(CopyRelationship::Delegated),
+        }
+    }
+
+    /// The output of a splitter whose frames the others share or copy.
+    pub fn first_branch(&self) -> Option<Arc<Pin>> {
+        let outputs = self.splitter_input()?.splitter_outputs()?;
+        outputs.into_iter().find(|output| output.pipe().branch().is_some())
+    }
+
     /// The input of a splitter: its connected outputs.
     pub(crate) fn splitter_outputs(&self) -> Option<Vec<Arc<Pin>>> {
         let (input, output) = self.filter().descriptor().in_place()?;
         let splits = self.id() == input && self.filter().splits_in_place();
         splits.then(|| self.filter().pins(output).into_iter().filter(|pin| pin.is_connected()).collect())
-    }
-
-    /// All pins downstream, over every branch, itself first.
-    pub(super) fn tree(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
-        let mut pins = self.circuit();
-        let mut at = 0;
-        while let Some(pin) = pins.get(at) {
-            for output in pin.splitter_outputs().into_iter().flatten() {
-                let branch = output.circuit();
-                let new = branch.into_iter().filter(|one| !pins.iter().any(|known| Arc::ptr_eq(known, one)));
-                let new: Vec<_> = new.collect();
-                pins.extend(new);
-            }
-            at += 1;
-        }
-        pins
     }
 
     /// Makes the branch of this output, and of those further down, and puts it into use.
@@ -464,6 +508,9 @@ impl Pin {
         let _one_at_a_time = self.pipe().joining.lock();
         let pins = self.circuit();
         let branch = Branch::new(self, splitter, &pins, offer)?;
+        let input = splitter.lent.input.upgrade().map(|input| input.describe()).unwrap_or_default();
+        let copies = branch.is_copied || branch.guests.are_copies();
+        self.pipe().set_description(report::of_branch(&pins, &input, copies));
         let frames = || (branch.frames.clone(), branch.header_bytes);
         self.bind_pins(&pins, &Hop::GiveBack(branch.clone()), &frames, replaced);
         replaced.branches.push((self.clone(), self.pipe().set_branch(Some(branch.clone()))));
@@ -507,13 +554,8 @@ impl Pin {
                 branch.give_back(batch);
             }
             Hop::Home(home) => self.come_home(home, batch),
-            Hop::Foreign(peer) => {
-                if let Some(home) = peer.home() {
-                    self.ask_again(home, &route, peer, batch);
-                } else if self.emptied(&route, batch).is_some() {
-                    peer.send(batch);
-                }
-            }
+            Hop::Ask => self.ask_again(&route, batch),
+            Hop::Complete(home) => external::complete(home.as_ref(), batch),
             _ => {
                 if let Some(head) = self.emptied(&route, batch) {
                     head.receive(batch);
@@ -533,7 +575,8 @@ impl Pin {
     ) {
         let (frames, header_bytes) = frames();
         let splitter = Splitter::new(self, head, frames.len(), after);
-        let route = Route { hop: Hop::Split(splitter.clone()), head: Arc::downgrade(head) };
+        let frames_of = FramesOf::of(head);
+        let route = Route { hop: Hop::Split(splitter.clone()), head: Arc::downgrade(head), frames_of };
         // Before the outputs are looked at: one that acquires later finds the splitter.
         replaced.routes.push((self.clone(), self.pipe().set_route(route)));
         let offer = Offer { frames: &frames, header_bytes };

@@ -1,7 +1,7 @@
 //! KSPROPSETID_Connection: state, format and framing of a pin.
 
 use crate::automation::{PropertyItem, PropertySet};
-use crate::descriptor::PinFlags;
+use crate::descriptor::{ExtendedFraming, PinFlags};
 use crate::format::{DataFormat, attributes_agree, falls_into};
 use crate::pin::Pin;
 use crate::property::PropertyCall;
@@ -12,6 +12,8 @@ use ks_abi::{
     KsAllocatorFramingEx, KsPriority, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH,
     STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
+use std::mem::offset_of;
+use zerocopy::IntoBytes;
 
 // ks-coverage: KSPROPERTY_CONNECTION_STATE done test=a_pin_steps_through_its_states_and_back
 // ks-coverage: KSPROPERTY_CONNECTION_PRIORITY done test=the_class_driver_answers_or_refuses_every_property
@@ -95,6 +97,19 @@ fn has_framing(pin: &Pin) -> bool {
     declared.is_some() || pin.instance().is_some_and(|instance| instance.framing(pin).is_some())
 }
 
+/// A KSALLOCATOR_FRAMING_EX with all of its items.
+fn listed(extended: &ExtendedFraming) -> Vec<u8> {
+    let head = KsAllocatorFramingEx {
+        count_items: extended.items.len() as u32,
+        output_compression: extended.compression,
+        ..Default::default()
+    };
+    let items = offset_of!(KsAllocatorFramingEx, framing_item);
+    let mut bytes = head.as_bytes()[..items].to_vec();
+    bytes.extend_from_slice(extended.items.as_bytes());
+    bytes
+}
+
 fn framing(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     if !has_framing(pin) {
         return STATUS_NOT_FOUND;
@@ -110,6 +125,9 @@ fn framing(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 }
 
 fn framing_ex(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    if let Some(extended) = pin.extended_framing() {
+        return call.answer(&listed(&extended));
+    }
     if !has_framing(pin) {
         return STATUS_NOT_FOUND;
     }

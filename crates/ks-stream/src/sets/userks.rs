@@ -6,8 +6,8 @@ use crate::property::PropertyCall;
 use crate::statistics::{Limit, Measures};
 use ks_abi::{
     NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
-    USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN,
-    UserksPinLimit, UserksPinStatistics,
+    USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_PIPE, USERKS_PIN_STATISTICS,
+    USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
 };
 use ks_io::{Aspect, Refusal};
 
@@ -19,6 +19,7 @@ pub(super) fn set() -> PropertySet<Pin> {
             PropertyItem::new(USERKS_PIN_LIMIT).data_bytes(size_of::<UserksPinLimit>()).set(limit),
             PropertyItem::new(USERKS_PIN_LATENCY).data_bytes(4).set(measure_latency),
             PropertyItem::new(USERKS_PIN_FAILURE).get(failure),
+            PropertyItem::new(USERKS_PIN_PIPE).get(pipe),
         ],
     }
 }
@@ -83,4 +84,9 @@ fn failure(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
             call.answer(&bytes)
         }
     }
+}
+
+/// The pipe section as UTF-8, one fact a line; empty before the pin has left STOP.
+fn pipe(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    call.answer(pin.pipe_report().as_bytes())
 }

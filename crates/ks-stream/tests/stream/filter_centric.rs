@@ -4,8 +4,8 @@ use crate::rig::{
     BOTH_WAYS, FRAME_BYTES, Probe, Requests, Rig, SEEDS, Setup, UP, bring, create, filled, frames, numbers,
 };
 use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsPinDataFlow, NtStatus, STATUS_PENDING, STATUS_SUCCESS};
-use ks_io::sync::Arc;
-use ks_stream::{Filter, PinFlags, ProcessPins};
+use ks_io::sync::{Arc, Mutex};
+use ks_stream::{CopyRelationship, Filter, PinFlags, ProcessPins};
 use std::sync::atomic::Ordering::SeqCst;
 
 const INPUT: u32 = 0;
@@ -297,4 +297,148 @@ fn a_panic_in_the_filters_callback_fails_its_pins() {
     }));
     drop(write);
     assert!(read.wait().is_err());
+}
+
+#[test]
+fn an_update_takes_what_was_used_and_gives_what_comes_next() {
+    for seed in SEEDS {
+        let rig = rig(seed, true, [PinFlags::empty(); 2]);
+        let available: Arc<Mutex<Vec<(u32, bool)>>> = Arc::default();
+        let noted = available.clone();
+        rig.middle.script_filter(move |probe, filter, pins| {
+            let (input, output) = (pins.of(INPUT).next().unwrap(), pins.of(OUTPUT).next().unwrap());
+            // The first quarter, in a call of its own.
+            input.set_bytes_used(FRAME_BYTES / 4);
+            noted.lock().push((input.bytes_available(), pins.update(input)));
+            noted.lock().push((input.bytes_available(), true));
+            {
+                let _held = pins.frame(output);
+                assert!(!pins.update(output), "while its frame is held nothing is taken from it");
+            }
+            input.set_bytes_used(input.bytes_available());
+            pins.update(input);
+            let mut goes_on = pins.of(INPUT).all(|input| pins.frame(input).is_some());
+            while goes_on {
+                let status = transform(probe, filter, pins);
+                assert_eq!(status, STATUS_SUCCESS);
+                goes_on = pins.update(input) & pins.update(output);
+            }
+            STATUS_PENDING
+        });
+        let middle = rig.open("middle");
+        let input = create(&middle, INPUT, KsPinDataFlow::IN, None);
+        let output = create(&middle, OUTPUT, KsPinDataFlow::OUT, None);
+        for pin in [&output, &input] {
+            bring(pin, &UP[..1]);
+        }
+        // All is there before the filter may process.
+        let reads = output.read_stream(frames(&output, 3)).unwrap();
+        let writes: Vec<_> = (0..4).map(|number| input.write_stream(vec![filled(&input, number)]).unwrap()).collect();
+        for state in &UP[1..] {
+            bring(&output, &[*state]);
+            bring(&input, &[*state]);
+        }
+        let read = reads.wait().unwrap();
+        assert_eq!(numbers(&read), [1, 2, 3], "each update gave the next frame of both pins");
+        assert!(read.iter().all(|frame| frame.data()[4] == 1));
+        writes.into_iter().for_each(|write| drop(write.wait().unwrap()));
+        assert_eq!(rig.middle.calls(), 1, "in one call");
+        let quarters = [(FRAME_BYTES, true), (FRAME_BYTES * 3 / 4, true)];
+        assert_eq!(available.lock()[..2], quarters, "the rest of the frame is offered again");
+        drop((middle, input, output));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn an_update_of_a_shared_frame_sends_it_on_and_shows_the_next_at_both_pins() {
+    for seed in SEEDS {
+        let rig = rig(seed, true, [PinFlags::empty(); 2]);
+        rig.source.last.store(12, SeqCst);
+        rig.middle.script_filter(|probe, filter, pins| {
+            let (input, output) = (pins.of(INPUT).next().unwrap(), pins.of(OUTPUT).next().unwrap());
+            loop {
+                assert!(pins.in_place(input, output));
+                assert_eq!(pins.frame(input).unwrap().header_address(), pins.frame(output).unwrap().header_address());
+                input.terminate();
+                assert_eq!(transform(probe, filter, pins), STATUS_SUCCESS);
+                // Either of the two moves both.
+                let more = pins.update(output);
+                assert_eq!(more, pins.frame(input).is_some());
+                if !more {
+                    return STATUS_PENDING;
+                }
+            }
+        });
+        let (from, middle, to) = (rig.open("source"), rig.open("middle"), rig.open("sink"));
+        let sink = create(&to, 0, KsPinDataFlow::IN, None);
+        let output = create(&middle, OUTPUT, KsPinDataFlow::OUT, Some(&sink));
+        let input = create(&middle, INPUT, KsPinDataFlow::IN, None);
+        let source = create(&from, 0, KsPinDataFlow::OUT, Some(&input));
+        for state in UP {
+            [&sink, &output, &input, &source].into_iter().for_each(|pin| bring(pin, &[state]));
+        }
+        rig.settle();
+        assert_eq!(rig.sink.seen_now(), (0..12).collect::<Vec<_>>());
+        assert!(rig.middle.calls() < 12, "several frames a call: {}", rig.middle.calls());
+        drop((sink, output, input, source, from, middle, to));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn later_outputs_of_a_splitter_follow_the_first() {
+    type Seen = Vec<Option<(CopyRelationship, u64)>>;
+    for seed in SEEDS {
+        let middle_flags = [PinFlags::empty(), PinFlags::SPLITTER];
+        let rig = Rig::with(Setup { seed, middle_flags, changer: true, ..Setup::default() });
+        rig.source.last.store(8, SeqCst);
+        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let noted = seen.clone();
+        rig.middle.script_filter(move |_, _, pins| {
+            let input = pins.of(INPUT).next().unwrap();
+            let outputs: Vec<_> = pins.of(OUTPUT).collect();
+            let relations = outputs.iter().map(|output| {
+                let follows = pins.follows(output).map(|(relationship, first)| (relationship, first.pin().address()));
+                assert_eq!(follows.map(|(relationship, _)| relationship), output.pin().copy_relationship());
+                assert_eq!(pins.in_place(input, output), follows.is_none(), "the driver works on the first only");
+                follows
+            });
+            *noted.lock() = relations.collect();
+            let first = outputs[0];
+            first.set_bytes_used(first.bytes_available());
+            input.terminate();
+            STATUS_SUCCESS
+        });
+        let (from, middle) = (rig.open("source"), rig.open("middle"));
+        let input = create(&middle, INPUT, KsPinDataFlow::IN, None);
+        let source = create(&from, 0, KsPinDataFlow::OUT, Some(&input));
+        let (mut pins, mut filters) = (Vec::new(), Vec::new());
+        for changes in [false, false, true] {
+            let sink_filter = rig.open("sink");
+            let mut sink = create(&sink_filter, 0, KsPinDataFlow::IN, None);
+            filters.push(sink_filter);
+            if changes {
+                let changer = rig.open("changer");
+                let changed = create(&changer, OUTPUT, KsPinDataFlow::OUT, Some(&sink));
+                pins.extend([sink, changed]);
+                sink = create(&changer, INPUT, KsPinDataFlow::IN, None);
+                filters.push(changer);
+            }
+            let output = create(&middle, OUTPUT, KsPinDataFlow::OUT, Some(&sink));
+            pins.extend([sink, output]);
+        }
+        pins.extend([input, source]);
+        for state in UP {
+            pins.iter().for_each(|pin| bring(pin, &[state]));
+        }
+        rig.settle();
+        assert_eq!(rig.sink.seen_now().len(), 24, "each branch has all eight");
+        let first = rig.middle.pins.lock().iter().filter_map(std::sync::Weak::upgrade).find(|pin| pin.id() == OUTPUT);
+        let first = first.unwrap().address();
+        let wanted = [None, Some((CopyRelationship::Delegated, first)), Some((CopyRelationship::Copied, first))];
+        assert_eq!(*seen.lock(), wanted);
+        drop((pins, filters, from, middle));
+        rig.assert_quiescent();
+    }
 }

@@ -18,23 +18,23 @@ use zerocopy::IntoBytes;
 const CATEGORY: Guid = KSCATEGORY_RENDER;
 
 /// A driver of the plainest kind: a device, whose file objects are filters, whose children are pins.
-struct Plain {
+pub struct Plain {
     me: Weak<Plain>,
     /// Requests that wait for [`Plain::serve`].
-    queue: Arc<CancelSafeQueue>,
+    pub queue: Arc<CancelSafeQueue>,
     /// What it answers in the dispatch routine itself; `None`: it pends.
-    at_once: Mutex<Option<NtStatus>>,
-    seen: Mutex<Vec<u32>>,
+    pub at_once: Mutex<Option<NtStatus>>,
+    pub seen: Mutex<Vec<u32>>,
     next: AtomicU32,
-    requests: AtomicU64,
-    codes: Mutex<Vec<IoControlCode>>,
+    pub requests: AtomicU64,
+    pub codes: Mutex<Vec<IoControlCode>>,
     closes: AtomicU32,
 }
 
 struct PlainPin(Arc<Plain>);
 
 impl Plain {
-    fn start(rig: &Rig) -> Arc<Plain> {
+    pub fn start(rig: &Rig) -> Arc<Plain> {
         let plain = Arc::new_cyclic(|me| Plain {
             me: me.clone(),
             queue: CancelSafeQueue::new(),
@@ -69,7 +69,7 @@ impl Plain {
     }
 
     /// Completes the oldest request that waits.
-    fn serve(&self, status: NtStatus) -> bool {
+    pub fn serve(&self, status: NtStatus) -> bool {
         let Some(irp) = self.queue.remove() else { return false };
         drop(self.complete(irp, status));
         true
@@ -130,13 +130,13 @@ impl Dispatch for PlainPin {
 }
 
 /// An AVStream pin by its handle.
-struct RawPin {
+pub struct RawPin {
     transport: std::sync::Arc<dyn Transport>,
     handle: ks_io::Handle,
 }
 
 impl RawPin {
-    fn bring(&self, states: &[KsState]) {
+    pub fn bring(&self, states: &[KsState]) {
         let (set, id) = (ks_abi::KSPROPSETID_Connection, ks_abi::KSPROPERTY_CONNECTION_STATE);
         let request = ks_abi::KsProperty::new(set, id, ks_abi::KSPROPERTY_TYPE_SET);
         for state in states {
@@ -155,22 +155,23 @@ impl Drop for RawPin {
 }
 
 /// An AVStream pin that is connected to a plain one.
-struct Joined {
-    pin: RawPin,
-    filter: Filter,
+pub struct Joined {
+    pub pin: RawPin,
+    pub filter: Filter,
     plain_pin: ks_io::Handle,
     plain_filter: ks_io::Handle,
 }
 
 impl Joined {
-    fn new(rig: &Rig, name: &str, flow: KsPinDataFlow) -> Joined {
+    pub fn new(rig: &Rig, name: &str, flow: KsPinDataFlow) -> Joined {
         let link = Client::new(rig.session.clone()).find("plain").unwrap().symbolic_link;
         let access = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
         let plain_filter = rig.session.open(&link, access).unwrap();
         let plain_pin = rig.session.create(plain_filter, &KSNAME_Pin.to_string(), &[], access).unwrap();
         let filter = rig.open(name);
         // The output of the middle is its second pin.
-        let pin = create_to(&filter, u32::from(name == "middle"), flow, plain_pin);
+        let pin_id = u32::from(name == "middle" && flow == KsPinDataFlow::OUT);
+        let pin = create_to(&filter, pin_id, flow, plain_pin);
         Joined { pin, filter, plain_pin, plain_filter }
     }
 }
@@ -381,7 +382,7 @@ fn a_filter_that_works_in_place_sends_its_frames_on_to_a_plain_sink() {
 }
 
 /// Closes in either order; what is pending at the plain end then completes into nothing.
-fn close(rig: Rig, joined: Joined, plain: &Arc<Plain>) {
+pub fn close(rig: Rig, joined: Joined, plain: &Arc<Plain>) {
     let Joined { pin, filter, plain_pin, plain_filter } = joined;
     if plain.requests.load(SeqCst).is_multiple_of(2) {
         drop(pin);

@@ -27,7 +27,7 @@ impl Mixer {
             let mut any = false;
             for input in pins.of(INPUT) {
                 if let Some(frame) = pins.frame(input) {
-                    probe.seen.lock().extend(crate::rig::number(frame));
+                    probe.seen.lock().extend(crate::rig::number(&frame));
                     input.set_bytes_used(input.bytes_available());
                     any = true;
                 }

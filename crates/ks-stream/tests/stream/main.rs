@@ -3,9 +3,11 @@
 
 mod client_streams;
 mod closing;
+mod external;
 mod filter_centric;
 mod flags;
 mod foreign;
+mod framing;
 mod gates;
 mod handshake;
 mod injection;

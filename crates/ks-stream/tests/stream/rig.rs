@@ -11,9 +11,9 @@ use ks_client::{Client, Connect, Format, StreamFrame};
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, IoManager, Refusal, Services, Session, Ticks, Time, dropped_irps};
 use ks_stream::{
-    AllocatorFraming, CloneId, ClonePointer, DataFormat, DataRange, DescribeFilter, Device, DeviceDispatch, Filter,
-    FilterDescriptor, FilterDispatch, FilterFlags, FilterInstance, FrameSource, Framing, Interface, Pin, PinDescriptor,
-    PinFlags, PinInstance, ProcessPins, ReturnedFrame, ReturnedRequest,
+    AllocatorFraming, CloneId, ClonePointer, DataFormat, DataRange, DescribeFilter, Device, DeviceDispatch,
+    ExtendedFraming, Filter, FilterDescriptor, FilterDispatch, FilterFlags, FilterInstance, FrameSource, Framing,
+    Interface, Pin, PinDescriptor, PinFlags, PinInstance, ProcessPins, ReturnedFrame, ReturnedRequest,
 };
 use std::collections::HashSet;
 use std::sync::Weak;
@@ -30,6 +30,7 @@ pub type Log = Arc<Mutex<Vec<String>>>;
 pub type Process = Arc<dyn Fn(&Probe, &Arc<Pin>) -> NtStatus + Send + Sync>;
 pub type FilterProcess = Arc<dyn Fn(&Probe, &Arc<Filter>, &ProcessPins<'_>) -> NtStatus + Send + Sync>;
 pub type OnHandshake = Arc<dyn Fn(&KsHandshake) -> Result<KsHandshake, NtStatus> + Send + Sync>;
+pub type OnCircuitFrames = Arc<dyn Fn(&AllocatorFraming) -> Result<Arc<dyn FrameSource>, Refusal> + Send + Sync>;
 pub type OnReturned = Arc<dyn Fn(&Arc<Pin>, ReturnedFrame) + Send + Sync>;
 pub type OnDevice = Arc<dyn Fn(&str, &Arc<Device>) + Send + Sync>;
 pub type Hook = Box<dyn Fn(&Pin) + Send + Sync>;
@@ -66,6 +67,10 @@ pub struct Probe {
     pub on_create: Mutex<Option<Hook>>,
     /// Where the frames of its pins' allocators come from.
     pub frame_source: Mutex<Option<Arc<dyn FrameSource>>>,
+    /// What its pins ask of their allocator in full.
+    pub extended: Mutex<Option<ExtendedFraming>>,
+    /// What its pins say when they must allocate the frames of their pipe.
+    pub on_circuit_frames: Mutex<Option<OnCircuitFrames>>,
     /// What it answers to a protocol.
     pub on_handshake: Mutex<Option<OnHandshake>>,
     /// An interface of its pins, and one of its filters.
@@ -108,6 +113,8 @@ impl Probe {
             returned: Mutex::default(),
             on_create: Mutex::default(),
             frame_source: Mutex::default(),
+            extended: Mutex::default(),
+            on_circuit_frames: Mutex::default(),
             on_handshake: Mutex::default(),
             interfaces: Mutex::default(),
             on_returned: Mutex::default(),
@@ -426,6 +433,17 @@ impl PinInstance for RigPin {
     }
     fn frame_source(&self, _: &Arc<Pin>, _: &AllocatorFraming) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
         Ok(self.0.frame_source.lock().clone())
+    }
+    fn extended_framing(&self, _: &Pin) -> Option<ExtendedFraming> {
+        self.0.extended.lock().clone()
+    }
+    fn circuit_frames(
+        &self,
+        _: &Arc<Pin>,
+        framing: &AllocatorFraming,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        let answer = self.0.on_circuit_frames.lock().clone();
+        answer.map_or(Ok(None), |answer| answer(framing).map(Some))
     }
     fn handshake(&self, _: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
         let answer = self.0.on_handshake.lock().clone().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;

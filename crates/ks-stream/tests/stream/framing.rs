@@ -1,0 +1,273 @@
+//! What the pins of a pipe ask of its allocator, and what they agree on or do not.
+
+use crate::rig::{DOWN, FRAME_BYTES, FRAMES, Rig, UP, bring, create, number};
+use ks_abi::{
+    Guid, IoControlCode, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY, KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE,
+    KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY, KSMEMORY_TYPE_SYSTEM, KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX,
+    KSPROPERTY_TYPE_GET, KSPROPSETID_Connection, KsAllocatorFramingEx, KsCompression, KsFramingItem, KsPinDataFlow,
+    KsProperty, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    STATUS_PENDING,
+};
+use ks_client::{Filter, Pin};
+use ks_io::sync::{Arc, Mutex};
+use ks_io::{Aspect, IoManager, Refusal};
+use ks_mem::{Frame, RegionOwner};
+use ks_stream::{AllocatorFraming, ExtendedFraming, FrameSource};
+use std::collections::HashMap;
+use std::mem::offset_of;
+use zerocopy::{FromBytes, IntoBytes};
+
+const IN: KsPinDataFlow = KsPinDataFlow::IN;
+const OUT: KsPinDataFlow = KsPinDataFlow::OUT;
+
+/// A framing of one item.
+fn asks(flags: u32, frames: u32, mask: u32, bytes: (u32, u32)) -> ExtendedFraming {
+    let simple = KsAllocatorFramingEx::simple(KSMEMORY_TYPE_SYSTEM, flags, frames, mask, bytes.0, bytes.1);
+    ExtendedFraming { compression: simple.output_compression, items: simple.framing_item.to_vec() }
+}
+
+/// A source, a filter that works in place, and a sink.
+struct Chain {
+    /// In the order of the data.
+    pins: [Pin; 4],
+    _filters: [Filter; 3],
+}
+
+impl Chain {
+    fn new(rig: &Rig) -> Chain {
+        rig.source.last.store(20, std::sync::atomic::Ordering::SeqCst);
+        let filters = ["source", "middle", "sink"].map(|name| rig.open(name));
+        let sink = create(&filters[2], 0, IN, None);
+        let output = create(&filters[1], 1, OUT, Some(&sink));
+        let input = create(&filters[1], 0, IN, None);
+        let source = create(&filters[0], 0, OUT, Some(&input));
+        Chain { pins: [source, input, output, sink], _filters: filters }
+    }
+
+    /// Sinks first, up to the source's first step.
+    fn start(&self) -> Result<(), (NtStatus, String)> {
+        for pin in self.pins.iter().skip(1).rev() {
+            pin.set_state(KsState::ACQUIRE).unwrap();
+        }
+        let refused = |error: ks_client::ClientError| (error.status, error.to_string());
+        self.pins[0].set_state(KsState::ACQUIRE).map_err(refused)
+    }
+
+    /// The section as each pin tells it, which is the same.
+    fn report(&self, rig: &Rig) -> Vec<Vec<String>> {
+        let text = rig.source.pin().pipe_report();
+        for probe in [&rig.middle, &rig.sink] {
+            assert_eq!(probe.pin().pipe_report(), text);
+        }
+        text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+    }
+}
+
+#[test]
+fn the_pins_of_a_pipe_agree_and_the_report_says_who_decided_what() {
+    let rig = Rig::new(1);
+    *rig.middle.extended.lock() = Some(asks(0, 6, 255, (100, 4096)));
+    *rig.sink.extended.lock() = Some(asks(0, 5, 0, (128, 8192)));
+    let chain = Chain::new(&rig);
+    chain.start().unwrap();
+    let counters = chain.pins[3].statistics().unwrap();
+    assert_eq!((counters.allocator_frames, counters.allocator_frame_bytes), (6, 128));
+    let lines = chain.report(&rig);
+    let line = |name: &str| lines.iter().find(|line| line[0] == name).unwrap()[1..].join(" ");
+    assert_eq!(line("pins"), "source.0 middle.0 middle.1 sink.0");
+    assert_eq!(line("frames"), "6 middle.0");
+    assert_eq!(line("bytes"), "128 sink.0");
+    assert_eq!(line("alignment"), "256 middle.0");
+    assert_eq!(line("owner"), "source.0 heads the section");
+    for pin in &chain.pins {
+        bring(pin, &UP[1..]);
+    }
+    rig.settle();
+    assert_eq!(rig.sink.seen_now(), (0..20).collect::<Vec<_>>());
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn a_size_that_is_not_agreed_refuses_the_start_and_changes_nothing() {
+    let rig = Rig::new(1);
+    *rig.source.extended.lock() = Some(asks(0, 2, 0, (1000, 0)));
+    *rig.sink.extended.lock() = Some(asks(0, 2, 0, (16, 512)));
+    let chain = Chain::new(&rig);
+    rig.take_log();
+    let (status, reason) = chain.start().unwrap_err();
+    assert_eq!(status, STATUS_INVALID_PARAMETER);
+    assert!(reason.contains("source.0 asks for frames of at least 1000 bytes, sink.0 takes at most 512"), "{reason}");
+    let log = rig.take_log();
+    assert!(!log.iter().any(|line| line.starts_with("source.0")), "the driver was not asked: {log:?}");
+    assert_eq!(chain.pins[0].state().unwrap(), KsState::STOP);
+    assert_eq!(chain.pins[3].statistics().unwrap().allocator_frames, 0);
+    // A preference gives way, and that is told.
+    *rig.sink.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY, 2, 0, (16, 512)));
+    chain.pins[0].set_state(KsState::ACQUIRE).unwrap();
+    assert_eq!(chain.pins[3].statistics().unwrap().allocator_frame_bytes, 1000);
+    let notes: Vec<_> = chain.report(&rig).into_iter().filter(|line| line[0] == "note").collect();
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0][1].contains("sink.0 takes at most 512"), "{notes:?}");
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn a_filter_that_makes_its_frames_larger_gets_room_for_what_goes_out() {
+    let rig = Rig::new(1);
+    let mut grows = asks(0, 0, 0, (0, 0));
+    grows.compression = KsCompression { ratio_numerator: 5, ratio_denominator: 2, ratio_constant_margin: 4 };
+    *rig.middle.extended.lock() = Some(grows);
+    let chain = Chain::new(&rig);
+    chain.start().unwrap();
+    let counters = chain.pins[0].statistics().unwrap();
+    assert_eq!(counters.allocator_frame_bytes, FRAME_BYTES * 5 / 2 + 4, "at its output only, and once");
+    assert_eq!(counters.allocator_frames, FRAMES);
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn frames_that_a_pin_wants_kept_whole_are_not_changed_in_place() {
+    let rig = Rig::new(1);
+    *rig.source.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY, 0, 0, (0, 0)));
+    let chain = Chain::new(&rig);
+    let (status, reason) = chain.start().unwrap_err();
+    assert_eq!(status, STATUS_NOT_SUPPORTED);
+    assert!(reason.contains("source.0") && reason.contains("middle.1") && reason.contains("tee"), "{reason}");
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+/// Frames of a driver's own, and how many were asked for.
+struct Own {
+    io: Arc<IoManager>,
+    framing: AllocatorFraming,
+    frames: Mutex<HashMap<u64, Frame>>,
+    all: Arc<Mutex<Vec<u64>>>,
+}
+
+impl FrameSource for Own {
+    fn allocate(&self) -> Option<u64> {
+        let (bytes, alignment) = (self.framing.frame_bytes as usize, self.framing.alignment as usize);
+        let frame = self.io.regions().allocate_for(RegionOwner::Everyone, bytes, alignment).ok()?;
+        let address = frame.address();
+        self.all.lock().push(address);
+        self.frames.lock().insert(address, frame);
+        Some(address)
+    }
+    fn free(&self, frame: u64) {
+        self.frames.lock().remove(&frame);
+    }
+    fn lend(&self, frame: u64) -> Option<Frame> {
+        self.frames.lock().remove(&frame)
+    }
+}
+
+#[test]
+fn a_pin_that_must_allocate_brings_the_frames_of_the_whole_pipe() {
+    let rig = Rig::new(1);
+    let own: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let (io, all) = (rig.io.clone(), own.clone());
+    *rig.sink.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, 3, 63, (256, 0)));
+    *rig.sink.on_circuit_frames.lock() = Some(Arc::new(move |framing| {
+        assert_eq!((framing.frames, framing.frame_bytes, framing.alignment), (FRAMES, 256, 64), "as it was agreed");
+        let frames = Mutex::default();
+        Ok(Arc::new(Own { io: io.clone(), framing: *framing, frames, all: all.clone() }))
+    }));
+    let places: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let noted = places.clone();
+    rig.sink.script(move |probe, pin| {
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            noted.lock().push(frame.buffer().unwrap().address());
+            probe.seen.lock().extend(number(&frame));
+            edge = frame.advance();
+        }
+        STATUS_PENDING
+    });
+    let chain = Chain::new(&rig);
+    chain.start().unwrap();
+    let owner = chain.report(&rig).into_iter().find(|line| line[0] == "owner").unwrap();
+    assert_eq!(owner[1..], ["sink.0", "must allocate"]);
+    for pin in chain.pins.iter().rev() {
+        bring(pin, &UP[1..]);
+    }
+    rig.settle();
+    assert_eq!(rig.sink.seen_now(), (0..20).collect::<Vec<_>>());
+    let own = own.lock().clone();
+    assert_eq!(own.len(), FRAMES as usize);
+    assert!(places.lock().iter().all(|place| own.contains(place)), "no frame is anybody else's");
+    for pin in &chain.pins {
+        bring(pin, &DOWN);
+    }
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn an_allocator_that_refuses_refuses_the_start_with_its_reason() {
+    let rig = Rig::new(1);
+    *rig.sink.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, 3, 63, (64, 0)));
+    *rig.sink.on_circuit_frames.lock() = Some(Arc::new(|_| {
+        Err(Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "the card has no frames left"))
+    }));
+    let chain = Chain::new(&rig);
+    let (status, reason) = chain.start().unwrap_err();
+    assert_eq!(status, STATUS_INSUFFICIENT_RESOURCES);
+    assert!(reason.contains("the card has no frames left"), "{reason}");
+    assert_eq!(chain.pins[0].state().unwrap(), KsState::STOP);
+    // Without frames of its own the class driver allocates for it.
+    *rig.sink.on_circuit_frames.lock() = None;
+    chain.pins[0].set_state(KsState::ACQUIRE).unwrap();
+    let owner = chain.report(&rig).into_iter().find(|line| line[0] == "owner").unwrap();
+    assert_eq!(owner[1..], ["sink.0", "must allocate, and the class driver does"]);
+    assert_eq!(chain.pins[3].statistics().unwrap().allocator_frames, FRAMES);
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn two_pins_of_one_pipe_that_bring_frames_are_refused() {
+    let rig = Rig::new(1);
+    for probe in [&rig.source, &rig.sink] {
+        let io = rig.io.clone();
+        *probe.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, 0, 0, (64, 0)));
+        *probe.on_circuit_frames.lock() = Some(Arc::new(move |framing| {
+            let (frames, all) = (Mutex::default(), Arc::default());
+            Ok(Arc::new(Own { io: io.clone(), framing: *framing, frames, all }))
+        }));
+    }
+    let chain = Chain::new(&rig);
+    let (status, reason) = chain.start().unwrap_err();
+    assert_eq!(status, STATUS_NOT_SUPPORTED);
+    assert!(reason.contains("source.0 and sink.0 both must allocate"), "{reason}");
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn a_client_reads_every_item_of_an_extended_framing() {
+    let rig = Rig::new(1);
+    let mut framing = asks(0, 3, 15, (10, 20));
+    framing.compression = KsCompression { ratio_numerator: 1, ratio_denominator: 3, ratio_constant_margin: 7 };
+    framing.items.push(KsFramingItem { memory_type: Guid::from_u128(7), frames: 9, ..framing.items[0] });
+    *rig.source.extended.lock() = Some(framing.clone());
+    let (_filter, pin) = rig.alone("source");
+    let id = KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX;
+    let request = KsProperty::new(KSPROPSETID_Connection, id, KSPROPERTY_TYPE_GET);
+    let (transport, handle) = (pin.object().transport(), pin.object().handle());
+    let ask =
+        |room: &mut [u8]| transport.device_io_control(handle, IoControlCode::KS_PROPERTY, request.as_bytes(), room);
+    let bytes = ask(&mut []).information;
+    assert_eq!(bytes, offset_of!(KsAllocatorFramingEx, framing_item) + 2 * size_of::<KsFramingItem>());
+    let mut answer = vec![0; bytes];
+    assert!(ask(&mut answer).status.is_success());
+    let (head, rest) = KsAllocatorFramingEx::read_from_prefix(&answer).unwrap();
+    assert_eq!(
+        (head.count_items, head.output_compression, head.framing_item[0]),
+        (2, framing.compression, framing.items[0])
+    );
+    assert_eq!(KsFramingItem::read_from_bytes(rest).unwrap(), framing.items[1]);
+}
