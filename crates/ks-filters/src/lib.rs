@@ -24,6 +24,7 @@ pub mod test_camera;
 pub mod test_microphone;
 pub mod test_speaker;
 pub mod video_converter;
+pub mod video_effect;
 mod video_format;
 pub mod wav_reader;
 pub mod wav_writer;

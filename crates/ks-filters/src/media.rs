@@ -6,6 +6,7 @@ pub mod audio;
 pub mod audio_conversion;
 #[cfg(feature = "symphonia")]
 pub mod compressed;
+pub mod effect;
 pub mod error;
 mod file;
 mod font;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ks_abi::{
-    KSCATEGORY_DATATRANSFORM, KsDataFormat, KsPinCommunication, KsPinDataFlow, NtStatus, STATUS_INVALID_DEVICE_STATE,
+    KSCATEGORY_DATATRANSFORM, KsDataFormat, KsPinDataFlow, KsState, NtStatus, STATUS_INVALID_DEVICE_STATE,
     STATUS_NO_MATCH, STATUS_PENDING,
 };
 use ks_io::sync::{Mutex, Weak};
@@ -30,9 +30,7 @@ pub fn descriptor() -> FilterDescriptor {
         pin.name = Some(name);
         pin
     };
-    let mut pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
-    // It asks for its frames. What a client or another process sent as requests of its own would end here.
-    pins[INPUT as usize].communication = KsPinCommunication::SOURCE;
+    let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
     let categories = [KSCATEGORY_DATATRANSFORM];
     let mut filter = FilterDescriptor::new(NAME, "Pass-through", &categories, pins, Arc::new(PassThrough));
     filter.in_place = Some((INPUT, OUTPUT));
@@ -106,13 +104,25 @@ impl FilterInstance for Instance {
     }
 
     fn create_pin(&self, _pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
-        Ok(Arc::new(PassPin))
+        Ok(Arc::new(PassPin(self.name)))
     }
 }
 
-struct PassPin;
+struct PassPin(&'static str);
 
 impl PinInstance for PassPin {
+    /// The frames are those of the input, which can go to a connected pin; a client's own would never be filled.
+    fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, _from: KsState) -> Result<(), Refusal> {
+        if to == KsState::ACQUIRE && pin.id() == OUTPUT && !pin.is_connected() {
+            let reason = format!(
+                "{}: pin {OUTPUT} sends on the frames of pin {INPUT}, so it must be connected to a pin",
+                self.0
+            );
+            return Err(Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::State, reason));
+        }
+        Ok(())
+    }
+
     fn process(&self, pin: &Arc<Pin>) -> NtStatus {
         let mut leading = pin.leading_edge();
         while let Some(frame) = leading {

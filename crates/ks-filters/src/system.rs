@@ -44,6 +44,8 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
         crate::audio_reader::descriptor(),
         crate::audio_converter::descriptor(),
         crate::video_converter::descriptor(),
+        crate::video_effect::invert(),
+        crate::video_effect::level(),
     ]
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use ks_abi::{KSCATEGORY_DATATRANSFORM, KSCATEGORY_SPLITTER, KsPinCommunication, KsPinDataFlow};
+use ks_abi::{KSCATEGORY_DATATRANSFORM, KSCATEGORY_SPLITTER, KsPinDataFlow};
 use ks_io::Refusal;
 use ks_io::sync::Mutex;
 use ks_stream::{Filter, FilterDescriptor, FilterDispatch, FilterInstance, PinDescriptor, PinFlags};
@@ -26,8 +26,6 @@ pub fn descriptor() -> FilterDescriptor {
         pin
     };
     let mut pins = vec![pin("In", KsPinDataFlow::IN), pin("Branch", KsPinDataFlow::OUT)];
-    // It asks for its frames. What a client or another process sent as requests of its own would end here.
-    pins[INPUT as usize].communication = KsPinCommunication::SOURCE;
     pins[OUTPUT as usize].flags = PinFlags::SPLITTER;
     pins[OUTPUT as usize].instances_possible = PinDescriptor::UNLIMITED;
     let categories = [KSCATEGORY_SPLITTER, KSCATEGORY_DATATRANSFORM];
