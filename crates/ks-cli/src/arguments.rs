@@ -41,8 +41,9 @@ standard output; progress shows on standard error when that is a terminal.
 
 With --json, one document instead of the table:
   {status, connections: [{from, to, interface, medium, format, allocator,
-   frames, bytes, copies, dropped, latency_ns: {p50, p99}}], elapsed_ns,
-   left_behind: [{driver, what, tag, blocks, bytes}], error}
+   frames, bytes, copies, dropped, latency_ns: {p50, p99}}],
+   pipes: [{pins, allocator: [{what, value, by}], memory, owner, why, notes}],
+   elapsed_ns, left_behind: [{driver, what, tag, blocks, bytes}], error}
 status is completed, interrupted or failed. Only when it failed there is error:
 {kind, doing, why, hint}, where kind is usage or job. A latency without frames
 is null.";
@@ -95,6 +96,10 @@ pub(crate) struct RunArguments {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Also show each pipe: pins that share frames, and whose the frames are
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 
     #[command(flatten)]
     pub(crate) drivers: DriverArguments,

@@ -22,6 +22,9 @@ pub(crate) enum Status {
 pub(crate) struct RunDocument {
     pub(crate) status: Status,
     pub(crate) connections: Vec<Connection>,
+    /// The pipe sections, each with the pins that share frames.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pipes: Vec<Pipe>,
     pub(crate) elapsed_ns: u64,
     /// What drivers have not given back; not there when they have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -130,6 +133,30 @@ pub(crate) struct DefaultEntry {
     pub(crate) filter: Option<String>,
     /// Is there such a filter now?
     pub(crate) exists: bool,
+}
+
+/// Pins that share frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Pipe {
+    /// In the order of the data, as "test-camera.0".
+    pub(crate) pins: Vec<String>,
+    /// What was agreed on frames, bytes and alignment; empty without an allocator.
+    pub(crate) allocator: Vec<PipeNumber>,
+    /// Where the frames lie; empty without an allocator.
+    pub(crate) memory: String,
+    /// The pin whose frames they are; empty when they come with requests.
+    pub(crate) owner: String,
+    pub(crate) why: String,
+    /// Preferences that were not met.
+    pub(crate) notes: Vec<String>,
+}
+
+/// One number of an allocator, and the pin that asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PipeNumber {
+    pub(crate) what: String,
+    pub(crate) value: u64,
+    pub(crate) by: String,
 }
 
 /// What went over one connection.
@@ -312,6 +339,7 @@ impl RunDocument {
         Self {
             status: Status::Failed,
             connections: Vec::new(),
+            pipes: Vec::new(),
             elapsed_ns: 0,
             left_behind: Vec::new(),
             error: Some(failure.into()),

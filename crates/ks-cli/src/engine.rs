@@ -14,14 +14,14 @@ use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::{self, Element, Graph};
 use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
-use ks_client::{Client, ClientError, DefaultLink, Filter, PinFactory, SetKind};
+use ks_client::{Agreed, Client, ClientError, DefaultLink, Filter, PinFactory, SetKind};
 use ks_io::Aspect;
 use std::path::PathBuf;
 use zerocopy::IntoBytes as _;
 
 use crate::document::{
-    Connection, FilterEntry, InspectDocument, Instances, Latency, LeftBehind, Pin, RunDocument, Setting, Status,
-    Topology, TopologyConnection,
+    Connection, FilterEntry, InspectDocument, Instances, Latency, LeftBehind, Pin, Pipe, PipeNumber, RunDocument,
+    Setting, Status, Topology, TopologyConnection,
 };
 use crate::drivers::{DriverArguments, Drivers};
 use crate::failure::Failure;
@@ -251,6 +251,7 @@ impl Engine {
                 RunStatus::Stopped => Status::Interrupted,
                 RunStatus::Failed => Status::Failed,
             },
+            pipes: pipes(&report.connections),
             connections: report.connections.into_iter().map(connection).collect(),
             elapsed_ns: report.elapsed_ns,
             left_behind: Vec::new(),
@@ -392,6 +393,27 @@ fn topology_connection(connection: &KsTopologyConnection) -> TopologyConnection 
         to_node: node(connection.to_node),
         to_pin: connection.to_node_pin,
     }
+}
+
+/// The pipe sections that the connections belong to, each once.
+fn pipes(connections: &[ConnectionReport]) -> Vec<Pipe> {
+    let mut pipes: Vec<Pipe> = Vec::new();
+    for report in connections.iter().map(|connection| &connection.pipe).filter(|pipe| !pipe.pins.is_empty()) {
+        let number =
+            |agreed: &Agreed| PipeNumber { what: agreed.what.clone(), value: agreed.value, by: agreed.by.clone() };
+        let pipe = Pipe {
+            pins: report.pins.clone(),
+            allocator: report.agreed.iter().map(number).collect(),
+            memory: report.memory.clone(),
+            owner: report.owner.clone(),
+            why: report.why.clone(),
+            notes: report.notes.clone(),
+        };
+        if !pipes.contains(&pipe) {
+            pipes.push(pipe);
+        }
+    }
+    pipes
 }
 
 fn connection(report: ConnectionReport) -> Connection {

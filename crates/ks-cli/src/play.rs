@@ -10,7 +10,7 @@ use crate::engine::Limits;
 use crate::failure::{Exit, Failure};
 use crate::media_file::{self, Kind, Media};
 use crate::output;
-use crate::run::{Draft, Job};
+use crate::run::{Detail, Draft, Job};
 
 /// Where sound is played into, if that is set.
 const LINK: DefaultLink = DefaultLink::AudioRenderer;
@@ -20,7 +20,7 @@ const NOWHERE: &str = "null-renderer";
 /// `ks play`.
 pub(crate) fn play(arguments: &PlayArguments) -> Result<Exit, Failure> {
     let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
-    let job = Job { limits, json: arguments.json, drivers: &arguments.drivers };
+    let job = Job { limits, json: arguments.json, detail: Detail::Connections, drivers: &arguments.drivers };
     job.perform(|_| {
         let kind = media_file::to_read(&arguments.file)?;
         let reader = format!("{} path={}", kind.reader, quoted(&arguments.file)?);
@@ -35,7 +35,7 @@ pub(crate) fn play(arguments: &PlayArguments) -> Result<Exit, Failure> {
 /// `ks record`.
 pub(crate) fn record(arguments: &RecordArguments) -> Result<Exit, Failure> {
     let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
-    let job = Job { limits, json: arguments.json, drivers: &arguments.drivers };
+    let job = Job { limits, json: arguments.json, detail: Detail::Connections, drivers: &arguments.drivers };
     job.perform(|_| {
         let source = graph_text(&arguments.element);
         let graph = grammar::parse(&source).map_err(|error| Failure::grammar(&error, &source))?;

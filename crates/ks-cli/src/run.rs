@@ -3,7 +3,7 @@
 use ks_client::graph::grammar::{self, Graph};
 
 use crate::arguments::{RunArguments, graph_text};
-use crate::document::{Connection, RunDocument, Status};
+use crate::document::{Connection, Pipe, RunDocument, Status};
 use crate::drivers::DriverArguments;
 use crate::engine::{Engine, Limits};
 use crate::failure::{Exit, Failure};
@@ -17,7 +17,8 @@ const SINK: &str = "null-renderer";
 
 pub(crate) fn perform(arguments: &RunArguments) -> Result<Exit, Failure> {
     let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
-    let job = Job { limits, json: arguments.json, drivers: &arguments.drivers };
+    let detail = if arguments.verbose { Detail::Pipes } else { Detail::Connections };
+    let job = Job { limits, json: arguments.json, detail, drivers: &arguments.drivers };
     job.perform(|_| Ok(Draft { text: graph_text(&arguments.graph), converted: None }))
 }
 
@@ -25,7 +26,17 @@ pub(crate) fn perform(arguments: &RunArguments) -> Result<Exit, Failure> {
 pub(crate) struct Job<'a> {
     pub(crate) limits: Limits,
     pub(crate) json: bool,
+    pub(crate) detail: Detail,
     pub(crate) drivers: &'a DriverArguments,
+}
+
+/// What the table of a run shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What went over each connection.
+    Connections,
+    /// And what each pipe section is.
+    Pipes,
 }
 
 /// The text of a graph.
@@ -44,6 +55,9 @@ impl Job<'_> {
                     output::print_json(&document)?;
                 } else if !document.connections.is_empty() {
                     output::print(&text(&document))?;
+                    if self.detail == Detail::Pipes {
+                        output::print(&pipes(&document.pipes))?;
+                    }
                 }
                 failure.map_or(Ok(exit), Err)
             }
@@ -149,6 +163,26 @@ fn text(document: &RunDocument) -> String {
     format!("{}\n{end} in {}\n", table.text(), quantity::duration(document.elapsed_ns))
 }
 
+/// Each pipe section: its pins, what they agreed on, whose the frames are and why.
+fn pipes(pipes: &[Pipe]) -> String {
+    let mut text = String::new();
+    for pipe in pipes {
+        text += &format!("\npipe {}\n", pipe.pins.join(" > "));
+        let by = |by: &str| if by.is_empty() { String::new() } else { format!(" ({by})") };
+        let numbers = pipe.allocator.iter().map(|number| format!("{} {}{}", number.what, number.value, by(&number.by)));
+        let numbers: Vec<String> = numbers.collect();
+        if !numbers.is_empty() {
+            text += &format!("  {}; memory {}\n", numbers.join(", "), pipe.memory);
+        }
+        let owner = if pipe.owner.is_empty() { String::new() } else { format!("{}: ", pipe.owner) };
+        text += &format!("  frames of {owner}{}\n", pipe.why);
+        for note in &pipe.notes {
+            text += &format!("  {note}\n");
+        }
+    }
+    text
+}
+
 fn row(connection: &Connection) -> [String; 11] {
     let latency = |ns: Option<u64>| ns.map_or_else(|| "-".to_owned(), quantity::duration);
     [
@@ -169,7 +203,7 @@ fn row(connection: &Connection) -> [String; 11] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::Latency;
+    use crate::document::{Latency, PipeNumber};
 
     fn document() -> RunDocument {
         RunDocument {
@@ -187,6 +221,7 @@ mod tests {
                 dropped: 0,
                 latency_ns: Latency { p50: Some(12_345), p99: None },
             }],
+            pipes: Vec::new(),
             elapsed_ns: 5_010_000_000,
             left_behind: Vec::new(),
             error: None,
@@ -201,6 +236,26 @@ mod tests {
              frames   bytes  copies  drops      p50  p99\n\
              test-camera.0 -> y4m-writer.0  standard streaming  standard devio  video I420 1280x720 @30  4 x 1.3 MB  \
              \u{20}  150  207 MB       0      0  12.3 µs    -\n\ncompleted in 5.01 s\n"
+        );
+    }
+
+    #[test]
+    fn a_pipe_is_shown_with_who_decided_what() {
+        let number = |what: &str, value, by: &str| PipeNumber { what: what.into(), value, by: by.into() };
+        let own = Pipe {
+            pins: vec!["test-camera.0".into(), "tee.0".into()],
+            allocator: vec![number("frames", 8, "tee.0"), number("bytes", 460_800, "test-camera.0")],
+            memory: "of this process".into(),
+            owner: "test-camera.0".into(),
+            why: "heads the section".into(),
+            notes: vec!["not met: mirror.0 takes at most 512".into()],
+        };
+        let lent = Pipe { pins: vec!["mirror.0".into()], why: "whoever sends the requests".into(), ..Pipe::default() };
+        assert_eq!(
+            pipes(&[own, lent]),
+            "\npipe test-camera.0 > tee.0\n  frames 8 (tee.0), bytes 460800 (test-camera.0); memory of this process\n  \
+             frames of test-camera.0: heads the section\n  not met: mirror.0 takes at most 512\n\npipe mirror.0\n  \
+             frames of whoever sends the requests\n"
         );
     }
 

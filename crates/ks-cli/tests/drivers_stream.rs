@@ -44,6 +44,7 @@ over_driver_and_twin! {
     what_a_driver_file_offers_is_shown_as_json,
     pictures_of_one_driver_are_mirrored_by_another_in_a_second_process,
     two_drivers_in_one_process_mirror_the_same_pictures,
+    a_driver_works_in_place_in_one_pipe_with_filters_of_another_process,
     a_driver_that_copies_turns_pictures_over,
     a_driver_that_pends_each_call_paces_its_pictures_by_its_timer,
     a_renderer_in_its_process_takes_what_a_client_writes_and_tells_the_end,
@@ -219,6 +220,39 @@ fn two_drivers_in_one_process_mirror_the_same_pictures(subject: Subject) {
     let pictures: Vec<_> = brightness(&file).iter().map(|picture| mirrored(picture)).collect();
     pictures.iter().for_each(|picture| has_bars(picture));
     assert_eq!(pictures.iter().map(|picture| number(picture)).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+    assert_nothing_runs(&scratch);
+}
+
+/// Connections of a run by their ends: copies, and the frames of the allocator at the data source.
+fn copies_and_allocators(ran: &support::Ran) -> Vec<(String, u64, String)> {
+    let document = ran.json();
+    let connections = document["connections"].as_array().expect("connections").iter();
+    let word = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    connections
+        .map(|one| (word(one, "from"), one["copies"].as_u64().unwrap_or(u64::MAX), word(one, "allocator")))
+        .collect()
+}
+
+fn a_driver_works_in_place_in_one_pipe_with_filters_of_another_process(subject: Subject) {
+    let scratch = Scratch::new();
+    let mirror = subject.copied(&scratch, "mirror");
+    let (plain, changed) = (scratch.path("plain.y4m"), scratch.path("changed.y4m"));
+    let camera = format!("test-camera width={WIDTH} height={HEIGHT} format=nv12 live=false frames=20");
+    support::ks(&["run", &format!("{camera} ! y4m-writer path={plain}")]).done();
+    let graph =
+        format!("{camera} ! video-invert ! {mirror} ! tee name=t ! null-renderer  t. ! y4m-writer path={changed}");
+    let ran = subject.ks(&["run", &graph, "--json"]).done();
+    let turned =
+        |picture: &Vec<u8>| mirrored(picture).iter().map(|luma| 251_u8.saturating_sub(*luma)).collect::<Vec<u8>>();
+    assert_eq!(brightness(&changed), brightness(&plain).iter().map(turned).collect::<Vec<_>>(), "{ran}");
+    let allocator = format!("8 x {}", WIDTH * HEIGHT * 3 / 2);
+    for (from, copies, frames) in copies_and_allocators(&ran) {
+        assert_eq!(copies, 0, "{from}: {ran}");
+        // Only the section of the camera has an allocator; behind a border the frames are those of the requests.
+        let wanted =
+            if from.starts_with("test-camera") || from.starts_with("video-invert") { &allocator } else { "0 x 0" };
+        assert_eq!(frames, *wanted, "{from}: {ran}");
+    }
     assert_nothing_runs(&scratch);
 }
 
