@@ -474,13 +474,20 @@ impl Pin {
     }
 
     pub(crate) fn park_at(&self, route: &Route, batch: impl IntoIterator<Item = Irp>) {
-        let (callers, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(Irp::has_caller);
-        external::turn_back(callers);
+        let mut callers = Vec::new();
+        let own = batch.into_iter().filter_map(|irp| {
+            if irp.has_caller() {
+                callers.push(irp);
+                return None;
+            }
+            Some(irp)
+        });
         match route.head.upgrade() {
-            Some(head) if head.returns().injects() => head.take_back(batch),
-            Some(head) => head.pipe().park(batch),
-            None => batch.into_iter().for_each(Irp::retire),
+            Some(head) if head.returns().injects() => head.take_back(own),
+            Some(head) => head.pipe().park(own),
+            None => own.for_each(Irp::retire),
         }
+        external::turn_back(callers);
     }
 
     /// Empties requests that go back to the head. Without one, or when they are of an earlier allocator, they go no
