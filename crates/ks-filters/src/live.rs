@@ -39,6 +39,10 @@ impl Dpc for Ring {
     }
 }
 
+/// How late a live source may be woken. The times of its frames are those of the clock in any case; many sources are
+/// woken together.
+const TOLERANCE: Ticks = Ticks::from_millis(4);
+
 impl Beat {
     /// The beat of this pin, by its own clock for now.
     pub(crate) fn new(pin: &Arc<Pin>) -> Self {
@@ -94,7 +98,7 @@ impl Beat {
     /// Has the pin process when the stream has run so long.
     pub(crate) fn wake_at(&self, pin: &Pin, due: Ticks) -> Result<(), Refusal> {
         match &*self.master.lock() {
-            None => _ = self.timer.set(pin.clock().due(due), None),
+            None => _ = self.timer.set_tolerant(pin.clock().due(due), TOLERANCE),
             Some(master) => {
                 let origin = master.origin.unwrap_or(Ticks::ZERO);
                 master.alarm.set(due + origin).map_err(|status| {

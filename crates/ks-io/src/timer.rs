@@ -41,6 +41,13 @@ impl Timer {
         self.core.timer_set(self.id, due, period.filter(|period| *period > Ticks::ZERO))
     }
 
+    /// As [`Timer::set`] for one expiration, which may come up to `tolerance` later: timers that may wait expire together,
+    /// and a thread is woken once for all of them. Virtual time waits for nothing and is exact.
+    #[doc(alias = "KeSetCoalescableTimer")]
+    pub fn set_tolerant(&self, due: Time, tolerance: Ticks) -> WasSet {
+        self.core.timer_set(self.id, self.core.coalesced(due, tolerance), None)
+    }
+
     /// Stops the timer.
     #[doc(alias = "KeCancelTimer")]
     pub fn cancel(&self) -> WasSet {
@@ -59,6 +66,14 @@ impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer").field("id", &self.id.0).finish_non_exhaustive()
     }
+}
+
+/// The first instant from `due` on that all timers of this tolerance, and of greater ones, have in common: a multiple of
+/// the greatest power of two of ticks that is not above the tolerance.
+pub(crate) fn coalesced(due: Time, tolerance: Ticks) -> Time {
+    let Some(bits) = u64::try_from(tolerance.0).ok().and_then(u64::checked_ilog2) else { return due };
+    let grid = 1_i64 << bits.min(40);
+    Time(due.0.checked_add(grid - 1).map_or(due.0, |late| late & !(grid - 1)))
 }
 
 /// The place of a timer in its [`TimerQueue`].
@@ -201,6 +216,20 @@ impl TimerQueue {
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timers_that_may_be_late_expire_together_and_never_early() {
+        let tolerance = Ticks::MILLISECOND;
+        let late = |due: i64| coalesced(Time(due), tolerance).0;
+        assert!((0..30_000).all(|due| (due..=due + tolerance.0).contains(&late(due))));
+        let mut together: Vec<i64> = (0..100_000).step_by(97).map(late).collect();
+        together.dedup();
+        assert!(together.len() <= 100_000 / 8192 + 2, "{together:?}");
+        // Who may be later still comes with them.
+        assert_eq!(late(coalesced(Time(12_345), tolerance * 4).0), coalesced(Time(12_345), tolerance * 4).0);
+        assert_eq!(coalesced(Time(7), Ticks::ZERO), Time(7));
+        assert_eq!(coalesced(Time::NEVER, tolerance), Time::NEVER);
+    }
 
     struct Nothing;
 

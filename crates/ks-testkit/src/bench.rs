@@ -2,6 +2,7 @@
 
 mod filters;
 mod hosted;
+mod live;
 mod media;
 mod streams;
 
@@ -31,17 +32,33 @@ pub struct Reading {
     pub wall_ns: u64,
     /// How many times the bytes of a frame were copied, in cases that move frames.
     pub copies: Option<u64>,
+    /// What the process had, in cases with many graphs.
+    pub process: Option<Process>,
+}
+
+/// What a process of many graphs has and does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Memory of each graph that is in memory.
+    pub resident_bytes: u64,
+    /// Threads of the process.
+    pub threads: u64,
+    /// How often they were switched while they were measured.
+    pub switches: u64,
 }
 
 /// One line of JSON.
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { case, work, cpu_ns, wall_ns, copies } = self;
+        let Self { case, work, cpu_ns, wall_ns, copies, process } = self;
         write!(f, "{{\"case\":\"{case}\",\"work\":{work},\"cpu_ns\":{cpu_ns},\"wall_ns\":{wall_ns}")?;
-        match copies {
-            Some(copies) => write!(f, ",\"copies\":{copies}}}"),
-            None => write!(f, "}}"),
+        if let Some(copies) = copies {
+            write!(f, ",\"copies\":{copies}")?;
         }
+        if let Some(Process { resident_bytes, threads, switches }) = process {
+            write!(f, ",\"resident_bytes\":{resident_bytes},\"threads\":{threads},\"switches\":{switches}")?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -62,6 +79,7 @@ impl fmt::Display for BenchError {
             Self::NotYet => f.write_str("not yet"),
             Self::Usage => {
                 f.write_str("graph FILTERS BYTES BUFFERS | fanout BRANCHES BYTES BUFFERS | touch BYTES BUFFERS | ")?;
+                f.write_str("hop DEPTH BYTES BUFFERS | live GRAPHS MILLISECONDS | pace MICROSECONDS COUNT | ")?;
                 f.write_str("property_get COUNT | property_set COUNT | setup COUNT | stream COUNT GRAPH | ")?;
                 f.write_str("across BYTES DEPTH BUFFERS | property_across COUNT | twin BUFFERS | ")?;
                 f.write_str("driver FILE BUFFERS | first_frame FILE COUNT | host_death FILE COUNT")
@@ -95,6 +113,9 @@ pub fn run(words: &[String]) -> Result<Reading, BenchError> {
     let numbers: Option<Vec<u64>> = rest.iter().map(|word| word.parse().ok().filter(|number| *number > 0)).collect();
     match (case.as_str(), numbers.as_deref()) {
         ("graph", Some(&[filters, frame_bytes, buffers])) => streams::graph(filters, frame_bytes, buffers),
+        ("hop", Some(&[depth, frame_bytes, buffers])) => streams::hop(depth, frame_bytes, buffers),
+        ("live", Some(&[graphs, milliseconds])) => live::live(graphs, milliseconds),
+        ("pace", Some(&[period_us, count])) => live::pace(period_us, count),
         ("touch", Some(&[frame_bytes, buffers])) => streams::touch(frame_bytes, buffers),
         ("fanout", Some(&[branches, frame_bytes, buffers])) => streams::fanout(branches, frame_bytes, buffers),
         ("property_get", Some(&[count])) => property_get(count),
@@ -171,6 +192,7 @@ pub fn meter<E>(case: &'static str, work: u64, action: impl FnOnce() -> Result<(
         cpu_ns: nanoseconds(cpu_end.saturating_sub(cpu)),
         wall_ns: nanoseconds(wall_end.saturating_sub(wall)),
         copies: None,
+        process: None,
     })
 }
 
@@ -214,7 +236,10 @@ mod tests {
 
     #[test]
     fn a_reading_prints_as_one_line_of_json() {
-        let reading = Reading { case: "graph", work: 2, cpu_ns: 3, wall_ns: 4, copies: Some(0) };
+        let reading = Reading { case: "graph", work: 2, cpu_ns: 3, wall_ns: 4, copies: Some(0), process: None };
         assert_eq!(reading.to_string(), r#"{"case":"graph","work":2,"cpu_ns":3,"wall_ns":4,"copies":0}"#);
+        let process = Some(Process { resident_bytes: 5, threads: 6, switches: 7 });
+        let text = Reading { copies: None, process, ..reading }.to_string();
+        assert!(text.ends_with(r#""wall_ns":4,"resident_bytes":5,"threads":6,"switches":7}"#), "{text}");
     }
 }

@@ -55,9 +55,17 @@ fn row(result: &Result, date: &str) -> String {
         "| {} | {} | {} | {} | {range} | {gate} | {verdict} | {date} |",
         result.goal.id,
         result.goal.what,
-        time(median_of(&result.ours)),
-        time(median_of(&result.peer)),
+        shown(result, median_of(&result.ours)),
+        shown(result, median_of(&result.peer)),
     )
+}
+
+/// A value with its unit.
+fn shown(result: &Result, value: Option<f64>) -> String {
+    match (result.goal.ours.reduce.unit(), value) {
+        ("", _) | (_, None) => time(value),
+        (unit, Some(value)) => format!("{value:.0} {unit}"),
+    }
 }
 
 /// Nanoseconds in a unit that leaves two to four digits.

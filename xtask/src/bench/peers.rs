@@ -31,9 +31,12 @@ const PEERS: &[(&str, Option<&str>)] = &[
     ("gobject_get", Some("gstreamer-1.0")),
     ("gobject_set", Some("gstreamer-1.0")),
     ("gst_graph", Some("gstreamer-1.0")),
+    ("gst_live", Some("gstreamer-1.0")),
+    ("gst_queue", Some("gstreamer-1.0")),
     ("gst_setup", Some("gstreamer-1.0")),
     ("gst_stream", Some("gstreamer-1.0")),
     ("gst_tee", Some("gstreamer-1.0")),
+    ("pace", None),
     ("pw_cycle", Some("libpipewire-0.3")),
 ];
 

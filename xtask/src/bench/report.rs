@@ -55,8 +55,8 @@ pub fn median_of(values: &[f64]) -> Option<f64> {
 pub fn table(results: &[Result]) -> String {
     let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     let mut text = format!(
-        "{:<4} {:>11} {:>11} {:>7} {:>15} {:>6}  {:<8} what\n",
-        "goal", "ours ns", "peer ns", "ratio", "min .. max", "gate", "verdict"
+        "{:<6} {:>11} {:>11} {:>7} {:>15} {:>6}  {:<8} what (values in ns where nothing else is said)\n",
+        "goal", "ours", "peer", "ratio", "min .. max", "gate", "verdict"
     );
     for result in results {
         let ratios = result.ratios();
@@ -66,7 +66,7 @@ pub fn table(results: &[Result]) -> String {
         };
         let _ = writeln!(
             text,
-            "{:<4} {:>11} {:>11} {:>7} {:>15} {:>6}  {:<8} {}",
+            "{:<6} {:>11} {:>11} {:>7} {:>15} {:>6}  {:<8} {}{}",
             result.goal.id,
             number(median_of(&result.ours), 1),
             number(median_of(&result.peer), 1),
@@ -74,7 +74,11 @@ pub fn table(results: &[Result]) -> String {
             range,
             number(Some(result.goal.gate).filter(|gate| gate.is_finite()), 3),
             result.verdict(),
-            result.goal.what
+            result.goal.what,
+            match result.goal.ours.reduce.unit() {
+                "" => String::new(),
+                unit => format!(" [{unit}]"),
+            }
         );
         if !result.goal.note.is_empty() {
             let _ = writeln!(text, "{:>70}({})", "", result.goal.note);

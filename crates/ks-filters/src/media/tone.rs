@@ -39,7 +39,13 @@ pub struct Tone {
     signal: Signal,
     /// The peak value; 1 is full scale.
     amplitude: f64,
+    /// Sine and cosine of as many blocks' phases, for a sine.
+    steps: Box<[(f64, f64)]>,
 }
+
+/// The sine itself is computed for one block of so many, and the others follow by the sum of two angles. Which blocks it is
+/// computed for follows from their index, and so a sample still follows from its index alone.
+const STEPS: usize = 32;
 
 impl Tone {
     /// Prepares `signal` at `level_db`, the level of its peaks relative to full scale.
@@ -50,7 +56,8 @@ impl Tone {
         if level_db.is_nan() || level_db > 0.0 {
             return Err(FieldError::new("the level in dB", level_db, "0 or less"));
         }
-        let tone = Self { format: *format, signal, amplitude: 10f64.powf(level_db / 20.0) };
+        let amplitude = 10f64.powf(level_db / 20.0);
+        let mut tone = Self { format: *format, signal, amplitude, steps: Box::default() };
         if let Signal::Sine { frequency_mhz } = signal {
             let second = tone.second_mhz();
             if frequency_mhz > second / 2 {
@@ -58,6 +65,8 @@ impl Tone {
                 let value = frequency_mhz as f64 / 1000.0;
                 return Err(FieldError::new("the frequency in Hz", value, expected));
             }
+            let turn = |block: usize| (block as u64 * frequency_mhz % second) as f64 / second as f64;
+            tone.steps = (0..STEPS).map(|block| (turn(block) * TAU).sin_cos()).collect();
         }
         Ok(tone)
     }
@@ -76,15 +85,16 @@ impl Tone {
         let samples = out.chunks_exact_mut(self.format.sample_bytes());
         match self.signal {
             Signal::Sine { frequency_mhz } => {
-                let second = self.second_mhz();
-                // Below `second`, and so is every phase that follows: the frequency is at most half of it.
-                let mut phase = (u128::from(first_block) * u128::from(frequency_mhz) % u128::from(second)) as u64;
-                for block in out.chunks_exact_mut(block_bytes) {
-                    let turn = phase as f64 / second as f64;
-                    self.put_in_all(block, (turn * TAU).sin());
-                    phase += frequency_mhz;
-                    if phase >= second {
-                        phase -= second;
+                let second = u128::from(self.second_mhz());
+                let mut blocks = out.chunks_exact_mut(block_bytes);
+                let mut next = first_block;
+                while blocks.len() > 0 {
+                    let within = (next % STEPS as u64) as usize;
+                    let phase = u128::from(next - within as u64) * u128::from(frequency_mhz) % second;
+                    let (sine, cosine) = (phase as f64 / second as f64 * TAU).sin_cos();
+                    next += (STEPS - within).min(blocks.len()) as u64;
+                    for ((step_sine, step_cosine), block) in self.steps[within..].iter().zip(blocks.by_ref()) {
+                        self.put_in_all(block, sine * step_cosine + cosine * step_sine);
                     }
                 }
             }
@@ -105,23 +115,35 @@ impl Tone {
     }
 
     /// Codes `value` once, and puts it in all samples of a block.
+    #[inline]
     fn put_in_all(&self, block: &mut [u8], value: f64) {
+        if self.format.sample_kind() == SampleKind::Int && self.format.container_bits() == 16 {
+            let coded = (self.code(value) as i16).to_le_bytes();
+            return block.as_chunks_mut().0.iter_mut().for_each(|sample| *sample = coded);
+        }
         let (first, rest) = block.split_at_mut(self.format.sample_bytes());
         self.put(value, first);
         rest.chunks_exact_mut(first.len()).for_each(|sample| sample.copy_from_slice(first));
     }
 
+    /// `value`, from -1 to 1, at the tone's amplitude as an integer of the format's width.
+    #[inline]
+    fn code(&self, value: f64) -> i64 {
+        let valid_bits = self.format.valid_bits();
+        let full_scale = ((1i64 << (valid_bits - 1)) - 1) as f64;
+        let unused_bits = self.format.container_bits() - valid_bits;
+        let scaled = value * self.amplitude * full_scale;
+        // Rounded half away from zero; `f64::round` is a call.
+        ((scaled + 0.5_f64.copysign(scaled)) as i64) << unused_bits
+    }
+
     /// Codes `value`, from -1 to 1, at the tone's amplitude.
     fn put(&self, value: f64, sample: &mut [u8]) {
-        let value = value * self.amplitude;
         match (self.format.sample_kind(), sample.len()) {
-            (SampleKind::Float, 8) => sample.copy_from_slice(&value.to_le_bytes()),
-            (SampleKind::Float, _) => sample.copy_from_slice(&(value as f32).to_le_bytes()),
+            (SampleKind::Float, 8) => sample.copy_from_slice(&(value * self.amplitude).to_le_bytes()),
+            (SampleKind::Float, _) => sample.copy_from_slice(&((value * self.amplitude) as f32).to_le_bytes()),
             (SampleKind::Int, bytes) => {
-                let valid_bits = self.format.valid_bits();
-                let full_scale = ((1i64 << (valid_bits - 1)) - 1) as f64;
-                let unused_bits = self.format.container_bits() - valid_bits;
-                let coded = ((value * full_scale).round() as i64) << unused_bits;
+                let coded = self.code(value);
                 // Samples of 8 bits are unsigned with silence at 128.
                 let coded = if bytes == 1 { coded + 128 } else { coded };
                 sample.copy_from_slice(&coded.to_le_bytes()[..bytes]);

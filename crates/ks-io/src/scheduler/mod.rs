@@ -143,6 +143,14 @@ impl Core {
         }
     }
 
+    /// When a timer expires that is due at `due` and may be so much later.
+    pub(crate) fn coalesced(&self, due: Time, tolerance: Ticks) -> Time {
+        match &self.scheduler {
+            Scheduler::Real(_) => crate::timer::coalesced(due, tolerance),
+            Scheduler::Virtual(_) => due,
+        }
+    }
+
     pub(crate) fn timer_cancel(&self, id: TimerId) -> WasSet {
         match &self.scheduler {
             Scheduler::Real(scheduler) => scheduler.timer_cancel(id),

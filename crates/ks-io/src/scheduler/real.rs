@@ -1,18 +1,40 @@
 //! The machine's clock and threads: a small pool that all graphs share, started as it is needed.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::{Core, ParkOutcome, spawn_os_thread};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, thread_local};
 use crate::time::{Ticks, Time};
 use crate::timer::{TimerId, TimerQueue, WasSet};
 use crate::work::{Dpc, Work, WorkQueue};
 
 /// More delayed workers than this only contend with each other.
 const MOST_DELAYED_WORKERS: usize = 4;
+
+/// How often a worker looks for work before it sleeps, where that pays: for about as long as a wake takes. A model sees
+/// every order without it.
+const LOOKS: u32 = if cfg!(shuttle) { 0 } else { 300 };
+
+/// A sleep that ended so soon would better have been waited out.
+const SHORT_SLEEP: Ticks = Ticks(500);
+
+/// So many short sleeps in a row, and workers look for work before they sleep; looking once in vain ends it.
+const SHORT_SLEEPS: u32 = 4;
+
+/// So many procedures of timers, or so long a time, and the workers that they need are woken in between.
+const MOST_HELD: u32 = 256;
+const LONGEST_HELD: Ticks = Ticks::MILLISECOND;
+
+thread_local! {
+    /// This thread runs the procedures of timers one after the other, and wakes workers when it is through: they would
+    /// only contend with it before.
+    static HOLDS_WAKES: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Whether threads still take what comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +52,8 @@ pub(super) struct Real {
 struct Queue {
     state: Mutex<QueueState>,
     arrived: Condvar,
+    /// How many items wait. Written under the lock, read without it by those who only look.
+    waiting: AtomicUsize,
     most_workers: usize,
 }
 
@@ -41,6 +65,12 @@ struct QueueState {
     /// Workers that were told to wake and have not yet. A worker that is awake looks for more before it sleeps, so one
     /// wake serves a burst of items.
     waking: usize,
+    /// Workers that look for work and do not sleep yet; they need no wake.
+    looking: usize,
+    /// Sleeps in a row that ended soon after they began.
+    short_sleeps: u32,
+    /// When a worker went to sleep last.
+    asleep_since: Time,
     phase: Phase,
 }
 
@@ -98,7 +128,7 @@ impl Real {
     }
 
     pub(super) fn has_queued_work(&self, queue: WorkQueue) -> bool {
-        !self.queues[queue.index()].state.lock().items.is_empty()
+        self.queues[queue.index()].has_items()
     }
 
     pub(super) fn timer_insert(&self, core: &Arc<Core>, dpc: Arc<dyn Dpc>) -> TimerId {
@@ -175,24 +205,30 @@ impl Queue {
                 workers: Vec::new(),
                 idle: 0,
                 waking: 0,
+                looking: 0,
+                short_sleeps: 0,
+                asleep_since: Time::ORIGIN,
                 phase: Phase::Running,
             }),
             arrived: Condvar::new(),
+            waiting: AtomicUsize::new(0),
             most_workers,
         }
     }
 
+    /// Adds an item, and sees to it that somebody takes it.
     fn push(&self, core: &Arc<Core>, which: WorkQueue, work: Arc<dyn Work>) -> Result<(), Arc<dyn Work>> {
         let mut state = self.state.lock();
         if state.phase == Phase::Stopping {
             return Err(work);
         }
         state.items.push_back(work);
-        let wake = state.idle > 0 && state.items.len() > state.waking;
+        self.waiting.store(state.items.len(), Ordering::Release);
+        let needed = state.needs_a_worker();
+        let wake = needed && state.idle > 0 && !HOLDS_WAKES.with(Cell::get);
         if wake {
-            state.idle -= 1;
-            state.waking += 1;
-        } else if state.idle == 0 && state.items.len() > state.waking && state.workers.len() < self.most_workers {
+            state.wake_one(core.now());
+        } else if needed && state.idle == 0 && state.workers.len() < self.most_workers {
             let for_thread = Arc::clone(core);
             let started = spawn_os_thread(which.thread_name(), move || {
                 if let super::Scheduler::Real(scheduler) = &for_thread.scheduler {
@@ -209,18 +245,57 @@ impl Queue {
         Ok(())
     }
 
+    #[inline]
+    fn has_items(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Wakes the workers for items that came while wakes were held.
+    fn wake_held(&self, core: &Core) {
+        if !self.has_items() {
+            return;
+        }
+        let mut woken = 0;
+        let mut state = self.state.lock();
+        while state.idle > 0 && state.needs_a_worker() {
+            state.wake_one(core.now());
+            woken += 1;
+        }
+        drop(state);
+        (0..woken).for_each(|_| self.arrived.notify_one());
+    }
+
+    /// Looks for work for about as long as a wake takes. True when there was some.
+    fn look(&self) -> bool {
+        (0..LOOKS).any(|_| {
+            std::hint::spin_loop();
+            self.has_items()
+        })
+    }
+
     /// A worker's life: it ends when the queue is stopping and empty.
     fn work(&self, core: &Core) {
         let mut state = self.state.lock();
         loop {
             if let Some(work) = state.items.pop_front() {
+                self.waiting.store(state.items.len(), Ordering::Release);
                 drop(state);
                 core.run_work(work);
                 state = self.state.lock();
             } else if state.phase == Phase::Stopping {
                 return;
+            } else if LOOKS > 0 && state.short_sleeps >= SHORT_SLEEPS && state.looking == 0 {
+                state.looking += 1;
+                drop(state);
+                let found = self.look();
+                state = self.state.lock();
+                state.looking -= 1;
+                if !found && state.items.is_empty() {
+                    state.short_sleeps = 0;
+                }
             } else {
                 state.idle += 1;
+                state.asleep_since = core.now();
                 while state.waking == 0 && state.phase == Phase::Running {
                     state = self.arrived.wait(state);
                 }
@@ -234,15 +309,54 @@ impl Queue {
     }
 }
 
+impl QueueState {
+    /// Are there more items than workers on their way to them?
+    fn needs_a_worker(&self) -> bool {
+        self.items.len() > self.waking + self.looking
+    }
+
+    /// A sleeping worker is about to be told.
+    fn wake_one(&mut self, now: Time) {
+        self.idle -= 1;
+        self.waking += 1;
+        let is_short = now.since(self.asleep_since) <= SHORT_SLEEP;
+        self.short_sleeps = if is_short { (self.short_sleeps + 1).min(SHORT_SLEEPS) } else { 0 };
+    }
+}
+
 impl Timers {
     /// The DPC thread's life.
     fn run(&self, core: &Arc<Core>) {
+        // By default the kernel adds up to 50 us to each wait. Who can be later says so, see `Timer::set_tolerant`.
+        #[cfg(not(shuttle))]
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
         let mut state = self.state.lock();
+        let (mut held, mut since) = (0, Time::ORIGIN);
         while state.phase == Phase::Running {
             let now = core.now();
-            if let Some(dpc) = state.queue.pop_due(now) {
+            let due = if held < MOST_HELD && (held == 0 || now.since(since) < LONGEST_HELD) {
+                state.queue.pop_due(now)
+            } else {
+                None
+            };
+            if let Some(dpc) = due {
                 drop(state);
+                if held == 0 {
+                    since = now;
+                    HOLDS_WAKES.with(|holds| holds.set(true));
+                }
+                held += 1;
                 core.run_dpc(dpc, now);
+                state = self.state.lock();
+                continue;
+            }
+            if held > 0 {
+                drop(state);
+                held = 0;
+                HOLDS_WAKES.with(|holds| holds.set(false));
+                if let super::Scheduler::Real(scheduler) = &core.scheduler {
+                    scheduler.queues.iter().for_each(|queue| queue.wake_held(core));
+                }
                 state = self.state.lock();
                 continue;
             }
@@ -263,4 +377,82 @@ fn thread_count() -> usize {
 #[cfg(shuttle)]
 fn thread_count() -> usize {
     2
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::{Event, EventKind, Services, Signal, WaitOutcome};
+    use std::sync::atomic::AtomicU32;
+
+    /// Counts down, and sets the event at the end.
+    struct Countdown {
+        services: Services,
+        left: AtomicU32,
+        done: Event,
+    }
+
+    impl Countdown {
+        fn from(count: u32) -> Arc<Countdown> {
+            let services = Services::real();
+            let done = services.event(EventKind::Notification, Signal::Clear);
+            Arc::new(Countdown { services, left: AtomicU32::new(count), done })
+        }
+
+        fn one_less(&self) -> u32 {
+            let left = self.left.fetch_sub(1, Ordering::SeqCst) - 1;
+            if left == 0 {
+                self.done.set();
+            }
+            left
+        }
+    }
+
+    /// Goes on at the other queue.
+    struct Relay(Arc<Countdown>);
+
+    impl Work for Relay {
+        fn run(self: Arc<Self>) {
+            let left = self.0.one_less();
+            let queue = if left.is_multiple_of(2) { WorkQueue::Delayed } else { WorkQueue::Critical };
+            if left > 0 {
+                let services = self.0.services.clone();
+                services.queue_work(queue, self);
+            }
+        }
+    }
+
+    #[test]
+    fn two_workers_that_hand_one_item_to_and_fro_lose_it_never() {
+        let countdown = Countdown::from(50_000);
+        countdown.services.queue_work(WorkQueue::Delayed, Arc::new(Relay(countdown.clone())));
+        assert_eq!(countdown.done.wait(), WaitOutcome::Signalled);
+    }
+
+    /// A timer's procedure that asks a worker.
+    struct Ask(Arc<Countdown>);
+
+    impl Dpc for Ask {
+        fn expired(self: Arc<Self>, _now: Time) {
+            let services = self.0.services.clone();
+            services.queue_work(WorkQueue::Delayed, self);
+        }
+    }
+
+    impl Work for Ask {
+        fn run(self: Arc<Self>) {
+            self.0.one_less();
+        }
+    }
+
+    #[test]
+    fn what_timers_that_expire_together_ask_for_is_all_done() {
+        // More than wakes are held for.
+        let countdown = Countdown::from(3 * MOST_HELD);
+        let ask = |_| countdown.services.timer(Arc::new(Ask(countdown.clone())));
+        let timers: Vec<_> = (0..3 * MOST_HELD).map(ask).collect();
+        let due = countdown.services.now() + Ticks::MILLISECOND;
+        timers.iter().for_each(|timer| _ = timer.set(due, None));
+        assert_eq!(countdown.done.wait(), WaitOutcome::Signalled);
+    }
 }

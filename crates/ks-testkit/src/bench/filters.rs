@@ -23,6 +23,7 @@ pub(crate) struct Plan {
     pub(crate) frame_bytes: u32,
     /// Frames in the circuit; `None`: as many as suits their size.
     circuit_frames: Option<u32>,
+    crossing: Crossing,
     /// Frames after which the source ends its stream.
     pub(crate) frames: AtomicU64,
     made: AtomicU64,
@@ -30,19 +31,41 @@ pub(crate) struct Plan {
     pub(crate) sum: AtomicU64,
 }
 
+/// Whether frames go from one thread to another on their way.
+#[derive(Clone, Copy, PartialEq)]
+enum Crossing {
+    /// They are processed where they arrive.
+    None,
+    /// Source and sink ask for workers, each of another queue.
+    Threads,
+}
+
 impl Plan {
     pub(crate) fn new(frame_bytes: u32, frames: u64) -> Arc<Self> {
-        Self::with(frame_bytes, None, frames)
+        Self::with(frame_bytes, None, frames, Crossing::None)
+    }
+
+    /// Source and sink are processed by two threads, with at most so many frames under way.
+    pub(crate) fn across_threads(frame_bytes: u32, circuit_frames: u32, frames: u64) -> Arc<Self> {
+        Self::with(frame_bytes, Some(circuit_frames), frames, Crossing::Threads)
     }
 
     /// A stream without an end.
     pub(crate) fn endless(frame_bytes: u32, circuit_frames: Option<u32>) -> Arc<Self> {
-        Self::with(frame_bytes, circuit_frames, u64::MAX)
+        Self::with(frame_bytes, circuit_frames, u64::MAX, Crossing::None)
     }
 
-    fn with(frame_bytes: u32, circuit_frames: Option<u32>, frames: u64) -> Arc<Self> {
+    fn with(frame_bytes: u32, circuit_frames: Option<u32>, frames: u64, crossing: Crossing) -> Arc<Self> {
         let (made, sum) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { frame_bytes, circuit_frames, frames: AtomicU64::new(frames), made, sum })
+        Arc::new(Self { frame_bytes, circuit_frames, crossing, frames: AtomicU64::new(frames), made, sum })
+    }
+
+    /// What a pin asks for whose frames go to a worker of its own.
+    fn worker(&self, of: PinFlags) -> PinFlags {
+        match self.crossing {
+            Crossing::None => PinFlags::empty(),
+            Crossing::Threads => PinFlags::ASYNCHRONOUS_PROCESSING | of,
+        }
     }
 }
 
@@ -99,7 +122,9 @@ fn describe(kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
     let name = kind.name();
     let pin = |flow| PinDescriptor::new(flow, vec![format(plan.frame_bytes)]);
     let pins = match kind {
-        Kind::Source => vec![pin(KsPinDataFlow::OUT)],
+        Kind::Source => {
+            vec![PinDescriptor { flags: plan.worker(PinFlags::empty()), ..pin(KsPinDataFlow::OUT) }]
+        }
         Kind::Pass => vec![pin(KsPinDataFlow::IN), pin(KsPinDataFlow::OUT)],
         Kind::Split => {
             let branches = PinDescriptor { instances_possible: PinDescriptor::UNLIMITED, ..pin(KsPinDataFlow::OUT) };
@@ -107,7 +132,8 @@ fn describe(kind: Kind, plan: &Arc<Plan>) -> FilterDescriptor {
         }
         Kind::Settable => Vec::new(),
         Kind::Sink | Kind::Drain => {
-            vec![PinDescriptor { flags: PinFlags::GENERATE_EOS_EVENTS, ..pin(KsPinDataFlow::IN) }]
+            let flags = PinFlags::GENERATE_EOS_EVENTS | plan.worker(PinFlags::CRITICAL_PROCESSING);
+            vec![PinDescriptor { flags, ..pin(KsPinDataFlow::IN) }]
         }
     };
     let dispatch = Arc::new(BenchFilter { kind, plan: plan.clone(), automation: None });

@@ -98,7 +98,11 @@ impl Chain {
 
     /// A source of any engine, and the sink of this one.
     pub(super) fn of_two(bench: &Bench, source: Filter) -> Result<Chain, BenchError> {
-        let sink = bench.open("sink")?;
+        Chain::ending_in(bench, "sink", source)
+    }
+
+    fn ending_in(bench: &Bench, sink: &str, source: Filter) -> Result<Chain, BenchError> {
+        let sink = bench.open(sink)?;
         let to = bench.pin(&sink, 0, KsPinDataFlow::IN, None)?;
         let from = bench.pin(&source, 0, KsPinDataFlow::OUT, Some(&to))?;
         Ok(Chain { pins: vec![from, to], _filters: vec![source, sink] })
@@ -149,6 +153,28 @@ pub(super) fn graph(filters: u64, frame_bytes: u64, buffers: u64) -> Result<Read
     chain.set_state(KsState::STOP)?;
     plan.frames.store(buffers, std::sync::atomic::Ordering::SeqCst);
     let reading = meter("graph", buffers, || chain.run_to_end())?;
+    let counters = chain.sink()?.statistics().map_err(failed)?;
+    if counters.frames != buffers {
+        return Err(failed(format!("{} of {buffers} frames reached the sink", counters.frames)));
+    }
+    chain.set_state(KsState::STOP)?;
+    Ok(Reading { copies: Some(counters.copies), ..reading })
+}
+
+/// See [`super::run`]: `hop`. A source and a sink that looks at no byte, each on a worker of a work queue of its own, with at
+/// most `depth` frames between them.
+pub(super) fn hop(depth: u64, frame_bytes: u64, buffers: u64) -> Result<Reading, BenchError> {
+    let (depth, frame_bytes) = match (u32::try_from(depth), u32::try_from(frame_bytes)) {
+        (Ok(depth), Ok(frame_bytes)) => (depth, frame_bytes),
+        _ => return Err(BenchError::Usage),
+    };
+    let plan = Plan::across_threads(frame_bytes, depth, 1000.min(buffers));
+    let bench = Bench::of(&plan, &[Kind::Source, Kind::Drain])?;
+    let chain = Chain::ending_in(&bench, "drain", bench.open("source")?)?;
+    chain.run_to_end()?;
+    chain.set_state(KsState::STOP)?;
+    plan.frames.store(buffers, std::sync::atomic::Ordering::SeqCst);
+    let reading = meter("hop", buffers, || chain.run_to_end())?;
     let counters = chain.sink()?.statistics().map_err(failed)?;
     if counters.frames != buffers {
         return Err(failed(format!("{} of {buffers} frames reached the sink", counters.frames)));
