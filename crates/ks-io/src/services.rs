@@ -54,6 +54,9 @@ impl Services {
     /// The calling thread takes part from now on. It and the threads that [`spawn`](Self::spawn) starts must block only
     /// through these services; a loop that asks for the time until it changes never ends. The same seed gives the same
     /// interleaving as long as only such threads are involved. Another thread takes part from its first wait.
+    ///
+    /// When a thread that takes part panics, the seed is told on the standard error output; `KS_SEED` in the environment
+    /// is used in place of every seed, so that a failing test runs again in the order that it failed in.
     pub fn virtual_time(seed: u64) -> Self {
         Self { shared: Arc::new(Shared { core: Core::virtual_time(seed) }) }
     }

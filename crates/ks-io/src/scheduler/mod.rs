@@ -4,6 +4,7 @@
 //! Everything that blocks in this crate blocks in [`Core::park`], so a scheduler sees every wait.
 
 mod real;
+mod replay;
 mod virtual_time;
 
 use std::any::Any;

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::AtomicU64 as IdCounter;
 
-use super::{Core, ParkOutcome, Scheduler, spawn_os_thread};
+use super::{Core, ParkOutcome, Scheduler, replay, spawn_os_thread};
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Weak, thread_local};
@@ -34,6 +34,7 @@ const PREEMPT_ONE_IN: u64 = 4;
 
 pub(super) struct Virtual {
     id: u64,
+    seed: u64,
     /// The clock, in ticks. Written under the lock of `state`.
     now: AtomicI64,
     /// Innermost lock: nothing is called under it.
@@ -119,7 +120,9 @@ impl Drop for Known {
 impl Virtual {
     pub(super) fn new(seed: u64) -> Self {
         static LAST: IdCounter = IdCounter::new(0);
+        let seed = replay::chosen(seed);
         Self {
+            seed,
             id: LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             now: AtomicI64::new(0),
             state: Mutex::new(State {
@@ -170,6 +173,7 @@ impl Virtual {
     }
 
     fn remember(&self, core: &Arc<Core>, slot: usize) {
+        replay::takes_part(self.seed);
         let _ = KNOWN.try_with(|known| known.0.borrow_mut().push((self.id, slot, Arc::downgrade(core))));
     }
 

@@ -24,5 +24,6 @@ mod refusals;
 mod removal;
 mod reset;
 mod rig;
+mod seeds;
 mod splitter;
 mod trailing;
