@@ -2,7 +2,8 @@
 //!
 //! A crate with `tests/models.rs` is copied below `target/models`, with the crates it stands on, and built there with
 //! `--cfg shuttle`, so that neither the work tree nor its build is touched. The models must pass on the clean copy.
-//! Then each patch of the crate's `breakages/` is applied in turn; the copy must still compile, and its models fail.
+//! Then each patch of the crate's `breakages/` is applied in turn; the copy must still compile, and its models fail: the
+//! one that a line `Model: NAME` of the patch names, or any of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ fn check() -> Outcome {
             continue;
         }
         build(&copy, name)?;
-        match models(&copy, name)? {
+        match models(&copy, name, None)? {
             Verdict::Passed(count) => println!("models: {name}: clean: {count} models pass"),
             Verdict::Failed { by, said } => return Err(format!("{name}: clean: failed by {by}\n{said}")),
         }
@@ -43,7 +44,7 @@ fn must_be_caught(copy: &Path, name: &str, breakage: &Breakage) -> Outcome {
     let clean = repo::read(&file)?;
     let broken = breakage.apply(&clean).map_err(|error| format!("{label}: {error}"))?;
     repo::write(&file, &broken)?;
-    let verdict = build(copy, name).and_then(|()| models(copy, name));
+    let verdict = build(copy, name).and_then(|()| models(copy, name, breakage.model.as_deref()));
     // The next breakage, and the next run, start from the clean copy whatever happened.
     repo::write(&file, &clean)?;
     match verdict.map_err(|error| format!("{label}: {error}"))? {
@@ -65,6 +66,7 @@ fn cargo(copy: &Path, name: &str, rest: &[&str]) -> Command {
     let mut command = repo::cargo(&["test", "--quiet", "--package", name, "--test", "models"]);
     command.args(rest).current_dir(copy);
     command.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", copy.join("target"));
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_TEST_DEBUG", "0");
     command.env("RUST_BACKTRACE", "0").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("SHUTTLE_RANDOM_SEED");
     command
 }
@@ -73,8 +75,9 @@ fn build(copy: &Path, name: &str) -> Outcome {
     repo::output(&mut cargo(copy, name, &["--no-run"])).map(drop)
 }
 
-fn models(copy: &Path, name: &str) -> Outcome<Verdict> {
+fn models(copy: &Path, name: &str, only: Option<&str>) -> Outcome<Verdict> {
     let mut command = cargo(copy, name, &["--no-fail-fast"]);
+    command.args(only);
     let done = command.output().map_err(|error| format!("{}: {error}", repo::shown(&command)))?;
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     if !done.status.success() {
@@ -167,6 +170,8 @@ fn update(path: &Path, text: &str) -> Outcome {
 #[derive(Debug)]
 struct Breakage {
     name: String,
+    /// The model that must fail; `None`: any.
+    model: Option<String>,
     /// The file, from the root of the repository.
     file: String,
     /// What each hunk replaces, and by what.
@@ -191,6 +196,8 @@ fn breakages(name: &str) -> Outcome<Vec<Breakage>> {
 impl Breakage {
     /// Reads a unified diff of one file; what stands before it says why it is a breakage.
     fn parse(name: String, patch: &str) -> Option<Self> {
+        let head = patch.lines().take_while(|line| !line.starts_with("--- a/"));
+        let model = head.filter_map(|line| line.strip_prefix("Model: ")).next().map(|name| name.trim().to_owned());
         let mut lines = patch.lines().skip_while(|line| !line.starts_with("--- a/"));
         let file = lines.next()?.strip_prefix("--- a/")?.to_owned();
         let mut hunks: Vec<(String, String)> = Vec::new();
@@ -214,7 +221,7 @@ impl Breakage {
             }
         }
         let sound = !hunks.is_empty() && hunks.iter().all(|(old, new)| !old.is_empty() && old != new);
-        sound.then_some(Self { name, file, hunks })
+        sound.then_some(Self { name, model, file, hunks })
     }
 
     /// The broken text. A hunk is found by its lines, wherever they moved, and must be found once.
@@ -239,8 +246,22 @@ mod tests {
     #[test]
     fn a_patch_is_applied_where_its_lines_are() {
         let breakage = Breakage::parse("b".to_owned(), PATCH).unwrap();
-        assert_eq!(breakage.file, "x/y.rs");
+        assert_eq!((breakage.file.as_str(), breakage.model.as_deref()), ("x/y.rs", None));
         assert_eq!(breakage.apply("zero\none\ntwo\nfour\n").unwrap(), "zero\none\nthree\nfour\n");
+    }
+
+    #[test]
+    fn a_patch_names_the_model_that_must_fail_and_the_crate_has_it() {
+        let named = PATCH.replace("Why.", "Why.\nModel: a_b");
+        assert_eq!(Breakage::parse("b".to_owned(), &named).unwrap().model.as_deref(), Some("a_b"));
+        for name in MODELLED {
+            let tests = repo::root().join("crates").join(name).join("tests");
+            let text =
+                || repo::rust_files(&tests).unwrap().iter().map(|file| repo::read(file).unwrap()).collect::<String>();
+            for model in breakages(name).unwrap().into_iter().filter_map(|breakage| breakage.model) {
+                assert!(text().contains(&format!("fn {model}()")), "{model}");
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ mod wait_help;
 
 mod level;
 mod lock;
+#[cfg(all(debug_assertions, not(shuttle)))]
+mod lock_order;
 mod scheduler;
 mod semaphore;
 mod services;

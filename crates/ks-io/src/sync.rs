@@ -13,6 +13,34 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+#[cfg(all(debug_assertions, not(shuttle)))]
+use crate::lock_order::{Made, Taken};
+#[cfg(not(all(debug_assertions, not(shuttle))))]
+use unwatched::{Made, Taken};
+
+/// Release builds do not watch the order of locks, and models try every one of them.
+#[cfg(not(all(debug_assertions, not(shuttle))))]
+mod unwatched {
+    #[derive(Clone, Copy)]
+    pub(super) struct Made;
+    pub(super) struct Taken;
+
+    impl Made {
+        #[inline(always)]
+        pub(super) const fn here() -> Made {
+            Made
+        }
+        #[inline(always)]
+        pub(super) fn take(self) -> Taken {
+            Taken
+        }
+        #[inline(always)]
+        pub(super) fn have(self) -> Taken {
+            Taken
+        }
+    }
+}
+
 #[cfg(shuttle)]
 use shuttle::sync as imp;
 #[cfg(not(shuttle))]
@@ -33,23 +61,34 @@ pub use std::{
 ///
 /// Nothing may call back, wait or do I/O under it. It is not known to the scheduler: a thread that waits under it stops
 /// virtual time.
-#[derive(Default)]
-pub struct Mutex<T: ?Sized>(imp::Mutex<T>);
+pub struct Mutex<T: ?Sized> {
+    made: Made,
+    lock: imp::Mutex<T>,
+}
 
 /// Access to the data of a [`Mutex`]; dropping it releases the lock.
-pub struct MutexGuard<'a, T: ?Sized>(imp::MutexGuard<'a, T>);
+pub struct MutexGuard<'a, T: ?Sized>(imp::MutexGuard<'a, T>, Taken);
 
 impl<T> Mutex<T> {
     /// Makes an open lock around `value`.
     #[inline]
+    #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self(imp::Mutex::new(value))
+        Self { made: Made::here(), lock: imp::Mutex::new(value) }
     }
 
     /// Takes the lock apart and returns its data.
     #[inline]
     pub fn into_inner(self) -> T {
-        self.0.into_inner().unwrap_or_else(|poison| poison.into_inner())
+        self.lock.into_inner().unwrap_or_else(|poison| poison.into_inner())
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    #[inline]
+    #[track_caller]
+    fn default() -> Self {
+        Self::new(T::default())
     }
 }
 
@@ -57,15 +96,16 @@ impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        MutexGuard(self.0.lock().unwrap_or_else(|poison| poison.into_inner()))
+        let taken = self.made.take();
+        MutexGuard(self.lock.lock().unwrap_or_else(|poison| poison.into_inner()), taken)
     }
 
     /// Takes the lock if it is open.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        match self.0.try_lock() {
-            Ok(guard) => Some(MutexGuard(guard)),
-            Err(imp::TryLockError::Poisoned(poison)) => Some(MutexGuard(poison.into_inner())),
+        match self.lock.try_lock() {
+            Ok(guard) => Some(MutexGuard(guard, self.made.have())),
+            Err(imp::TryLockError::Poisoned(poison)) => Some(MutexGuard(poison.into_inner(), self.made.have())),
             Err(imp::TryLockError::WouldBlock) => None,
         }
     }
@@ -73,7 +113,7 @@ impl<T: ?Sized> Mutex<T> {
     /// The data, without locking: the exclusive borrow proves that nobody else has the lock.
     #[inline]
     pub fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut().unwrap_or_else(|poison| poison.into_inner())
+        self.lock.get_mut().unwrap_or_else(|poison| poison.into_inner())
     }
 }
 
@@ -121,13 +161,15 @@ impl Condvar {
     /// Releases the lock, waits for a notification (or wakes for no reason), and takes the lock again.
     #[inline]
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        MutexGuard(self.0.wait(guard.0).unwrap_or_else(|poison| poison.into_inner()))
+        let MutexGuard(guard, taken) = guard;
+        MutexGuard(self.0.wait(guard).unwrap_or_else(|poison| poison.into_inner()), taken)
     }
 
     /// As [`wait`](Self::wait), for at most `timeout`. Under the model checker no timeout ever passes.
     #[inline]
     pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
-        MutexGuard(self.0.wait_timeout(guard.0, timeout).unwrap_or_else(|poison| poison.into_inner()).0)
+        let MutexGuard(guard, taken) = guard;
+        MutexGuard(self.0.wait_timeout(guard, timeout).unwrap_or_else(|poison| poison.into_inner()).0, taken)
     }
 
     /// Wakes one waiting thread.
@@ -150,20 +192,37 @@ impl fmt::Debug for Condvar {
 }
 
 /// A lock that many readers or one writer hold; it ignores poisoning.
-#[derive(Default)]
-pub struct RwLock<T: ?Sized>(imp::RwLock<T>);
+pub struct RwLock<T: ?Sized> {
+    made: Made,
+    lock: imp::RwLock<T>,
+}
 
 /// Shared access to the data of a [`RwLock`].
-pub struct RwLockReadGuard<'a, T: ?Sized>(imp::RwLockReadGuard<'a, T>);
+pub struct RwLockReadGuard<'a, T: ?Sized>(
+    imp::RwLockReadGuard<'a, T>,
+    #[allow(dead_code, reason = "its drop, in debug builds")] Taken,
+);
 
 /// Exclusive access to the data of a [`RwLock`].
-pub struct RwLockWriteGuard<'a, T: ?Sized>(imp::RwLockWriteGuard<'a, T>);
+pub struct RwLockWriteGuard<'a, T: ?Sized>(
+    imp::RwLockWriteGuard<'a, T>,
+    #[allow(dead_code, reason = "its drop, in debug builds")] Taken,
+);
 
 impl<T> RwLock<T> {
     /// Makes an open lock around `value`.
     #[inline]
+    #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self(imp::RwLock::new(value))
+        Self { made: Made::here(), lock: imp::RwLock::new(value) }
+    }
+}
+
+impl<T: Default> Default for RwLock<T> {
+    #[inline]
+    #[track_caller]
+    fn default() -> Self {
+        Self::new(T::default())
     }
 }
 
@@ -171,13 +230,15 @@ impl<T: ?Sized> RwLock<T> {
     /// Waits until nobody writes.
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
-        RwLockReadGuard(self.0.read().unwrap_or_else(|poison| poison.into_inner()))
+        let taken = self.made.take();
+        RwLockReadGuard(self.lock.read().unwrap_or_else(|poison| poison.into_inner()), taken)
     }
 
     /// Waits until nobody reads or writes.
     #[inline]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
-        RwLockWriteGuard(self.0.write().unwrap_or_else(|poison| poison.into_inner()))
+        let taken = self.made.take();
+        RwLockWriteGuard(self.lock.write().unwrap_or_else(|poison| poison.into_inner()), taken)
     }
 }
 

@@ -226,7 +226,8 @@ impl Pin {
             {
                 // Where it cannot wait, a worker does.
                 let Some(_processing) = hold_at(&self.processing, level) else { break Left::BudgetSpent };
-                if !queue.begin_processing() {
+                // The gate was captured before: the pin may have left its state since.
+                if self.is_held() || !queue.begin_processing() {
                     break Left::Nothing;
                 }
                 let unwinding = Unwinding(self);

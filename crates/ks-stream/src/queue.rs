@@ -343,7 +343,11 @@ impl Queue {
                 continue;
             }
             entry.cancelled = status;
-            orphans.extend(state.clones.iter().filter(|c| c.sequence == sequence && !c.locked).map(|c| c.id));
+            // A cancel and a stop may both let go of one frame, and its driver deletes a clone once.
+            for clone in state.clones.iter_mut().filter(|c| c.sequence == sequence && !c.locked && !c.told) {
+                clone.told = true;
+                orphans.push(clone.id);
+            }
             self.settle(state, sequence);
         }
         state.skip_left();

@@ -6,6 +6,13 @@
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "a failed expectation of a model is a failed model")]
 
+#[path = "models/attacks.rs"]
+mod attacks;
+#[path = "models/pipes.rs"]
+mod pipes;
+#[path = "models/removal.rs"]
+mod removal;
+
 use ks_abi::{
     IoControlCode, KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_TYPE_VIDEO,
     KSNAME_Pin, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KsDataFormat, KsIdentifier,
@@ -20,7 +27,7 @@ use ks_stream::{
     PinDescriptor, PinInstance,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use zerocopy::IntoBytes;
 
 /// Executions of each model under each scheduler.
@@ -32,8 +39,14 @@ const FRAMES: usize = 2;
 const FRAME_BYTES: u32 = 64;
 
 fn check(model: impl Fn() + Send + Sync + Clone + 'static) {
-    run(RandomScheduler::new_from_seed(0x6b73, EXECUTIONS), model.clone());
-    run(PctScheduler::new_from_seed(0x6b73, DEPTH, EXECUTIONS), model);
+    check_times(EXECUTIONS, model);
+}
+
+/// As [`check`], so many times; `KS_MODEL_TIMES` in the environment multiplies them, for a night's run.
+fn check_times(times: usize, model: impl Fn() + Send + Sync + Clone + 'static) {
+    let more = std::env::var("KS_MODEL_TIMES").ok().and_then(|text| text.parse::<usize>().ok()).unwrap_or(1);
+    run(RandomScheduler::new_from_seed(0x6b73, times * more), model.clone());
+    run(PctScheduler::new_from_seed(0x6b73, DEPTH, times * more), model);
 }
 
 fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
@@ -54,6 +67,10 @@ struct Driver {
     clones: Mutex<Vec<ClonePointer>>,
     cancelled: Mutex<Vec<CloneId>>,
     pins: Mutex<Vec<Arc<Pin>>>,
+    /// Pins that were closed.
+    closed: AtomicUsize,
+    /// Lets a clone go whose request was cancelled, as drivers do.
+    lets_go: AtomicBool,
 }
 
 impl Driver {
@@ -64,6 +81,8 @@ impl Driver {
             clones: Mutex::default(),
             cancelled: Mutex::default(),
             pins: Mutex::default(),
+            closed: AtomicUsize::new(0),
+            lets_go: AtomicBool::new(false),
         })
     }
 }
@@ -108,6 +127,13 @@ impl PinInstance for Part {
     }
     fn clone_cancelled(&self, _: &Pin, clone: CloneId) {
         self.0.cancelled.lock().push(clone);
+        if self.0.lets_go.load(Ordering::Relaxed) {
+            let gone: Vec<_> = self.0.clones.lock().extract_if(.., |kept| kept.id() == clone).collect();
+            drop(gone);
+        }
+    }
+    fn close(&self, _: &Pin) {
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

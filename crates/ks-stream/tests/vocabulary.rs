@@ -280,3 +280,99 @@ fn a_minidriver_runs_every_method_that_the_class_driver_does_not() {
     }
     assert_eq!(sent, 6);
 }
+
+/// What an object behind a handle is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Filter,
+    Pin,
+    Clock,
+    Allocator,
+    /// A node whose minidriver has no table for it.
+    Node,
+}
+
+/// What the class driver makes of (GET, SET) of a property on an object.
+fn of_property(kind: Kind, set: Guid, id: u32) -> (NtStatus, NtStatus) {
+    // Addresses of routines: for the kernel alone.
+    let for_kernel = (STATUS_INVALID_DEVICE_REQUEST, NO_ITEM);
+    match kind {
+        Kind::Filter => on_filter(set, id),
+        Kind::Pin => on_pin(set, id),
+        Kind::Clock if set == KSPROPSETID_Clock => match id {
+            KSPROPERTY_CLOCK_FUNCTIONTABLE => for_kernel,
+            _ => (OK, NO_ITEM),
+        },
+        Kind::Allocator if set == KSPROPSETID_StreamAllocator => match id {
+            KSPROPERTY_STREAMALLOCATOR_FUNCTIONTABLE => for_kernel,
+            _ => (OK, NO_ITEM),
+        },
+        Kind::Clock | Kind::Allocator | Kind::Node => (NO_SET, NO_SET),
+    }
+}
+
+/// What it makes of the question whether there is such an event.
+fn of_event(kind: Kind, set: Guid, id: u32) -> NtStatus {
+    const RAISED: [u32; 3] =
+        [KSEVENT_CONNECTION_DATADISCONTINUITY, KSEVENT_CONNECTION_TIMEDISCONTINUITY, KSEVENT_CONNECTION_ENDOFSTREAM];
+    match kind {
+        Kind::Pin if set == CONNECTION_EVENTS && RAISED.contains(&id) => OK,
+        Kind::Pin if set == CONNECTION_EVENTS => NO_ITEM,
+        Kind::Clock if set == KSEVENTSETID_Clock => OK,
+        Kind::Allocator if set == KSEVENTSETID_StreamAllocator => OK,
+        _ => NO_SET,
+    }
+}
+
+/// And of the question what type a method is of.
+fn of_method(kind: Kind, set: Guid) -> NtStatus {
+    if kind == Kind::Allocator && set == KSMETHODSETID_StreamAllocator { OK } else { NO_SET }
+}
+
+#[test]
+fn every_item_has_its_outcome_on_every_kind_of_object() {
+    let bench = bench_with(|filter| filter.nodes = vec![KSNODETYPE_VOLUME], None, None);
+    let pin = bench.pin(OUT);
+    let below = |parent, class, parameters: &[u8]| {
+        bench.session.create(parent, class, parameters, both_accesses()).expect("it can be created")
+    };
+    let framing = KsAllocatorFraming {
+        flags: KSALLOCATOR_OPTIONF_SYSTEM_MEMORY,
+        frames: 1,
+        frame_size: 64,
+        ..Default::default()
+    };
+    let kinds = [
+        (Kind::Filter, bench.filter),
+        (Kind::Pin, pin),
+        (Kind::Clock, below(pin, KSSTRING_CLOCK, &[0; 4])),
+        (Kind::Allocator, below(pin, KSSTRING_ALLOCATOR, framing.as_bytes())),
+        (Kind::Node, below(bench.filter, KSSTRING_TOPOLOGY_NODE, &[0; 8])),
+    ];
+    let mut cells = 0;
+    for (kind, handle) in kinds {
+        for item in
+            known_properties().filter(|item| SETS.contains(&item.set) || item.set == KSPROPSETID_StreamAllocator)
+        {
+            let (get, set) = of_property(kind, item.set, item.id);
+            let asked = bench.ask(handle, &request(item.set, item.id, GET), 512).0.status;
+            assert_eq!(asked, get, "GET of {} on {kind:?}", item.name);
+            let asked = bench.property(handle, &request(item.set, item.id, SET), &mut data(item.set, item.id)).status;
+            assert_eq!(asked, set, "SET of {} on {kind:?}", item.name);
+            cells += 2;
+        }
+        for known in known_events() {
+            let asks = KsEvent::new(known.set, known.id, KSEVENT_TYPE_BASICSUPPORT);
+            let asked = bench.control(handle, IoControlCode::KS_ENABLE_EVENT, asks.as_bytes(), &mut []).status;
+            assert_eq!(asked, of_event(kind, known.set, known.id), "{} on {kind:?}", known.name);
+            cells += 1;
+        }
+        for known in known_methods() {
+            let asks = KsMethod::new(known.set, known.id, KSMETHOD_TYPE_BASICSUPPORT);
+            let asked = bench.control(handle, IoControlCode::KS_METHOD, asks.as_bytes(), &mut [0; 4]).status;
+            assert_eq!(asked, of_method(kind, known.set), "{} on {kind:?}", known.name);
+            cells += 1;
+        }
+    }
+    assert!(cells > 5 * 150, "{cells} cells are fewer than the vocabulary has");
+}

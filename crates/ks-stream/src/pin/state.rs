@@ -215,6 +215,12 @@ impl Pin {
         Ok(())
     }
 
+    /// Is the gate's input off, of the state or of the device? What is said under the processing mutex holds under it.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.gate_held.load(Ordering::SeqCst) || self.stream_held.load(Ordering::SeqCst)
+    }
+
     /// The state from which on the process callback may run.
     pub(crate) fn least_processing_state(&self) -> KsState {
         match self.flags().contains(PinFlags::PROCESS_IN_RUN_STATE_ONLY) {

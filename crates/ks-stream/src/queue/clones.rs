@@ -10,6 +10,8 @@ pub(super) struct CloneState {
     pub(super) id: CloneId,
     pub(super) sequence: u64,
     pub(super) locked: bool,
+    /// The driver was told, or is about to be, that the frame's request was cancelled.
+    pub(super) told: bool,
     block: PointerBlock,
     frame: Arc<StreamFrame>,
 }
@@ -89,6 +91,7 @@ impl Queue {
         }
         let clone = &mut state.clones[at];
         clone.sequence = to;
+        clone.told = false;
         clone.locked = locked && may_lock;
         if let Some((sequence, frame)) = &next {
             clone.frame = frame.clone();
@@ -170,7 +173,7 @@ impl super::State {
     ) -> CloneId {
         let id = CloneId(self.next_clone);
         self.next_clone += 1;
-        self.clones.push(CloneState { id, sequence, locked, block, frame });
+        self.clones.push(CloneState { id, sequence, locked, told: false, block, frame });
         id
     }
 }
