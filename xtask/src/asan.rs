@@ -13,7 +13,7 @@ use crate::repo::{self, Outcome};
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
 /// How long each fuzz target runs beyond its corpus.
-const FUZZ_SECONDS: u32 = 10;
+const FUZZ_SECONDS: u32 = 5;
 
 /// What is run.
 struct Suite {
@@ -66,6 +66,9 @@ impl Suite {
         }
         command
             .env("RUSTC_BOOTSTRAP", "1")
+            // A report names functions without it.
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_PROFILE_TEST_DEBUG", "0")
             .env("RUSTFLAGS", "-Zsanitizer=address")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env("CARGO_TARGET_DIR", repo::output_dir("asan")?)
