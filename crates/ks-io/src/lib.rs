@@ -69,3 +69,10 @@ pub use time::*;
 pub use timer::*;
 pub use wait::*;
 pub use work::*;
+
+/// Has every thread of the program panic from now on that nests two locks of [`sync`] in the order opposite to one in which
+/// any thread has nested them: a deadlock that only waits for its moment. Debug builds do, for tests; others do nothing.
+pub fn watch_lock_order() {
+    #[cfg(all(debug_assertions, not(shuttle)))]
+    lock_order::watch();
+}

@@ -4,12 +4,15 @@
 //! the process remembers that order. To take them the other way round, by however many locks in between, is a deadlock
 //! that only waits for its moment: the thread that does it panics, whether or not another one is in its way.
 //!
+//! A test program turns it on, see [`crate::watch_lock_order`].
+//!
 //! Two locks of one place are not compared: the pins of a circuit nest theirs along the stream. The ranked mutexes have a
 //! check of their own (`lock.rs`).
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 type Place = &'static Location<'static>;
@@ -20,6 +23,13 @@ pub(crate) struct Made(Place);
 
 /// A lock that the thread has; it is taken off when this is dropped.
 pub(crate) struct Taken(Place);
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Threads panic from now on that nest locks in two orders.
+pub(crate) fn watch() {
+    WATCHED.store(true, Ordering::Relaxed);
+}
 
 /// What was taken under a lock of each place.
 static UNDER: LazyLock<Mutex<HashMap<Place, HashSet<Place>>>> = LazyLock::new(Mutex::default);
@@ -39,7 +49,7 @@ impl Made {
 
     /// Before a wait for the lock.
     pub(crate) fn take(self) -> Taken {
-        if !std::thread::panicking() {
+        if WATCHED.load(Ordering::Relaxed) && !std::thread::panicking() {
             // A thread that is ending has no list any more.
             let _ = HELD.try_with(|held| held.borrow().iter().for_each(|outer| check(outer, self.0)));
         }
@@ -111,6 +121,7 @@ mod tests {
 
     #[test]
     fn two_locks_are_taken_in_one_order() {
+        super::watch();
         let (first, second, third) = (Mutex::new(1), RwLock::new(2), Mutex::new(3));
         for _ in 0..2 {
             let _first = first.lock();
@@ -131,6 +142,7 @@ mod tests {
 
     #[test]
     fn locks_of_one_place_are_not_compared() {
+        super::watch();
         let locks: Vec<_> = (0..2).map(Mutex::new).collect();
         drop((locks[0].lock(), locks[1].lock()));
         drop((locks[1].lock(), locks[0].lock()));

@@ -556,6 +556,7 @@ impl Rig {
     }
 
     pub fn on(services: Services, setup: Setup) -> Rig {
+        ks_io::watch_lock_order();
         let io = IoManager::new(services);
         let log = Log::default();
         let (out_role, in_role) = match setup.requests {

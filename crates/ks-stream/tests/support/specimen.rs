@@ -205,6 +205,7 @@ pub fn bench_on(
     table: Option<AutomationTable<Filter>>,
     pin_table: Option<AutomationTable<Pin>>,
 ) -> Bench {
+    ks_io::watch_lock_order();
     let io = IoManager::new(services);
     let script: Arc<Script> = Arc::default();
     let dispatch = Arc::new(Kind { script: script.clone(), tables: (table.map(Arc::new), pin_table.map(Arc::new)) });
