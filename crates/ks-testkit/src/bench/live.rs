@@ -160,7 +160,7 @@ impl Dpc for Beat {
         if left.count == 0 {
             return self.done.set();
         }
-        left.due = left.due + self.period;
+        left.due += self.period;
         if let Some(timer) = self.timer.get() {
             let _ = timer.set(left.due, None);
         }
