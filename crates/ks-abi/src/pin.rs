@@ -16,6 +16,13 @@ impl KsIdentifier {
     /// The interface of frames in stream headers.
     #[doc(alias = "KSINTERFACE_STANDARD_STREAMING")]
     pub const STANDARD_STREAMING: Self = Self::new(KSINTERFACESETID_Standard, KSINTERFACE_STANDARD_STREAMING, 0);
+    /// The interface of one buffer that is played or filled round and round.
+    #[doc(alias = "KSINTERFACE_STANDARD_LOOPED_STREAMING")]
+    pub const STANDARD_LOOPED_STREAMING: Self =
+        Self::new(KSINTERFACESETID_Standard, KSINTERFACE_STANDARD_LOOPED_STREAMING, 0);
+    /// The interface of pins without data, which is not supported.
+    #[doc(alias = "KSINTERFACE_STANDARD_CONTROL")]
+    pub const STANDARD_CONTROL: Self = Self::new(KSINTERFACESETID_Standard, KSINTERFACE_STANDARD_CONTROL, 0);
     /// The medium of requests through the I/O manager.
     #[doc(alias = "KSMEDIUM_STANDARD_DEVIO")]
     pub const STANDARD_DEVIO: Self = Self::new(KSMEDIUMSETID_Standard, KSMEDIUM_STANDARD_DEVIO, 0);

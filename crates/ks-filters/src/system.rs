@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use ks_abi::NtStatus;
 use ks_io::{DeviceObject, IoManager, Services, Session};
-use ks_stream::{Device, FilterDescriptor};
+use ks_stream::{DescribeFilter, Device, FilterDescriptor};
 
 /// An engine with the built-in filters, and what keeps it alive.
 #[derive(Debug)]
 pub struct System {
     /// The engine.
     pub io: Arc<IoManager>,
-    /// The devices, one a filter, of the same names.
+    /// The devices, one a filter, of the same names; that of `looped-microphone` has its topology filter, too.
     pub devices: Vec<Arc<Device>>,
 }
 
@@ -21,17 +21,24 @@ pub struct System {
 /// The status with which the class driver refused a device: there is no memory.
 pub fn system(services: Services) -> Result<System, NtStatus> {
     let io = IoManager::new(services);
-    let start = |descriptor: FilterDescriptor| Device::start(&io, descriptor.reference, vec![Arc::new(descriptor)]);
-    let devices = descriptors().into_iter().map(start).collect::<Result<_, _>>()?;
+    let start = |filters: Vec<FilterDescriptor>| {
+        // A device has the name of its first filter.
+        let name = filters.first().map_or("", |first| first.reference);
+        let factories = filters.into_iter().map(|filter| Arc::new(filter) as Arc<dyn DescribeFilter>).collect();
+        Device::start(&io, name, factories)
+    };
+    let alone = descriptors().into_iter().map(|filter| vec![filter]);
+    let devices = alone.chain([crate::looped_microphone::descriptors()]).map(start).collect::<Result<_, _>>()?;
     Ok(System { io, devices })
 }
 
-/// What all built-in filters say of themselves.
+/// What the built-in filters say of themselves that have a device of their own.
 pub fn descriptors() -> Vec<FilterDescriptor> {
     vec![
         crate::test_camera::descriptor(),
         crate::test_microphone::descriptor(),
         crate::test_speaker::descriptor(),
+        crate::looped_speaker::descriptor(),
         crate::wav_reader::descriptor(),
         crate::wav_writer::descriptor(),
         crate::y4m_reader::descriptor(),

@@ -187,6 +187,26 @@ impl SharedMemory {
         assert!(inside, "invariant: {offset}+{bytes} lies outside of {} shared bytes", self.bytes);
     }
 
+    /// Reads a 64-bit number with acquire.
+    #[inline]
+    pub fn load_u64(&self, offset: usize) -> u64 {
+        self.long(offset).load(Ordering::Acquire)
+    }
+
+    /// Writes a 64-bit number with release.
+    #[inline]
+    pub fn store_u64(&self, offset: usize, value: u64) {
+        self.long(offset).store(value, Ordering::Release);
+    }
+
+    #[inline]
+    fn long(&self, offset: usize) -> &AtomicU64 {
+        self.check(offset, 8);
+        assert!(offset.is_multiple_of(8), "invariant: offset {offset} is not aligned for a number");
+        // SAFETY: inside the mapping, aligned, and an atomic tolerates every other writer.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().wrapping_add(offset).cast()) }
+    }
+
     #[inline]
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.check(offset, 4);
@@ -279,6 +299,8 @@ mod tests {
         second.store_u32(8188, 7);
         assert_eq!(first.swap_u32(8188, 8), 7);
         assert_eq!(second.load_u32(8188), 8);
+        first.store_u64(8, u64::MAX - 1);
+        assert_eq!((second.load_u64(8), second.load_u32(8), second.load_u64(16)), (u64::MAX - 1, u32::MAX - 1, 0));
     }
 
     #[test]

@@ -5,9 +5,12 @@ use super::peer::{Inner, with_record};
 use super::pending::{Answer, Bounced, Waiting};
 use super::refusal;
 use ks_abi::{
-    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_TYPE_SET, KSPROPSETID_Stream,
-    KsProperty, NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE,
+    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_RTAUDIO_BUFFER, KSPROPERTY_RTAUDIO_BUFFER_WITH_NOTIFICATION,
+    KSPROPERTY_RTAUDIO_CLOCKREGISTER, KSPROPERTY_RTAUDIO_GETPOSITIONFUNCTION, KSPROPERTY_RTAUDIO_PACKETVREGISTER,
+    KSPROPERTY_RTAUDIO_POSITIONREGISTER, KSPROPERTY_RTAUDIO_REGISTER_NOTIFICATION_EVENT, KSPROPERTY_STREAM_MASTERCLOCK,
+    KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_RtAudio, KSPROPSETID_Stream, KsProperty, NtStatus,
+    STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_NOT_SUPPORTED,
     STATUS_PENDING,
 };
 use ks_io::sync::Arc;
@@ -256,6 +259,23 @@ impl RemoteFile {
     }
 }
 
+/// Is it a request of KSPROPSETID_RtAudio whose answer is an address in the process of the driver, or which names an event?
+fn shares_memory(request: &[u8]) -> bool {
+    const SHARED: [u32; 7] = [
+        KSPROPERTY_RTAUDIO_GETPOSITIONFUNCTION,
+        KSPROPERTY_RTAUDIO_BUFFER,
+        KSPROPERTY_RTAUDIO_BUFFER_WITH_NOTIFICATION,
+        KSPROPERTY_RTAUDIO_POSITIONREGISTER,
+        KSPROPERTY_RTAUDIO_CLOCKREGISTER,
+        KSPROPERTY_RTAUDIO_PACKETVREGISTER,
+        KSPROPERTY_RTAUDIO_REGISTER_NOTIFICATION_EVENT,
+    ];
+    let Ok((property, _)) = KsProperty::ref_from_prefix(request) else { return false };
+    property.set == KSPROPSETID_RtAudio
+        && property.flags & (KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_SET) != 0
+        && SHARED.contains(&property.id)
+}
+
 impl Dispatch for RemoteFile {
     fn device_io_control(&self, irp: Irp) -> Dispatched {
         match irp.io_control_code() {
@@ -263,6 +283,11 @@ impl Dispatch for RemoteFile {
             IoControlCode::KS_HANDSHAKE => irp.done(STATUS_INVALID_DEVICE_REQUEST),
             IoControlCode::KS_READ_STREAM => self.stream(irp, Direction::Read),
             IoControlCode::KS_WRITE_STREAM => self.stream(irp, Direction::Write),
+            IoControlCode::KS_PROPERTY if shares_memory(irp.input()) => {
+                let reason =
+                    "the cyclic buffer, registers and events of a looped pin in another process are not mapped";
+                Dispatched::Completed(irp.refuse(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Device, reason)))
+            }
             _ => self.control(irp),
         }
     }

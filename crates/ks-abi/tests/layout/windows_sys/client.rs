@@ -94,6 +94,70 @@ pub(super) fn add(facts: &mut Facts) {
         "MinimumBitsPerSample" => MinimumBitsPerSample, "MaximumBitsPerSample" => MaximumBitsPerSample,
         "MinimumSampleFrequency" => MinimumSampleFrequency, "MaximumSampleFrequency" => MaximumSampleFrequency,
     }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_BUFFER_PROPERTY:
+        "Property" => Property,
+        "BaseAddress" => BaseAddress,
+        "RequestedBufferSize" => RequestedBufferSize,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_BUFFER_PROPERTY_WITH_NOTIFICATION:
+        "Property" => Property,
+        "BaseAddress" => BaseAddress,
+        "RequestedBufferSize" => RequestedBufferSize,
+        "NotificationCount" => NotificationCount,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_BUFFER:
+        "BufferAddress" => BufferAddress,
+        "ActualBufferSize" => ActualBufferSize,
+        "CallMemoryBarrier" => CallMemoryBarrier,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_HWLATENCY:
+        "FifoSize" => FifoSize,
+        "ChipsetDelay" => ChipsetDelay,
+        "CodecDelay" => CodecDelay,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_HWREGISTER_PROPERTY:
+        "Property" => Property,
+        "BaseAddress" => BaseAddress,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_HWREGISTER:
+        "Register" => Register,
+        "Width" => Width,
+        "Numerator" => Numerator,
+        "Denominator" => Denominator,
+        "Accuracy" => Accuracy,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_NOTIFICATION_EVENT_PROPERTY:
+        "Property" => Property,
+        "NotificationEvent" => NotificationEvent,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_GETREADPACKET_INFO:
+        "PacketNumber" => PacketNumber,
+        "Flags" => Flags,
+        "PerformanceCounterValue" => PerformanceCounterValue,
+        "MoreData" => MoreData,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_SETWRITEPACKET_INFO:
+        "PacketNumber" => PacketNumber,
+        "Flags" => Flags,
+        "EosPacketLength" => EosPacketLength,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_PACKETVREGISTER_PROPERTY:
+        "Property" => Property,
+        "BaseAddress" => BaseAddress,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSRTAUDIO_PACKETVREGISTER:
+        "CompletedPacketCount" => CompletedPacketCount,
+        "CompletedPacketQPC" => CompletedPacketQPC,
+        "CompletedPacketHash" => CompletedPacketHash,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSAUDIO_POSITION:
+        "PlayOffset" => PlayOffset,
+        "WriteOffset" => WriteOffset,
+    }
+    structures! { facts, windows_sys::Win32::Media::KernelStreaming::KSAUDIO_PRESENTATION_POSITION:
+        "u64PositionInBlocks" => u64PositionInBlocks,
+        "u64QPCPosition" => u64QPCPosition,
+    }
     structures! { facts, windows_sys::Win32::Foundation::RECT:
         "left" => left, "top" => top, "right" => right, "bottom" => bottom,
     }
