@@ -386,7 +386,15 @@ impl Pin {
         }
     }
 
+    /// The other end, when frames go there from queue to queue.
+    pub(crate) fn transport_peer(&self) -> Option<Arc<Pin>> {
+        self.peer().filter(|peer| self.queue.is_some() && peer.queue.is_some())
+    }
+
+    /// The other end, when requests are sent to it.
     pub(crate) fn foreign_peer(self: &Arc<Pin>, home: &Option<Arc<Homecoming>>) -> Option<Arc<ForeignPeer>> {
+        // A pin of a private wire sends nothing.
+        self.queue.as_ref()?;
         match &*self.connection.lock() {
             Connection::To { file, pin: None } => Some(ForeignPeer::new(self, file.clone(), home.clone())),
             _ => None,

@@ -142,7 +142,7 @@ impl Pin {
                 None => return pins,
             },
         };
-        while let Some(sink) = source.peer() {
+        while let Some(sink) = source.transport_peer() {
             pins.push(sink.clone());
             match sink.in_place_counterpart() {
                 Some(next) if next.is_connected() && !pins.iter().any(|pin| Arc::ptr_eq(pin, &next)) => source = next,
@@ -155,6 +155,9 @@ impl Pin {
     /// True for a data source whose frames are filled first, and not by a filter that works in place on its input; and
     /// for a data sink that is the first of AVStream's pins that frames of a foreign source come to.
     pub(crate) fn is_head(self: &Arc<Pin>) -> bool {
+        if self.queue().is_none() {
+            return false;
+        }
         if !self.is_connected() {
             return self.is_entry();
         }
@@ -162,7 +165,8 @@ impl Pin {
             // A data sink that asks a foreign source for frames owns them.
             return self.peer().is_none();
         }
-        self.in_place_counterpart().is_none_or(|input| !input.is_connected() && !input.is_entry())
+        self.in_place_counterpart()
+            .is_none_or(|input| input.queue().is_none() || !input.is_connected() && !input.is_entry())
     }
 
     /// Makes what the circuit needs, and changes nothing: an allocator over all pins' framing, with its requests.
@@ -336,13 +340,13 @@ impl Pin {
         drop(self.pipe().set_asked(asked));
         for pin in pins {
             let hop = match pin.data_flow() {
-                KsPinDataFlow::OUT => match (pin.peer(), pin.foreign_peer(&home)) {
+                KsPinDataFlow::OUT => match (pin.transport_peer(), pin.foreign_peer(&home)) {
                     (Some(peer), _) => Hop::Peer(peer),
                     (_, Some(foreign)) => Hop::Foreign(foreign),
                     _ => Hop::None,
                 },
                 _ => match pin.in_place_counterpart() {
-                    Some(next) => match (next.peer(), next.foreign_peer(&home)) {
+                    Some(next) => match (next.transport_peer(), next.foreign_peer(&home)) {
                         (Some(peer), _) => Hop::Peer(peer),
                         (_, Some(foreign)) => Hop::Foreign(foreign),
                         _ => end.clone(),

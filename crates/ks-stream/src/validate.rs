@@ -9,9 +9,10 @@ use crate::factories::PinFactories;
 use crate::filter::Filter;
 use crate::format::{DataFormat, DataRange, attributes_agree, falls_into};
 use ks_abi::{
-    KSINSTANCE_INDETERMINATE, KsIdentifier, KsPinCommunication, KsPinConnect, KsPinDataFlow, NtStatus,
-    STATUS_ACCESS_DENIED, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE,
-    STATUS_INVALID_PARAMETER, STATUS_NO_MATCH,
+    KSINSTANCE_INDETERMINATE, KSINTERFACE_STANDARD_CONTROL, KSINTERFACESETID_Standard, KsIdentifier,
+    KsPinCommunication, KsPinConnect, KsPinDataFlow, NtStatus, STATUS_ACCESS_DENIED, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH,
+    STATUS_NOT_SUPPORTED,
 };
 use ks_io::{AccessMask, Aspect, CreateRequest, Refusal, RequestorMode};
 use std::sync::Arc;
@@ -38,7 +39,17 @@ pub struct ValidConnect {
 // ks-coverage: KsValidateConnectRequest done test=the_checks_are_made_in_their_order
 #[doc(alias = "KsValidateConnectRequest")]
 pub fn connect_request(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Result<ValidConnect, Refusal> {
-    connect(&**filter, request.parameters, request.access, request.origin.mode())
+    let valid = connect(&**filter, request.parameters, request.access, request.origin.mode())?;
+    let wanted = valid.connect.interface;
+    if (wanted.set, wanted.id) == (KSINTERFACESETID_Standard, KSINTERFACE_STANDARD_CONTROL) {
+        let reason = format!(
+            "{}.{} lists KSINTERFACE_STANDARD_CONTROL, which is not supported",
+            filter.name(),
+            valid.connect.pin_id
+        );
+        return Err(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Interface, reason));
+    }
+    Ok(valid)
 }
 
 /// As [`connect_request`], of an object that need not be a filter: `parameters` are a KSPIN_CONNECT and its format.
@@ -177,6 +188,7 @@ fn identifiers(list: &[KsIdentifier]) -> String {
     list.iter().map(identifier).collect::<Vec<_>>().join(", ")
 }
 
-fn identifier(one: &KsIdentifier) -> String {
+/// An interface or medium, for messages.
+pub(crate) fn identifier(one: &KsIdentifier) -> String {
     format!("{} {}", describe::guid(one.set), one.id)
 }

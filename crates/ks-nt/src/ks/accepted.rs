@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsDeviceRegisterThermalDispatch, KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile,
-    KsPersistDeviceProfile, KsRegisterFilterWithNoKSPins, KsCacheMedium, KsHandleSizedListQuery, DllInitialize,
+    KsPersistDeviceProfile, KsRegisterFilterWithNoKSPins, KsHandleSizedListQuery, DllInitialize,
 );
 
 // ks-coverage: KsDeviceRegisterThermalDispatch partial
@@ -75,11 +75,6 @@ pub(crate) unsafe extern "win64" fn KsPersistDeviceProfile(factory: Address) -> 
 
 // ks-coverage: KsRegisterFilterWithNoKSPins partial
 pub(crate) unsafe extern "win64" fn KsRegisterFilterWithNoKSPins() -> NtStatus {
-    STATUS_SUCCESS
-}
-
-// ks-coverage: KsCacheMedium partial
-pub(crate) unsafe extern "win64" fn KsCacheMedium() -> NtStatus {
     STATUS_SUCCESS
 }
 

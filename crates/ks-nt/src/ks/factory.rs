@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsCreateFilterFactory, KsFilterFactorySetDeviceClassesState, KsFilterFactoryAddCreateItem,
-    KsFilterFactoryGetSymbolicLink, KsFilterFactoryUpdateCacheData,
+    KsFilterFactoryGetSymbolicLink,
 );
 
 /// Offsets of KSFILTERFACTORY.
@@ -257,13 +257,4 @@ pub(crate) unsafe extern "win64" fn KsFilterFactoryAddCreateItem(
 // ks-coverage: KsFilterFactoryGetSymbolicLink done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsFilterFactoryGetSymbolicLink(factory: Address) -> u64 {
     objects::factory(factory, "KsFilterFactoryGetSymbolicLink").map_or(0, |factory| factory.symbolic_link())
-}
-
-/// There is no cache beside the interfaces themselves.
-// ks-coverage: KsFilterFactoryUpdateCacheData partial
-pub(crate) unsafe extern "win64" fn KsFilterFactoryUpdateCacheData(factory: Address, _descriptor: u64) -> NtStatus {
-    match objects::factory(factory, "KsFilterFactoryUpdateCacheData") {
-        Some(_) => STATUS_SUCCESS,
-        None => STATUS_INVALID_PARAMETER,
-    }
 }

@@ -35,6 +35,7 @@ mod intersect;
 pub(crate) mod irp;
 pub(crate) mod kernel;
 pub(crate) mod low_level;
+mod medium_cache;
 mod misuse;
 mod mutex;
 mod navigation;
@@ -61,6 +62,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     engine_file::EXPORTS,
     events::EXPORTS,
     factory::EXPORTS,
+    medium_cache::EXPORTS,
     filter::EXPORTS,
     gate::EXPORTS,
     handshake::EXPORTS,

@@ -14,9 +14,9 @@ use crate::queue::Queue;
 use crate::stream_pointer::Units;
 use crate::validate::{self, ValidConnect};
 use ks_abi::{
-    IoControlCode, KSINTERFACESETID_Standard, KSMEDIUMSETID_Standard, KsHandshake, KsPinCommunication, KsPinDataFlow,
-    KsReset, KsState, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_HANDLE, STATUS_NO_MATCH,
+    IoControlCode, KSINTERFACESETID_Standard, KSMEDIUMSETID_Standard, KsHandshake, KsIdentifier, KsPinCommunication,
+    KsPinDataFlow, KsReset, KsState, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_NO_MATCH,
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock,
@@ -191,7 +191,7 @@ impl Pin {
         if let Some(peer) = file.object_as::<Pin>() {
             self.may_join(&peer)?;
         }
-        if !self.offers_peer_protocol() || !handshake(&file) {
+        if !self.has_transport_as(&file) || !handshake(&file) {
             // The other end is none of AVStream's: it gets requests.
             return Ok(());
         }
@@ -220,7 +220,20 @@ impl Pin {
         if peer.is_connected() {
             return Err(peer.connected_already());
         }
-        Ok(())
+        self.must_equal(peer, Aspect::Interface, Pin::interface)?;
+        self.must_equal(peer, Aspect::Medium, Pin::medium)
+    }
+
+    /// Both ends of a connection are created with the same interface and over the same medium.
+    fn must_equal(&self, peer: &Pin, aspect: Aspect, of: fn(&Pin) -> KsIdentifier) -> Result<(), Refusal> {
+        let (ours, theirs) = (of(self), of(peer));
+        if (ours.set, ours.id) == (theirs.set, theirs.id) {
+            return Ok(());
+        }
+        let (ours, theirs) = (validate::identifier(&ours), validate::identifier(&theirs));
+        let what = aspect.to_string().to_lowercase();
+        let reason = format!("{} has the {what} {ours}, and {} has {theirs}", self.describe(), peer.describe());
+        Err(Refusal::new(STATUS_NO_MATCH, aspect, reason))
     }
 
     fn connected_already(&self) -> Refusal {
@@ -238,9 +251,10 @@ impl Pin {
         self.filter.remove_pin(self.id(), &**self);
     }
 
-    /// Only a pin with a queue can be an AVStream peer; every other end of its connection is foreign to it.
-    fn offers_peer_protocol(&self) -> bool {
-        self.queue.is_some()
+    /// Is the other end as this one: an AVStream pin with a queue, or one without? Two pins without one are peers that
+    /// exchange no frames by the engine. Of an object that is no pin here the handshake tells.
+    fn has_transport_as(&self, other: &FileObject) -> bool {
+        other.object_as::<Pin>().map_or(self.queue.is_some(), |peer| peer.queue.is_some() == self.queue.is_some())
     }
 
     fn attach_source(self: &Arc<Pin>, source: &Arc<Pin>) -> Result<(), Refusal> {

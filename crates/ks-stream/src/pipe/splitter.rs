@@ -488,7 +488,9 @@ impl Pin {
     pub(crate) fn splitter_outputs(&self) -> Option<Vec<Arc<Pin>>> {
         let (input, output) = self.filter().descriptor().in_place()?;
         let splits = self.id() == input && self.filter().splits_in_place();
-        splits.then(|| self.filter().pins(output).into_iter().filter(|pin| pin.is_connected()).collect())
+        splits.then(|| {
+            self.filter().pins(output).into_iter().filter(|pin| pin.is_connected() && pin.queue().is_some()).collect()
+        })
     }
 
     /// Makes the branch of this output, and of those further down, and puts it into use.
