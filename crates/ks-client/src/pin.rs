@@ -244,6 +244,11 @@ impl SharedEvent {
         let (handle, event) = made.map_err(|outcome| ClientError::new("create an event", "the client", outcome))?;
         Ok(SharedEvent { event, handle, transport: transport.clone() })
     }
+
+    /// The handle that names it in requests.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle
+    }
 }
 
 impl Drop for SharedEvent {

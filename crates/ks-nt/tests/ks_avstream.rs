@@ -339,3 +339,97 @@ fn drivers_agree_on_frames_by_their_framing_or_are_refused_by_name() {
     drop((source, sink, from, to));
     rig.unload();
 }
+
+#[test]
+fn a_driver_routes_its_own_wire_and_enters_it_in_the_cache() {
+    use ks_abi::{KSINTERFACE_STANDARD_CONTROL, KsPinDataFlow, STATUS_NO_MATCH, STATUS_NOT_SUPPORTED};
+    let rig = Rig::start("tests/avs/wires.c");
+    let filter = rig.open();
+    let [out, into] = filter.pins().unwrap().try_into().unwrap();
+    let format = filter.intersect(0, &out.data_ranges).unwrap();
+    let create = |id, interface, medium, pin_to: Option<&Pin>| {
+        let flow = if id == 0 { KsPinDataFlow::OUT } else { KsPinDataFlow::IN };
+        filter.create_pin(Connect { pin_id: id, interface, medium, pin_to, format: &format }, flow)
+    };
+    let (streaming, control, own) = (out.interfaces[0], out.interfaces[1], out.interfaces[2]);
+    assert_eq!(control.id, KSINTERFACE_STANDARD_CONTROL);
+    assert_eq!(create(1, control, into.mediums[2], None).unwrap_err().status, STATUS_NOT_SUPPORTED);
+    // The wire of another device, and a wire beside the standard medium.
+    for (sink, source) in [(into.mediums[1], out.mediums[0]), (into.mediums[2], out.mediums[0])] {
+        let sink = create(1, streaming, sink, None).unwrap();
+        assert_eq!(create(0, streaming, source, Some(&sink)).unwrap_err().status, STATUS_NO_MATCH);
+    }
+    let sink = create(1, streaming, into.mediums[0], None).unwrap();
+    let source = create(0, streaming, out.mediums[0], Some(&sink)).unwrap();
+    for pin in [&sink, &source] {
+        pin.set_state(KsState::RUN).unwrap();
+    }
+    assert_eq!(failure(source.object(), 0), "");
+    // An interface of the driver's own, over the standard medium, has no transport either.
+    let other = create(1, own, into.mediums[2], None).unwrap();
+    let written = other.write_stream(vec![other.allocate(64).unwrap()]).unwrap().wait();
+    assert_eq!(written.unwrap_err().status, ks_abi::STATUS_INVALID_DEVICE_REQUEST);
+    assert_eq!(failure(sink.object(), 1), "", "entered by itself");
+    assert_eq!(failure(sink.object(), 2), "", "entered with its filter");
+    for pin in [&source, &sink] {
+        pin.set_state(KsState::STOP).unwrap();
+    }
+    drop((other, source, sink, filter));
+    rig.unload();
+}
+
+/// The host's script for looped devices, polled, with a driver that maps pages of its own; the buffer is used by its raw
+/// address, through `/proc/self/mem`.
+#[test]
+fn an_audio_host_plays_into_the_pages_that_a_driver_maps() {
+    use ks_abi::{
+        KSPROPERTY_AUDIO_POSITION, KSPROPERTY_RTAUDIO_BUFFER, KSPROPERTY_RTAUDIO_BUFFER_WITH_NOTIFICATION,
+        KSPROPERTY_RTAUDIO_HWLATENCY, KSPROPERTY_RTAUDIO_POSITIONREGISTER, KSPROPERTY_TYPE_SET, KSPROPSETID_Audio,
+        KSPROPSETID_RtAudio, KsAudioPosition, KsRtAudioBuffer, KsRtAudioBufferPropertyWithNotification,
+        KsRtAudioHwLatency, STATUS_INVALID_DEVICE_STATE, STATUS_NOT_FOUND, STATUS_NOT_SUPPORTED,
+    };
+    use std::os::unix::fs::FileExt;
+    let rig = Rig::start("tests/avs/looped.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None).pin;
+    let set = KSPROPSETID_RtAudio;
+    let ask = |id| {
+        let request = KsRtAudioBufferPropertyWithNotification {
+            property: KsProperty::new(set, id, KSPROPERTY_TYPE_GET),
+            requested_buffer_size: 5000,
+            notification_count: 2,
+            ..Default::default()
+        };
+        pin.object().property_at::<KsRtAudioBuffer>(request.as_bytes(), set, id)
+    };
+    let refused = ask(KSPROPERTY_RTAUDIO_BUFFER_WITH_NOTIFICATION).unwrap_err();
+    assert_eq!(refused.status, STATUS_NOT_SUPPORTED);
+    let buffer = ask(KSPROPERTY_RTAUDIO_BUFFER).unwrap();
+    assert_eq!(buffer.actual_buffer_size, 8192, "whole pages");
+    assert_eq!(ask(KSPROPERTY_RTAUDIO_BUFFER).unwrap_err().status, STATUS_INVALID_DEVICE_STATE);
+    let latency: KsRtAudioHwLatency = pin.object().property(set, KSPROPERTY_RTAUDIO_HWLATENCY).unwrap();
+    assert_eq!(latency.fifo_size, 192);
+    let register = KsProperty::new(set, KSPROPERTY_RTAUDIO_POSITIONREGISTER, KSPROPERTY_TYPE_SET);
+    let request = [register.as_bytes(), &[0; 8]].concat();
+    let outcome = pin.object().control(IoControlCode::KS_PROPERTY, &request, &mut [0; 40]);
+    assert_eq!(outcome.status, STATUS_NOT_FOUND);
+    let position =
+        || -> KsAudioPosition { pin.object().property(KSPROPSETID_Audio, KSPROPERTY_AUDIO_POSITION).unwrap() };
+    assert_eq!(position(), KsAudioPosition::default());
+    let memory = std::fs::File::options().read(true).write(true).open("/proc/self/mem").unwrap();
+    memory.write_all_at(&[3; 8192], buffer.buffer_address.0).unwrap();
+    bring(&pin, &UP);
+    let services = pin.object().transport().services().clone();
+    while !failure(pin.object(), 0).is_empty() || position().play_offset == 0 {
+        let _ = services.delay_until(services.now() + ks_io::Ticks::from_millis(5));
+    }
+    let now = position();
+    assert!(now.play_offset < 8192 && now.write_offset != now.play_offset, "{now:?}");
+    bring(&pin, &[KsState::PAUSE, KsState::STOP]);
+    assert_eq!(position().play_offset, 0);
+    bring(&pin, &[KsState::PAUSE, KsState::STOP]);
+    // Safe code maps nothing that the engine did not make.
+    assert!(pin.object().transport().frame_at(buffer.buffer_address.0, 1).is_none());
+    drop((pin, filter));
+    rig.unload();
+}

@@ -386,7 +386,7 @@ fn registers_are_mapped_once_and_follow_the_device() {
     let clock = map(KSPROPERTY_RTAUDIO_CLOCKREGISTER);
     assert_eq!((clock.numerator, clock.denominator, clock.accuracy), (10_000_000, 1, 10_000));
     // A clock runs whatever the stream does.
-    client.wait(Ticks::from_millis(7));
+    client.wait(Ticks::from_micros(7500));
     let before = looped.memory.number(clock.register.0);
     client.wait(Ticks::from_millis(20));
     assert_eq!(looped.memory.number(clock.register.0) - before, 200_000);
