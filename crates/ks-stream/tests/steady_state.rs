@@ -6,6 +6,7 @@
 mod rig;
 
 use ks_abi::{KsPinDataFlow, STATUS_PENDING};
+use ks_io::Ticks;
 use ks_mem::{Allocations, CountingAllocator};
 use rig::{Rig, Setup, UP, create, put};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -29,10 +30,15 @@ fn ten_thousand_frames_allocate_nothing_and_copy_nothing() {
     let sink = create(&to, 0, KsPinDataFlow::IN, None);
     let middle_out = create(&through, 1, KsPinDataFlow::OUT, Some(&sink));
     // The scripts of the rig keep lists of what they saw; these keep nothing.
-    rig.source.script(|probe, pin| {
+    let services = rig.services().clone();
+    rig.source.script(move |probe, pin| {
         let mut edge = pin.leading_edge();
         while let Some(frame) = edge {
             let number = probe.next.fetch_add(1, SeqCst);
+            if number == WARM_UP / 2 {
+                // Time stands still until the test's own thread waits, too, and allocates nothing more.
+                let _ = services.delay_until(services.now() + Ticks(1));
+            }
             put(&frame, number, number + 1 == WARM_UP + FRAMES + 100);
             if number >= WARM_UP + FRAMES + 100 {
                 return STATUS_PENDING;

@@ -6,6 +6,7 @@
 mod rig;
 
 use ks_abi::{KsPinDataFlow, STATUS_PENDING};
+use ks_io::Ticks;
 use ks_mem::{Allocations, CountingAllocator};
 use ks_stream::PinFlags;
 use rig::{Rig, Setup, UP, create, put};
@@ -36,10 +37,15 @@ fn five_thousand_frames_to_four_branches_allocate_nothing_and_copy_nothing() {
     };
     let branches: Vec<_> = (0..BRANCHES).map(branch).collect();
     // The scripts of the rig keep lists of what they saw; these keep nothing.
-    rig.source.script(|probe, pin| {
+    let services = rig.services().clone();
+    rig.source.script(move |probe, pin| {
         let mut edge = pin.leading_edge();
         while let Some(frame) = edge {
             let number = probe.next.fetch_add(1, SeqCst);
+            if number == WARM_UP / 2 {
+                // Time stands still until the test's own thread waits, too, and allocates nothing more.
+                let _ = services.delay_until(services.now() + Ticks(1));
+            }
             if number >= LAST {
                 return STATUS_PENDING;
             }
