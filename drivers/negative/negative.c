@@ -64,16 +64,20 @@ static NTSTATUS OnFormat(PKSPIN Pin, PKSDATAFORMAT OldFormat, PKSMULTIPLE_ITEM O
 static NTSTATUS OnIntersect(PVOID Context, PIRP Irp, PKSP_PIN Pin, PKSDATARANGE CallerRange, PKSDATARANGE OwnRange,
                             ULONG Room, PVOID Data, PULONG DataSize)
 {
+    PKSFILTER filter = KsGetFilterFromIrp(Irp);
     NTSTATUS status;
     PKSPIN pin;
 
     PAGED_CODE();
     status = IntersectVideo(CallerRange, (const KS_DATARANGE_VIDEO *)OwnRange, Room, Data, DataSize);
-    pin = KsFilterGetFirstChildPin(KsGetFilterFromIrp(Irp), Pin->PinId == INPUT ? OUTPUT : INPUT);
+    /* The other pin stays where it is while the filter control mutex is held. */
+    KsFilterAcquireControl(filter);
+    pin = KsFilterGetFirstChildPin(filter, Pin->PinId == INPUT ? OUTPUT : INPUT);
     if (pin && !IsGuid(&pin->ConnectionFormat->SubFormat, &CallerRange->SubFormat))
-        return STATUS_NO_MATCH;
+        status = STATUS_NO_MATCH;
     if (pin && NT_SUCCESS(status))
         RtlCopyMemory(Data, pin->ConnectionFormat, sizeof(KS_DATAFORMAT_VIDEOINFOHEADER));
+    KsFilterReleaseControl(filter);
     return status;
 }
 

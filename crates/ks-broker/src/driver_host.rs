@@ -31,6 +31,18 @@ pub struct Plan {
     pub imports: Imports,
     /// Whether the process is confined.
     pub sandbox: Sandbox,
+    /// Whether the drivers are held to the verifier's rules.
+    pub verifier: Verifier,
+}
+
+/// Whether drivers are held to Driver Verifier's rules for AVStream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verifier {
+    /// Only what would stop Windows anyway is told.
+    #[default]
+    Off,
+    /// A broken rule ends the host of a Windows driver, and stops the filter of a Rust minidriver.
+    On,
 }
 
 /// What becomes of imports that nothing exports.
@@ -144,6 +156,10 @@ fn prepare(host: &Host, plan: &Plan) -> Result<Vec<MappedDriver>, HostError> {
         Imports::Permissive => MissingImports::Stub,
     };
     let options = Options { missing_imports, ..Options::default() };
+    if plan.verifier == Verifier::On {
+        // Before the images are bound.
+        ks_nt::verifier::enable();
+    }
     let mut mapped = Vec::new();
     for file in &plan.files {
         mapped.push(map(host, file, options)?);
@@ -317,6 +333,9 @@ fn on_misuse(report: &Report) {
     let mut text = FixedText::new();
     let kind = if report.routine.starts_with("KeBugCheck") { "bug-check" } else { "misuse" };
     let _ = writeln!(text, "report {kind}\nwhat {}: {} ({})", report.routine, report.what, report.code);
+    if let Some(rule) = report.rule {
+        let _ = writeln!(text, "rule {rule}");
+    }
     let _ = writeln!(text, "level {}\nthread {}", report.irql, report.thread);
     write_callers(&mut text, machine::callers());
     if let Some(in_hand) = report::in_hand() {

@@ -1,7 +1,7 @@
 //! The drivers of a process: each host started, watched, and told about.
 
 use crate::device_request::DeviceRequest;
-use crate::driver_host::{Imports, Plan, READY, Sandbox};
+use crate::driver_host::{Imports, Plan, READY, Sandbox, Verifier};
 use crate::files::Files;
 use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
 use crate::remote::{Handler, Peer, PeerOptions};
@@ -27,6 +27,8 @@ pub struct Hosting {
     pub imports: Imports,
     /// Whether hosts are confined.
     pub sandbox: Sandbox,
+    /// Whether drivers are held to the verifier's rules.
+    pub verifier: Verifier,
     /// The folder that drivers find their files in, a folder a drive: `C/logs/a.txt` below it is `\??\C:\logs\a.txt`.
     /// `None`: they have no files.
     pub files: Option<PathBuf>,
@@ -152,7 +154,12 @@ impl DriverHost {
         let files = files?;
         let driver = shown(&files);
         let folder = hosting.files.as_deref().map(open_folder).transpose()?;
-        let plan = Plan { files: files.clone(), imports: hosting.imports, sandbox: hosting.sandbox };
+        let plan = Plan {
+            files: files.clone(),
+            imports: hosting.imports,
+            sandbox: hosting.sandbox,
+            verifier: hosting.verifier,
+        };
         let (process, connection) =
             HostProcess::start(&hosting.command, &arguments(&plan), &driver, hosting.output.clone())?;
         let process = Arc::new(process);
@@ -357,6 +364,9 @@ fn arguments(plan: &Plan) -> Vec<OsString> {
     if plan.sandbox == Sandbox::Off {
         arguments.push(NO_SANDBOX.into());
     }
+    if plan.verifier == Verifier::On {
+        arguments.push(VERIFIER.into());
+    }
     arguments.push("--".into());
     arguments.extend(plan.files.iter().map(|file| file.clone().into_os_string()));
     arguments
@@ -364,6 +374,7 @@ fn arguments(plan: &Plan) -> Vec<OsString> {
 
 const PERMISSIVE: &str = "--permissive";
 const NO_SANDBOX: &str = "--no-sandbox";
+const VERIFIER: &str = "--verifier";
 
 /// The plan that the parent wrote into the arguments of a host; `None` if they are not of its making.
 pub fn plan_of(arguments: impl IntoIterator<Item = OsString>) -> Option<Plan> {
@@ -373,6 +384,7 @@ pub fn plan_of(arguments: impl IntoIterator<Item = OsString>) -> Option<Plan> {
         match argument.to_str() {
             Some(PERMISSIVE) => plan.imports = Imports::Permissive,
             Some(NO_SANDBOX) => plan.sandbox = Sandbox::Off,
+            Some(VERIFIER) => plan.verifier = Verifier::On,
             Some("--") => {
                 plan.files = arguments.map(PathBuf::from).collect();
                 return Some(plan);
@@ -391,10 +403,14 @@ fn name_places(mut report: DriverReport, files: &[PathBuf]) -> DriverReport {
         bytes.is_some_and(|bytes| ks_nt::image::follows_call(&bytes, place.offset))
     };
     // What else lies on a stack is no caller.
-    report.called_from = report.called_from.into_iter().chain(callers).find(follows_call);
+    let mut calls = report.called_from.into_iter().chain(callers).filter(follows_call);
+    report.called_from = calls.next();
+    if report.rule.is_some() {
+        report.stack = calls.collect();
+    }
     // A return address belongs to the call before it.
-    for (place, back) in [(&mut report.at, 0), (&mut report.called_from, 1)] {
-        let Some(place) = place else { continue };
+    let named = report.at.iter_mut().map(|place| (place, 0));
+    for (place, back) in named.chain(report.called_from.iter_mut().chain(&mut report.stack).map(|place| (place, 1))) {
         if let Some(bytes) = file_of(place, files) {
             describe(place, &bytes, place.offset.saturating_sub(back));
         }
@@ -427,8 +443,10 @@ mod tests {
 
     #[test]
     fn a_plan_survives_its_arguments() {
-        for (imports, sandbox) in [(Imports::Strict, Sandbox::Off), (Imports::Permissive, Sandbox::On)] {
-            let plan = Plan { files: vec!["/a b.sys".into(), "/--.sys".into()], imports, sandbox };
+        for (imports, sandbox, verifier) in
+            [(Imports::Strict, Sandbox::Off, Verifier::On), (Imports::Permissive, Sandbox::On, Verifier::Off)]
+        {
+            let plan = Plan { files: vec!["/a b.sys".into(), "/--.sys".into()], imports, sandbox, verifier };
             assert_eq!(plan_of(arguments(&plan)), Some(plan));
         }
         assert_eq!(plan_of(["--else".into()]), None);
@@ -439,8 +457,8 @@ mod tests {
     fn a_file_that_is_not_there_is_told_without_a_process() {
         let io = IoManager::new(ks_io::Services::real());
         let command = HostCommand { program: "/no/such/program".into(), arguments: Vec::new() };
-        let (imports, sandbox) = (Imports::Strict, Sandbox::On);
-        let hosting = Hosting { command, imports, sandbox, files: None, watchdog: None, output: None };
+        let (imports, sandbox, verifier) = (Imports::Strict, Sandbox::On, Verifier::On);
+        let hosting = Hosting { command, imports, sandbox, verifier, files: None, watchdog: None, output: None };
         let error = DriverHost::start(&io, &hosting, &["/no/such/driver.sys".into()]).unwrap_err();
         assert_eq!(error.to_string(), "/no/such/driver.sys: No such file or directory (os error 2)");
     }

@@ -4,13 +4,14 @@
 //! same connection and sandbox, the same word when the drivers run, the same end. So a program that calls [`run`] takes
 //! the place of a [`crate::host_process::HostCommand`]'s.
 
-use crate::driver_host::{self, NOT_A_CHILD, Plan, READY, confine, name_of, refused, settings_of};
+use crate::driver_host::{self, NOT_A_CHILD, Plan, READY, Verifier, confine, name_of, refused, settings_of};
+use crate::drivers::WATCHDOG;
 use crate::files::ParentsFiles;
 use crate::remote::{Handler, Peer};
 use ks_abi::NtStatus;
 use ks_io::{IoManager, Services};
 use ks_nt::ntoskrnl::file::{FileRequest, FileService, HostFile};
-use ks_stream::Device;
+use ks_stream::{Device, Watchdog};
 use std::sync::Arc;
 
 /// A driver that is to start.
@@ -81,6 +82,11 @@ pub fn run(plan: &Plan, start: StartDriver<'_>) -> u8 {
         Ok(settings) => settings,
         Err(error) => return refused(&error),
     };
+    if plan.verifier == Verifier::On {
+        ks_stream::verifier::enable();
+    }
+    // Without a thread for it, nobody watches.
+    let _watchdog = Watchdog::start(WATCHDOG);
     let io = IoManager::new(Services::real());
     // Served before the drivers start, because one may open a file at once.
     let peer = match Peer::serve(&io, connection, Arc::new(NoCalls)) {

@@ -18,6 +18,10 @@ pub struct DriverReport {
     pub at: Option<CodePlace>,
     /// Where the driver called the routine that found the fault.
     pub called_from: Option<CodePlace>,
+    /// The rule of the verifier that it broke: `KsFilterMutex (V10, 0x8100a)`.
+    pub rule: Option<String>,
+    /// The calls behind that one, nearest first, where a rule was broken.
+    pub stack: Vec<CodePlace>,
     /// Where it may have called it, nearest first, until the image is looked at.
     #[serde(skip)]
     pub(crate) callers: Vec<CodePlace>,
@@ -104,6 +108,10 @@ impl fmt::Display for DriverReport {
         }
         if let Some(called_from) = &self.called_from {
             writeln!(f, "  called from  {called_from}")?;
+        }
+        self.stack.iter().try_for_each(|place| writeln!(f, "               {place}"))?;
+        if let Some(rule) = &self.rule {
+            writeln!(f, "  rule         {rule}")?;
         }
         if let Some(level) = self.level {
             writeln!(f, "  level        {}", level_name(level))?;
@@ -251,6 +259,7 @@ impl Reader {
             ("at", Some(report)) => report.at = place(rest),
             ("caller", Some(report)) if report.callers.len() < MOST_LINES => report.callers.extend(place(rest)),
             ("called-from", Some(report)) => report.called_from = place(rest),
+            ("rule", Some(report)) => report.rule = Some(rest.to_owned()),
             ("level", Some(report)) => report.level = rest.parse().ok(),
             ("thread", Some(report)) => report.thread = rest.parse().ok(),
             ("request", Some(report)) => report.request = Some(rest.to_owned()),
@@ -344,11 +353,12 @@ mod tests {
     fn a_report_is_read_line_by_line() {
         let (report, said) = read(
             "loading\nreport fault\nwhat read of address 0x0\nat my driver.sys 1a2b\nlevel 2\nthread 7\n\
-             request IOCTL_KS_PROPERTY\nregister rax 0\nevent 12 KeSetEvent 1 2\nend\n",
+             rule KsFilterMutex (V10, 0x8100a)\nrequest IOCTL_KS_PROPERTY\nregister rax 0\nevent 12 KeSetEvent 1 2\nend\n",
         );
         let report = report.unwrap();
         assert_eq!(report.kind, ReportKind::Fault);
         assert_eq!(report.what, "read of address 0x0");
+        assert_eq!(report.rule.as_deref(), Some("KsFilterMutex (V10, 0x8100a)"));
         let at = report.at.unwrap();
         assert_eq!((at.image.as_str(), at.offset), ("my driver.sys", 0x1a2b));
         assert_eq!((report.level, report.thread), (Some(2), Some(7)));

@@ -43,7 +43,9 @@ With --json, one document instead of the table:
   {status, connections: [{from, to, interface, medium, format, allocator,
    frames, bytes, copies, dropped, latency_ns: {p50, p99}}],
    pipes: [{pins, allocator: [{what, value, by}], memory, owner, why, notes}],
-   elapsed_ns, left_behind: [{driver, what, tag, blocks, bytes}], error}
+   elapsed_ns, left_behind: [{driver, what, tag, blocks, bytes}],
+   reports: [{driver, kind, what, rule, request, called_from, stack, ...}],
+   error}
 status is completed, interrupted or failed. Only when it failed there is error:
 {kind, doing, why, hint}, where kind is usage or job. A latency without frames
 is null.";

@@ -1,6 +1,6 @@
 //! What `--json` prints. Field names and their meaning are stable; fields may be added.
 
-use ks_broker::report::Leak;
+use ks_broker::report::{DriverReport, Leak};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -29,6 +29,9 @@ pub(crate) struct RunDocument {
     /// What drivers have not given back; not there when they have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) left_behind: Vec<LeftBehind>,
+    /// Why the hosts of drivers ended before their time; not there when none did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reports: Vec<DriverReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Error>,
 }
@@ -342,6 +345,7 @@ impl RunDocument {
             pipes: Vec::new(),
             elapsed_ns: 0,
             left_behind: Vec::new(),
+            reports: Vec::new(),
             error: Some(failure.into()),
         }
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use ks_abi::{NtStatus, STATUS_NOT_SUPPORTED};
 use ks_broker::device_request::DeviceRequest;
-use ks_broker::driver_host::{Imports, Sandbox};
+use ks_broker::driver_host::{Imports, Sandbox, Verifier};
 use ks_broker::drivers::{DriverError, DriverHost, Hosting, WATCHDOG};
 use ks_broker::host_process::HostCommand;
 use ks_broker::report::DriverReport;
@@ -43,6 +43,10 @@ pub(crate) struct DriverArguments {
     /// Fail if a driver has not given back memory, timers, work items or threads at its unload
     #[arg(long)]
     pub(crate) fail_on_leak: bool,
+
+    /// Hold drivers to Driver Verifier's rules for AVStream
+    #[arg(long)]
+    pub(crate) verifier: bool,
 
     /// Let drivers do what you may do, for a debugger
     #[arg(long)]
@@ -105,6 +109,10 @@ impl Drivers {
         files: &[PathBuf],
         arguments: &DriverArguments,
     ) -> Result<(Drivers, Vec<InterfaceInfo>), Failure> {
+        if arguments.verifier {
+            // Of the built-in filters too.
+            ks_stream::verifier::enable();
+        }
         let command = match &arguments.host {
             Some(command) => command.clone(),
             None => this_program()?,
@@ -113,6 +121,7 @@ impl Drivers {
             command,
             imports: if arguments.permissive { Imports::Permissive } else { Imports::Strict },
             sandbox: if arguments.no_sandbox { Sandbox::Off } else { Sandbox::On },
+            verifier: if arguments.verifier { Verifier::On } else { Verifier::Off },
             files: arguments.files.clone(),
             watchdog: (arguments.watchdog > 0.0).then(|| Duration::from_secs_f64(arguments.watchdog)),
             output: None,

@@ -9,6 +9,7 @@ use ks_abi::{
     KsTopologyConnection, KspPin, NtStatus, STATUS_NOT_SUPPORTED,
 };
 use ks_broker::device_request::DeviceRequest;
+use ks_broker::report::DriverReport;
 use ks_broker::terminal::printable;
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
@@ -36,6 +37,16 @@ pub(crate) struct Engine {
     drivers: Vec<Drivers>,
     /// Keeps the built-in drivers loaded.
     system: ks_filters::System,
+}
+
+/// How the drivers of files ended.
+pub(crate) struct Ended {
+    /// Of the command.
+    pub(crate) failure: Option<Failure>,
+    /// What they had not given back.
+    pub(crate) left_behind: Vec<LeftBehind>,
+    /// Of those that had ended before.
+    pub(crate) reports: Vec<DriverReport>,
 }
 
 /// When a run ends at the latest.
@@ -95,27 +106,26 @@ impl Engine {
 
     /// Unloads the drivers of files. One that had ended before explains what failed, or is a failure of its own: its
     /// report is printed. What they left behind comes with it.
-    pub(crate) fn unload(&mut self, failure: Option<Failure>) -> (Option<Failure>, Vec<LeftBehind>) {
+    pub(crate) fn unload(&mut self, failure: Option<Failure>) -> Ended {
         let unloaded: Vec<_> = self.drivers.drain(..).map(|drivers| drivers.unload()).collect();
-        let mut first = None;
-        let (mut left_behind, mut leak) = (Vec::new(), None);
+        let (mut left_behind, mut reports, mut leak) = (Vec::new(), Vec::new(), None);
         for one in unloaded {
             for report in one.reports {
                 output::complain(&report.to_string().trim_end());
-                first.get_or_insert(report);
+                reports.push(report);
             }
             left_behind.extend(one.left_behind);
             leak = leak.or(one.failure);
         }
-        let failure = match (failure, first) {
+        let failure = match (failure, reports.first()) {
             (Some(failure), Some(report)) => {
                 let why = format!("{} ({}: {})", failure.why, report.driver, report.kind);
                 Some(Failure { why, ..failure })
             }
-            (None, Some(report)) => Some(drivers::broken(&report)),
+            (None, Some(report)) => Some(drivers::broken(report)),
             (failure, None) => failure.or(leak),
         };
-        (failure, left_behind)
+        Ended { failure, left_behind, reports }
     }
 
     /// Sends a request of plug and play or power to the device of the first driver file.
@@ -255,6 +265,7 @@ impl Engine {
             connections: report.connections.into_iter().map(connection).collect(),
             elapsed_ns: report.elapsed_ns,
             left_behind: Vec::new(),
+            reports: Vec::new(),
             error: failure.as_ref().map(Into::into),
         };
         (document, failure)

@@ -74,7 +74,7 @@ fn with_filter<T>(
     let place = Place::parse(word);
     let place = Place { filter: engine.name_of(&place.filter, drivers)?, ..place };
     let done = work(&engine, &place);
-    match engine.unload(done.as_ref().err().cloned()).0 {
+    match engine.unload(done.as_ref().err().cloned()).failure {
         Some(failure) => Err(failure),
         None => done,
     }

@@ -16,7 +16,7 @@ pub(crate) fn perform(arguments: &InspectArguments) -> Result<Exit, Failure> {
     let mut engine = Engine::boot()?;
     let name = engine.name_of(&arguments.filter, &arguments.drivers)?;
     let document = engine.inspect(&name, if arguments.pins { Pins::Created } else { Pins::Described });
-    let (failure, _) = engine.unload(document.as_ref().err().cloned());
+    let failure = engine.unload(document.as_ref().err().cloned()).failure;
     let document = document?;
     if let Some(failure) = failure {
         return Err(failure);

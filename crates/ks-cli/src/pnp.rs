@@ -73,7 +73,8 @@ fn tested(arguments: &PnpArguments) -> Result<(PnpDocument, Option<Failure>), Fa
         let why = result.why.clone().unwrap_or_default();
         Failure::job(format!("pass `{}` with `{driver}`", result.test), why)
     });
-    let (failure, left_behind) = engine.unload(failure);
+    let ended = engine.unload(failure);
+    let (failure, left_behind) = (ended.failure, ended.left_behind);
     if let (None, Some(signal)) = (&failure, interrupt.signal()) {
         let failure = Failure::job("test to the end", format!("signal {signal} came"));
         return Ok((

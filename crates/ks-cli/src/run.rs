@@ -96,8 +96,10 @@ impl Job<'_> {
         let (mut document, failure) =
             engine.run(&graph, &text, self.limits, &interrupt, &mut |progress| line.show(progress));
         line.clear();
-        let (failure, left_behind) = engine.unload(failure);
-        document.left_behind = left_behind;
+        let ended = engine.unload(failure);
+        document.left_behind = ended.left_behind;
+        document.reports = ended.reports;
+        let failure = ended.failure;
         if let Some(failure) = &failure {
             // A driver that broke after all was done, or left something behind where that was not allowed.
             document.status = Status::Failed;
@@ -224,6 +226,7 @@ mod tests {
             pipes: Vec::new(),
             elapsed_ns: 5_010_000_000,
             left_behind: Vec::new(),
+            reports: Vec::new(),
             error: None,
         }
     }

@@ -20,7 +20,7 @@ pub(crate) fn perform(arguments: &SnapshotArguments) -> Result<Exit, Failure> {
     engine.load_drivers(&mut graph, &text, &arguments.drivers)?;
     let Some(element) = graph.elements.first() else { return Ok(Exit::Done) };
     let picture = engine.capture(element, &text);
-    let (failure, _) = engine.unload(picture.as_ref().err().cloned());
+    let failure = engine.unload(picture.as_ref().err().cloned()).failure;
     if let Some(failure) = failure {
         return Err(failure);
     }

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+use crate::misuse::{self, Misuse};
 use crate::sync::thread_local;
 
 thread_local! {
@@ -59,16 +60,15 @@ impl Level {
         let _ = CURRENT.try_with(|level| level.set(self));
     }
 
-    /// Reports, in debug builds by a panic, that `what` was called above this level.
+    /// Reports, in debug builds by a panic, that `what` was called above this level; release builds say nothing unless
+    /// they are observed ([`crate::observe_misuse`]).
     #[doc(alias = "NT_ASSERT")]
     #[track_caller]
     #[inline]
-    pub fn assert_at_most(self, what: &str) {
-        debug_assert!(
-            Self::current() <= self,
-            "{what} may be called at {self:?} level at most, but the thread is at {:?} level",
-            Self::current()
-        );
+    pub fn assert_at_most(self, what: &'static str) {
+        if misuse::is_checked() && Self::current() > self {
+            misuse::report(Misuse::LevelTooHigh { what, most: self, level: Self::current() });
+        }
     }
 }
 

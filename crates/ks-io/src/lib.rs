@@ -33,6 +33,7 @@ mod level;
 mod lock;
 #[cfg(all(debug_assertions, not(shuttle)))]
 mod lock_order;
+mod misuse;
 mod scheduler;
 mod semaphore;
 mod services;
@@ -63,6 +64,7 @@ pub use wait_help::{HelpTicket, WaitHelp};
 
 pub use level::*;
 pub use lock::*;
+pub use misuse::{Misuse, observe_misuse};
 pub use semaphore::Semaphore;
 pub use services::*;
 pub use time::*;

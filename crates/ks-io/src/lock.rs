@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64 as IdCounter;
 
 use crate::deferred;
+use crate::misuse::{self, Misuse};
 use crate::scheduler::{Core, ParkOutcome};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, thread_local};
@@ -124,7 +125,9 @@ impl RankedMutex {
     #[inline]
     pub fn release(&self) {
         if !self.is_held_by_current() {
-            debug_assert!(false, "the {} mutex is released by a thread that does not hold it", self.name);
+            if misuse::is_checked() {
+                misuse::report(Misuse::NotHeld { rank: self.rank, name: self.name });
+            }
             return;
         }
         self.owner.store(NOBODY, Ordering::Relaxed);
@@ -158,7 +161,9 @@ impl RankedMutex {
     /// As [`acquire`](Self::acquire), but for the level.
     #[track_caller]
     pub fn try_hold(&self) -> Option<Held<'_>> {
-        held::check_order(self.rank, self.name);
+        if misuse::is_checked() {
+            self.check_order();
+        }
         let taken = self.take();
         if taken {
             self.now_mine();
@@ -262,9 +267,22 @@ impl RankedMutex {
     #[track_caller]
     #[inline]
     fn check_rank(&self) {
-        held::check(self.rank, self.name);
+        if misuse::is_checked() {
+            crate::level::Level::Apc.assert_at_most("acquiring a mutex");
+            self.check_order();
+        }
+    }
+
+    /// The order alone: whoever does not wait may be at any level.
+    #[track_caller]
+    fn check_order(&self) {
         // Also by the request of a driver that was called under it, whose order has begun anew.
-        debug_assert!(!self.is_held_by_current(), "the {} mutex is acquired by the thread that holds it", self.name);
+        if self.is_held_by_current() {
+            misuse::report(Misuse::TakenAgain { rank: self.rank, name: self.name });
+        }
+        if let Some((held_rank, held)) = held::at_or_behind(self.rank) {
+            misuse::report(Misuse::OutOfOrder { rank: self.rank, name: self.name, held_rank, held });
+        }
     }
 }
 
@@ -326,8 +344,8 @@ pub fn holds_ranked_mutex() -> bool {
 /// affair, as on Windows, where nobody checks it either.
 #[must_use = "the order of the caller goes on when it is dropped"]
 pub(crate) struct RequestOrder {
-    #[cfg(debug_assertions)]
-    outer: held::ByRank,
+    /// `None` where the order is not checked.
+    outer: Option<held::ByRank>,
     not_send: PhantomData<*const ()>,
 }
 
@@ -335,29 +353,29 @@ impl RequestOrder {
     /// Begins a request. It costs nothing where the order is not checked.
     #[inline]
     pub(crate) fn begin() -> RequestOrder {
-        RequestOrder {
-            #[cfg(debug_assertions)]
-            outer: held::begin(),
-            not_send: PhantomData,
+        RequestOrder { outer: misuse::is_checked().then(held::begin), not_send: PhantomData }
+    }
+}
+
+impl Drop for RequestOrder {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(outer) = self.outer {
+            held::go_on(outer);
         }
     }
 }
 
-#[cfg(debug_assertions)]
-impl Drop for RequestOrder {
-    fn drop(&mut self) {
-        held::go_on(self.outer);
-    }
-}
-
-/// The ranked mutexes that the calling thread holds: how many, and for the checks of debug builds which.
+/// The ranked mutexes that the calling thread holds: how many, and where the rules are checked, which.
 mod held {
     use super::LockRank;
+    use crate::misuse;
     use crate::sync::thread_local;
     use std::cell::Cell;
 
     thread_local! {
         static COUNT: Cell<u32> = const { Cell::new(0) };
+        static BY_RANK: Cell<ByRank> = const { Cell::new([None; 3]) };
     }
 
     #[inline]
@@ -366,73 +384,48 @@ mod held {
         COUNT.try_with(Cell::get).unwrap_or(0) > 0
     }
 
-    #[cfg(debug_assertions)]
+    /// The names of those that are held.
     pub(super) type ByRank = [Option<&'static str>; 3];
 
-    #[cfg(debug_assertions)]
-    thread_local! {
-        static BY_RANK: Cell<ByRank> = const { Cell::new([None; 3]) };
-    }
+    const RANKS: [LockRank; 3] = [LockRank::Device, LockRank::FilterControl, LockRank::Processing];
 
-    #[cfg(debug_assertions)]
     pub(super) fn begin() -> ByRank {
         BY_RANK.with(|held| held.replace([None; 3]))
     }
 
-    #[cfg(debug_assertions)]
     pub(super) fn go_on(outer: ByRank) {
         BY_RANK.with(|held| held.set(outer));
     }
 
-    #[track_caller]
-    #[inline]
-    pub(super) fn check(rank: LockRank, name: &'static str) {
-        #[cfg(debug_assertions)]
-        {
-            crate::level::Level::Apc.assert_at_most("acquiring a mutex");
-        }
-        check_order(rank, name);
-    }
-
-    /// The order alone: whoever does not wait may be at any level.
-    #[track_caller]
-    #[inline]
-    pub(super) fn check_order(rank: LockRank, name: &'static str) {
-        #[cfg(debug_assertions)]
-        {
-            let held = BY_RANK.with(Cell::get);
-            if let Some(other) = held[rank as usize..].iter().flatten().next() {
-                panic!("the {name} mutex ({rank:?}) is acquired by a thread that holds the {other} mutex");
-            }
-        }
-        #[cfg(not(debug_assertions))]
-        let _ = (rank, name);
+    /// The first mutex of this rank or a later one.
+    pub(super) fn at_or_behind(rank: LockRank) -> Option<(LockRank, &'static str)> {
+        let held = BY_RANK.with(Cell::get);
+        RANKS.into_iter().zip(held).skip(rank as usize).find_map(|(rank, name)| Some((rank, name?)))
     }
 
     #[inline]
     pub(super) fn note(rank: LockRank, name: &'static str) {
         COUNT.with(|count| count.set(count.get() + 1));
-        #[cfg(debug_assertions)]
-        BY_RANK.with(|held| {
-            let mut now = held.get();
-            now[rank as usize] = Some(name);
-            held.set(now);
-        });
-        #[cfg(not(debug_assertions))]
-        let _ = (rank, name);
+        if misuse::is_checked() {
+            set(rank, Some(name));
+        }
     }
 
     #[inline]
     pub(super) fn forget(rank: LockRank) {
-        COUNT.with(|count| count.set(count.get() - 1));
-        #[cfg(debug_assertions)]
+        // A thread that was observed only since it has taken the mutex knows of none.
+        COUNT.with(|count| count.set(count.get().saturating_sub(1)));
+        if misuse::is_checked() {
+            set(rank, None);
+        }
+    }
+
+    fn set(rank: LockRank, name: Option<&'static str>) {
         BY_RANK.with(|held| {
             let mut now = held.get();
-            now[rank as usize] = None;
+            now[rank as usize] = name;
             held.set(now);
         });
-        #[cfg(not(debug_assertions))]
-        let _ = rank;
     }
 }
 

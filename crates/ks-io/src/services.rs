@@ -109,6 +109,12 @@ impl Services {
         self.core().has_queued_work(queue)
     }
 
+    /// A worker of this queue will never come back from its item: another thread takes its place, and the end of the
+    /// services does not wait for it. Nothing happens under virtual time, where every thread is the scheduler's.
+    pub fn replace_worker(&self, queue: WorkQueue) {
+        self.core().replace_worker(queue);
+    }
+
     /// Starts a thread of its own, for a test or for a job that waits outside of the engine.
     ///
     /// # Errors

@@ -138,7 +138,7 @@ pub(crate) fn park_until_granted(
 
 /// What every thread does before it blocks.
 #[track_caller]
-pub(crate) fn before_blocking(core: &Arc<Core>, what: &str) {
+pub(crate) fn before_blocking(core: &Arc<Core>, what: &'static str) {
     Level::Apc.assert_at_most(what);
     crate::deferred::before_wait(core);
 }

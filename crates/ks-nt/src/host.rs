@@ -10,6 +10,7 @@ use crate::ks::low_level::wdm_device::WdmDevice;
 use crate::ks::pnp;
 use crate::machine;
 use crate::ntoskrnl::unload::{self, LeftBehind};
+use crate::verifier;
 use ks_abi::kernel::{
     DriverExtension, DriverObject, IO_TYPE_DRIVER, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MN_QUERY_INTERFACE,
     UnicodeString,
@@ -100,7 +101,7 @@ impl Host {
     /// starts the driver.
     pub fn map(&self, name: &str, bytes: &[u8], options: Options) -> Result<MappedDriver, LoadError> {
         machine::enter_thread();
-        let resolver = |_: &str, name: &str| exports::find(name).map(|export| export.target.address());
+        let resolver = |_: &str, name: &str| exports::find(name).map(verifier::address_of);
         let image = Image::load(name, bytes, &resolver, options)?;
         let driver = Driver::new(self.io.clone(), name, &image).map_err(|_| LoadError::Memory { file: name.into() })?;
         Ok(MappedDriver { image, driver })

@@ -12,3 +12,4 @@ pub mod machine;
 pub mod ntoskrnl;
 pub mod report;
 pub mod running;
+pub mod verifier;

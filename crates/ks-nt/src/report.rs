@@ -5,6 +5,7 @@
 //! with the mildest reading of what it asked for, which is what a test wants and a host does not.
 
 use ks_abi::KsIdentifier;
+use ks_stream::Rule;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -42,6 +43,8 @@ pub struct Report {
     pub routine: &'static str,
     /// What is wrong with it, in a sentence.
     pub what: String,
+    /// The rule of the verifier, if it is one.
+    pub rule: Option<Rule>,
     /// Level of the calling thread.
     pub irql: u8,
     /// The calling thread, by the number that the system gave it.
@@ -52,7 +55,11 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({}, level {})", self.routine, self.what, self.code, self.irql)
+        write!(f, "{}: {} ({}", self.routine, self.what, self.code)?;
+        if let Some(rule) = self.rule {
+            write!(f, ", rule {rule}")?;
+        }
+        write!(f, ", level {})", self.irql)
     }
 }
 
@@ -122,22 +129,30 @@ pub fn set_reporter(reporter: Option<Reporter>) -> Option<Reporter> {
 /// Reports that `routine` was called against its rules. Returns only if the reporter does.
 #[cold]
 pub fn misuse(code: BugCheck, routine: &'static str, what: impl Into<String>) {
-    report(code, [0; 4], routine, what.into());
+    report(code, [0; 4], routine, what.into(), None);
+}
+
+/// Reports that a rule of the verifier was broken by a call of `routine`, or in it. Returns only if the reporter does.
+#[cold]
+pub(crate) fn broken(rule: Rule, routine: &'static str, what: String) {
+    let code = BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION;
+    report(code, [u64::from(rule.code()), 0, 0, 0], routine, what, Some(rule));
 }
 
 /// Reports that the driver, or the kernel for it, stops the machine. The process ends if the reporter returns.
 #[cold]
 pub fn bug_check(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: impl Into<String>) -> ! {
-    report(code, parameters, routine, what.into());
+    report(code, parameters, routine, what.into(), None);
     end_process()
 }
 
-fn report(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: String) {
+fn report(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: String, rule: Option<Rule>) {
     let report = Report {
         code,
         parameters,
         routine,
         what,
+        rule,
         irql: irql::current(),
         thread: system_thread(),
         events: recent().collect(),

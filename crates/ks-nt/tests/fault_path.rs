@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsProperty, STATUS_DEVICE_REMOVED};
-use ks_broker::driver_host::{self, Imports, Sandbox};
+use ks_broker::driver_host::{self, Imports, Sandbox, Verifier};
 use ks_broker::drivers::{self, DriverHost, Hosting};
 use ks_broker::host_process::HostCommand;
 use ks_broker::report::{DriverReport, ReportKind};
@@ -130,6 +130,7 @@ fn report_of(item: u32) -> DriverReport {
         command: HostCommand { program: std::env::current_exe().expect("this program"), arguments },
         imports: Imports::Strict,
         sandbox: Sandbox::On,
+        verifier: Verifier::On,
         files: None,
         // A reporter that waits for a lock of its own thread is ended by it.
         watchdog: Some(drivers::WATCHDOG),

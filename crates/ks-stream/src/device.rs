@@ -11,6 +11,7 @@ use crate::descriptor::DescribeFilter;
 use crate::filter::Filter;
 use crate::mapping::{AdapterSlot, DmaAdapter, MAPPING_BYTES, MOST_STRIDE};
 use crate::pipe::MOST_CIRCUIT_BYTES;
+use crate::verifier::{self, Violation};
 use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_abi::{
     NtStatus, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
@@ -51,7 +52,13 @@ pub struct Device {
     removed: AtomicBool,
     most_circuit_bytes: AtomicU64,
     adapter: Arc<AdapterSlot>,
+    /// Rules that its minidriver broke, and why filters were stopped; the first ones.
+    violations: Mutex<Vec<Violation>>,
+    stops: Mutex<Vec<String>>,
 }
+
+/// More violations and stops of a device are not kept.
+const MOST_VIOLATIONS: usize = 64;
 
 const DEVICE_BYTES: usize = 64;
 const STARTED: usize = 48;
@@ -159,6 +166,8 @@ impl Device {
             removed: AtomicBool::new(false),
             most_circuit_bytes: AtomicU64::new(MOST_CIRCUIT_BYTES),
             adapter: Arc::default(),
+            violations: Mutex::default(),
+            stops: Mutex::default(),
         }))
     }
 
@@ -182,6 +191,10 @@ impl Device {
     /// Source: nf-ks-kscreatefilterfactory.
     #[doc(alias = "KsCreateFilterFactory")]
     pub fn add_factory_for(&self, factory: Arc<dyn DescribeFilter>, lifetime: FactoryLifetime) {
+        if verifier::is_enabled() && !self.mutex.is_held_by_current() {
+            // Who starts the device has it for himself; a callback shares it.
+            verifier::needs_mutex("Device::add_factory", "device");
+        }
         let enabled = !self.is_started();
         self.factories.write().push(Factory { descriptor: factory, enabled, names: Vec::new(), lifetime });
     }
@@ -326,6 +339,31 @@ impl Device {
 
     pub(crate) fn adapter(&self) -> &Arc<AdapterSlot> {
         &self.adapter
+    }
+
+    /// The rules that its minidriver broke, in the order in which it did; the first 64.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.violations.lock().clone()
+    }
+
+    /// Why filters of the device were stopped: a broken rule or a panic, in which callback of which filter or pin; the
+    /// first 64.
+    pub fn stops(&self) -> Vec<String> {
+        self.stops.lock().clone()
+    }
+
+    pub(crate) fn note_stop(&self, reason: &str) {
+        let mut stops = self.stops.lock();
+        if stops.len() < MOST_VIOLATIONS {
+            stops.push(reason.to_owned());
+        }
+    }
+
+    pub(crate) fn note_violation(&self, violation: Violation) {
+        let mut violations = self.violations.lock();
+        if violations.len() < MOST_VIOLATIONS {
+            violations.push(violation);
+        }
     }
 
     /// The public part of the device, at the offsets of `KSDEVICE`.

@@ -6,6 +6,7 @@ mod buffer;
 mod notification;
 
 use crate::automation::{AutomationTable, EventItem};
+use crate::callback;
 use crate::property;
 pub use buffer::EventBuffer;
 use ks_abi::{
@@ -169,7 +170,7 @@ impl EventList {
     // ks-coverage: KsEnableEvent done test=an_enabled_event_signals_until_it_is_disabled,what_a_buffered_event_was_raised_with_is_fetched_in_order
     // ks-coverage: IOCTL_KS_ENABLE_EVENT done test=an_enabled_event_signals_until_it_is_disabled
     #[doc(alias = "KsEnableEvent")]
-    pub(crate) fn enable<T>(
+    pub(crate) fn enable<T: 'static>(
         &self,
         object: &T,
         irp: Irp,
@@ -180,7 +181,7 @@ impl EventList {
     }
 
     /// [`EventList::enable`] by a handle of the object, or of a node of it with the node's table.
-    pub(crate) fn enable_by<T>(
+    pub(crate) fn enable_by<T: 'static>(
         &self,
         by: EnabledBy,
         object: &T,
@@ -215,7 +216,7 @@ impl EventList {
         irp.done(status)
     }
 
-    fn enable_one<T>(
+    fn enable_one<T: 'static>(
         &self,
         by: EnabledBy,
         object: &T,
@@ -262,7 +263,9 @@ impl EventList {
             entries.push(entry);
         }
         let request = EventRequest { identifier, token, request: parts.input, data: bytes };
-        let status = item.and_then(|item| item.add.as_ref()).map_or(STATUS_SUCCESS, |add| add(object, &request));
+        let status = item
+            .and_then(|item| item.add.as_ref())
+            .map_or(STATUS_SUCCESS, |add| callback::answer(object, || add(object, &request)));
         if !status.is_success() {
             drop(self.take(|entry| entry.token == token));
         }
@@ -270,7 +273,7 @@ impl EventList {
     }
 
     /// One-shot events that were raised, and whose data their client has fetched, make room for others.
-    fn make_room<T>(&self, object: &T, own: Option<&AutomationTable<T>>) {
+    fn make_room<T: 'static>(&self, object: &T, own: Option<&AutomationTable<T>>) {
         // Of those on nodes the object's own table knows nothing; they go with the object.
         let gone = self.take(|entry| {
             let fetched = entry.buffer.as_ref().is_none_or(EventBuffer::is_empty);
@@ -304,12 +307,12 @@ impl EventList {
     // ks-coverage: KsDisableEvent done test=an_enabled_event_signals_until_it_is_disabled,no_input_disables_every_event_of_the_object
     // ks-coverage: IOCTL_KS_DISABLE_EVENT done test=an_enabled_event_signals_until_it_is_disabled,no_input_disables_every_event_of_the_object
     #[doc(alias = "KsDisableEvent")]
-    pub(crate) fn disable<T>(&self, object: &T, irp: Irp, own: Option<&AutomationTable<T>>) -> Dispatched {
+    pub(crate) fn disable<T: 'static>(&self, object: &T, irp: Irp, own: Option<&AutomationTable<T>>) -> Dispatched {
         self.disable_with(object, irp, |_| own)
     }
 
     /// [`EventList::disable`] on an object with nodes: `tables` gives the minidriver's table of the object, or of a node.
-    pub(crate) fn disable_with<'t, T: 't>(
+    pub(crate) fn disable_with<'t, T: 'static>(
         &self,
         object: &T,
         irp: Irp,
@@ -319,7 +322,7 @@ impl EventList {
     }
 
     /// [`EventList::disable_with`] of what a handle enabled.
-    pub(crate) fn disable_by<'t, T: 't>(
+    pub(crate) fn disable_by<'t, T: 'static>(
         &self,
         by: EnabledBy,
         object: &T,
@@ -395,12 +398,12 @@ impl EventList {
     /// Forgets every event that the object's own handle enabled.
     // ks-coverage: KsFreeEventList done test=closing_a_pin_frees_its_events
     #[doc(alias = "KsFreeEventList")]
-    pub(crate) fn free<T>(&self, object: &T, own: Option<&AutomationTable<T>>) {
+    pub(crate) fn free<T: 'static>(&self, object: &T, own: Option<&AutomationTable<T>>) {
         self.free_with(object, |_| own);
     }
 
     /// [`EventList::free`] on an object with nodes, see [`EventList::disable_with`].
-    pub(crate) fn free_with<'t, T: 't>(
+    pub(crate) fn free_with<'t, T: 'static>(
         &self,
         object: &T,
         tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
@@ -409,7 +412,7 @@ impl EventList {
     }
 
     /// Forgets what a handle enabled, when it is closed.
-    pub(crate) fn free_by<'t, T: 't>(
+    pub(crate) fn free_by<'t, T: 'static>(
         &self,
         by: EnabledBy,
         object: &T,
@@ -444,11 +447,18 @@ fn enables(flags: u32) -> bool {
 }
 
 /// Tells the minidriver, with no lock held, of its events that are enabled no more.
-fn tell<'t, T: 't>(object: &T, tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>, gone: &[EventEntry]) {
+fn tell<'t, T: 'static>(
+    object: &T,
+    tables: impl Fn(Option<u32>) -> Option<&'t AutomationTable<T>>,
+    gone: &[EventEntry],
+) {
     for entry in gone {
         let request = KsEvent::new(entry.set, entry.id, 0);
         if let Known::Drivers(EventItem { remove: Some(remove), .. }) = find(&request, &[], tables(entry.node)) {
-            remove(object, entry.token);
+            let _ = callback::answer(object, || {
+                remove(object, entry.token);
+                STATUS_SUCCESS
+            });
         }
     }
 }

@@ -1,22 +1,27 @@
 //! A filter: one open instance of a filter factory, and the parent of its pins.
 
 use crate::automation::{self, AutomationTable};
+use crate::callback::{self, FilterCallbacks, Watched};
 use crate::descriptor::{DescribeFilter, DescribePin, FilterFlags, PinId};
 use crate::device::Device;
 use crate::event::{self, EventList, EventToken};
 use crate::filter_process::FilterProcessing;
 use crate::format::DataRange;
-use crate::minidriver::FilterInstance;
 use crate::node_object::{self, NodeParent};
 use crate::pin::Pin;
+use crate::verifier::{Rule, Violation};
+use crate::watchdog;
 use crate::{method, property, sets};
 use ks_abi::kernel::DevicePowerState;
 use ks_abi::{
     Guid, IoControlCode, KSALL_NODES, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
-    STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_OBJECT_NAME_NOT_FOUND, STATUS_UNSUCCESSFUL,
 };
-use ks_io::sync::{Arc, Mutex, Weak};
+use ks_io::sync::{
+    Arc, Mutex, Weak,
+    atomic::{AtomicBool, Ordering},
+};
 use ks_io::{
     Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, LockRank, RankedMutex, Refusal,
     RequestorMode, Services,
@@ -34,12 +39,15 @@ pub struct Filter {
     descriptor: Arc<dyn DescribeFilter>,
     /// Rank filter control: taken after the device mutex, before a processing mutex. Pins share it.
     control: RankedMutex,
-    instance: OnceLock<Arc<dyn FilterInstance>>,
+    instance: OnceLock<FilterCallbacks>,
     /// Set for a filter that processes as a whole.
     processing: OnceLock<FilterProcessing>,
     /// The pins of each factory; a pin leaves when its close has run.
     pins: Mutex<Vec<Vec<Weak<Pin>>>>,
     events: EventList,
+    /// It is being stopped on some thread: what a callback does meanwhile does not stop it again.
+    stopping: AtomicBool,
+    watched: Watched,
 }
 
 /// Whether streams go on when one thing that held them has ended.
@@ -79,10 +87,13 @@ impl Filter {
             processing: OnceLock::new(),
             pins: Mutex::new(vec![Vec::new(); pin_count]),
             events: EventList::default(),
+            stopping: AtomicBool::new(false),
+            watched: Watched::new(),
         });
+        watchdog::know(filter.watched.number(), &filter);
         let instance = {
             let _control = filter.control.hold();
-            descriptor.dispatch().create(&filter)?
+            callback::create_filter(&filter, || descriptor.dispatch().create(&filter))?
         };
         if instance.is_filter_centric() {
             let processing = FilterProcessing::new(filter.services());
@@ -145,7 +156,7 @@ impl Filter {
         self.descriptor().reference().into_owned()
     }
 
-    pub(crate) fn instance(&self) -> Option<&Arc<dyn FilterInstance>> {
+    pub(crate) fn instance(&self) -> Option<&FilterCallbacks> {
         self.instance.get()
     }
 
@@ -197,6 +208,59 @@ impl Filter {
         if let Some(pins) = self.pins.lock().get_mut(id as usize) {
             pins.retain(|known| !std::ptr::eq(known.as_ptr(), pin));
         }
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Filter> {
+        self.me.clone()
+    }
+
+    /// The filter or one of its pins, for messages about its minidriver.
+    pub(crate) fn describe_object(&self, pin: Option<PinId>) -> String {
+        // By its factory: the minidriver is not asked for its own name.
+        let name = self.descriptor.reference();
+        pin.map_or_else(|| name.clone().into_owned(), |id| format!("{name}.{id}"))
+    }
+
+    /// The minidriver misbehaved: the streams of all pins end with this reason, as by [`Pin::fail`], and a client that
+    /// has brought them to STOP may start anew. Legal in every callback.
+    pub(crate) fn stop(&self, reason: Refusal) {
+        if self.stopping.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.device.note_stop(&reason.reason);
+        for pin in self.all_pins() {
+            pin.fail(reason.clone());
+        }
+        self.stopping.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// A callback does not return, and nobody waits for it any more: the minidriver is not called again.
+    pub(crate) fn hang(&self, reason: &str) {
+        self.watched.give_up();
+        for pin in self.all_pins() {
+            if let Some(queue) = pin.queue() {
+                // The callback will not end its turn; what goes out meanwhile goes now.
+                queue.abandon_processing();
+            }
+        }
+        self.stop(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+    }
+
+    /// Was the filter given up, because a callback of its minidriver does not return?
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.watched.is_given_up()
+    }
+
+    /// A rule was broken in a callback of the filter or of one of its pins.
+    pub(crate) fn broke(&self, rule: Rule, callback: &'static str, pin: Option<PinId>, what: String) {
+        let violation = Violation { rule, callback, object: self.describe_object(pin), what };
+        let reason = violation.to_string();
+        self.device.note_violation(violation);
+        self.stop(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
     }
 
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
@@ -340,6 +404,10 @@ impl Dispatch for Filter {
         let Some(me) = self.me.upgrade() else {
             return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter is closing"));
         };
+        if self.is_given_up() {
+            let reason = format!("a callback of {} does not return", self.describe_object(None));
+            return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+        }
         if is_class(request.name, KSNAME_Pin) {
             return crate::pin::connect::create(&me, request);
         }
@@ -354,6 +422,10 @@ impl Dispatch for Filter {
     }
 
     fn close(&self) {
+        if self.is_given_up() {
+            // Who computes may hold its mutexes.
+            return;
+        }
         if let Some(instance) = self.instance.get() {
             let _device = self.device.mutex().hold();
             let _control = self.control.hold();

@@ -9,18 +9,19 @@
 mod process_pins;
 
 use crate::attached_gate::Attachments;
+use crate::callback::FilterCallbacks;
 use crate::descriptor::{FilterFlags, PinFlags};
 use crate::filter::Filter;
 use crate::gate::Gate;
 use crate::pin::Pin;
 use crate::process::{self, Turn};
 use crate::queue::Outgoing;
-use ks_abi::{KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_abi::{KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use ks_io::sync::{
     Arc, Mutex, Weak,
     atomic::{AtomicBool, Ordering},
 };
-use ks_io::{Aspect, Level, LockRank, RankedMutex, Refusal, Services, Work, WorkQueue, deferred};
+use ks_io::{Level, LockRank, RankedMutex, Services, Work, WorkQueue, deferred};
 use ks_mem::Block;
 use process_pins::{bypass, settle};
 use std::cell::{Cell, RefCell};
@@ -227,7 +228,7 @@ impl Filter {
 
     fn round(self: &Arc<Filter>, processing: &FilterProcessing, level: Level) -> Round {
         let pins = self.all_pins();
-        let Some(instance) = self.instance().cloned() else { return Round::Pending };
+        let Some(instance) = self.instance() else { return Round::Pending };
         let mut outgoing: Vec<Outgoing> = Vec::new();
         let mut raised = Vec::new();
         let round = {
@@ -241,7 +242,7 @@ impl Filter {
                     queue.hold_outgoing();
                 }
             }
-            let round = self.call(processing, &*instance, &taking_part);
+            let round = self.call(processing, instance, &taking_part);
             for pin in &pins {
                 let (mut out, mut flags) = (Outgoing::default(), 0);
                 if let Some(queue) = pin.queue() {
@@ -303,7 +304,7 @@ impl Filter {
     fn call(
         self: &Arc<Filter>,
         processing: &FilterProcessing,
-        instance: &dyn crate::minidriver::FilterInstance,
+        instance: &FilterCallbacks,
         taking_part: &[&Arc<Pin>],
     ) -> Round {
         let Some(pins) = self.lock_frames(processing, taking_part) else { return Round::Pending };
@@ -311,9 +312,7 @@ impl Filter {
             bypass(&pins);
             return Round::Again;
         }
-        let unwinding = Unwinding(self, taking_part);
         let status = instance.process(self, &pins);
-        std::mem::forget(unwinding);
         let progress = settle(&pins) || pins.progress.get();
         // A driver that wants more but consumed nothing would be called for ever.
         if status == STATUS_SUCCESS && progress { Round::Again } else { Round::Pending }
@@ -352,23 +351,5 @@ impl Filter {
             pins.fill(entry);
         }
         Some(pins)
-    }
-}
-
-/// Dropped only when a process callback panics: every pin fails, so that nobody waits for it.
-struct Unwinding<'r>(&'r Arc<Filter>, &'r [&'r Arc<Pin>]);
-
-impl Drop for Unwinding<'_> {
-    fn drop(&mut self) {
-        if let Some(gate) = self.0.and_gate() {
-            gate.turn_input_on();
-        }
-        for pin in self.1 {
-            if let Some(queue) = pin.queue() {
-                queue.abandon_processing();
-            }
-            let reason = format!("the minidriver panicked in the process callback of {}", self.0.name());
-            pin.fail(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
-        }
     }
 }

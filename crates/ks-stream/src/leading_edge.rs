@@ -1,8 +1,10 @@
 //! The leading edge as an object with an address, for a driver that keeps it locked across calls.
 
+use crate::callback::PinCallbacks;
 use crate::pin::Pin;
 use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, Queue, Step};
 use crate::stream_pointer::ClonePointer;
+use crate::verifier;
 use ks_abi::NtStatus;
 use ks_io::sync::{Arc, Mutex, Weak};
 
@@ -50,6 +52,7 @@ impl LeadingEdge {
     /// Locks the edge on its frame; its block then shows the frame. False when there is none.
     #[doc(alias = "KsStreamPointerLock")]
     pub fn lock(&self) -> bool {
+        self.check();
         let mut held = self.held.lock();
         if held.is_none() {
             *held = self.queue.lock_leading();
@@ -70,6 +73,7 @@ impl LeadingEdge {
     }
 
     fn give_up(&self, eject: Eject) -> bool {
+        self.check();
         let Some(locked) = self.held.lock().take() else { return false };
         let flush = self.queue.unlock_leading(locked, eject);
         self.flush(flush);
@@ -79,6 +83,7 @@ impl LeadingEdge {
     /// Lets the frame go and stands on the next one, locked if it was.
     #[doc(alias = "KsStreamPointerAdvance")]
     pub fn advance(&self) -> Step {
+        self.check();
         let (step, flush) = {
             let mut held = self.held.lock();
             match held.take() {
@@ -96,6 +101,7 @@ impl LeadingEdge {
     /// Moves the locked edge by bytes, see [`crate::Locked::advance_offsets`]; `None` when it is not locked.
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
     pub fn advance_offsets(&self, in_bytes: u32, out_bytes: u32, after: AfterAdvance) -> Option<Step> {
+        self.check();
         let eject = if after == AfterAdvance::Always { Eject::Next } else { Eject::Stay };
         let (step, flush) = {
             let mut held = self.held.lock();
@@ -152,6 +158,15 @@ impl LeadingEdge {
     #[doc(alias = "KsPinGetAvailableByteCount")]
     pub fn available_bytes(&self) -> (u64, u64) {
         self.queue.available_bytes(self.held.lock().as_ref())
+    }
+
+    /// Looks, if anybody wants to know, whether the edge is one of a living pin.
+    fn check(&self) {
+        if verifier::is_enabled()
+            && self.pin.upgrade().is_none_or(|pin| pin.instance().is_some_and(PinCallbacks::is_closed))
+        {
+            verifier::stale_edge();
+        }
     }
 
     fn flush(&self, flush: bool) {

@@ -13,6 +13,7 @@ mod allocator;
 mod attached_gate;
 mod automation;
 mod batch;
+mod callback;
 mod clock;
 mod clock_object;
 pub mod describe;
@@ -47,6 +48,8 @@ mod stream_io;
 mod stream_pointer;
 mod trailing_edge;
 pub mod validate;
+pub mod verifier;
+mod watchdog;
 
 pub use allocator::{AllocatorFraming, AllocatorObject, AskedFraming, FrameSource, validate_allocator_create};
 pub use attached_gate::AttachedGate;
@@ -88,3 +91,5 @@ pub use standard::{STANDARD_PROPERTIES, StandardProperty, Target, standard_prope
 pub use stream_io::{Direction, check_header, memory_of, probe_headers};
 pub use stream_pointer::{CloneId, ClonePointer, Locked};
 pub use trailing_edge::TrailingEdge;
+pub use verifier::{Rule, Violation};
+pub use watchdog::Watchdog;

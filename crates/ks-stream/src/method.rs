@@ -8,6 +8,7 @@
 //! Source: nf-ks-ksmethodhandler, ns-ks-ksmethod_item, ns-ks-ksidentifier.
 
 use crate::automation::{AutomationTable, MethodItem};
+use crate::callback;
 use crate::property::{self, PropertyCall};
 use ks_abi::{
     KSMETHOD_TYPE_BASICSUPPORT, KSMETHOD_TYPE_READ, KSMETHOD_TYPE_SEND, KSMETHOD_TYPE_SETSUPPORT,
@@ -21,7 +22,7 @@ use zerocopy::FromBytes;
 // ks-coverage: KsMethodHandler done test=a_method_is_run_with_its_request_and_data,a_method_request_asks_for_one_thing
 // ks-coverage: IOCTL_KS_METHOD done test=a_method_is_run_with_its_request_and_data
 #[doc(alias = "KsMethodHandler")]
-pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
+pub(crate) fn handle<T: 'static>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
     let status = match answer(object, irp.parts(), tables) {
         Ok(status) => status,
         Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
@@ -30,7 +31,11 @@ pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]
 }
 
 /// Answers a method request and completes nothing, see [`property::answer`].
-pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
+pub fn answer<T: 'static>(
+    object: &T,
+    parts: IrpParts<'_>,
+    tables: &[&AutomationTable<T>],
+) -> Result<NtStatus, Refusal> {
     let IrpParts { input: request, output, origin, file } = parts;
     // KSMETHOD and KSPROPERTY are both a KSIDENTIFIER.
     let Ok((method, _)) = KsProperty::ref_from_prefix(request) else {
@@ -54,7 +59,7 @@ pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]
                 output.forget_data();
             }
             let mut call = PropertyCall::new(method, request, output, origin, file);
-            let status = (item.handler)(object, &mut call);
+            let status = callback::answer(object, || (item.handler)(object, &mut call));
             let outcome = call.outcome(status);
             if item.kind & KSMETHOD_TYPE_WRITE == 0 {
                 output.forget_answer();

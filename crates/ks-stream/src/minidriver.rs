@@ -4,6 +4,9 @@
 //! pins, so state is reached by types and never by a cast. Every method but the creates has a default that does
 //! nothing. Which mutex is held in which callback is said at each; mutexes are taken in the order device, filter
 //! control, processing, and none twice.
+//!
+//! A callback that panics, or returns what it may not, stops its own filter (`callback.rs`); [`crate::verifier`] holds
+//! minidrivers to the other rules.
 
 use crate::allocator::{AllocatorFraming, FrameSource};
 use crate::automation::AutomationTable;
@@ -147,7 +150,8 @@ pub trait PinInstance: Send + Sync {
     ///
     /// Return STATUS_SUCCESS to be called again while frames are left (something must have been consumed), or
     /// STATUS_PENDING to wait for the next trigger: a frame that arrives in the empty queue, the pin reaching its least
-    /// processing state, or [`Pin::attempt_processing`]. Any other error counts as STATUS_PENDING.
+    /// processing state, or [`Pin::attempt_processing`]. An error counts as STATUS_PENDING; any other status, or a panic,
+    /// stops the filter.
     /// Source: nc-ks-pfnkspin, "Restarting processing in AVStream".
     #[doc(alias = "KSPIN_DISPATCH.Process")]
     fn process(&self, pin: &Arc<Pin>) -> NtStatus {

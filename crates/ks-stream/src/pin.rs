@@ -8,6 +8,7 @@ pub(crate) mod state;
 
 use crate::allocator::AllocatorObject;
 use crate::automation::AutomationTable;
+use crate::callback::PinCallbacks;
 use crate::clock::{ClockParts, DefaultClock, ReferenceClock};
 use crate::clock_object::ClockObject;
 use crate::descriptor::{PinFlags, PinId};
@@ -17,7 +18,6 @@ use crate::foreign::ForeignPeer;
 use crate::format::DataFormat;
 use crate::gate::Gate;
 use crate::injection::{Homecoming, Returns};
-use crate::minidriver::PinInstance;
 use crate::pipe::PipeSection;
 use crate::process::WorkerItem;
 use crate::queue::Queue;
@@ -63,7 +63,7 @@ pub struct Pin {
     filter: Arc<Filter>,
     origin: Origin,
     file: Weak<FileObject>,
-    instance: OnceLock<Arc<dyn PinInstance>>,
+    instance: OnceLock<PinCallbacks>,
     format: RwLock<DataFormat>,
     queue: Option<Arc<Queue>>,
     and_gate: Arc<Gate>,
@@ -153,7 +153,7 @@ impl Pin {
         KsState(self.block.load_u32(offset::DEVICE_STATE))
     }
 
-    /// The state of the last step that was reported to the minidriver. While [`PinInstance::set_device_state`] runs it
+    /// The state of the last step that was reported to the minidriver. While [`crate::PinInstance::set_device_state`] runs it
     /// is the state that the minidriver is asked for, and if that is refused it is again what it was before.
     #[doc(alias = "ClientState")]
     pub fn state(&self) -> KsState {
@@ -419,13 +419,17 @@ impl Pin {
         self.filter.pin_descriptor(self.id()).map_or_else(PinFlags::empty, |pin| pin.flags())
     }
 
+    pub(crate) fn weak(&self) -> Weak<Pin> {
+        self.me.clone()
+    }
+
     #[inline]
     pub(crate) fn queue(&self) -> Option<&Arc<Queue>> {
         self.queue.as_ref()
     }
 
     #[inline]
-    pub(crate) fn instance(&self) -> Option<&Arc<dyn PinInstance>> {
+    pub(crate) fn instance(&self) -> Option<&PinCallbacks> {
         self.instance.get()
     }
 

@@ -9,9 +9,9 @@
 use crate::descriptor::PinFlags;
 use crate::pin::Pin;
 use crate::queue::Outgoing;
-use ks_abi::{STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_abi::STATUS_SUCCESS;
 use ks_io::sync::{Arc, Weak, atomic::Ordering, thread_local};
-use ks_io::{Aspect, Held, Level, RankedMutex, Refusal, Services, Ticks, Time, Work, WorkQueue, deferred};
+use ks_io::{Held, Level, RankedMutex, Services, Ticks, Time, Work, WorkQueue, deferred};
 use std::cell::{Cell, RefCell};
 
 /// How many frames a worker moves, and for how long, before other work may go first.
@@ -36,6 +36,11 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    /// The queue of the worker whose turn it is.
+    pub(crate) fn queue(&self) -> WorkQueue {
+        self.queue
+    }
+
     /// The level at which somebody may process in this turn, who asks whether he may at DISPATCH level; `None`: not any
     /// more, or not here.
     #[inline]
@@ -230,9 +235,7 @@ impl Pin {
                 if self.is_held() || !queue.begin_processing() {
                     break Left::Nothing;
                 }
-                let unwinding = Unwinding(self);
                 status = instance.process(self);
-                std::mem::forget(unwinding);
                 more = queue.end_processing(&mut outgoing);
             }
             // The hop comes after the processing mutex is released.
@@ -270,22 +273,6 @@ impl Pin {
         if flush {
             self.send_outgoing();
         }
-    }
-}
-
-/// Dropped only when a process callback panics: the pin fails and lets go of its requests, so that nobody waits for
-/// them for ever. The panic goes on to whoever runs the thread.
-struct Unwinding<'p>(&'p Arc<Pin>);
-
-impl Drop for Unwinding<'_> {
-    fn drop(&mut self) {
-        let pin = self.0;
-        if let Some(queue) = pin.queue() {
-            queue.abandon_processing();
-        }
-        pin.and_gate().turn_input_on();
-        let reason = format!("the minidriver panicked in the process callback of {}", pin.describe());
-        pin.fail(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
     }
 }
 

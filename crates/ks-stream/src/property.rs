@@ -6,6 +6,7 @@ mod serial;
 mod support;
 
 use crate::automation::{AutomationTable, PropertyItem};
+use crate::callback;
 use ks_abi::{
     Guid, KSPROPERTY_TYPE_BASICSUPPORT, KSPROPERTY_TYPE_COPYPAYLOAD, KSPROPERTY_TYPE_DEFAULTVALUES,
     KSPROPERTY_TYPE_FSFILTERSCOPE, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_GETPAYLOADSIZE, KSPROPERTY_TYPE_HIGHPRIORITY,
@@ -129,7 +130,7 @@ const MODIFIERS: u32 = KSPROPERTY_TYPE_COPYPAYLOAD | KSPROPERTY_TYPE_HIGHPRIORIT
 // ks-coverage: IOCTL_KS_PROPERTY done test=a_request_asks_for_one_thing
 #[doc(alias = "KsPropertyHandler")]
 #[inline]
-pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
+pub(crate) fn handle<T: 'static>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {
     let status = match answer(object, irp.parts(), tables) {
         Ok(status) => status,
         Err(refusal) => return Dispatched::Completed(irp.refuse(refusal)),
@@ -141,7 +142,11 @@ pub(crate) fn handle<T>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]
 /// that have no AVStream and whose requests are elsewhere. STATUS_PENDING of a handler is passed on. Whatever requests it
 /// takes apart into, they are of the same origin.
 #[inline]
-pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]) -> Result<NtStatus, Refusal> {
+pub fn answer<T: 'static>(
+    object: &T,
+    parts: IrpParts<'_>,
+    tables: &[&AutomationTable<T>],
+) -> Result<NtStatus, Refusal> {
     let IrpParts { input: request, output, origin, file } = parts;
     // A view of the capture, which is aligned and stays: a copy of the identifier would be read back in other pieces.
     let Ok((property, _)) = KsProperty::ref_from_prefix(request) else {
@@ -161,7 +166,7 @@ pub fn answer<T>(object: &T, parts: IrpParts<'_>, tables: &[&AutomationTable<T>]
         return Ok(output.too_small(item.min_data_bytes));
     }
     let mut call = PropertyCall::new(property, request, output, origin, file);
-    let status = handler(object, &mut call);
+    let status = callback::answer(object, || handler(object, &mut call));
     call.outcome(status)
 }
 
@@ -176,7 +181,13 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// Runs a GET or SET of one item, whose request is the same but for its item and verb: it names the same node, comes
     /// from the same requestor in the same mode, and is held to the same sizes as one that the client sends itself.
-    fn run<T>(&self, object: &T, item: &PropertyItem<T>, verb: u32, output: &mut Output) -> Result<NtStatus, Refusal> {
+    fn run<T: 'static>(
+        &self,
+        object: &T,
+        item: &PropertyItem<T>,
+        verb: u32,
+        output: &mut Output,
+    ) -> Result<NtStatus, Refusal> {
         let property =
             KsProperty { id: item.id, flags: verb | self.property.flags & KSPROPERTY_TYPE_TOPOLOGY, ..*self.property };
         let mut request = Vec::new();
@@ -194,12 +205,16 @@ impl Asked<'_> {
             return Ok(output.too_small(item.min_data_bytes));
         }
         let mut call = PropertyCall::new(&property, &request, output, self.origin, self.file);
-        let status = handler(object, &mut call);
+        let status = callback::answer(object, || handler(object, &mut call));
         call.outcome(status)
     }
 
     /// Runs a GET without room: the size of its answer.
-    fn size_of_answer<T>(&self, object: &T, item: &PropertyItem<T>) -> Result<Result<usize, NtStatus>, Refusal> {
+    fn size_of_answer<T: 'static>(
+        &self,
+        object: &T,
+        item: &PropertyItem<T>,
+    ) -> Result<Result<usize, NtStatus>, Refusal> {
         let mut none = Output::with_room(0);
         let status = self.run(object, item, KSPROPERTY_TYPE_GET, &mut none)?;
         Ok(match status {
@@ -211,7 +226,7 @@ impl Asked<'_> {
 
 /// Everything but GET and SET.
 #[cold]
-fn answer_other<T>(
+fn answer_other<T: 'static>(
     object: &T,
     asked: &Asked<'_>,
     verb: u32,
@@ -249,7 +264,7 @@ fn answer_other<T>(
                 return Ok(STATUS_INVALID_BUFFER_SIZE);
             }
             let mut call = PropertyCall::new(property, asked.request, output, asked.origin, asked.file);
-            let status = support(object, &mut call);
+            let status = callback::answer(object, || support(object, &mut call));
             call.outcome(status)
         }
         // Decision: not documented; the size that a GET would answer, as a ULONG.

@@ -461,9 +461,15 @@ impl Queue {
         self.state.lock().is_ready(self.data_sink)
     }
 
-    /// The process callback did not return: what it left goes out like anything else.
+    /// A process callback does not return: what goes out goes without waiting for it.
     pub(crate) fn abandon_processing(&self) {
         self.state.lock().processing = false;
+    }
+
+    /// Is the leading or the trailing edge locked?
+    pub(crate) fn has_locked_edge(&self) -> bool {
+        let state = self.state.lock();
+        state.leading_locked || state.trailing.as_ref().is_some_and(|trailing| trailing.locked.is_some())
     }
 
     /// What goes out now, unless a process callback is running (its end takes it along).

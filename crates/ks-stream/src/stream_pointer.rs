@@ -7,6 +7,7 @@
 use crate::mapping::{AdapterSlot, Mapping, MappingTable};
 use crate::pin::Pin;
 use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, Queue, Step};
+use crate::verifier;
 use ks_abi::{KsPinDataFlow, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::StreamFrame;
 use ks_io::sync::Arc;
@@ -198,6 +199,9 @@ impl<'p> Locked<'p> {
     pub fn advance(mut self) -> Option<Locked<'p>> {
         let (pin, queue) = (self.pin, self.queue);
         let held = self.held.take()?;
+        if verifier::is_enabled() {
+            verifier::frame_goes(pin, held.frame());
+        }
         // Nothing is left to drop.
         std::mem::forget(self);
         queue.step_leading(held).map(|held| Locked { pin, queue, held: Some(held) })
@@ -208,6 +212,9 @@ impl<'p> Locked<'p> {
     #[doc(alias = "KsStreamPointerUnlock")]
     pub fn eject(mut self) {
         if let Some(held) = self.held.take() {
+            if verifier::is_enabled() {
+                verifier::frame_goes(self.pin, held.frame());
+            }
             let flush = self.queue.unlock_leading(held, Eject::Next);
             self.pin.send_outgoing_if(flush);
         }
@@ -371,7 +378,11 @@ impl ClonePointer {
     // ks-coverage: KsStreamPointerLock done test=a_clone_keeps_the_request_after_the_edge_has_moved_on
     #[doc(alias = "KsStreamPointerLock")]
     pub fn lock(&mut self) -> Option<&StreamFrame> {
-        if self.locked.is_none() {
+        if self.locked.is_some() {
+            if verifier::is_enabled() {
+                verifier::pointer_is_already(&self.pin, "locked");
+            }
+        } else {
             self.locked = self.pin.queue().and_then(|queue| queue.lock_clone(self.id));
         }
         self.locked.as_deref()
@@ -380,6 +391,9 @@ impl ClonePointer {
     /// Unlocks the pointer.
     #[doc(alias = "KsStreamPointerUnlock")]
     pub fn unlock(&mut self) {
+        if self.locked.is_none() && verifier::is_enabled() {
+            verifier::pointer_is_already(&self.pin, "unlocked");
+        }
         if self.locked.take().is_some()
             && let Some(queue) = self.pin.queue()
         {

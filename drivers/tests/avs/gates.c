@@ -25,9 +25,12 @@ static NTSTATUS OnProcess(PKSFILTER Filter, PKSPROCESSPIN_INDEXENTRY Index)
 
 static PKSPIN Input(PKSPIN Pin, ULONG Index)
 {
-    PKSPIN pin = KsFilterGetFirstChildPin(KsPinGetParentFilter(Pin), 0);
+    PKSPIN pin;
+    KsPinAcquireControl(Pin);
+    pin = KsFilterGetFirstChildPin(KsPinGetParentFilter(Pin), 0);
     while (pin && Index--)
         pin = KsPinGetNextSiblingPin(pin);
+    KsPinReleaseControl(Pin);
     return pin;
 }
 

@@ -133,6 +133,9 @@ static const char *Filters(PIRP Irp)
     CHECK(KsGetObjectTypeFromFileObject(file) == KsObjectTypeFilter);
     CHECK(KsFilterFactoryGetParentDevice(factory) == device);
     CHECK(KsFilterFactoryGetDevice(factory) == device);
+    /* The tree stands still while these are held. */
+    KsAcquireDevice(device);
+    KsFilterAcquireControl(filter);
     CHECK(KsDeviceGetFirstChildFilterFactory(device) == factory);
     CHECK(KsFilterFactoryGetNextSiblingFilterFactory(factory) == NULL);
     CHECK(KsFilterFactoryGetFirstChildFilter(factory) == filter);
@@ -146,15 +149,13 @@ static const char *Filters(PIRP Irp)
     CHECK(KsFilterGetChildPinCount(filter, 0) == 1);
     CHECK(KsFilterGetFirstChildPin(filter, 0) == KsGetFirstChild(filter));
     CHECK(KsFilterGetFirstChildPin(filter, 1) == NULL);
+    KsFilterReleaseControl(filter);
+    KsReleaseDevice(device);
     CHECK(KsGateGetStateUnsafe(KsFilterGetAndGate(filter)));
     link = KsFilterFactoryGetSymbolicLink(factory);
     CHECK(link && link->Length && link->Buffer[0] == L'\\');
     CHECK(NT_SUCCESS(KsFilterFactorySetDeviceClassesState(factory, TRUE)));
 
-    KsFilterAcquireControl(filter);
-    KsFilterReleaseControl(filter);
-    KsAcquireDevice(device);
-    KsReleaseDevice(device);
     KsFilterAttemptProcessing(filter, FALSE);
     if (Added)
         KsFilterAddEvent(filter, Added);
@@ -184,17 +185,17 @@ static const char *Pins(PIRP Irp)
     CHECK(KsGetPinFromFileObject(file) == pin);
     CHECK(KsGetObjectTypeFromFileObject(file) == KsObjectTypePin);
     CHECK(KsPinGetDevice(pin) == KsGetDevice(pin));
+    KsPinAcquireControl(pin);
     CHECK(KsPinGetNextSiblingPin(pin) == NULL);
     CHECK(KsGetNextSibling(pin) == NULL);
     CHECK(KsGetFirstChild(pin) == NULL);
+    KsPinReleaseControl(pin);
     CHECK(pin->Id == 0 && pin->DataFlow == KSPIN_DATAFLOW_OUT && pin->Communication == KSPIN_COMMUNICATION_SINK);
     CHECK(pin->ConnectionFormat->FormatSize == sizeof(KSDATAFORMAT));
     CHECK(pin->ConnectionIsExternal);
     CHECK(pin->StreamHeaderSize == sizeof(KSSTREAM_HEADER));
     CHECK(pin->ClientState == KSSTATE_STOP && pin->ResetState == KSRESET_END);
 
-    KsPinAcquireControl(pin);
-    KsPinReleaseControl(pin);
     KsPinAcquireProcessingMutex(pin);
     KsPinReleaseProcessingMutex(pin);
     gate = KsPinGetAndGate(pin);

@@ -19,7 +19,8 @@ enum { SIBLINGS, MUTEXES };
             return TEXT(__LINE__) ": " #condition; \
     } while (0)
 
-/* The client has opened the first filter twice, this one first, and made two pins on it. */
+/* The client has opened the first filter twice, this one first, and made two pins on it. Device and filter control mutex
+ * are held, so that the tree stands still. */
 static const char *Siblings(PKSFILTER Filter)
 {
     PKSFILTERFACTORY factory = KsFilterGetParentFilterFactory(Filter), other;
@@ -36,9 +37,9 @@ static const char *Siblings(PKSFILTER Filter)
     CHECK(second && second != Filter && KsFilterGetParentFilterFactory(second) == factory);
     CHECK(KsGetNextSibling(Filter) == second && KsFilterGetNextSiblingFilter(second) == NULL);
     CHECK(KsFilterGetChildPinCount(Filter, 0) == 2 && KsFilterGetChildPinCount(Filter, 1) == 1);
-    CHECK(KsFilterGetChildPinCount(Filter, 2) == 0 && KsFilterGetChildPinCount(second, 0) == 0);
+    CHECK(KsFilterGetChildPinCount(Filter, 2) == 0);
     pin = KsFilterGetFirstChildPin(Filter, 0);
-    CHECK(pin && pin->Id == 0 && KsPinGetParentFilter(pin) == Filter && KsFilterGetFirstChildPin(second, 0) == NULL);
+    CHECK(pin && pin->Id == 0 && KsPinGetParentFilter(pin) == Filter);
     next = KsPinGetNextSiblingPin(pin);
     CHECK(next && next != pin && next->Id == 0 && KsPinGetParentFilter(next) == Filter);
     CHECK(KsGetNextSibling(pin) == next && KsPinGetNextSiblingPin(next) == NULL);
@@ -46,6 +47,33 @@ static const char *Siblings(PKSFILTER Filter)
     pin = KsFilterGetFirstChildPin(Filter, 1);
     CHECK(pin && pin->Id == 1 && KsPinGetNextSiblingPin(pin) == NULL && KsFilterGetFirstChildPin(Filter, 2) == NULL);
     return NULL;
+}
+
+/* The second filter has no pins; its own mutex is held. */
+static const char *NoPins(PKSFILTER Second)
+{
+    CHECK(KsFilterGetChildPinCount(Second, 0) == 0 && KsFilterGetFirstChildPin(Second, 0) == NULL);
+    return NULL;
+}
+
+static const char *Tree(PKSFILTER Filter)
+{
+    PKSDEVICE device = KsFilterGetDevice(Filter);
+    const char *wrong;
+    PKSFILTER second;
+
+    KsAcquireDevice(device);
+    KsFilterAcquireControl(Filter);
+    wrong = Siblings(Filter);
+    KsFilterReleaseControl(Filter);
+    second = KsFilterGetNextSiblingFilter(Filter);
+    if (!wrong && second) {
+        KsFilterAcquireControl(second);
+        wrong = NoPins(second);
+        KsFilterReleaseControl(second);
+    }
+    KsReleaseDevice(device);
+    return wrong;
 }
 
 /* A mutex by the routines that take it and give it back. */
@@ -104,8 +132,12 @@ PAIR(FilterProcess, PKSFILTER, KsFilterAcquireProcessingMutex, KsFilterReleasePr
 
 static const char *Mutexes(PKSFILTER Filter)
 {
-    PKSPIN pin = KsFilterGetFirstChildPin(Filter, 0);
-    const char *wrong = Excludes(Device_Acquire, Device_Release, KsFilterGetDevice(Filter));
+    PKSPIN pin;
+    const char *wrong;
+    KsFilterAcquireControl(Filter);
+    pin = KsFilterGetFirstChildPin(Filter, 0);
+    KsFilterReleaseControl(Filter);
+    wrong = Excludes(Device_Acquire, Device_Release, KsFilterGetDevice(Filter));
     if (!wrong)
         wrong = Excludes(Filter_Acquire, Filter_Release, Filter);
     if (!wrong && pin)
@@ -120,7 +152,7 @@ static const char *Mutexes(PKSFILTER Filter)
 static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     PKSFILTER filter = KsGetFilterFromIrp(Irp);
-    const char *wrong = Request->Id == SIBLINGS ? Siblings(filter) : Mutexes(filter);
+    const char *wrong = Request->Id == SIBLINGS ? Tree(filter) : Mutexes(filter);
     ULONG i;
     for (i = 0; wrong && wrong[i] && i < ANSWER; i++)
         ((PCHAR)Data)[i] = wrong[i];

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ks_abi::{Guid, IoControlCode, KsProperty, NtStatus};
-use ks_broker::driver_host::{Imports, Sandbox};
+use ks_broker::driver_host::{Imports, Sandbox, Verifier};
 use ks_broker::drivers::{DriverError, DriverHost, Hosting};
 use ks_broker::host_process::{Ended, HostCommand};
 use ks_broker::minidriver_host::{self, DriverFiles, DriverStart};
@@ -75,11 +75,12 @@ impl Subject {
         copied(scratch, &self.file(name))
     }
 
-    /// Runs `ks` with these arguments.
+    /// Runs `ks` with these arguments. Every driver of a test is verified.
     pub(crate) fn ks(self, arguments: &[&str]) -> Ran {
+        let arguments = &[arguments, &["--verifier"]].concat();
         match self {
             Subject::Driver => ks(arguments),
-            Subject::Twin => ks(&[arguments, &["--host", &words(&self.command())]].concat()),
+            Subject::Twin => ks(&[&arguments[..], &["--host", &words(&self.command())]].concat()),
         }
     }
 
@@ -228,12 +229,13 @@ pub(crate) fn is_running(process: u32) -> bool {
     Path::new(&format!("/proc/{process}")).exists()
 }
 
-/// How the drivers of a test are hosted, unless it says else: confined, without a watchdog.
+/// How the drivers of a test are hosted, unless it says else: confined, verified, without a watchdog.
 pub(crate) fn hosting() -> Hosting {
     Hosting {
         command: HostCommand { program: KS.into(), arguments: vec!["driver-host".into()] },
         imports: Imports::Strict,
         sandbox: Sandbox::On,
+        verifier: Verifier::On,
         files: None,
         watchdog: None,
         output: None,

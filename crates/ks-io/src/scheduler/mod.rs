@@ -123,6 +123,12 @@ impl Core {
         }
     }
 
+    pub(crate) fn replace_worker(self: &Arc<Self>, queue: WorkQueue) {
+        if let Scheduler::Real(scheduler) = &self.scheduler {
+            scheduler.replace_worker(self, queue);
+        }
+    }
+
     pub(crate) fn has_queued_work(&self, queue: WorkQueue) -> bool {
         match &self.scheduler {
             Scheduler::Real(scheduler) => scheduler.has_queued_work(queue),

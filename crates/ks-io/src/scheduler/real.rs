@@ -71,6 +71,8 @@ struct QueueState {
     short_sleeps: u32,
     /// When a worker went to sleep last.
     asleep_since: Time,
+    /// Workers that will not come back from their items.
+    lost: usize,
     phase: Phase,
 }
 
@@ -125,6 +127,14 @@ impl Real {
         work: Arc<dyn Work>,
     ) -> Result<(), Arc<dyn Work>> {
         self.queues[queue.index()].push(core, queue, work)
+    }
+
+    pub(super) fn replace_worker(&self, core: &Arc<Core>, queue: WorkQueue) {
+        let mut state = self.queues[queue.index()].state.lock();
+        if state.phase == Phase::Running {
+            state.lost += 1;
+            state.workers.extend(start_worker(core, queue));
+        }
     }
 
     pub(super) fn has_queued_work(&self, queue: WorkQueue) -> bool {
@@ -182,7 +192,11 @@ impl Real {
         for queue in &self.queues {
             let mut state = queue.state.lock();
             state.phase = Phase::Stopping;
-            threads.append(&mut state.workers);
+            let workers = std::mem::take(&mut state.workers);
+            if state.lost == 0 {
+                threads.extend(workers);
+            }
+            // Of those of which one is lost nobody knows which: they end by themselves.
             drop(state);
             queue.arrived.notify_all();
         }
@@ -208,6 +222,7 @@ impl Queue {
                 looking: 0,
                 short_sleeps: 0,
                 asleep_since: Time::ORIGIN,
+                lost: 0,
                 phase: Phase::Running,
             }),
             arrived: Condvar::new(),
@@ -228,15 +243,9 @@ impl Queue {
         let wake = needed && state.idle > 0 && !HOLDS_WAKES.with(Cell::get);
         if wake {
             state.wake_one(core.now());
-        } else if needed && state.idle == 0 && state.workers.len() < self.most_workers {
-            let for_thread = Arc::clone(core);
-            let started = spawn_os_thread(which.thread_name(), move || {
-                if let super::Scheduler::Real(scheduler) = &for_thread.scheduler {
-                    scheduler.queues[which.index()].work(&for_thread);
-                }
-            });
+        } else if needed && state.idle == 0 && state.workers.len() < self.most_workers + state.lost {
             // Where the machine refuses a thread, those that run do the work, and the next item asks again.
-            state.workers.extend(started.ok());
+            state.workers.extend(start_worker(core, which));
         }
         drop(state);
         if wake {
@@ -322,6 +331,17 @@ impl QueueState {
         let is_short = now.since(self.asleep_since) <= SHORT_SLEEP;
         self.short_sleeps = if is_short { (self.short_sleeps + 1).min(SHORT_SLEEPS) } else { 0 };
     }
+}
+
+/// Starts a worker of a queue; `None` where the machine refuses a thread.
+fn start_worker(core: &Arc<Core>, which: WorkQueue) -> Option<JoinHandle<()>> {
+    let for_thread = Arc::clone(core);
+    let started = spawn_os_thread(which.thread_name(), move || {
+        if let super::Scheduler::Real(scheduler) = &for_thread.scheduler {
+            scheduler.queues[which.index()].work(&for_thread);
+        }
+    });
+    started.ok()
 }
 
 impl Timers {

@@ -3,6 +3,7 @@
 use crate::ks::misuse::misuse;
 use crate::machine;
 use crate::report::{BugCheck, Call};
+use crate::verifier;
 use ks_abi::{KsIdentifier, NtStatus};
 use ks_io::Level;
 use zerocopy::{FromBytes, IntoBytes};
@@ -146,17 +147,24 @@ macro_rules! callers {
                     call.answers(identifier);
                 }
                 let level = Level::current();
+                let taken = verifier::is_enabled().then(verifier::Taken::now);
                 // SAFETY: the promise of the type: there is code here, of this many word arguments.
                 let code: Code = unsafe { std::mem::transmute::<u64, Code>(self.address) };
                 // SAFETY: the arguments are those that the documentation of the routine says; see the callers.
                 let result = unsafe { code($($argument),*) };
-                self.check_level(level);
+                self.check_level(level, callers!(@first $($argument),*));
+                if let Some(taken) = taken {
+                    let objects = [callers!(@first $($argument),*), callers!(@second $($argument),*)];
+                    verifier::returned(self.name, objects, result, taken);
+                }
                 result
             }
         )+
     };
     (@type $argument:ident) => { u64 };
     (@first $first:ident $(, $rest:ident)*) => { $first };
+    (@second $first:ident) => { 0 };
+    (@second $first:ident, $second:ident $(, $rest:ident)*) => { $second };
 }
 
 impl Routine {
@@ -182,15 +190,15 @@ impl Routine {
         call9(a, b, c, d, e, f, g, h, i);
     }
 
-    fn check_level(self, before: Level) {
+    fn check_level(self, before: Level, object: u64) {
         let after = Level::current();
         if after != before {
-            misuse(
-                BugCheck::IRQL_UNEXPECTED_VALUE,
-                self.name,
-                format!("returned at {after:?} level, but was called at {before:?} level"),
-            );
+            let what = format!("returned at {after:?} level, but was called at {before:?} level");
             before.set_current();
+            if verifier::returned_at(self.name, object, &what) {
+                return;
+            }
+            misuse(BugCheck::IRQL_UNEXPECTED_VALUE, self.name, what);
         }
     }
 }

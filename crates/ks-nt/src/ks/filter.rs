@@ -67,6 +67,11 @@ pub(crate) fn refused(routine: &str, who: &str, status: NtStatus) -> Refusal {
     Refusal::new(status, Aspect::Driver, format!("the {routine} routine of {who} returned {status}"))
 }
 
+/// Has a routine agreed that cannot be waited for?
+pub(crate) fn is_agreed(answer: NtStatus) -> bool {
+    answer.is_success() && answer != STATUS_PENDING
+}
+
 fn no_memory(status: NtStatus) -> Refusal {
     Refusal::new(status, Aspect::Memory, "no memory for a filter")
 }
@@ -203,6 +208,11 @@ impl HostedFilter {
     pub(crate) fn pins(&self, id: PinId) -> Vec<Arc<HostedPin>> {
         let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
         pins.iter().filter(|pin| pin.id() == id).cloned().collect()
+    }
+
+    /// All pins.
+    pub(crate) fn all_pins(&self) -> Vec<Arc<HostedPin>> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The first pin of the lowest factory that has one.

@@ -194,6 +194,11 @@ pub(crate) fn complete_lent(address: u64, routine: &'static str) -> bool {
     }
 }
 
+/// Has a driver marked the request that it was lent as pending?
+pub(crate) fn is_marked_pending(irp: u64) -> bool {
+    target(Address(irp)).is_some_and(|irp| irp.block.load_u8(offset::CONTROL) & PENDING_RETURNED != 0)
+}
+
 /// Is it a request of the engine's that a driver has been lent?
 pub(crate) fn is_lent(irp: Address) -> bool {
     matches!(objects::find(irp), Some(Object::Irp(_)))

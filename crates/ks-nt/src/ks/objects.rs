@@ -66,6 +66,11 @@ pub(crate) fn find(address: Address) -> Option<Object> {
     TABLE.read().unwrap_or_else(PoisonError::into_inner).get(&address.0).cloned()
 }
 
+/// Every object that lives.
+pub(crate) fn all() -> Vec<Object> {
+    TABLE.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+}
+
 macro_rules! finders {
     ($($name:ident: $variant:ident = $type:ty, $word:literal;)+) => {
         $(

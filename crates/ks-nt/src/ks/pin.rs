@@ -10,7 +10,7 @@ use crate::ks::bag::Bag;
 use crate::ks::connected::Shown;
 use crate::ks::descriptor;
 use crate::ks::file::file_object;
-use crate::ks::filter::{HostedFilter, mode_byte, refused};
+use crate::ks::filter::{HostedFilter, is_agreed, mode_byte, refused};
 use crate::ks::handshake;
 use crate::ks::injection::Returns;
 use crate::ks::irp::{LentIrp, Target};
@@ -20,6 +20,7 @@ use crate::ks::pnp::PowerCallbacks;
 use crate::ks::stream_pointer::Pointer;
 use crate::ks::{driver_allocator, driver_clock};
 use crate::report::BugCheck;
+use crate::verifier;
 use ks_abi::kernel::{DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
 use ks_abi::{KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
 use ks_io::{Aspect, Refusal};
@@ -165,7 +166,7 @@ impl HostedPin {
                 break;
             }
         }
-        if answer.is_success() { Ok(()) } else { Err(refused("SetDataFormat", &name, answer)) }
+        if is_agreed(answer) { Ok(()) } else { Err(refused("SetDataFormat", &name, answer)) }
     }
 
     /// The driver's ranges that a format falls into.
@@ -200,6 +201,7 @@ impl HostedPin {
     }
 
     fn forget(&self) {
+        verifier::closing(self);
         let clones = std::mem::take(&mut *lock(&self.clones));
         for clone in clones.into_iter().rev() {
             clone.delete();
@@ -217,7 +219,12 @@ impl HostedPin {
         drop(objects::remove(self.address));
     }
 
-    fn name(&self) -> String {
+    /// Is an edge locked?
+    pub(crate) fn has_locked_edge(&self) -> bool {
+        [&self.edge, &self.trailing].into_iter().filter_map(|edge| edge.get()?.as_ref()).any(|edge| edge.is_locked())
+    }
+
+    pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.filter.view().reference(), self.id)
     }
 
@@ -291,7 +298,7 @@ impl PinInstance for HostedPin {
         let at = offset_of!(KsPinDispatch, set_device_state);
         let Some(routine) = self.routine(at, "pin SetDeviceState") else { return Ok(()) };
         let answer = status(routine.call3(self.address, u64::from(to.0), u64::from(from.0)));
-        if answer.is_success() { Ok(()) } else { Err(refused("SetDeviceState", &self.name(), answer)) }
+        if is_agreed(answer) { Ok(()) } else { Err(refused("SetDeviceState", &self.name(), answer)) }
     }
 
     fn set_data_format(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
@@ -313,7 +320,7 @@ impl PinInstance for HostedPin {
                 break;
             }
         }
-        if !answer.is_success() {
+        if !is_agreed(answer) {
             show(before);
             return Err(refused("SetDataFormat", &self.name(), answer));
         }
@@ -344,7 +351,7 @@ impl PinInstance for HostedPin {
     fn connect(&self, _pin: &Arc<Pin>) -> Result<(), Refusal> {
         let Some(routine) = self.routine(offset_of!(KsPinDispatch, connect), "pin Connect") else { return Ok(()) };
         let answer = status(routine.call1(self.address));
-        if answer.is_success() { Ok(()) } else { Err(refused("Connect", &self.name(), answer)) }
+        if is_agreed(answer) { Ok(()) } else { Err(refused("Connect", &self.name(), answer)) }
     }
 
     fn sleep(&self, _pin: &Arc<Pin>, to: DevicePowerState) {

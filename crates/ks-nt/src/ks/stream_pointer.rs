@@ -145,7 +145,17 @@ impl Pointer {
         }
     }
 
-    fn is_locked(&self) -> bool {
+    /// A clone, and no edge?
+    pub(crate) fn is_clone(&self) -> bool {
+        matches!(self.kind, Kind::Clone { .. })
+    }
+
+    /// The pin, while it lives.
+    pub(crate) fn pin(&self) -> Option<Arc<HostedPin>> {
+        self.pin.upgrade()
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
         match &self.kind {
             Kind::Edge(edge) => edge.is_locked(),
             Kind::Trailing(edge) => edge.frame().is_some(),
@@ -198,7 +208,7 @@ impl Pointer {
         }
     }
 
-    fn request(&self) -> Option<FrameRequest> {
+    pub(crate) fn request(&self) -> Option<FrameRequest> {
         match &self.kind {
             Kind::Edge(edge) => edge.request(),
             Kind::Trailing(edge) => edge.request(),

@@ -37,6 +37,8 @@ impl Rig {
 
     /// As [`Rig::start_all`], built with options for the compiler.
     pub(crate) fn start_with(sources: &[&str], options: &[&str]) -> Rig {
+        // Every driver of a test is verified.
+        ks_nt::verifier::enable();
         let io = IoManager::new(Services::real());
         let host = Host::new(io.clone());
         let load = |source: &&str| host.load(&build(source, options), Options::default());

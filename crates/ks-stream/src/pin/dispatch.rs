@@ -86,6 +86,10 @@ impl Dispatch for Pin {
         if let Some(me) = self.me.upgrade() {
             me.force_stop();
         }
+        if self.filter.is_given_up() {
+            self.filter.remove_pin(self.id(), self);
+            return;
+        }
         self.leave_gates();
         let _control = self.filter.control().hold();
         if let Some(instance) = self.instance.get() {

@@ -7,7 +7,7 @@ use crate::descriptor::PinFlags;
 use crate::pipe::Replaced;
 use ks_abi::{
     KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_STATE,
-    STATUS_INVALID_PARAMETER,
+    STATUS_INVALID_PARAMETER, STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::{Arc, atomic::Ordering};
 use ks_io::{Aspect, Refusal, deferred};
@@ -26,6 +26,11 @@ impl Pin {
         }
         if self.is_gone() {
             return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::State, format!("{} is closing", self.describe())));
+        }
+        if self.filter.is_given_up() {
+            // Its mutexes may never be free again.
+            let reason = format!("a callback of {} does not return", self.filter.describe_object(None));
+            return Err(self.failure().unwrap_or_else(|| Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason)));
         }
         // Deliveries made during the change (attempts of the first frames) run after the control mutex is released.
         let _inside = deferred::enter();
@@ -117,6 +122,9 @@ impl Pin {
 
     /// STOP in any case: the pin is closing, and what the minidriver says changes nothing.
     pub(super) fn force_stop(self: &Arc<Pin>) {
+        if self.filter.is_given_up() {
+            return;
+        }
         let _inside = deferred::enter();
         let _control = self.filter.control().hold();
         self.block.store_u32(offset::DEVICE_STATE, KsState::STOP.0);

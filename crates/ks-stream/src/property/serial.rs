@@ -47,12 +47,16 @@ fn serialized<'t, T>(
     Ok(items)
 }
 
-fn value_type<T>(item: &PropertyItem<T>) -> KsIdentifier {
+fn value_type<T: 'static>(item: &PropertyItem<T>) -> KsIdentifier {
     item.values.as_ref().map_or_else(KsIdentifier::default, |values| values.value_type)
 }
 
 /// Bytes of one serialized value. One of unknown size is asked for its size, and else for the head of its list.
-fn value_bytes<T>(object: &T, asked: &Asked<'_>, item: &PropertyItem<T>) -> Result<Result<usize, NtStatus>, Refusal> {
+fn value_bytes<T: 'static>(
+    object: &T,
+    asked: &Asked<'_>,
+    item: &PropertyItem<T>,
+) -> Result<Result<usize, NtStatus>, Refusal> {
     if item.serialized_bytes != SERIALIZED_BY_SIZE_QUERY {
         return Ok(Ok(item.serialized_bytes as usize));
     }
@@ -72,7 +76,7 @@ fn value_bytes<T>(object: &T, asked: &Asked<'_>, item: &PropertyItem<T>) -> Resu
 }
 
 /// SERIALIZESIZE: the bytes of one value, without the heads around it.
-pub(super) fn serialized_size<T>(
+pub(super) fn serialized_size<T: 'static>(
     object: &T,
     asked: &Asked<'_>,
     item: &PropertyItem<T>,
@@ -91,7 +95,7 @@ pub(super) fn serialized_size<T>(
 }
 
 /// SERIALIZESET. A value that has grown since its size was asked does not fit any more and fails the request.
-pub(super) fn serialize_set<T>(
+pub(super) fn serialize_set<T: 'static>(
     object: &T,
     asked: &Asked<'_>,
     output: &mut Output,
@@ -140,7 +144,7 @@ pub(super) fn serialize_set<T>(
 
 /// UNSERIALIZESET: the whole block is read before the first value is written. The first value that is refused ends it;
 /// those before it stay written.
-pub(super) fn unserialize_set<T>(
+pub(super) fn unserialize_set<T: 'static>(
     object: &T,
     asked: &Asked<'_>,
     output: &mut Output,
@@ -166,7 +170,7 @@ pub(super) fn unserialize_set<T>(
 type Entries<'t, 'd, T> = Vec<(&'t PropertyItem<T>, &'d [u8])>;
 
 /// The properties and values of a serialized set.
-fn entries<'t, 'd, T>(
+fn entries<'t, 'd, T: 'static>(
     asked: &Asked<'_>,
     data: &'d [u8],
     items: &[&'t PropertyItem<T>],

@@ -11,7 +11,7 @@ pub(super) struct Trailing {
     /// Sequence number at which it stands.
     sequence: u64,
     /// The frame that it has locked.
-    locked: Option<Arc<StreamFrame>>,
+    pub(super) locked: Option<Arc<StreamFrame>>,
     block: PointerBlock,
 }
 

@@ -407,13 +407,14 @@ proptest! {
                         model.frames[model.edge].clone_locks += 1;
                     }
                 }
-                Op::UnlockClone(index) if index < clones.len() => {
+                // A driver that keeps the rules locks no locked pointer and unlocks no unlocked one.
+                Op::UnlockClone(index) if clones.get(index).is_some_and(ClonePointer::is_locked) => {
                     clones[index].unlock();
                     let (frame, locked) = &mut model.clones[index];
                     model.frames[*frame].clone_locks -= u32::from(std::mem::take(locked));
                     model.settle();
                 }
-                Op::LockClone(index) if index < clones.len() => {
+                Op::LockClone(index) if clones.get(index).is_some_and(|clone| !clone.is_locked()) => {
                     let (frame, locked) = &mut model.clones[index];
                     let cancelled = model.requests[model.frames[*frame].request];
                     let wanted = *locked || !cancelled;

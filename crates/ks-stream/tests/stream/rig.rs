@@ -537,6 +537,7 @@ pub struct Rig {
     pub log: Log,
     requests: Requests,
     dropped_before: u64,
+    expected: Mutex<Vec<ks_stream::Rule>>,
 }
 
 /// A source connected to a sink, with everything a client holds of it.
@@ -557,6 +558,7 @@ impl Rig {
 
     pub fn on(services: Services, setup: Setup) -> Rig {
         ks_io::watch_lock_order();
+        ks_stream::verifier::enable();
         let io = IoManager::new(services);
         let log = Log::default();
         let (out_role, in_role) = match setup.requests {
@@ -603,7 +605,8 @@ impl Rig {
             .collect();
         let session = io.session();
         let (requests, dropped_before) = (setup.requests, dropped_irps());
-        Rig { io, session, source, middle, sink, changer, devices, log, requests, dropped_before }
+        let expected = Mutex::default();
+        Rig { io, session, source, middle, sink, changer, devices, log, requests, dropped_before, expected }
     }
 
     pub fn services(&self) -> &Services {
@@ -655,6 +658,18 @@ impl Rig {
         std::mem::take(&mut *self.log.lock())
     }
 
+    /// The filters have broken the rules that the test expects, and no others.
+    pub fn assert_clean(&self) {
+        let mut broken: Vec<_> = self.devices.iter().flat_map(|device| device.violations()).collect();
+        broken.retain(|violation| !self.expected.lock().contains(&violation.rule));
+        assert_eq!(broken, []);
+    }
+
+    /// The test has its driver break this rule.
+    pub fn expect_broken(&self, rule: ks_stream::Rule) {
+        self.expected.lock().push(rule);
+    }
+
     /// Nothing is left of what the clients had open.
     pub fn assert_quiescent(&self) {
         self.settle();
@@ -667,6 +682,7 @@ impl Rig {
             assert_eq!(device.open_filters(), 0, "{} has open filters", device.device_name());
         }
         assert_eq!(self.session.open_handles(), 0);
+        self.assert_clean();
         assert_eq!(self.services().work_panics(), 0);
         // The tests of this program run side by side, so the count is compared only where it says something.
         assert_eq!(dropped_irps(), self.dropped_before, "a request was dropped instead of completed");

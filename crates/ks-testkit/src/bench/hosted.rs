@@ -4,7 +4,7 @@ use super::filters::{self, Kind, Plan};
 use super::streams::{Bench, Chain, failed};
 use super::{BenchError, Reading, meter};
 use ks_abi::{KsDataFormat, KsIdentifier, KsState, STATUS_DEVICE_REMOVED};
-use ks_broker::driver_host::{self, Imports, Sandbox};
+use ks_broker::driver_host::{self, Imports, Sandbox, Verifier};
 use ks_broker::drivers::{self, DriverHost, Hosting};
 use ks_broker::host_process::HostCommand;
 use ks_broker::remote::{Handler, Peer};
@@ -192,6 +192,7 @@ fn start(io: &Arc<IoManager>, file: &Path) -> Result<DriverHost, BenchError> {
         command: HostCommand { program: program()?, arguments: vec![DRIVER_HOST.into()] },
         imports: Imports::Strict,
         sandbox: Sandbox::On,
+        verifier: Verifier::Off,
         files: None,
         watchdog: Some(drivers::WATCHDOG),
         output: None,

@@ -1,0 +1,560 @@
+//! The callbacks of a minidriver as the class driver calls them: what a misbehaving one does ends in its own filter.
+//!
+//! A panic ends the callback and not the thread; a status that the callback may not return stops the filter. With the
+//! verifier on, level and mutexes are compared before and after each, and a rule that is broken in the callback is
+//! reported under its name. Descriptors and automation tables are no callbacks but data that is asked for.
+
+use crate::allocator::{AllocatorFraming, FrameSource};
+use crate::automation::AutomationTable;
+use crate::descriptor::{DescribeFilter, ExtendedFraming, Framing, PinId};
+use crate::filter::Filter;
+use crate::filter_process::ProcessPins;
+use crate::format::{DataFormat, DataRange};
+use crate::handshake::Interface;
+use crate::injection::{ReturnedFrame, ReturnedRequest};
+use crate::minidriver::{FilterInstance, PinInstance};
+use crate::pin::Pin;
+use crate::stream_pointer::CloneId;
+use crate::verifier::{self, Rule};
+use crate::watchdog;
+use ks_abi::kernel::DevicePowerState;
+use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_io::sync::{Arc, Weak, thread_local};
+use ks_io::{Aspect, Level, LockRank, RankedMutex, Refusal};
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A callback, by its name in reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Callback(u8);
+
+macro_rules! callbacks {
+    ($($constant:ident = $code:literal, $name:literal;)+) => {
+        impl Callback {
+            $(pub(crate) const $constant: Callback = Callback($code);)+
+
+            /// The name in reports.
+            pub(crate) const fn name(self) -> &'static str {
+                match self.0 { $($code => $name,)+ _ => "unknown" }
+            }
+        }
+    };
+}
+
+callbacks! {
+    FILTER_CREATE = 0, "filter Create";
+    PIN_SET_DATA_FORMAT = 1, "pin SetDataFormat";
+    FILTER_DATA_RANGES = 2, "filter data ranges";
+    INTERSECT = 3, "intersect";
+    FILTER_INTERFACE = 4, "filter interface";
+    FILTER_CLOSE = 5, "filter Close";
+    PIN_FRAMING = 6, "pin framing";
+    PIN_RESET = 7, "pin Reset";
+    PIN_CONNECT = 8, "pin Connect";
+    PIN_DISCONNECT = 9, "pin Disconnect";
+    PIN_CLOSE = 10, "pin Close";
+    CLONE_CANCEL = 11, "clone cancel";
+    PIN_ALLOCATOR = 12, "pin Allocator";
+    HANDSHAKE = 13, "handshake";
+    FRAME_RETURN = 14, "frame return";
+    REQUEST_COMPLETION = 15, "request completion";
+    PIN_INTERFACE = 16, "pin interface";
+    SET_DEVICE_STATE = 17, "pin SetDeviceState";
+    CREATE_PIN = 18, "pin Create";
+    FILTER_PROCESS = 19, "filter Process";
+    PIN_PROCESS = 20, "pin Process";
+    HANDLER = 21, "property, method or event";
+    FILTER_SLEEP = 22, "filter Sleep";
+    FILTER_WAKE = 23, "filter Wake";
+    PIN_SLEEP = 24, "pin Sleep";
+    PIN_WAKE = 25, "pin Wake";
+}
+
+impl Callback {
+    pub(crate) const fn code(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) const fn of_code(code: u8) -> Callback {
+        Callback(code)
+    }
+}
+
+impl fmt::Display for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A callback that runs on this thread.
+struct Running {
+    name: Callback,
+    filter: Arc<Filter>,
+    pin: Option<PinId>,
+}
+
+thread_local! {
+    /// Innermost last. Kept while the verifier is on.
+    static RUNNING: RefCell<Vec<Running>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The callback that runs on this thread, while the verifier is on.
+pub(crate) fn current() -> Option<Callback> {
+    RUNNING.with(|running| running.borrow().last().map(|running| running.name))
+}
+
+/// What unwinds a callback whose rule was reported already.
+struct Abandoned;
+
+/// Reports a rule that is broken by the callback that runs on this thread. True if one does.
+pub(crate) fn broken_here(rule: Rule, what: impl FnOnce() -> String) -> bool {
+    let running = RUNNING
+        .with(|running| running.borrow().last().map(|running| (running.name, running.filter.clone(), running.pin)));
+    let Some((name, filter, pin)) = running else { return false };
+    filter.broke(rule, name.name(), pin, what());
+    true
+}
+
+/// As [`broken_here`]; the callback ends here, because there is nothing that it could go on with. Returns if none runs.
+pub(crate) fn abandon(rule: Rule, what: impl FnOnce() -> String) {
+    if broken_here(rule, what) {
+        resume_unwind(Box::new(Abandoned));
+    }
+}
+
+/// A filter as the watchdog knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    number: u64,
+    /// It was given up: a callback of it does not return.
+    hung: Arc<AtomicBool>,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Watched {
+        Watched { number: watchdog::number(), hung: Arc::new(AtomicBool::new(false)) }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.hung.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.hung.load(Ordering::SeqCst)
+    }
+}
+
+/// Whose callback it is.
+#[derive(Clone, Copy)]
+struct Subject<'s> {
+    filter: &'s Weak<Filter>,
+    /// The pin and its number; `None` for a callback of the filter.
+    pin: Option<(&'s Weak<Pin>, PinId)>,
+    /// Of the filter, for the watchdog.
+    watched: &'s Watched,
+}
+
+impl Subject<'_> {
+    fn id(&self) -> Option<PinId> {
+        self.pin.map(|(_, id)| id)
+    }
+}
+
+/// Runs a callback; `None` when it did not return.
+#[inline]
+fn supervise<R>(subject: Subject<'_>, name: Callback, body: impl FnOnce() -> R) -> Option<R> {
+    let _running = match watchdog::is_watching() {
+        false => None,
+        true if subject.watched.is_given_up() => return None,
+        true => Some(watchdog::begin(subject.watched.number, name)),
+    };
+    let outcome = match verifier::is_enabled() {
+        false => catch_unwind(AssertUnwindSafe(body)),
+        true => observe(subject, name, body),
+    };
+    match outcome {
+        Ok(returned) => Some(returned),
+        Err(payload) => {
+            unwound(subject, name, &*payload);
+            None
+        }
+    }
+}
+
+/// Runs a callback and compares what it leaves with what it found.
+#[inline(never)]
+fn observe<R>(subject: Subject<'_>, name: Callback, body: impl FnOnce() -> R) -> std::thread::Result<R> {
+    let Some(filter) = subject.filter.upgrade() else { return catch_unwind(AssertUnwindSafe(body)) };
+    let pin = subject.pin.and_then(|(pin, _)| pin.upgrade());
+    let mutexes: [Option<&RankedMutex>; 3] = [
+        Some(filter.device().mutex()),
+        Some(filter.control()),
+        pin.as_ref().map_or_else(|| filter.processing_mutex(), |pin| Some(pin.processing_mutex())),
+    ];
+    let held = || mutexes.map(|mutex| mutex.is_some_and(RankedMutex::is_held_by_current));
+    let (level, before) = (Level::current(), held());
+    let running = Running { name, filter: filter.clone(), pin: subject.id() };
+    RUNNING.with(|stack| stack.borrow_mut().push(running));
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    // Let go outside of the borrow: it may be the last reference to the filter.
+    let running = RUNNING.with(|stack| stack.borrow_mut().pop());
+    drop(running);
+    let now = Level::current();
+    if now != level {
+        let rule = if subject.pin.is_some() { Rule::IrqlPinCallbacks } else { Rule::IrqlFilterCallbacks };
+        level.set_current();
+        let what = format!("it was called at {level:?} level and returned at {now:?} level");
+        filter.broke(rule, name.name(), subject.id(), what);
+    }
+    let ranks = [LockRank::Device, LockRank::FilterControl, LockRank::Processing];
+    // A minidriver takes them in the order of their ranks; they are given back in the other.
+    for (at, after) in held().into_iter().enumerate().rev() {
+        let Some(mutex) = mutexes[at].filter(|_| after != before[at]) else { continue };
+        let what = if after {
+            mutex.release();
+            format!("the {} mutex was taken and not given back", mutex.name())
+        } else {
+            format!("the {} mutex was given back that the class driver holds", mutex.name())
+        };
+        filter.broke(verifier::of_mutex(ranks[at]), name.name(), subject.id(), what);
+    }
+    outcome
+}
+
+#[cold]
+fn unwound(subject: Subject<'_>, name: Callback, payload: &(dyn Any + Send)) {
+    if payload.is::<Abandoned>() {
+        return;
+    }
+    let said = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let said = said.unwrap_or("no message");
+    if let Some(filter) = subject.filter.upgrade() {
+        let object = filter.describe_object(subject.id());
+        let reason = format!("the minidriver panicked in the {name} callback of {object}: {said}");
+        filter.stop(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+    }
+}
+
+/// What a caller is told of a callback that did not return.
+fn ended(name: Callback) -> Refusal {
+    Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, format!("the {name} callback of the minidriver did not return"))
+}
+
+/// A process callback may return STATUS_SUCCESS, STATUS_PENDING, and an error, which counts as STATUS_PENDING.
+#[inline]
+fn check_process(subject: Subject<'_>, name: Callback, status: NtStatus) -> NtStatus {
+    if status == STATUS_SUCCESS || status == STATUS_PENDING || status.is_error() {
+        return status;
+    }
+    returned(subject, Rule::CallbackReturn, name, status);
+    STATUS_PENDING
+}
+
+#[cold]
+fn returned(subject: Subject<'_>, rule: Rule, name: Callback, status: NtStatus) {
+    if let Some(filter) = subject.filter.upgrade() {
+        filter.broke(rule, name.name(), subject.id(), format!("it returned {status}, which it may not"));
+    }
+}
+
+/// A refusal has the status of an error: a callback that cannot be waited for does not pend, and success is no refusal.
+fn check_refusal<R>(subject: Subject<'_>, name: Callback, answer: Option<Result<R, Refusal>>) -> Result<R, Refusal> {
+    let answer = answer.unwrap_or_else(|| Err(ended(name)));
+    if let Err(refusal) = &answer
+        && refusal.status.is_success()
+    {
+        let pends = refusal.status == STATUS_PENDING && name == Callback::CREATE_PIN;
+        let rule = if pends { Rule::MarkPendingIrp } else { Rule::CallbackReturn };
+        returned(subject, rule, name, refusal.status);
+        let reason = format!("{name} returned {}, which it may not", refusal.status);
+        return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+    }
+    answer
+}
+
+/// A client opens a filter.
+pub(crate) fn create_filter(
+    filter: &Arc<Filter>,
+    create: impl FnOnce() -> Result<Arc<dyn FilterInstance>, Refusal>,
+) -> Result<FilterCallbacks, Refusal> {
+    let weak = Arc::downgrade(filter);
+    let watched = filter.watched().clone();
+    let subject = Subject { filter: &weak, pin: None, watched: &watched };
+    let instance =
+        check_refusal(subject, Callback::FILTER_CREATE, supervise(subject, Callback::FILTER_CREATE, create))?;
+    Ok(FilterCallbacks { instance, filter: weak, watched })
+}
+
+/// A filter, or one of its pins with its number.
+type Owner = (Weak<Filter>, Option<(Weak<Pin>, PinId)>, Watched);
+
+/// Whose object it is that answers a request, if it is one of a minidriver.
+fn subject_of<T: 'static>(object: &T) -> Option<Owner> {
+    let object: &dyn Any = object;
+    if let Some(pin) = object.downcast_ref::<Pin>() {
+        return Some((Arc::downgrade(pin.filter()), Some((pin.weak(), pin.id())), pin.filter().watched().clone()));
+    }
+    object.downcast_ref::<Filter>().map(|filter| (filter.weak(), None, filter.watched().clone()))
+}
+
+/// Runs a handler of a property, method or event.
+#[inline]
+pub(crate) fn answer<T: 'static>(object: &T, handler: impl FnOnce() -> NtStatus) -> NtStatus {
+    if verifier::is_enabled() || watchdog::is_watching() {
+        return answer_observed(object, handler);
+    }
+    match catch_unwind(AssertUnwindSafe(handler)) {
+        Ok(status) if status != STATUS_PENDING => status,
+        other => answer_unusual(object, other),
+    }
+}
+
+/// A filter that was given up still answers: most handlers are the class driver's, and say why.
+#[inline(never)]
+fn answer_observed<T: 'static>(object: &T, handler: impl FnOnce() -> NtStatus) -> NtStatus {
+    let outcome = match subject_of(object) {
+        Some((filter, pin, watched)) => {
+            let pin = pin.as_ref().map(|(pin, id)| (pin, *id));
+            let _running = watchdog::is_watching().then(|| watchdog::begin(watched.number, Callback::HANDLER));
+            observe(Subject { filter: &filter, pin, watched: &watched }, Callback::HANDLER, handler)
+        }
+        None => catch_unwind(AssertUnwindSafe(handler)),
+    };
+    match outcome {
+        Ok(status) if status != STATUS_PENDING => status,
+        other => answer_unusual(object, other),
+    }
+}
+
+/// A handler panicked, or pends. Objects that are none of AVStream's may pend: their driver has the request.
+#[cold]
+fn answer_unusual<T: 'static>(object: &T, outcome: std::thread::Result<NtStatus>) -> NtStatus {
+    let Some((filter, pin, watched)) = subject_of(object) else {
+        return outcome.unwrap_or_else(|payload| resume_unwind(payload));
+    };
+    let pin = pin.as_ref().map(|(pin, id)| (pin, *id));
+    let subject = Subject { filter: &filter, pin, watched: &watched };
+    match outcome {
+        Ok(status) => returned(subject, Rule::CallbackReturn, Callback::HANDLER, status),
+        Err(payload) => unwound(subject, Callback::HANDLER, &*payload),
+    }
+    STATUS_UNSUCCESSFUL
+}
+
+/// The callbacks of one open filter.
+pub(crate) struct FilterCallbacks {
+    instance: Arc<dyn FilterInstance>,
+    filter: Weak<Filter>,
+    watched: Watched,
+}
+
+impl FilterCallbacks {
+    fn subject(&self) -> Subject<'_> {
+        Subject { filter: &self.filter, pin: None, watched: &self.watched }
+    }
+
+    fn ask<R>(&self, name: Callback, body: impl FnOnce() -> R) -> Option<R> {
+        supervise(self.subject(), name, body)
+    }
+
+    fn try_ask<R>(&self, name: Callback, body: impl FnOnce() -> Result<R, Refusal>) -> Result<R, Refusal> {
+        check_refusal(self.subject(), name, self.ask(name, body))
+    }
+
+    pub(crate) fn create_pin(&self, pin: &Arc<Pin>) -> Result<PinCallbacks, Refusal> {
+        let (filter, weak, id) = (self.filter.clone(), Arc::downgrade(pin), pin.id());
+        let subject = Subject { filter: &filter, pin: Some((&weak, id)), watched: &self.watched };
+        let made = supervise(subject, Callback::CREATE_PIN, || self.instance.create_pin(pin));
+        let instance = check_refusal(subject, Callback::CREATE_PIN, made)?;
+        let watched = self.watched.clone();
+        Ok(PinCallbacks { instance, filter, pin: weak, id, watched, closed: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn accept_format(&self, pin: PinId, format: &DataFormat, range: &DataRange) -> Result<(), Refusal> {
+        self.try_ask(Callback::PIN_SET_DATA_FORMAT, || self.instance.accept_format(pin, format, range))
+    }
+
+    #[inline]
+    pub(crate) fn descriptor(&self) -> Option<&dyn DescribeFilter> {
+        self.instance.descriptor()
+    }
+
+    pub(crate) fn data_ranges(&self, pin: PinId) -> Option<Vec<DataRange>> {
+        self.ask(Callback::FILTER_DATA_RANGES, || self.instance.data_ranges(pin)).flatten()
+    }
+
+    pub(crate) fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
+        self.try_ask(Callback::INTERSECT, || self.instance.intersect(pin, range, matching))
+    }
+
+    pub(crate) fn is_filter_centric(&self) -> bool {
+        self.instance.is_filter_centric()
+    }
+
+    pub(crate) fn process(&self, filter: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
+        let status =
+            self.ask(Callback::FILTER_PROCESS, || self.instance.process(filter, pins)).unwrap_or(STATUS_PENDING);
+        check_process(self.subject(), Callback::FILTER_PROCESS, status)
+    }
+
+    #[inline]
+    pub(crate) fn automation(&self) -> Option<&AutomationTable<Filter>> {
+        self.instance.automation()
+    }
+
+    pub(crate) fn interface(&self, filter: &Arc<Filter>, id: Guid) -> Option<Interface> {
+        self.ask(Callback::FILTER_INTERFACE, || self.instance.interface(filter, id)).flatten()
+    }
+
+    pub(crate) fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
+        self.instance.node_automation(node)
+    }
+
+    pub(crate) fn sleep(&self, filter: &Arc<Filter>, to: DevicePowerState) {
+        self.ask(Callback::FILTER_SLEEP, || self.instance.sleep(filter, to));
+    }
+
+    pub(crate) fn wake(&self, filter: &Arc<Filter>, to: DevicePowerState) {
+        self.ask(Callback::FILTER_WAKE, || self.instance.wake(filter, to));
+    }
+
+    pub(crate) fn close(&self, filter: &Filter) {
+        self.ask(Callback::FILTER_CLOSE, || self.instance.close(filter));
+    }
+}
+
+/// The callbacks of one pin.
+pub(crate) struct PinCallbacks {
+    instance: Arc<dyn PinInstance>,
+    filter: Weak<Filter>,
+    pin: Weak<Pin>,
+    id: PinId,
+    watched: Watched,
+    /// Its Close callback has returned.
+    closed: AtomicBool,
+}
+
+impl PinCallbacks {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    #[inline]
+    fn subject(&self) -> Subject<'_> {
+        Subject { filter: &self.filter, pin: Some((&self.pin, self.id)), watched: &self.watched }
+    }
+
+    #[inline]
+    fn ask<R>(&self, name: Callback, body: impl FnOnce() -> R) -> Option<R> {
+        supervise(self.subject(), name, body)
+    }
+
+    fn try_ask<R>(&self, name: Callback, body: impl FnOnce() -> Result<R, Refusal>) -> Result<R, Refusal> {
+        check_refusal(self.subject(), name, self.ask(name, body))
+    }
+
+    #[inline]
+    pub(crate) fn process(&self, pin: &Arc<Pin>) -> NtStatus {
+        let status = self.ask(Callback::PIN_PROCESS, || self.instance.process(pin)).unwrap_or(STATUS_PENDING);
+        check_process(self.subject(), Callback::PIN_PROCESS, status)
+    }
+
+    pub(crate) fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
+        self.try_ask(Callback::SET_DEVICE_STATE, || self.instance.set_device_state(pin, to, from))
+    }
+
+    pub(crate) fn set_data_format(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
+        self.try_ask(Callback::PIN_SET_DATA_FORMAT, || self.instance.set_data_format(pin, old, new))
+    }
+
+    pub(crate) fn framing(&self, pin: &Pin) -> Option<Framing> {
+        self.ask(Callback::PIN_FRAMING, || self.instance.framing(pin)).flatten()
+    }
+
+    pub(crate) fn sleep(&self, pin: &Arc<Pin>, to: DevicePowerState) {
+        self.ask(Callback::PIN_SLEEP, || self.instance.sleep(pin, to));
+    }
+
+    pub(crate) fn wake(&self, pin: &Arc<Pin>, to: DevicePowerState) {
+        self.ask(Callback::PIN_WAKE, || self.instance.wake(pin, to));
+    }
+
+    pub(crate) fn extended_framing(&self, pin: &Pin) -> Option<ExtendedFraming> {
+        self.ask(Callback::PIN_FRAMING, || self.instance.extended_framing(pin)).flatten()
+    }
+
+    pub(crate) fn circuit_frames(
+        &self,
+        pin: &Arc<Pin>,
+        framing: &AllocatorFraming,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        self.try_ask(Callback::PIN_ALLOCATOR, || self.instance.circuit_frames(pin, framing))
+    }
+
+    pub(crate) fn reset(&self, pin: &Arc<Pin>) {
+        self.ask(Callback::PIN_RESET, || self.instance.reset(pin));
+    }
+
+    pub(crate) fn connect(&self, pin: &Arc<Pin>) -> Result<(), Refusal> {
+        self.try_ask(Callback::PIN_CONNECT, || self.instance.connect(pin))
+    }
+
+    pub(crate) fn disconnect(&self, pin: &Pin) {
+        self.ask(Callback::PIN_DISCONNECT, || self.instance.disconnect(pin));
+    }
+
+    pub(crate) fn close(&self, pin: &Pin) {
+        self.ask(Callback::PIN_CLOSE, || self.instance.close(pin));
+        self.closed.store(true, Ordering::SeqCst);
+        if verifier::is_enabled()
+            && let Some(filter) = self.filter.upgrade()
+        {
+            verifier::check_closed(pin, &filter);
+        }
+    }
+
+    pub(crate) fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
+        self.ask(Callback::CLONE_CANCEL, || self.instance.clone_cancelled(pin, clone));
+    }
+
+    pub(crate) fn frame_source(
+        &self,
+        pin: &Arc<Pin>,
+        framing: &AllocatorFraming,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        self.try_ask(Callback::PIN_ALLOCATOR, || self.instance.frame_source(pin, framing))
+    }
+
+    pub(crate) fn handshake(&self, pin: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
+        let answer = self.ask(Callback::HANDSHAKE, || self.instance.handshake(pin, offer));
+        answer.unwrap_or(Err(STATUS_UNSUCCESSFUL))
+    }
+
+    pub(crate) fn frame_returned(&self, pin: &Arc<Pin>, frame: ReturnedFrame) {
+        self.ask(Callback::FRAME_RETURN, || self.instance.frame_returned(pin, frame));
+    }
+
+    pub(crate) fn request_returned(&self, pin: &Arc<Pin>, request: &ReturnedRequest<'_>) {
+        self.ask(Callback::REQUEST_COMPLETION, || self.instance.request_returned(pin, request));
+    }
+
+    pub(crate) fn interface(&self, pin: &Arc<Pin>, id: Guid) -> Option<Interface> {
+        self.ask(Callback::PIN_INTERFACE, || self.instance.interface(pin, id)).flatten()
+    }
+
+    #[inline]
+    pub(crate) fn automation(&self) -> Option<&AutomationTable<Pin>> {
+        self.instance.automation()
+    }
+
+    pub(crate) fn node_automation(&self, node: u32) -> Option<&AutomationTable<Pin>> {
+        self.instance.node_automation(node)
+    }
+}

@@ -1,0 +1,168 @@
+//! Driver Verifier's rules for AVStream on a Rust minidriver: one source with a defect a rule, and the matrix of defects
+//! and rules.
+
+use crate::misbehaving::{Bad, Place, broken};
+use crate::rig::{FRAME_BYTES, video};
+use ks_abi::{KSCATEGORY_CAPTURE, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS, STATUS_TIMEOUT};
+use ks_io::sync::Arc;
+use ks_io::{Level, Refusal};
+use ks_stream::{Filter, FilterDescriptor, FilterDispatch, FilterInstance, LeadingEdge, PinDescriptor, Rule};
+
+/// The rules that a minidriver in Rust can break. It has no device callbacks (V06) and is lent no requests (V20).
+const REACHABLE: [Rule; 14] = [
+    Rule::DeviceMutex,
+    Rule::StreamPointerClone,
+    Rule::StreamPointerLock,
+    Rule::StreamPointerUnlock,
+    Rule::CallbackReturn,
+    Rule::IrqlFilterCallbacks,
+    Rule::IrqlPinCallbacks,
+    Rule::IrqlDdis,
+    Rule::FilterMutex,
+    Rule::ProcessingMutex,
+    Rule::InvalidStreamPointer,
+    Rule::MarkPendingIrp,
+    Rule::RequiredMutex,
+    Rule::StateSteps,
+];
+
+/// A minidriver with one defect, or none.
+fn minidriver(defect: Option<Rule>, place: &Place<'_>) -> NtStatus {
+    let is_output = place.pin.is_some_and(|pin| pin.data_flow() == KsPinDataFlow::OUT);
+    match (defect, place.name) {
+        (Some(Rule::DeviceMutex), "handler") => {
+            if let Some(filter) = place.filter {
+                filter.device().mutex().acquire();
+            }
+        }
+        (Some(Rule::StreamPointerClone), "pin Process") if is_output => {
+            let clone = place.shared.and_then(|pin| pin.leading_edge()?.clone_pointer());
+            place.kept.clones.lock().extend(clone);
+        }
+        (Some(Rule::StreamPointerLock), "pin Process") => {
+            if let Some(mut clone) = place.shared.and_then(|pin| pin.leading_edge()?.clone_pointer()) {
+                let _ = clone.lock();
+            }
+        }
+        (Some(Rule::StreamPointerUnlock), "pin Process") if is_output => {
+            let edge = place.shared.and_then(LeadingEdge::of).filter(LeadingEdge::lock);
+            place.kept.edges.lock().extend(edge);
+            return STATUS_PENDING;
+        }
+        (Some(Rule::CallbackReturn), "pin Process") => return STATUS_TIMEOUT,
+        (Some(Rule::IrqlFilterCallbacks), "handler") if place.filter.is_some() => Level::Dispatch.set_current(),
+        (Some(Rule::IrqlPinCallbacks), "pin SetDeviceState") => Level::Apc.set_current(),
+        (Some(Rule::IrqlDdis), "handler") => {
+            if let Some(filter) = place.filter {
+                let _level = Level::Dispatch.raise();
+                filter.device().mutex().acquire();
+            }
+        }
+        (Some(Rule::FilterMutex), "pin SetDeviceState") => {
+            if let Some(pin) = place.pin {
+                pin.filter().control().acquire();
+            }
+        }
+        (Some(Rule::ProcessingMutex), "pin Process") => {
+            if let Some(pin) = place.pin {
+                pin.filter().control().acquire();
+            }
+        }
+        (Some(Rule::InvalidStreamPointer), "pin Create") => {
+            place.kept.edges.lock().extend(place.shared.and_then(LeadingEdge::of));
+        }
+        (Some(Rule::InvalidStreamPointer), "filter Close") => {
+            place.kept.edges.lock().iter().for_each(|edge| assert!(!edge.lock()));
+        }
+        (Some(Rule::MarkPendingIrp), "pin Create") => return STATUS_PENDING,
+        (Some(Rule::RequiredMutex), "handler") => {
+            if let Some(filter) = place.filter {
+                filter.device().add_factory(Arc::new(FilterDescriptor::new(
+                    "later",
+                    "later",
+                    &[KSCATEGORY_CAPTURE],
+                    vec![PinDescriptor::new(KsPinDataFlow::OUT, vec![video()])],
+                    Arc::new(Nothing),
+                )));
+            }
+        }
+        (Some(Rule::StateSteps), "handler") if is_output => {
+            let pin = place.pin.and_then(|pin| pin.filter().pins(0).into_iter().next());
+            if let Some(pin) = pin.filter(|pin| pin.state() == KsState::ACQUIRE)
+                && let Some(frame) = pin.leading_edge()
+            {
+                frame.set_data_used(FRAME_BYTES);
+                frame.eject();
+            }
+        }
+        // A correct one takes and gives back each mutex where it may.
+        (None, "handler") => {
+            if let Some(filter) = place.filter {
+                filter.device().mutex().acquire();
+                filter.control().acquire();
+                filter.control().release();
+                filter.device().mutex().release();
+            }
+        }
+        (None, "pin Process") => {
+            if let Some(mut clone) = place.shared.and_then(|pin| pin.leading_edge()?.clone_pointer()) {
+                clone.unlock();
+                let _ = clone.lock();
+            }
+        }
+        _ => {}
+    }
+    STATUS_SUCCESS
+}
+
+/// The dispatch table of a factory that nobody opens.
+struct Nothing;
+
+impl FilterDispatch for Nothing {
+    fn create(&self, _: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        unreachable!("nobody opens it")
+    }
+}
+
+#[test]
+fn each_defect_of_a_minidriver_breaks_its_own_rule_and_no_other() {
+    for defect in REACHABLE {
+        let bad = Bad::new(move |place| minidriver(Some(defect), place));
+        let said = bad.run();
+        let violations = bad.device.violations();
+        assert_eq!(broken(&violations), [defect], "{violations:?} {said:?}");
+        for violation in &violations {
+            assert!(violation.object.starts_with("bad"), "{violation}");
+            assert_ne!(violation.callback, "no", "{violation}");
+        }
+        bad.rig.assert_clean();
+    }
+}
+
+#[test]
+fn a_correct_minidriver_breaks_no_rule() {
+    let bad = Bad::new(|place| minidriver(None, place));
+    assert_eq!(bad.run(), Vec::<String>::new());
+    assert_eq!(bad.device.violations(), []);
+    bad.rig.assert_quiescent();
+}
+
+#[test]
+fn mutexes_that_are_not_given_back_are_given_back_for_the_minidriver() {
+    let bad = Bad::new(|place| minidriver(Some(Rule::DeviceMutex), place));
+    let _ = bad.run();
+    assert!(bad.device.mutex().try_acquire(), "the next one gets it");
+    bad.device.mutex().release();
+}
+
+#[test]
+fn every_rule_has_a_number_a_name_and_a_code() {
+    for rule in Rule::ALL {
+        assert_eq!(Rule::named(rule.number()), Some(rule));
+        assert_eq!(Rule::named(rule.name()), Some(rule));
+        assert!((0x81000..0x90000).contains(&rule.code()));
+    }
+    // The documentation gives one code to two rules.
+    assert_eq!(Rule::MarkPendingIrp.code(), Rule::IrqlPinCallbacks.code());
+    assert_eq!(Rule::ProcessingMutex.to_string(), "KsProcessingMutex (V11, 0x8100b)");
+}

@@ -1,0 +1,186 @@
+/*
+ * One driver with a defect for each rule of the verifier: built with -DRULE=3 it breaks V03, with -DRULE=0 none. A source
+ * (pin 0) and a sink (pin 1); property 0 of CheckSet on either runs OnCheck.
+ */
+#include "../avs/avs.h"
+
+#ifndef RULE
+#define RULE 0
+#endif
+
+enum { SOURCE, SINK, MOST_FRAMES = 12 };
+
+static LONG Made;
+/* The source has been called. */
+static KEVENT Processed;
+
+/* Fills and sends on what is at the leading edge. */
+static NTSTATUS Process(PKSPIN Pin)
+{
+    PKSSTREAM_POINTER lead;
+#if RULE == 11
+    /* The processing mutex is held. */
+    KsPinAcquireControl(Pin);
+#endif
+#if RULE == 3
+    lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_UNLOCKED);
+    if (lead)
+        KsStreamPointerUnlock(lead, FALSE);
+#endif
+    lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED);
+    if (!lead)
+        return STATUS_PENDING;
+#if RULE == 4
+    if (Pin->Id == SOURCE)
+        return STATUS_PENDING;
+#endif
+#if RULE == 2
+    if (Pin->Id == SOURCE) {
+        PKSSTREAM_POINTER forgotten;
+        (void)KsStreamPointerClone(lead, NULL, 0, &forgotten);
+    }
+#endif
+#if RULE == 12
+    {
+        PKSSTREAM_POINTER clone;
+        if (NT_SUCCESS(KsStreamPointerClone(lead, NULL, 0, &clone))) {
+            KsStreamPointerDelete(clone);
+            KsStreamPointerDelete(clone);
+        }
+    }
+#endif
+#if RULE == 20
+    {
+        PIRP irp = KsStreamPointerGetIrp(lead, NULL, NULL);
+        irp->IoStatus.Status = STATUS_SUCCESS;
+        IoCompleteRequest(irp, IO_NO_INCREMENT);
+    }
+#endif
+#if RULE == 0
+    {
+        PKSSTREAM_POINTER clone;
+        if (NT_SUCCESS(KsStreamPointerClone(lead, NULL, 0, &clone))) {
+            KsStreamPointerUnlock(clone, FALSE);
+            (void)KsStreamPointerLock(clone);
+            KsStreamPointerDelete(clone);
+        }
+    }
+#endif
+    for (;;) {
+        if (Pin->Id == SOURCE) {
+            if (InterlockedIncrement(&Made) > MOST_FRAMES) {
+                KsStreamPointerUnlock(lead, FALSE);
+                return STATUS_PENDING;
+            }
+            lead->StreamHeader->DataUsed = FRAME;
+        }
+        if (!NT_SUCCESS(KsStreamPointerAdvance(lead)))
+            return STATUS_PENDING;
+    }
+}
+
+static NTSTATUS OnProcess(PKSPIN Pin)
+{
+    NTSTATUS status = Process(Pin);
+    if (Pin->Id == SOURCE)
+        KeSetEvent(&Processed, IO_NO_INCREMENT, FALSE);
+    return status;
+}
+
+static NTSTATUS OnSetDeviceState(PKSPIN Pin, KSSTATE To, KSSTATE From)
+{
+#if RULE == 5
+    return STATUS_PENDING;
+#elif RULE == 8
+    KIRQL old;
+    KeRaiseIrql(APC_LEVEL, &old);
+#endif
+    if (Pin->Id == SOURCE && To == KSSTATE_ACQUIRE && From == KSSTATE_STOP)
+        Made = 0;
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnCreate(PKSPIN Pin, PIRP Irp)
+{
+#if RULE == 18
+    Irp->IoStatus.Status = STATUS_SUCCESS;
+    KsCompletePendingRequest(Irp);
+    return STATUS_PENDING;
+#else
+    return STATUS_SUCCESS;
+#endif
+}
+
+static NTSTATUS OnFilterCreate(PKSFILTER Filter, PIRP Irp)
+{
+#if RULE == 7
+    KIRQL old;
+    KeRaiseIrql(APC_LEVEL, &old);
+#endif
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnStart(PKSDEVICE Device, PIRP Irp, PCM_RESOURCE_LIST Translated, PCM_RESOURCE_LIST Untranslated)
+{
+    KeInitializeEvent(&Processed, NotificationEvent, FALSE);
+#if RULE == 6
+    KIRQL old;
+    KeRaiseIrql(APC_LEVEL, &old);
+#endif
+    return STATUS_SUCCESS;
+}
+
+static const char *OnCheck(PKSPIN Pin)
+{
+#if RULE == 1
+    KsAcquireDevice(KsPinGetDevice(Pin));
+#elif RULE == 9
+    KIRQL old;
+    KeRaiseIrql(DISPATCH_LEVEL, &old);
+    (void)KsPinGetDevice(Pin);
+    KeLowerIrql(old);
+#elif RULE == 10
+    KsPinReleaseControl(Pin);
+#elif RULE == 19
+    PVOID item = ExAllocatePoolWithTag(NonPagedPoolNx, 16, 'kcRV');
+    CHECK(item && NT_SUCCESS(KsAddItemToObjectBag(Pin->Bag, item, NULL)));
+#elif RULE == 21
+    PKSSTREAM_POINTER lead = NULL;
+    if (Pin->Id == SOURCE && Pin->ClientState == KSSTATE_ACQUIRE)
+        lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED);
+    if (lead) {
+        lead->StreamHeader->DataUsed = FRAME;
+        KsStreamPointerUnlock(lead, TRUE);
+    }
+#elif RULE == 0
+    PVOID item = ExAllocatePoolWithTag(NonPagedPoolNx, 16, 'kcRV');
+    PKSDEVICE device = KsPinGetDevice(Pin);
+    NTSTATUS status;
+    KsAcquireDevice(device);
+    KsPinAcquireControl(Pin);
+    status = item ? KsAddItemToObjectBag(Pin->Bag, item, NULL) : STATUS_INSUFFICIENT_RESOURCES;
+    KsPinReleaseControl(Pin);
+    KsReleaseDevice(device);
+    CHECK(NT_SUCCESS(status));
+#endif
+    return NULL;
+}
+
+/* Waits until the source has been called. */
+static const char *OnWait(PKSPIN Pin)
+{
+    LARGE_INTEGER most = {.QuadPart = -100000000};
+    CHECK(KeWaitForSingleObject(&Processed, Executive, KernelMode, FALSE, &most) == STATUS_SUCCESS);
+    return NULL;
+}
+
+DEFINE_CHECKS(OnCheck, OnWait);
+static const KSPIN_DISPATCH PinDispatch = {
+    .Create = OnCreate, .Process = OnProcess, .SetDeviceState = OnSetDeviceState};
+static const KSPIN_DESCRIPTOR_EX Pins[] = {
+    PIN(&PinDispatch, KSPIN_DATAFLOW_OUT, 0, 1),
+    PIN(&PinDispatch, KSPIN_DATAFLOW_IN, 0, 1),
+};
+static const KSFILTER_DISPATCH FilterDispatch = {.Create = OnFilterCreate};
+static const KSDEVICE_DISPATCH DeviceDispatch = {.Start = OnStart};
+DEFINE_DRIVER(0x21, &FilterDispatch, Pins, &DeviceDispatch)
