@@ -25,6 +25,9 @@ pub(crate) struct RunDocument {
     /// The pipe sections, each with the pins that share frames.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) pipes: Vec<Pipe>,
+    /// The pin whose clock the graph went by; not there when no pin has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clock: Option<String>,
     pub(crate) elapsed_ns: u64,
     /// What drivers have not given back; not there when they have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -343,6 +346,7 @@ impl RunDocument {
             status: Status::Failed,
             connections: Vec::new(),
             pipes: Vec::new(),
+            clock: None,
             elapsed_ns: 0,
             left_behind: Vec::new(),
             reports: Vec::new(),

@@ -162,7 +162,8 @@ fn text(document: &RunDocument) -> String {
         Status::Interrupted => "interrupted",
         Status::Failed => "failed",
     };
-    format!("{}\n{end} in {}\n", table.text(), quantity::duration(document.elapsed_ns))
+    let clock = document.clock.as_ref().map_or_else(String::new, |pin| format!("clock: {pin}\n"));
+    format!("{}\n{end} in {}\n{clock}", table.text(), quantity::duration(document.elapsed_ns))
 }
 
 /// Each pipe section: its pins, what they agreed on, whose the frames are and why.
@@ -224,6 +225,7 @@ mod tests {
                 latency_ns: Latency { p50: Some(12_345), p99: None },
             }],
             pipes: Vec::new(),
+            clock: None,
             elapsed_ns: 5_010_000_000,
             left_behind: Vec::new(),
             reports: Vec::new(),

@@ -9,12 +9,12 @@ use crate::object::Object;
 use crate::stream::{StreamFrame, StreamRequest};
 use ks_abi::{
     Guid, IoControlCode, KSEVENT_TYPE_ENABLE, KSEVENTF_EVENT_HANDLE, KSNAME_Allocator, KSNAME_Clock,
-    KSPROPERTY_CONNECTION_DATAFORMAT, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_STREAM_ALLOCATOR,
-    KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAMINTERFACE_HEADERSIZE, KSPROPERTY_TYPE_GET, KSPROPSETID_Connection,
-    KSPROPSETID_Stream, KSPROPSETID_StreamInterface, KsAllocatorFraming, KsClockCreate, KsEvent, KsEventData,
-    KsPinDataFlow, KsProperty, KsReset, KsState, KsStreamHeader, NtStatus, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
-    STATUS_PROPSET_NOT_FOUND, USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS,
-    USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
+    KSPROPERTY_CONNECTION_DATAFORMAT, KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT, KSPROPERTY_CONNECTION_STATE,
+    KSPROPERTY_STREAM_ALLOCATOR, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAMINTERFACE_HEADERSIZE,
+    KSPROPERTY_TYPE_GET, KSPROPSETID_Connection, KSPROPSETID_Stream, KSPROPSETID_StreamInterface, KsAllocatorFraming,
+    KsClockCreate, KsEvent, KsEventData, KsPinDataFlow, KsProperty, KsReset, KsState, KsStreamHeader, NtStatus,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, USERKS_PIN_FAILURE, USERKS_PIN_LATENCY,
+    USERKS_PIN_LIMIT, USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
 };
 use ks_io::{AccessMask, Event, Handle};
 use zerocopy::IntoBytes;
@@ -70,6 +70,21 @@ impl Pin {
         let request = KsProperty::new(set, id, KSPROPERTY_TYPE_GET);
         let bytes = self.object.property_bytes(request.as_bytes(), set, id)?;
         Format::from_bytes(&bytes).ok_or_else(|| self.object.error("read the format", STATUS_INVALID_PARAMETER))
+    }
+
+    /// Changes the format. Of a pin in a circuit all pins change, in the place of the stream at which the pin that fills
+    /// the frames is now; a refusal by any of them leaves the old stream running.
+    #[doc(alias = "KSPROPERTY_CONNECTION_DATAFORMAT")]
+    pub fn set_format(&self, format: &Format) -> Result<(), ClientError> {
+        let (set, id) = (KSPROPSETID_Connection, KSPROPERTY_CONNECTION_DATAFORMAT);
+        self.object.set_property(set, id, format.bytes())
+    }
+
+    /// Asks whether the pin's data ranges hold a format; changes nothing.
+    #[doc(alias = "KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT")]
+    pub fn propose_format(&self, format: &Format) -> Result<(), ClientError> {
+        let (set, id) = (KSPROPSETID_Connection, KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT);
+        self.object.set_property(set, id, format.bytes())
     }
 
     /// Bytes of each stream header, extension included. A pin that does not know the question, because its driver has no

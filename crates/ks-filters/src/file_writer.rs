@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ks_abi::{
     KSCATEGORY_FILESYSTEM, KSCATEGORY_RENDER, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsPinDataFlow, KsState, NtStatus,
-    STATUS_NO_MATCH, STATUS_PENDING, STATUS_SHARING_VIOLATION,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING, STATUS_SHARING_VIOLATION,
 };
 use ks_io::sync::Mutex;
 use ks_io::{Aspect, Refusal, StreamFrame};
@@ -134,6 +134,12 @@ fn parse<W: Writer>(format: &DataFormat) -> std::result::Result<W::Format, Refus
         .map_err(|problem| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{}: {problem}", W::FILTER)))
 }
 
+/// A file says once what is in it.
+fn one_format<W: Writer>() -> Refusal {
+    let reason = format!("{}: what is in its file has one format; a converter ahead of it keeps it so", W::FILTER);
+    Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::FormatBlock, reason)
+}
+
 /// The pin of a writer.
 struct WriterPin<W: Writer> {
     path: PathBuf,
@@ -191,6 +197,19 @@ impl<W: Writer> WriterPin<W> {
 impl<W: Writer> PinInstance for WriterPin<W> {
     fn framing(&self, _pin: &Pin) -> Option<Framing> {
         Some(W::framing(&self.format))
+    }
+
+    fn would_take(&self, _pin: &Arc<Pin>, _new: &DataFormat) -> std::result::Result<(), Refusal> {
+        Err(one_format::<W>())
+    }
+
+    fn set_data_format(
+        &self,
+        _pin: &Arc<Pin>,
+        _old: &DataFormat,
+        _new: &DataFormat,
+    ) -> std::result::Result<(), Refusal> {
+        Err(one_format::<W>())
     }
 
     fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> std::result::Result<(), Refusal> {

@@ -130,4 +130,13 @@ impl PinInstance for PassPin {
         }
         STATUS_PENDING
     }
+
+    /// Any format is as good as another.
+    fn would_take(&self, _pin: &Arc<Pin>, _new: &DataFormat) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn set_data_format(&self, _pin: &Arc<Pin>, _old: &DataFormat, _new: &DataFormat) -> Result<(), Refusal> {
+        Ok(())
+    }
 }

@@ -137,15 +137,7 @@ struct Camera {
 impl Camera {
     /// The formats that the settings leave, in order of preference.
     fn formats(&self) -> Vec<VideoFormat> {
-        let values = self.settings.values();
-        let all = [PixelLayout::Nv12, PixelLayout::I420, PixelLayout::Yuy2];
-        let offered = all.into_iter().filter(|layout| values.layout.is_none_or(|only| only == *layout));
-        let format = |layout| {
-            let mut format = VideoFormat::new(layout, values.width, values.height).ok()?;
-            format.frame_rate = values.rate;
-            Some(format)
-        };
-        offered.filter_map(format).collect()
+        formats(&self.settings)
     }
 
     fn format_of(&self, range: &DataRange) -> Option<VideoFormat> {
@@ -165,26 +157,7 @@ impl FilterInstance for Camera {
     }
 
     fn accept_format(&self, _pin: PinId, format: &DataFormat, _range: &DataRange) -> Result<(), Refusal> {
-        let asked = video_format::parse(format).map_err(no_match)?;
-        let offered = self.formats();
-        let same = |own: &VideoFormat| {
-            (own.layout(), own.width(), own.height()) == (asked.layout(), asked.width(), asked.height())
-                && video_format::interval_100ns(own.frame_rate) == video_format::interval_100ns(asked.frame_rate)
-        };
-        if offered.iter().any(same) {
-            return Ok(());
-        }
-        let rate = self.settings.values().rate;
-        let (width, height) = offered.first().map_or((0, 0), |own| (own.width(), own.height()));
-        Err(no_match(format!(
-            "it makes {width}x{height} at {}/{} fps; {}x{} at {}/{} fps was asked for; set width, height and fps",
-            rate.numerator,
-            rate.denominator,
-            asked.width(),
-            asked.height(),
-            asked.frame_rate.numerator,
-            asked.frame_rate.denominator
-        )))
+        accept(&self.settings, format)
     }
 
     fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
@@ -192,7 +165,14 @@ impl FilterInstance for Camera {
         let mut format = video_format::parse(&pin.format()).map_err(no_match)?;
         format.frame_rate = values.rate;
         pin.set_stream_header_bytes((STREAM_HEADER_BYTES + size_of::<KsFrameInfo>()) as u32);
-        Ok(Arc::new(CameraPin { format, live: values.live, beat: Beat::new(pin), stream: Mutex::new(None) }))
+        Ok(Arc::new(CameraPin {
+            settings: self.settings.clone(),
+            rate: format.frame_rate,
+            format: Mutex::new(format),
+            live: values.live,
+            beat: Beat::new(pin),
+            stream: Mutex::new(None),
+        }))
     }
 
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
@@ -200,12 +180,52 @@ impl FilterInstance for Camera {
     }
 }
 
+/// The formats that the settings leave, in order of preference.
+fn formats(settings: &Settings<Values>) -> Vec<VideoFormat> {
+    let values = settings.values();
+    let all = [PixelLayout::Nv12, PixelLayout::I420, PixelLayout::Yuy2];
+    let offered = all.into_iter().filter(|layout| values.layout.is_none_or(|only| only == *layout));
+    let format = |layout| {
+        let mut format = VideoFormat::new(layout, values.width, values.height).ok()?;
+        format.frame_rate = values.rate;
+        Some(format)
+    };
+    offered.filter_map(format).collect()
+}
+
+/// Whether a format is one of those that the settings leave.
+fn accept(settings: &Settings<Values>, format: &DataFormat) -> Result<(), Refusal> {
+    let asked = video_format::parse(format).map_err(no_match)?;
+    let offered = formats(settings);
+    let same = |own: &VideoFormat| {
+        (own.layout(), own.width(), own.height()) == (asked.layout(), asked.width(), asked.height())
+            && video_format::interval_100ns(own.frame_rate) == video_format::interval_100ns(asked.frame_rate)
+    };
+    if offered.iter().any(same) {
+        return Ok(());
+    }
+    let rate = settings.values().rate;
+    let (width, height) = offered.first().map_or((0, 0), |own| (own.width(), own.height()));
+    Err(no_match(format!(
+        "it makes {width}x{height} at {}/{} fps; {}x{} at {}/{} fps was asked for; set width, height and fps",
+        rate.numerator,
+        rate.denominator,
+        asked.width(),
+        asked.height(),
+        asked.frame_rate.numerator,
+        asked.frame_rate.denominator
+    )))
+}
+
 fn no_match(problem: String) -> Refusal {
     Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{NAME}: {problem}"))
 }
 
 struct CameraPin {
-    format: VideoFormat,
+    settings: Arc<Settings<Values>>,
+    /// It stays when the format changes.
+    rate: Ratio,
+    format: Mutex<VideoFormat>,
     live: bool,
     beat: Beat,
     /// Taken out while the pin processes, which the processing mutex keeps to one thread.
@@ -215,6 +235,7 @@ struct CameraPin {
 /// What lives from ACQUIRE to STOP.
 struct Stream {
     pattern: Pattern,
+    frame_bytes: u32,
     pace: Pace,
     dropped: u64,
     /// Frames were dropped since the last one that was delivered.
@@ -223,20 +244,41 @@ struct Stream {
 
 impl PinInstance for CameraPin {
     fn framing(&self, _pin: &Pin) -> Option<Framing> {
-        Some(video_format::framing(&self.format))
+        Some(video_format::framing(&self.format.lock()))
     }
 
     fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {
         self.beat.set_state(pin, to, from)?;
         if to == KsState::ACQUIRE && from == KsState::STOP {
-            let pattern = Pattern::new(&self.format).map_err(|problem| {
-                Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Driver, format!("{NAME}: {problem}"))
-            })?;
-            let stream = Stream { pattern, pace: Pace::default(), dropped: 0, gap: false };
+            let format = *self.format.lock();
+            let (pattern, frame_bytes) = (pattern_of(&format)?, format.frame_bytes() as u32);
+            let stream = Stream { pattern, frame_bytes, pace: Pace::default(), dropped: 0, gap: false };
             *self.stream.lock() = Some(Box::new(stream));
         } else if to == KsState::STOP {
             *self.stream.lock() = None;
         }
+        Ok(())
+    }
+
+    /// Another layout or size, while it streams too; the rate stays.
+    fn would_take(&self, _pin: &Arc<Pin>, new: &DataFormat) -> Result<(), Refusal> {
+        accept(&self.settings, new)?;
+        let asked = video_format::parse(new).map_err(no_match)?;
+        match video_format::interval_100ns(asked.frame_rate) == video_format::interval_100ns(self.rate) {
+            true => Ok(()),
+            false => Err(no_match("its rate does not change while there is a pin".into())),
+        }
+    }
+
+    fn set_data_format(&self, pin: &Arc<Pin>, _old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
+        self.would_take(pin, new)?;
+        let mut format = video_format::parse(new).map_err(no_match)?;
+        format.frame_rate = self.rate;
+        let pattern = pattern_of(&format)?;
+        if let Some(stream) = &mut *self.stream.lock() {
+            (stream.pattern, stream.frame_bytes) = (pattern, format.frame_bytes() as u32);
+        }
+        *self.format.lock() = format;
         Ok(())
     }
 
@@ -248,10 +290,15 @@ impl PinInstance for CameraPin {
     }
 }
 
+fn pattern_of(format: &VideoFormat) -> Result<Pattern, Refusal> {
+    Pattern::new(format)
+        .map_err(|problem| Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Driver, format!("{NAME}: {problem}")))
+}
+
 impl CameraPin {
     /// Stream time at which a frame is due.
     fn due(&self, frame: u64) -> Ticks {
-        let time = self.format.frame_rate.frame_time_100ns(frame).unwrap_or(0);
+        let time = self.rate.frame_time_100ns(frame).unwrap_or(0);
         Ticks(i64::try_from(time).unwrap_or(i64::MAX))
     }
 
@@ -316,7 +363,7 @@ impl CameraPin {
         frame.write_extension(info.as_bytes());
         frame.set_presentation(Time((time + self.beat.origin()).0), Ticks(self.due(number + 1).0 - time.0));
         frame.set_options_flags(flags);
-        frame.set_data_used(self.format.frame_bytes() as u32);
+        frame.set_data_used(stream.frame_bytes);
         stream.pace.advance();
         true
     }

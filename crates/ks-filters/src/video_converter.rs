@@ -262,7 +262,8 @@ impl FilterInstance for Instance {
 
     fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
         let format = video_format::parse(&pin.format()).map_err(no_match)?;
-        Ok(Arc::new(ConverterPin { framing: video_format::framing(&format), conversion: self.conversion.clone() }))
+        let framing = Mutex::new(video_format::framing(&format));
+        Ok(Arc::new(ConverterPin { framing, conversion: self.conversion.clone() }))
     }
 
     fn is_filter_centric(&self) -> bool {
@@ -288,13 +289,35 @@ impl FilterInstance for Instance {
 }
 
 struct ConverterPin {
-    framing: Framing,
+    framing: Mutex<Framing>,
     conversion: SharedConversion,
 }
 
 impl PinInstance for ConverterPin {
     fn framing(&self, _pin: &Pin) -> Option<Framing> {
-        Some(self.framing)
+        Some(*self.framing.lock())
+    }
+
+    /// What comes may change as long as it can be made into what goes, and the other way round.
+    fn would_take(&self, pin: &Arc<Pin>, new: &DataFormat) -> Result<(), Refusal> {
+        let new = video_format::parse(new).map_err(no_match)?;
+        let other = if pin.id() == OUTPUT { INPUT } else { OUTPUT };
+        let Some(other) = pin.filter().pins(other).into_iter().next() else { return Ok(()) };
+        let other = video_format::parse(&other.format()).map_err(no_match)?;
+        if other.frame_rate != new.frame_rate {
+            return Err(no_match("both ends have the same rate, and no other"));
+        }
+        let (input, output) = if pin.id() == OUTPUT { (other, new) } else { (new, other) };
+        video_conversion::check(&input, &output).map_err(no_match)
+    }
+
+    fn set_data_format(&self, pin: &Arc<Pin>, _old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
+        self.would_take(pin, new)?;
+        *self.framing.lock() = video_format::framing(&video_format::parse(new).map_err(no_match)?);
+        // The next picture makes another.
+        let conversion = self.conversion.lock().take();
+        drop(conversion);
+        Ok(())
     }
 
     fn set_device_state(&self, _pin: &Arc<Pin>, to: KsState, _from: KsState) -> Result<(), Refusal> {

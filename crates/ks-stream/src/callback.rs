@@ -71,6 +71,9 @@ callbacks! {
     FILTER_WAKE = 23, "filter Wake";
     PIN_SLEEP = 24, "pin Sleep";
     PIN_WAKE = 25, "pin Wake";
+    FILTER_RESET = 26, "filter Reset";
+    PIN_PROPOSED_FORMAT = 27, "pin proposed format";
+    PIN_FORMAT_CHANGED = 28, "pin format changed";
 }
 
 impl Callback {
@@ -425,6 +428,10 @@ impl FilterCallbacks {
         self.ask(Callback::FILTER_WAKE, || self.instance.wake(filter, to));
     }
 
+    pub(crate) fn reset(&self, filter: &Arc<Filter>) {
+        self.ask(Callback::FILTER_RESET, || self.instance.reset(filter));
+    }
+
     pub(crate) fn close(&self, filter: &Filter) {
         self.ask(Callback::FILTER_CLOSE, || self.instance.close(filter));
     }
@@ -472,6 +479,14 @@ impl PinCallbacks {
 
     pub(crate) fn set_data_format(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
         self.try_ask(Callback::PIN_SET_DATA_FORMAT, || self.instance.set_data_format(pin, old, new))
+    }
+
+    pub(crate) fn would_take(&self, pin: &Arc<Pin>, new: &DataFormat) -> Result<(), Refusal> {
+        self.try_ask(Callback::PIN_PROPOSED_FORMAT, || self.instance.would_take(pin, new))
+    }
+
+    pub(crate) fn format_changed(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) {
+        self.ask(Callback::PIN_FORMAT_CHANGED, || self.instance.format_changed(pin, old, new));
     }
 
     pub(crate) fn framing(&self, pin: &Pin) -> Option<Framing> {

@@ -232,10 +232,16 @@ impl Filter {
         let mut outgoing: Vec<Outgoing> = Vec::new();
         let mut raised = Vec::new();
         let round = {
-            let Some(_processing) = process::hold_at(&processing.mutex, level) else { return Round::Taken };
+            let Some(held) = process::hold_at(&processing.mutex, level) else { return Round::Taken };
             let taking_part: Vec<&Arc<Pin>> = pins.iter().filter(|pin| pin.is_processing()).collect();
             if !processing.attachments.are_open() || !self.is_ready(processing, &pins, &taking_part) {
-                return Round::Pending;
+                drop(held);
+                // A change of format holds its pin back like a frame that is missing.
+                let mut met = false;
+                for pin in taking_part {
+                    met |= pin.queue().is_some_and(|queue| queue.is_turning()) && pin.turn();
+                }
+                return if met { Round::Again } else { Round::Pending };
             }
             for pin in &pins {
                 if let Some(queue) = pin.queue() {
@@ -255,9 +261,12 @@ impl Filter {
         };
         // The hops come after the processing mutex is released.
         for ((pin, out), flags) in pins.iter().zip(&mut outgoing).zip(raised) {
-            pin.forward(out);
-            if flags != 0 {
-                pin.stream_events(flags);
+            match flags {
+                0 => pin.forward(out),
+                raised => {
+                    pin.forward_raising(out, raised);
+                    pin.turn();
+                }
             }
         }
         round

@@ -5,17 +5,19 @@
 use crate::batch;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
+use crate::queue::is_change;
 use crate::stream_io;
 use ks_abi::{
-    IoControlCode, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_INVALID_DEVICE_STATE,
-    STATUS_UNSUCCESSFUL,
+    IoControlCode, KsPinDataFlow, KsReset, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
+    STATUS_INVALID_DEVICE_STATE, STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{
-    CancelCell, CancelTarget, CompletedRequest, CompletionRoutine, Dispatched, FileObject, Irp, Origin, Reply,
-    RequestParts, StreamFrames,
+    Aspect, CancelCell, CancelTarget, CompletedRequest, CompletionRoutine, Dispatched, Event, EventKind, FileObject,
+    Irp, Origin, Refusal, Reply, RequestParts, Signal, StreamFrames,
 };
 use ks_mem::FrameMemory;
+use zerocopy::IntoBytes;
 
 /// The foreign end of a connection whose IRP source is ours: filled frames go to it as write requests, empty ones as
 /// read requests, and each comes back by its completion.
@@ -154,9 +156,13 @@ impl CompletionRoutine for Travelling {
             // The foreign pin is stopped or gone: the frame waits for the next start. If it only was not up yet, the next
             // step of this pin is a start too.
             irp.set_status(request.status());
+            let change = irp.stream().and_then(|stream| stream.frame(0)).is_some_and(|frame| is_change(frame));
             pin.park_at(&pin.pipe().route(), [irp]);
             if matches!(request.status(), STATUS_DEVICE_NOT_READY | STATUS_INVALID_DEVICE_STATE) {
                 pin.pipe().note_not_ready();
+            }
+            if change && pin.data_flow() == KsPinDataFlow::OUT && !pin.is_gone() {
+                not_followed(&pin, request.status());
             }
             return;
         }
@@ -167,6 +173,17 @@ impl CompletionRoutine for Travelling {
             },
             _ => batch::of_one(irp, |batch| pin.receive(batch)),
         }
+    }
+}
+
+/// The foreign pin did not take a change of format. One that does not run yet is told again; from one that refuses
+/// nothing of the new format may be expected.
+fn not_followed(pin: &Arc<Pin>, status: NtStatus) {
+    if matches!(status, STATUS_DEVICE_NOT_READY | STATUS_INVALID_DEVICE_STATE | STATUS_CANCELLED) {
+        pin.announce_again();
+    } else {
+        let reason = format!("{}: the pin that it is connected to refused the new format", pin.describe());
+        pin.fail(Refusal::new(status, Aspect::FormatBlock, reason));
     }
 }
 
@@ -189,6 +206,34 @@ pub(crate) fn synchronous_control(
     }
     let taken = answer.0.lock().take();
     taken.unwrap_or(Err(STATUS_CANCELLED))
+}
+
+/// Sends a reset to another driver's pin, and waits until it has answered.
+pub(crate) fn reset(file: &Arc<FileObject>, pin: &Pin, reset: KsReset) {
+    let done = pin.services().event(EventKind::Notification, Signal::Clear);
+    let parts = RequestParts {
+        code: IoControlCode::KS_RESET_STATE,
+        input: reset.as_bytes(),
+        output: &[],
+        output_bytes: 0,
+        input_token: 0,
+        output_token: 0,
+    };
+    let routine: Arc<dyn CompletionRoutine> = Arc::new(Done(done.clone()));
+    // Whether it knows resets is its affair.
+    if let Ok(irp) = Irp::device_control(file, pin.origin(), parts, Reply::Routine(routine))
+        && matches!(file.dispatch(irp), Dispatched::Pending)
+    {
+        let _ = done.wait();
+    }
+}
+
+struct Done(Event);
+
+impl CompletionRoutine for Done {
+    fn completed(self: Arc<Self>, _request: CompletedRequest) {
+        self.0.set();
+    }
 }
 
 struct Answer(Mutex<Option<Result<Vec<u8>, NtStatus>>>);

@@ -103,6 +103,13 @@ pub trait FilterInstance: Send + Sync {
         STATUS_PENDING
     }
 
+    /// A pin's queue was flushed, or a reset began or ended; only asked of a filter that processes as a whole. Filter
+    /// control mutex held.
+    #[doc(alias = "KSFILTER_DISPATCH.Reset")]
+    fn reset(&self, filter: &Arc<Filter>) {
+        let _ = filter;
+    }
+
     /// The filter's own automation table; its items win over the class driver's.
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
         None
@@ -172,7 +179,8 @@ pub trait PinInstance: Send + Sync {
         Ok(())
     }
 
-    /// The format of the living pin is to change. Filter control mutex held. Default: refused.
+    /// The format of the living pin is to change: in the place of the stream where the old format ends, or because a client
+    /// has set it; nothing is processed meanwhile. Filter control mutex held. Default: refused.
     ///
     /// Source: nc-ks-pfnkspinsetdataformat.
     #[doc(alias = "KSPIN_DISPATCH.SetDataFormat")]
@@ -183,6 +191,22 @@ pub trait PinInstance: Send + Sync {
             ks_io::Aspect::Driver,
             "the pin does not change its format",
         ))
+    }
+
+    /// A change of format is about to be made upstream: would the pin agree when it comes? Asked before anything changes,
+    /// with no mutex held, on any thread; [`PinInstance::set_data_format`] follows, in the place of the stream where the
+    /// old format ends. Default: refused, as there.
+    #[doc(alias = "KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT")]
+    fn would_take(&self, pin: &Arc<Pin>, new: &DataFormat) -> Result<(), Refusal> {
+        let _ = new;
+        let reason = format!("{} does not change its format while it streams", pin.describe());
+        Err(Refusal::new(ks_abi::STATUS_INVALID_DEVICE_REQUEST, ks_io::Aspect::Driver, reason))
+    }
+
+    /// The format is another now because this minidriver said so in its stream. No mutex of rank filter control is taken
+    /// for it.
+    fn format_changed(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) {
+        let _ = (pin, old, new);
     }
 
     /// What the pin asks of the allocator, now that its format is known; `None`: what the descriptor says.

@@ -2,8 +2,10 @@
 
 pub(crate) mod connect;
 mod dispatch;
+mod format_change;
 pub(crate) mod intersect;
 mod requests;
+mod reset;
 pub(crate) mod state;
 
 use crate::allocator::AllocatorObject;
@@ -20,6 +22,7 @@ use crate::gate::Gate;
 use crate::injection::{Homecoming, Returns};
 use crate::pipe::PipeSection;
 use crate::process::WorkerItem;
+use crate::quality::QualityManager;
 use crate::queue::Queue;
 use crate::stream_pointer::{CloneId, Locked};
 use crate::trailing_edge::TrailingEdge;
@@ -81,14 +84,16 @@ pub struct Pin {
     events: EventList,
     failure: Mutex<Option<Refusal>>,
     master_clock: Mutex<Option<Arc<FileObject>>>,
+    quality_manager: Mutex<Option<QualityManager>>,
     /// The allocator that the client named.
     stream_allocator: Mutex<Option<Arc<FileObject>>>,
     /// The allocators that were created on this pin, for a removal.
     allocators: Mutex<Vec<Weak<AllocatorObject>>>,
     /// The state that the minidriver agreed to last. KSPIN.ClientState runs ahead of it while the minidriver is asked.
     agreed: AtomicU32,
-    /// A gate input is off below the least processing state.
-    gate_held: AtomicBool,
+    /// Whose inputs of the gate are off, as bits: of the state, below the least processing state, and of a format that
+    /// changes; see `state.rs`.
+    gate_held: AtomicU32,
     /// Another input of the gate is off while the device sleeps or is stopped.
     stream_held: AtomicBool,
     gone: AtomicBool,
@@ -433,17 +438,6 @@ impl Pin {
         self.instance.get()
     }
 
-    /// Changes the format of the living pin, if the minidriver agrees.
-    pub(crate) fn change_format(self: &Arc<Pin>, new: DataFormat) -> Result<(), Refusal> {
-        let _control = self.filter.control().hold();
-        let old = self.format();
-        if let Some(instance) = self.instance.get() {
-            instance.set_data_format(self, &old, &new)?;
-        }
-        *self.format.write() = new;
-        Ok(())
-    }
-
     fn automation(&self) -> Option<&AutomationTable<Pin>> {
         self.instance.get().and_then(|instance| instance.automation())
     }
@@ -519,6 +513,10 @@ impl Pin {
         &self.master_clock
     }
 
+    pub(crate) fn quality_manager(&self) -> &Mutex<Option<QualityManager>> {
+        &self.quality_manager
+    }
+
     pub(crate) fn stream_allocator(&self) -> &Mutex<Option<Arc<FileObject>>> {
         &self.stream_allocator
     }
@@ -567,7 +565,7 @@ impl Pin {
             return;
         }
         if self.flags().contains(PinFlags::GENERATE_EOS_EVENTS) {
-            // ks-coverage: KSEVENT_CONNECTION_ENDOFSTREAM done test=frames_flow_from_source_to_sink_in_order
+            // ks-coverage: KSEVENT_CONNECTION_ENDOFSTREAM done test=frames_flow_from_source_to_sink_in_order,the_end_of_the_stream_is_an_event_at_both_ends
             self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
         }
     }

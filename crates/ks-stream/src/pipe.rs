@@ -563,7 +563,7 @@ impl Pin {
             self.park_at(&route, refused);
             self.start_again_if_open();
         }
-        if self.triggers(arrival.into_empty) {
+        if arrival.change || self.triggers(arrival.into_empty) {
             self.again.store(true, ks_io::sync::atomic::Ordering::SeqCst);
             deferred::run_later(self);
         }

@@ -8,8 +8,8 @@
 
 use crate::descriptor::PinFlags;
 use crate::pin::Pin;
-use crate::queue::Outgoing;
-use ks_abi::STATUS_SUCCESS;
+use crate::queue::{Begin, Outgoing};
+use ks_abi::{KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsPinDataFlow, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Weak, atomic::Ordering, thread_local};
 use ks_io::{Held, Level, RankedMutex, Services, Ticks, Time, Work, WorkQueue, deferred};
 use std::cell::{Cell, RefCell};
@@ -230,19 +230,35 @@ impl Pin {
             let more;
             {
                 // Where it cannot wait, a worker does.
-                let Some(_processing) = hold_at(&self.processing, level) else { break Left::BudgetSpent };
+                let Some(processing) = hold_at(&self.processing, level) else { break Left::BudgetSpent };
                 // The gate was captured before: the pin may have left its state since.
-                if self.is_held() || !queue.begin_processing() {
+                if self.is_held() {
                     break Left::Nothing;
+                }
+                match queue.begin_processing() {
+                    Begin::Process => {}
+                    Begin::Nothing => break Left::Nothing,
+                    Begin::Turn => {
+                        drop(processing);
+                        if self.turn() {
+                            continue;
+                        }
+                        break Left::Nothing;
+                    }
                 }
                 status = instance.process(self);
                 more = queue.end_processing(&mut outgoing);
             }
             // The hop comes after the processing mutex is released.
             let frames = outgoing.onward.len() as u32;
-            self.forward(&mut outgoing);
-            if more.raised != 0 {
-                self.stream_events(more.raised);
+            match more.raised {
+                0 => self.forward(&mut outgoing),
+                raised => {
+                    self.forward_raising(&mut outgoing, raised);
+                    if raised & KSSTREAM_HEADER_OPTIONSF_TYPECHANGED != 0 && self.turn() {
+                        continue;
+                    }
+                }
             }
             let spent = spend(frames, self.services());
             if status != STATUS_SUCCESS || !more.frames {
@@ -260,12 +276,51 @@ impl Pin {
     pub(crate) fn send_outgoing(self: &Arc<Pin>) {
         let Some(queue) = self.queue() else { return };
         let (mut outgoing, more) = queue.take_outgoing();
-        if !outgoing.is_empty() {
+        if more.raised != 0 {
+            self.forward_raising(&mut outgoing, more.raised);
+            if more.raised & KSSTREAM_HEADER_OPTIONSF_TYPECHANGED != 0 {
+                // Whoever processes the pin deals with it.
+                self.attempt_processing();
+            }
+        } else if !outgoing.is_empty() {
             self.forward(&mut outgoing);
         }
-        if more.raised != 0 {
-            self.stream_events(more.raised);
+        queue.sent();
+    }
+
+    /// Sends on what has gone out, with a change of format among it, and agrees to those that arrived: on the thread that
+    /// processes the pin, so that nothing overtakes. True when there was anything to do.
+    #[cold]
+    pub(crate) fn turn(self: &Arc<Pin>) -> bool {
+        let Some(queue) = self.queue() else { return false };
+        let mut turned = false;
+        loop {
+            match queue.take_turn() {
+                Some((mut outgoing, raised)) => {
+                    turned |= !outgoing.is_empty();
+                    self.forward_raising(&mut outgoing, raised);
+                }
+                None => {
+                    self.attempt_processing_later();
+                    return turned;
+                }
+            }
+            if !self.meet_format_change() {
+                return turned;
+            }
+            turned = true;
         }
+    }
+
+    /// As [`Pin::forward`], of frames that somebody is told of.
+    #[cold]
+    pub(crate) fn forward_raising(self: &Arc<Pin>, outgoing: &mut Outgoing, raised: u32) {
+        if self.data_flow() == KsPinDataFlow::OUT && raised & KSSTREAM_HEADER_OPTIONSF_TYPECHANGED != 0 {
+            // Before anybody who reads of the change can ask for the format.
+            self.adopt_formats(outgoing);
+        }
+        self.forward(outgoing);
+        self.stream_events(raised & !KSSTREAM_HEADER_OPTIONSF_TYPECHANGED);
     }
 
     #[inline]

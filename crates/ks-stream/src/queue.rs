@@ -10,23 +10,32 @@
 //!
 //! Source: "Leading and trailing edge stream pointers", "Locking and unlocking stream pointers".
 
+mod changes;
 mod clones;
 mod leading;
 mod lent;
 mod trailing;
 
 use crate::descriptor::PinFlags;
+use crate::format::DataFormat;
 use crate::pin::Pin;
 use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock, Units};
+use changes::Changes;
 use clones::CloneState;
-use ks_abi::{NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
-use ks_io::sync::{Arc, Mutex, Weak};
+use ks_abi::{
+    KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+};
+use ks_io::sync::{
+    Arc, Mutex, Weak,
+    atomic::{AtomicU32, Ordering},
+};
 use ks_io::{CancelTarget, Irp, StreamFrame, StreamFrames};
 use ks_mem::fallible;
 use std::collections::VecDeque;
 use trailing::Trailing;
 
+pub(crate) use changes::{format_in, is_change};
 pub(crate) use leading::{Eject, LockedFrame, Moved};
 pub use lent::{FrameRequest, Step};
 
@@ -40,6 +49,8 @@ pub(crate) struct Queue {
     tabled: bool,
     /// Innermost lock of the class driver: nothing is called under it but the cancel state of an IRP.
     state: Mutex<State>,
+    /// Threads that have taken what goes out and have not sent it on yet, but for the one that processes.
+    sending: AtomicU32,
 }
 
 struct State {
@@ -57,6 +68,12 @@ struct State {
     leading_block: PointerBlock,
     /// Of a pin with a distinct trailing edge.
     trailing: Option<Box<Trailing>>,
+    /// How many entries are changes of format, and [`changes::TURNING`]; see `changes.rs`.
+    changes: u32,
+    /// A format that the next empty frame is to tell of.
+    announce: Option<DataFormat>,
+    /// Headers of frames by which the class driver told of a format; the others are the driver's own.
+    told: Vec<u64>,
     clones: Vec<CloneState>,
     next_clone: u64,
     /// Requests of callers, and those of several frames.
@@ -96,8 +113,20 @@ enum Held {
     Out,
     /// A frame of a request in the table.
     Shared { key: u32, frame: Arc<StreamFrame> },
+    /// A change of format, in the place of a sample: no pointer is ever locked on it.
+    Change(Box<Held>),
     /// The frame has left.
     Left,
+}
+
+impl Held {
+    /// What is held, be it a change of format or not.
+    fn plain(&self) -> &Held {
+        match self {
+            Held::Change(held) => held,
+            held => held,
+        }
+    }
 }
 
 struct Queued {
@@ -117,6 +146,8 @@ fn only_frame(irp: &Irp) -> &Arc<StreamFrame> {
 pub(crate) struct Arrival {
     /// A frame arrived with nothing at or ahead of the leading edge.
     pub(crate) into_empty: bool,
+    /// A change of format is among them, or something goes out because of one.
+    pub(crate) change: bool,
     /// The requests that were not taken, because the queue is closed or they were cancelled before.
     pub(crate) refused: Vec<(Irp, NtStatus)>,
 }
@@ -143,6 +174,17 @@ impl Outgoing {
     }
 }
 
+/// What a thread that may process finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// A frame: the process callback runs.
+    Process,
+    /// A change of format, before the leading edge or on its way out.
+    Turn,
+    /// Nothing.
+    Nothing,
+}
+
 /// What is left after processing.
 #[derive(Default)]
 pub(crate) struct More {
@@ -165,6 +207,9 @@ impl Queue {
             leading_locked: false,
             leading_block: PointerBlock::new(units.clone())?,
             trailing: if distinct { Some(Box::new(Trailing::new(units)?)) } else { None },
+            changes: 0,
+            announce: None,
+            told: Vec::new(),
             clones: Vec::new(),
             next_clone: 1,
             requests: Vec::new(),
@@ -177,20 +222,31 @@ impl Queue {
             counters: Counters::default(),
         };
         let (tabled, state) = (fifo || distinct, Mutex::new(state));
-        Ok(Arc::new_cyclic(|me| Queue { pin, me: me.clone(), data_sink, fifo, tabled, state }))
+        Ok(Arc::new_cyclic(|me| Queue {
+            pin,
+            me: me.clone(),
+            data_sink,
+            fifo,
+            tabled,
+            state,
+            sending: AtomicU32::new(0),
+        }))
     }
 
     /// Adds requests in order and leaves `batch` empty. Those with a caller can be cancelled from here on.
     pub(crate) fn add(&self, batch: &mut Vec<Irp>) -> Arrival {
         let mut state = self.state.lock();
         let was_empty = state.leading == state.end();
+        let first = state.end();
         let mut refused = Vec::new();
         if state.closed.is_none() && !self.tabled {
             self.add_own(&mut state, batch);
         }
         for irp in batch.drain(..) {
             if let Some(status) = state.closed {
-                refused.push((irp, status));
+                if let Some(irp) = self.keep_change(&mut state, irp) {
+                    refused.push((irp, status));
+                }
             } else if self.data_sink
                 && state.counters.ended
                 && !(irp.has_caller() && state.counters.begin_next_stream())
@@ -209,7 +265,8 @@ impl Queue {
             }
         }
         let into_empty = was_empty && state.leading != state.end();
-        Arrival { into_empty, refused }
+        let change = state.counters.type_changed && self.find_changes(&mut state, first);
+        Arrival { into_empty, change, refused }
     }
 
     /// Takes the requests of a circuit at the front of the batch, which are all of it but where a stream ends. The rest is
@@ -286,7 +343,7 @@ impl Queue {
         if !state.closed_for_good {
             state.closed = Some(later);
         }
-        self.cancel_all(&mut state, status)
+        self.cancel_all(&mut state, status, Changes::Stay)
     }
 
     /// As [`Queue::close`], and nothing opens the queue again.
@@ -296,7 +353,8 @@ impl Queue {
             state.closed = Some(status);
             state.closed_for_good = true;
         }
-        self.cancel_all(&mut state, status)
+        state.changes &= !changes::TURNING;
+        self.cancel_all(&mut state, status, Changes::Go)
     }
 
     /// Lets go of every frame of a circuit that is not locked; it goes back to the head as after a cancel. Returns the
@@ -313,7 +371,7 @@ impl Queue {
                 keys.push(key as u32);
             }
         }
-        self.let_go(&mut state, STATUS_CANCELLED, |held| match held {
+        self.let_go(&mut state, STATUS_CANCELLED, |held| match held.plain() {
             Held::Shared { key, .. } => keys.contains(key),
             _ => true,
         })
@@ -325,12 +383,20 @@ impl Queue {
         state.closed.is_none() && !(self.data_sink && state.counters.ended)
     }
 
-    fn cancel_all(&self, state: &mut State, status: NtStatus) -> Vec<CloneId> {
-        for queued in state.requests.iter_mut().flatten() {
-            queued.cancelled = true;
-            queued.irp.set_status(status);
+    fn cancel_all(&self, state: &mut State, status: NtStatus, changes: Changes) -> Vec<CloneId> {
+        let staying = if changes == Changes::Stay && state.changes > 0 { state.staying() } else { Vec::new() };
+        for (key, queued) in state.requests.iter_mut().enumerate() {
+            if let Some(queued) = queued
+                && !staying.contains(&Some(key as u32))
+            {
+                queued.cancelled = true;
+                queued.irp.set_status(status);
+            }
         }
-        self.let_go(state, status, |_| true)
+        self.let_go(state, status, |held| match held {
+            Held::Change(change) if !staying.is_empty() => !staying.contains(&change.key()),
+            _ => true,
+        })
     }
 
     /// Drops the windows' holds on the chosen frames; a locked one goes when it is unlocked.
@@ -382,7 +448,12 @@ impl Queue {
             return;
         }
         let cancelled = entry.cancelled;
-        match std::mem::replace(&mut entry.held, Held::Left) {
+        let mut held = std::mem::replace(&mut entry.held, Held::Left);
+        if let Held::Change(change) = held {
+            state.changes -= 1;
+            held = *change;
+        }
+        match held {
             Held::Own(irp) => {
                 if cancelled == STATUS_SUCCESS {
                     self.leave(&mut state.counters, only_frame(&irp));
@@ -405,7 +476,7 @@ impl Queue {
                     self.finish(state, key);
                 }
             }
-            Held::Out | Held::Left => {}
+            Held::Out | Held::Change(_) | Held::Left => {}
         }
     }
 
@@ -431,12 +502,16 @@ impl Queue {
     }
 
     /// A process callback starts, if there is a frame for it. Until [`Queue::end_processing`] nothing goes out.
-    pub(crate) fn begin_processing(&self) -> bool {
+    pub(crate) fn begin_processing(&self) -> Begin {
         let mut state = self.state.lock();
         let ready = state.is_ready(self.data_sink);
         state.processing = ready;
         state.progress = false;
-        ready
+        match ready {
+            true => Begin::Process,
+            false if state.changes != 0 => Begin::Turn,
+            false => Begin::Nothing,
+        }
     }
 
     /// The process callback has returned: what goes out, and whether there is more to process. `outgoing` is empty and
@@ -444,9 +519,12 @@ impl Queue {
     pub(crate) fn end_processing(&self, outgoing: &mut Outgoing) -> More {
         let mut state = self.state.lock();
         state.processing = false;
+        if state.changes != 0 && !self.may_turn(&mut state) {
+            return More { frames: false, raised: KSSTREAM_HEADER_OPTIONSF_TYPECHANGED };
+        }
         std::mem::swap(&mut state.outgoing, outgoing);
         let frames = state.progress && state.is_ready(self.data_sink);
-        More { frames, raised: std::mem::take(&mut state.counters.raised) }
+        More { frames, raised: state.take_raised() }
     }
 
     /// The process callback of the filter begins: what goes out waits for its end, frames or not.
@@ -472,15 +550,26 @@ impl Queue {
         state.leading_locked || state.trailing.as_ref().is_some_and(|trailing| trailing.locked.is_some())
     }
 
-    /// What goes out now, unless a process callback is running (its end takes it along).
+    /// What goes out now, unless a process callback is running (its end takes it along). [`Queue::sent`] follows when it
+    /// has been sent on.
     pub(crate) fn take_outgoing(&self) -> (Outgoing, More) {
+        // Paired with `may_turn`, under the lock.
+        self.sending.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock();
         if state.processing {
             return (Outgoing::default(), More::default());
         }
-        let raised = std::mem::take(&mut state.counters.raised);
+        if state.changes & changes::TURNING != 0 {
+            return (state.take_ended(), More::default());
+        }
+        let raised = state.take_raised();
         let more = More { frames: state.is_ready(self.data_sink), raised };
         (std::mem::take(&mut state.outgoing), more)
+    }
+
+    /// What [`Queue::take_outgoing`] gave has been sent on.
+    pub(crate) fn sent(&self) {
+        self.sending.fetch_sub(1, Ordering::Release);
     }
 
     /// The counters, locked.
@@ -491,7 +580,7 @@ impl Queue {
     /// Requests that are in the queue.
     pub(crate) fn request_count(&self) -> usize {
         let state = self.state.lock();
-        let own = state.entries.iter().filter(|entry| matches!(entry.held, Held::Own(_) | Held::Out)).count();
+        let own = state.entries.iter().filter(|entry| matches!(entry.held.plain(), Held::Own(_) | Held::Out)).count();
         own + state.requests.iter().flatten().count()
     }
 }
@@ -518,7 +607,9 @@ impl State {
     }
 
     fn is_ready(&self, data_sink: bool) -> bool {
-        self.leading < self.end() && self.closed.is_none() && (data_sink || !self.counters.ended)
+        self.leading < self.end()
+            && self.closed.is_none()
+            && if data_sink { self.changes == 0 || !self.at_change() } else { !self.counters.ended }
     }
 
     fn must_flush(&self) -> bool {
@@ -566,7 +657,7 @@ impl CancelTarget for Queue {
                 }
                 _ => return,
             }
-            let own = |held: &Held| matches!(held, Held::Shared { key, .. } if *key == index);
+            let own = |held: &Held| matches!(held.plain(), Held::Shared { key, .. } if *key == index);
             self.let_go(&mut state, STATUS_CANCELLED, own)
         };
         if let Some(pin) = self.pin.upgrade() {

@@ -3,11 +3,17 @@
 use ks_abi::{
     KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM,
     KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_TIMEVALID,
+    KSSTREAM_HEADER_OPTIONSF_TYPECHANGED,
 };
 use ks_io::{Services, StreamFrame, Time};
 
 /// Gaps in the stream, each of which raises an event.
 const DISCONTINUITIES: u32 = KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY | KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY;
+/// What a data source is told of when such a frame has left it.
+const LEAVES_SOURCE: u32 =
+    DISCONTINUITIES | KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM | KSSTREAM_HEADER_OPTIONSF_TYPECHANGED;
+/// Frames that the rest of the stream depends on.
+const TURNING_POINTS: u32 = KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM | KSSTREAM_HEADER_OPTIONSF_TYPECHANGED;
 
 /// Counters of one pin. A data source counts frames as they leave it, a data sink as they reach it.
 #[derive(Default)]
@@ -22,6 +28,12 @@ pub(crate) struct Counters {
     /// Options flags that raise events, of frames that have left; taken by whoever raises them.
     pub(crate) raised: u32,
     limit: Limit,
+    /// Frames with a new format have passed, or one is to be made, that the queue has not dealt with.
+    pub(crate) type_changed: bool,
+    /// The pin fills frames for callers, each of whom fetches a new format before the stream goes on.
+    pub(crate) fills_for_callers: bool,
+    /// The stream stands until the new format has been fetched.
+    awaits_fetch: bool,
     /// The limit ended the stream, not its data.
     limited: bool,
     first_time: Option<Time>,
@@ -65,8 +77,8 @@ impl Counters {
             self.bytes += u64::from(used);
         }
         let flags = frame.options_flags();
-        if flags & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
-            self.ended = true;
+        if flags & TURNING_POINTS != 0 {
+            self.turn(flags, used);
         } else if self.limit != Limit::default() && self.reaches_limit(frame, flags) {
             frame.set_options_flags(flags | KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM);
             self.ended = true;
@@ -77,11 +89,36 @@ impl Counters {
         }
     }
 
+    /// The stream ends here, or goes on in another format: what then stands in the frame is no data.
+    #[cold]
+    fn turn(&mut self, flags: u32, used: u32) {
+        if flags & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM != 0 {
+            self.ended = true;
+        }
+        if flags & KSSTREAM_HEADER_OPTIONSF_TYPECHANGED != 0 {
+            self.frames -= u64::from(used > 0);
+            self.bytes -= u64::from(used);
+            self.type_changed = true;
+            if self.fills_for_callers && !self.ended {
+                (self.ended, self.awaits_fetch) = (true, true);
+            }
+        }
+    }
+
+    /// The new format was fetched: the stream goes on. True when it stood.
+    pub(crate) fn fetched(&mut self) -> bool {
+        let stood = std::mem::take(&mut self.awaits_fetch);
+        if stood {
+            self.ended = false;
+        }
+        stood
+    }
+
     /// A frame leaves a data source in good order.
     #[inline]
     pub(crate) fn leave_source(&mut self, frame: &StreamFrame) {
-        self.raised |= frame.options_flags() & DISCONTINUITIES;
         self.pass(frame);
+        self.raised |= frame.options_flags() & LEAVES_SOURCE;
     }
 
     /// A frame leaves a data sink in good order.
@@ -116,7 +153,7 @@ impl Counters {
     /// What follows the end of a stream is the next stream, unless the limit ended it. True when there is one.
     pub(crate) fn begin_next_stream(&mut self) -> bool {
         if !self.limited {
-            self.ended = false;
+            (self.ended, self.awaits_fetch) = (false, false);
             self.raised &= !KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
         }
         !self.limited
@@ -133,7 +170,10 @@ impl Counters {
         let latency = self.latency.take().map(|kept| {
             Box::new(Latency { services: kept.services, measures: kept.measures, histogram: Histogram::default() })
         });
-        *self = Counters { limit: self.limit, clock: self.clock.take(), latency, ..Counters::default() };
+        let (limit, clock, fills_for_callers) = (self.limit, self.clock.take(), self.fills_for_callers);
+        // A format that is still to be told of is one of the next stream, too.
+        let type_changed = self.type_changed;
+        *self = Counters { limit, clock, fills_for_callers, type_changed, latency, ..Counters::default() };
     }
 
     /// Measures latency from here on.

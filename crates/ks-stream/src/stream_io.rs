@@ -2,10 +2,10 @@
 //!
 //! Source: nf-ks-ksprobestreamirp, ns-ks-ksstream_header, ni-ks-ioctl_ks_read_stream, ni-ks-ioctl_ks_write_stream.
 
+use crate::format::HEAD_BYTES;
 use ks_abi::{
     KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsPinDataFlow, KsStreamHeader, NtStatus, STATUS_ACCESS_VIOLATION,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_IMPLEMENTED,
-    STATUS_SUCCESS,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Irp, Origin, Refusal, RequestorMode, StreamFrames};
 use ks_mem::{Frame, RegionTable, fallible};
@@ -85,6 +85,10 @@ pub fn probe_headers(
             return bad(STATUS_INVALID_BUFFER_SIZE, format!("header {index} is cut off"));
         };
         check_header(index, &header, direction, header_bytes)?;
+        if header.options_flags & KSSTREAM_HEADER_OPTIONSF_TYPECHANGED != 0 && count > 1 {
+            let reason = format!("stream header {index} changes the format, and {count} headers are in the request");
+            return bad(STATUS_INVALID_PARAMETER, reason);
+        }
         if header.frame_extent == 0 {
             keep(None);
             continue;
@@ -122,7 +126,13 @@ pub fn check_header(
         return bad(STATUS_INVALID_PARAMETER, format!("OptionsFlags {:#x} has unknown bits", header.options_flags));
     }
     if header.options_flags & KSSTREAM_HEADER_OPTIONSF_TYPECHANGED != 0 {
-        return bad(STATUS_NOT_IMPLEMENTED, "a format change in the stream is not implemented".into());
+        if direction == Direction::Read {
+            return bad(STATUS_INVALID_PARAMETER, "a read cannot say that the format changes".into());
+        }
+        if (header.data_used as usize) < HEAD_BYTES {
+            let used = header.data_used;
+            return bad(STATUS_INVALID_BUFFER_SIZE, format!("its {used} bytes are to be a KSDATAFORMAT"));
+        }
     }
     if header.presentation_time.numerator == 0 || header.presentation_time.denominator == 0 {
         return bad(STATUS_INVALID_PARAMETER, "the time scale has a zero".into());

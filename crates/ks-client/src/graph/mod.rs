@@ -5,6 +5,7 @@
 //! [`capture`] reads a single frame.
 
 pub mod capture;
+mod clock;
 pub mod excerpt;
 pub mod grammar;
 mod negotiate;

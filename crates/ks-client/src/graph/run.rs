@@ -1,5 +1,6 @@
 //! Building a graph from its text's parts, and taking it through its states.
 
+use super::clock;
 use super::negotiate::{self, Connected};
 use super::order::{connect_order, has_outputs};
 use super::spec::{Element, Graph, PinRef};
@@ -174,6 +175,8 @@ pub struct Report {
     pub error: Option<GraphError>,
     /// The connections in the order of the text.
     pub connections: Vec<ConnectionReport>,
+    /// The pin whose clock the graph went by, `filter.pin`; `None`: no pin has one.
+    pub clock: Option<String>,
     /// Time in RUN.
     pub elapsed_ns: u64,
 }
@@ -295,6 +298,7 @@ impl GraphRunner {
     pub fn run(&self, progress: &mut dyn FnMut(&Progress)) -> Report {
         let services = self.client.transport().services().clone();
         let mut started = services.now();
+        let master = clock::elect(&self.connections);
         let mut failure = None;
         let mut highest = KsState::STOP;
         for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
@@ -331,9 +335,14 @@ impl GraphRunner {
             status = RunStatus::Failed;
             failure = Some(late);
         }
+        let clock = master.as_ref().map(|master| master.pin.clone());
+        if master.is_some() {
+            clock::release(&self.connections);
+        }
         progress(&self.progress(elapsed));
         let connections = self.connections.iter().map(report).collect();
-        Report { status, error: failure, connections, elapsed_ns: elapsed.as_nanos().max(0).cast_unsigned() }
+        let elapsed_ns = elapsed.as_nanos().max(0).cast_unsigned();
+        Report { status, error: failure, connections, clock, elapsed_ns }
     }
 
     fn stream(&self, started: Time, progress: &mut dyn FnMut(&Progress)) -> (RunStatus, Option<GraphError>) {

@@ -267,6 +267,12 @@ impl FilterInstance for HostedFilter {
         status(process.call2(self.address, index.as_ptr() as u64))
     }
 
+    fn reset(&self, _filter: &Arc<Filter>) {
+        if let Some(routine) = self.routine(offset_of!(KsFilterDispatch, reset), "filter Reset") {
+            routine.call1(self.address);
+        }
+    }
+
     fn automation(&self) -> Option<&AutomationTable<Filter>> {
         let table = self.descriptor().follow(offset_of!(KsFilterDescriptor, automation_table));
         let make = || {

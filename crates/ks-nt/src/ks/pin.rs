@@ -270,6 +270,14 @@ impl HostedPin {
         self.trailing.get_or_init(|| Pointer::trailing_edge(self.me.upgrade()?, &self.engine()?)).clone()
     }
 
+    fn keep_format(&self, is: FormatBlocks) {
+        let mut formats = lock(&self.formats);
+        formats.push(is);
+        // The driver may still be reading the one before.
+        let gone = formats.len().saturating_sub(2);
+        formats.drain(..gone);
+    }
+
     /// Sets what answers a protocol that is offered.
     pub(crate) fn set_handshake(&self, routine: Option<Routine>) {
         *lock(&self.handshake) = routine;
@@ -324,12 +332,26 @@ impl PinInstance for HostedPin {
             show(before);
             return Err(refused("SetDataFormat", &self.name(), answer));
         }
-        let mut formats = lock(&self.formats);
-        formats.push(is);
-        // The driver may still be reading the one before.
-        let gone = formats.len().saturating_sub(2);
-        formats.drain(..gone);
+        self.keep_format(is);
         Ok(())
+    }
+
+    /// The driver is asked by SetDataFormat alone, when the change comes: whether it would agree nobody can know before.
+    fn would_take(&self, pin: &Arc<Pin>, _new: &DataFormat) -> Result<(), Refusal> {
+        if self.routine(offset_of!(KsPinDispatch, set_data_format), "pin SetDataFormat").is_some() {
+            return Ok(());
+        }
+        let reason = format!("{}: its driver has no SetDataFormat", pin.describe());
+        Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::Driver, reason))
+    }
+
+    fn format_changed(&self, pin: &Arc<Pin>, _old: &DataFormat, new: &DataFormat) {
+        // Without memory the driver goes on seeing the format before.
+        if let Ok(is) = FormatBlocks::of(new) {
+            pin.block().store_u64(offset::CONNECTION_FORMAT, is.format.address());
+            pin.block().store_u64(offset::ATTRIBUTE_LIST, is.list());
+            self.keep_format(is);
+        }
     }
 
     fn framing(&self, pin: &Pin) -> Option<Framing> {

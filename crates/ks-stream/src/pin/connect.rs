@@ -1,5 +1,6 @@
 //! Creating a pin: validation, format, minidriver, and the handshake with the pin that it connects to.
 
+use super::state::HELD_BELOW_ITS_STATE;
 use super::{Connection, PEER_PROTOCOL, Pin, offset};
 use crate::allocator::AllocatorObject;
 use crate::clock_object::ClockObject;
@@ -163,10 +164,11 @@ fn make(
             events: EventList::default(),
             failure: Mutex::new(None),
             master_clock: Mutex::new(None),
+            quality_manager: Mutex::new(None),
             stream_allocator: Mutex::new(None),
             allocators: Mutex::new(Vec::new()),
             agreed: AtomicU32::new(KsState::STOP.0),
-            gate_held: AtomicBool::new(true),
+            gate_held: AtomicU32::new(HELD_BELOW_ITS_STATE),
             stream_held: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         }

@@ -32,7 +32,7 @@ impl Dispatch for Pin {
         match code {
             IoControlCode::KS_READ_STREAM => me.stream_request(irp, Direction::Read),
             IoControlCode::KS_WRITE_STREAM => me.stream_request(irp, Direction::Write),
-            // ks-coverage: IOCTL_KS_RESET_STATE done test=begin_cancels_and_refuses_and_end_opens_again
+            // ks-coverage: IOCTL_KS_RESET_STATE done test=begin_cancels_and_refuses_and_end_opens_again,a_reset_passes_through_a_filter_where_its_topology_leads
             IoControlCode::KS_RESET_STATE => me.reset_request(irp),
             // ks-coverage: IOCTL_KS_HANDSHAKE done test=kshandshake_is_for_drivers_only
             IoControlCode::KS_HANDSHAKE => self.handshake_request(irp),
@@ -80,6 +80,8 @@ impl Dispatch for Pin {
         drop(master_clock);
         let allocator = self.stream_allocator.lock().take();
         drop(allocator);
+        let manager = self.quality_manager.lock().take();
+        drop(manager);
     }
 
     fn close(&self) {

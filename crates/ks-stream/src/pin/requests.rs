@@ -1,15 +1,11 @@
-//! What a client asks of a pin by control codes of their own: frames and reset.
+//! Stream requests: the frames of a client.
 
-use super::{Pin, offset};
+use super::Pin;
 use crate::batch;
 use crate::stream_io::{self, Direction};
-use ks_abi::{
-    KsPinCommunication, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
-};
+use ks_abi::{KsPinCommunication, KsPinDataFlow, STATUS_CANCELLED, STATUS_INVALID_DEVICE_REQUEST, STATUS_SUCCESS};
 use ks_io::sync::Arc;
 use ks_io::{Dispatched, Irp};
-use zerocopy::FromBytes;
 
 impl Pin {
     pub(super) fn stream_request(self: &Arc<Pin>, mut irp: Irp, direction: Direction) -> Dispatched {
@@ -31,45 +27,9 @@ impl Pin {
         if let Some((irp, status)) = refused.next() {
             return irp.done(if status == STATUS_SUCCESS { STATUS_CANCELLED } else { status });
         }
-        if self.triggers(arrival.into_empty) {
+        if arrival.change || self.triggers(arrival.into_empty) {
             self.attempt_processing();
         }
         Dispatched::Pending
-    }
-
-    pub(super) fn reset_request(self: &Arc<Pin>, irp: Irp) -> Dispatched {
-        let reset = match KsReset::read_from_prefix(irp.input()) {
-            Ok((reset @ (KsReset::BEGIN | KsReset::END), _)) => reset,
-            Ok(_) => return irp.done(STATUS_INVALID_PARAMETER),
-            Err(_) => return irp.done(STATUS_INVALID_BUFFER_SIZE),
-        };
-        self.set_reset(reset);
-        irp.done(STATUS_SUCCESS)
-    }
-
-    fn set_reset(self: &Arc<Pin>, reset: KsReset) {
-        let _control = self.filter.control().hold();
-        if self.reset_state() == reset {
-            return;
-        }
-        self.block.store_u32(offset::RESET_STATE, reset.0);
-        if let Some(queue) = &self.queue {
-            match reset {
-                KsReset::BEGIN => {
-                    let orphans = queue.close(STATUS_CANCELLED, STATUS_DEVICE_NOT_READY);
-                    queue.with_counters(|counters| counters.begin_next_stream());
-                    self.orphaned(orphans);
-                    self.send_outgoing();
-                }
-                _ if self.agreed_state() >= KsState::ACQUIRE => {
-                    queue.open();
-                    self.start_circuit();
-                }
-                _ => {}
-            }
-        }
-        if let Some(instance) = self.instance.get() {
-            instance.reset(self);
-        }
     }
 }

@@ -6,11 +6,15 @@ use super::{Pin, offset};
 use crate::descriptor::PinFlags;
 use crate::pipe::Replaced;
 use ks_abi::{
-    KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_STATE,
-    STATUS_INVALID_PARAMETER, STATUS_UNSUCCESSFUL,
+    KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::{Arc, atomic::Ordering};
 use ks_io::{Aspect, Refusal, deferred};
+
+/// Bits of `Pin::gate_held`.
+pub(super) const HELD_BELOW_ITS_STATE: u32 = 1;
+pub(super) const HELD_FOR_A_FORMAT: u32 = 2;
 
 impl Pin {
     /// Brings the pin to a state, in single steps up or down; a pin without the standard transport is told of the jump. A
@@ -31,6 +35,9 @@ impl Pin {
             // Its mutexes may never be free again.
             let reason = format!("a callback of {} does not return", self.filter.describe_object(None));
             return Err(self.failure().unwrap_or_else(|| Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason)));
+        }
+        if to > KsState::STOP && self.agreed_state() == KsState::STOP && self.is_splitter_output() {
+            self.bring_branch_to_format()?;
         }
         // Deliveries made during the change (attempts of the first frames) run after the control mutex is released.
         let _inside = deferred::enter();
@@ -200,7 +207,11 @@ impl Pin {
         self.agree(to);
         if acquires {
             if let Some(queue) = self.queue() {
-                queue.with_counters(|counters| counters.restart());
+                let fills_for_callers = self.data_flow() == KsPinDataFlow::OUT && !self.in_circuit();
+                queue.with_counters(|counters| {
+                    counters.fills_for_callers = fills_for_callers;
+                    counters.restart();
+                });
                 if self.reset_state() == KsReset::END {
                     queue.open();
                 }
@@ -226,7 +237,7 @@ impl Pin {
     /// Is the gate's input off, of the state or of the device? What is said under the processing mutex holds under it.
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
-        self.gate_held.load(Ordering::SeqCst) || self.stream_held.load(Ordering::SeqCst)
+        self.gate_held.load(Ordering::SeqCst) != 0 || self.stream_held.load(Ordering::SeqCst)
     }
 
     /// The state from which on the process callback may run.
@@ -239,7 +250,7 @@ impl Pin {
 
     /// Turns the state's input of the gate off and waits until a running process callback has returned.
     fn hold_gate(&self) {
-        if !self.gate_held.swap(true, Ordering::SeqCst) {
+        if self.gate_held.fetch_or(HELD_BELOW_ITS_STATE, Ordering::SeqCst) & HELD_BELOW_ITS_STATE == 0 {
             self.and_gate().turn_input_off();
         }
         drop(self.processing.hold());
@@ -247,14 +258,15 @@ impl Pin {
 
     /// Turns the state's input on and tries to process what is queued already: no request of a client runs it here.
     fn release_gate(self: &Arc<Pin>) {
-        if self.gate_held.swap(false, Ordering::SeqCst) {
+        if self.gate_held.fetch_and(!HELD_BELOW_ITS_STATE, Ordering::SeqCst) & HELD_BELOW_ITS_STATE != 0 {
             self.and_gate().turn_input_on();
         }
         self.initiate();
     }
 
-    fn initiate(self: &Arc<Pin>) {
-        if !self.flags().contains(PinFlags::DO_NOT_INITIATE_PROCESSING) {
+    pub(super) fn initiate(self: &Arc<Pin>) {
+        let change = || self.queue().is_some_and(|queue| queue.is_turning());
+        if !self.flags().contains(PinFlags::DO_NOT_INITIATE_PROCESSING) || change() {
             self.attempt_processing();
         }
     }
@@ -267,8 +279,6 @@ impl Pin {
         let orphans = queue.close(STATUS_CANCELLED, if in_reset { STATUS_DEVICE_NOT_READY } else { later });
         self.orphaned(orphans);
         self.send_outgoing();
-        if let Some(instance) = self.instance() {
-            instance.reset(self);
-        }
+        self.tell_reset();
     }
 }

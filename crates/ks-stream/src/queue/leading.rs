@@ -214,7 +214,7 @@ impl Queue {
 
 impl Entry {
     /// The locked leading edge gives its frame back.
-    fn give_back(&mut self, locked: LockedFrame) {
+    pub(super) fn give_back(&mut self, locked: LockedFrame) {
         if let LockedFrame::Own(irp) = locked {
             self.held = Held::Own(irp);
         }
@@ -247,8 +247,9 @@ impl State {
                 entry.held = Held::Shared { key, frame };
                 LockedFrame::Shared(shared)
             }
-            // The edge never stands on a frame that has left or is out: `skip_left` moved it on.
-            other @ (Held::Out | Held::Left) => {
+            // The edge never stands on a frame that has left or is out: `skip_left` moved it on. A change of format is
+            // for the class driver.
+            other @ (Held::Out | Held::Change(_) | Held::Left) => {
                 entry.held = other;
                 entry.locks -= 1;
                 self.leading_locked = false;

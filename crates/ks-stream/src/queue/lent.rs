@@ -49,7 +49,7 @@ impl Queue {
         }
         let Some(locked) = state.lock_leading(self.data_sink) else { return (Step::AtEnd, false) };
         self.pass_leading(&mut state, locked);
-        let step = if state.leading < state.end() { Step::OnFrame } else { Step::AtEnd };
+        let step = if state.leading < state.end() && !state.at_change() { Step::OnFrame } else { Step::AtEnd };
         (step, state.must_flush())
     }
 
@@ -134,7 +134,7 @@ impl State {
                 let place = frames.iter().position(|known| Arc::ptr_eq(known, frame))?;
                 Some(FrameRequest { irp: irp.address(), first: place == 0, last: place + 1 == frames.len() })
             }
-            Held::Out | Held::Left => None,
+            Held::Out | Held::Change(_) | Held::Left => None,
         }
     }
 
@@ -143,7 +143,7 @@ impl State {
         match &self.entries[self.index(sequence)?].held {
             Held::Own(irp) => Some(only_frame(irp).clone()),
             Held::Shared { frame, .. } => Some(frame.clone()),
-            Held::Out | Held::Left => None,
+            Held::Out | Held::Change(_) | Held::Left => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::automation::{PropertyItem, PropertySet};
 use crate::descriptor::{ExtendedFraming, PinFlags};
-use crate::format::{DataFormat, attributes_agree, falls_into};
+use crate::format::DataFormat;
 use crate::pin::Pin;
 use crate::property::PropertyCall;
 use ks_abi::{
@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 
 // ks-coverage: KSPROPERTY_CONNECTION_STATE done test=a_pin_steps_through_its_states_and_back
 // ks-coverage: KSPROPERTY_CONNECTION_PRIORITY done test=the_class_driver_answers_or_refuses_every_property
-// ks-coverage: KSPROPERTY_CONNECTION_DATAFORMAT done test=a_fixed_format_is_read_and_cannot_be_set
+// ks-coverage: KSPROPERTY_CONNECTION_DATAFORMAT done test=a_fixed_format_is_read_and_cannot_be_set,a_client_changes_the_format_at_any_pin_of_a_running_circuit
 // ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING done test=framing_is_told_in_both_forms
 // ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX done test=framing_is_told_in_both_forms
 // ks-coverage: KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT done test=a_proposed_format_is_tested_and_changes_nothing
@@ -33,9 +33,7 @@ pub(super) fn set() -> PropertySet<Pin> {
             PropertyItem::new(KSPROPERTY_CONNECTION_PRIORITY)
                 .data_bytes(size_of::<KsPriority>())
                 .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&pin.priority())),
-            PropertyItem::new(KSPROPERTY_CONNECTION_DATAFORMAT)
-                .get(|pin: &Pin, call: &mut PropertyCall<'_>| call.answer(pin.format().bytes()))
-                .set(set_format),
+            PropertyItem::new(KSPROPERTY_CONNECTION_DATAFORMAT).get(format).set(set_format),
             PropertyItem::new(KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT)
                 .data_bytes(crate::format::HEAD_BYTES)
                 .set(propose_format),
@@ -59,11 +57,16 @@ fn set_state(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     }
 }
 
-fn accepted(pin: &Pin, format: &DataFormat) -> bool {
-    let ranges = pin.filter().data_ranges(pin.id());
-    ranges
-        .iter()
-        .any(|range| falls_into(format.head(), range.head()).is_ok() && attributes_agree(format, range).is_ok())
+/// A client that was told of a change of format in what it read has this as the answer to what the format is, and its
+/// stream goes on.
+fn format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    let status = call.answer(pin.format().bytes());
+    if status == STATUS_SUCCESS
+        && let Some(pin) = pin.me()
+    {
+        pin.format_fetched();
+    }
+    status
 }
 
 fn set_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
@@ -74,11 +77,11 @@ fn set_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
         Ok((format, _)) => format,
         Err(status) => return status,
     };
-    if !accepted(pin, &format) {
+    if !pin.has_range_for(&format) {
         return STATUS_NO_MATCH;
     }
     let Some(pin) = pin.me() else { return ks_abi::STATUS_DEVICE_REMOVED };
-    match pin.change_format(format) {
+    match pin.request_format(format) {
         Ok(()) => STATUS_SUCCESS,
         Err(refusal) => call.refuse(refusal),
     }
@@ -86,7 +89,7 @@ fn set_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 
 fn propose_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     match DataFormat::parse(call.data()) {
-        Ok((format, _)) if accepted(pin, &format) => STATUS_SUCCESS,
+        Ok((format, _)) if pin.has_range_for(&format) => STATUS_SUCCESS,
         Ok(_) => STATUS_NO_MATCH,
         Err(status) => status,
     }

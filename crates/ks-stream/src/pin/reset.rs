@@ -1,0 +1,160 @@
+//! IOCTL_KS_RESET_STATE: a flush that goes with the data, from pin to pin and through filters.
+//!
+//! A reset of a data source reaches the sink that it is connected to; one of a data sink reaches those outputs of its
+//! filter that the declared topology joins it to, and so on. It begins where it was asked for and goes down; it ends at
+//! the last pins first, so that what flows again finds everybody ready.
+//!
+//! Source: ni-ks-ioctl_ks_reset_state, "Resetting state in AVStream codecs", nc-ks-pfnkspinreset, nc-ks-pfnksfiltervoid.
+
+use super::{Connection, Pin, offset};
+use crate::descriptor::DescribeFilter;
+use crate::foreign;
+use ks_abi::{
+    KSFILTER_NODE, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+use ks_io::sync::Arc;
+use ks_io::{Dispatched, Irp};
+use zerocopy::FromBytes;
+
+/// The most pins that one reset reaches.
+const MOST_PINS: usize = 1024;
+
+impl Pin {
+    pub(super) fn reset_request(self: &Arc<Pin>, irp: Irp) -> Dispatched {
+        let reset = match KsReset::read_from_prefix(irp.input()) {
+            Ok((reset @ (KsReset::BEGIN | KsReset::END), _)) => reset,
+            Ok(_) => return irp.done(STATUS_INVALID_PARAMETER),
+            Err(_) => return irp.done(STATUS_INVALID_BUFFER_SIZE),
+        };
+        let mut pins = self.reached_by_reset();
+        if reset == KsReset::END {
+            pins.reverse();
+        }
+        pins.iter().for_each(|pin| pin.set_reset(reset));
+        irp.done(STATUS_SUCCESS)
+    }
+
+    /// This pin and those downstream, in the order of the data.
+    fn reached_by_reset(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
+        let mut pins = vec![self.clone()];
+        let mut at = 0;
+        while let Some(pin) = pins.get(at).cloned()
+            && pins.len() < MOST_PINS
+        {
+            let next = match pin.data_flow() {
+                KsPinDataFlow::OUT => pin.peer().into_iter().collect(),
+                _ => pin.outputs_in_topology(),
+            };
+            for pin in next {
+                if !pins.iter().any(|known| Arc::ptr_eq(known, &pin)) {
+                    pins.push(pin);
+                }
+            }
+            at += 1;
+        }
+        pins
+    }
+
+    /// The outputs that the filter's declared topology joins this input to, and those that send on its frames.
+    ///
+    /// Decision: the default topology, which joins every pin to one node, says nothing of how data goes, and passes no
+    /// reset.
+    fn outputs_in_topology(&self) -> Vec<Arc<Pin>> {
+        let descriptor = self.filter.descriptor();
+        let reached = outputs_reached(descriptor, self.id());
+        let shares = |id| descriptor.in_place() == Some((self.id(), id));
+        let outputs = (0..descriptor.pin_count()).filter(|id| shares(*id) || reached.contains(id));
+        let is_output = |pin: &Arc<Pin>| pin.data_flow() == KsPinDataFlow::OUT;
+        outputs.flat_map(|id| self.filter.pins(id)).filter(is_output).collect()
+    }
+
+    fn set_reset(self: &Arc<Pin>, reset: KsReset) {
+        if reset == KsReset::END && self.reset_state() != reset {
+            self.reset_foreign(reset);
+        }
+        {
+            let _control = self.filter.control().hold();
+            if self.reset_state() == reset {
+                return;
+            }
+            self.block.store_u32(offset::RESET_STATE, reset.0);
+            self.flush_for(reset);
+            self.tell_reset();
+        }
+        if reset == KsReset::END {
+            // A change of format that the flush has left at the edge.
+            if self.queue().is_some_and(|queue| queue.is_turning()) {
+                self.attempt_processing();
+            }
+        } else {
+            self.reset_foreign(reset);
+        }
+    }
+
+    fn flush_for(self: &Arc<Pin>, reset: KsReset) {
+        let Some(queue) = &self.queue else { return };
+        match reset {
+            KsReset::BEGIN => {
+                let orphans = queue.close(STATUS_CANCELLED, STATUS_DEVICE_NOT_READY);
+                queue.with_counters(|counters| counters.begin_next_stream());
+                self.orphaned(orphans);
+                self.send_outgoing();
+            }
+            _ if self.agreed_state() >= KsState::ACQUIRE => {
+                queue.open();
+                self.start_circuit();
+            }
+            _ => {}
+        }
+    }
+
+    /// The minidriver hears of a flush: the pin, or the filter where that processes as a whole. Filter control mutex held.
+    pub(super) fn tell_reset(self: &Arc<Pin>) {
+        if let Some(instance) = self.instance() {
+            instance.reset(self);
+        }
+        if self.filter.processing().is_some()
+            && let Some(instance) = self.filter.instance()
+        {
+            instance.reset(&self.filter);
+        }
+    }
+
+    /// A data sink of another driver gets the reset as a request.
+    fn reset_foreign(&self, reset: KsReset) {
+        let file = match &*self.connection.lock() {
+            Connection::To { file, pin: None } if self.data_flow() == KsPinDataFlow::OUT => file.clone(),
+            _ => return,
+        };
+        foreign::reset(&file, self, reset);
+    }
+}
+
+/// The pin ids that data of pin `input` may reach through the declared connections: a node passes what comes in at any of
+/// its pins to all of them.
+fn outputs_reached(filter: &dyn DescribeFilter, input: u32) -> Vec<u32> {
+    let connections = filter.connections();
+    let (mut nodes, mut outputs) = (Vec::new(), Vec::new());
+    let mut leads_on = |from_node: u32, from_pin: Option<u32>| {
+        let starts = connections
+            .iter()
+            .filter(|one| one.from_node == from_node && from_pin.is_none_or(|pin| one.from_node_pin == pin));
+        let mut found = Vec::new();
+        for connection in starts {
+            match connection.to_node {
+                KSFILTER_NODE => outputs.push(connection.to_node_pin),
+                node => found.push(node),
+            }
+        }
+        found
+    };
+    let mut open = leads_on(KSFILTER_NODE, Some(input));
+    while let Some(node) = open.pop() {
+        if !nodes.contains(&node) {
+            nodes.push(node);
+            open.extend(leads_on(node, None));
+        }
+    }
+    outputs
+}
