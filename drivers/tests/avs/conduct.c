@@ -125,9 +125,8 @@ static const GUID NodeKind = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5
 static const KSNODE_DESCRIPTOR Node = {NULL, &NodeKind, NULL};
 
 /* 5: the filter gets a pin factory, a node and two connections. */
-static const char *Grow(PKSPIN Pin)
+static const char *GrowControlled(PKSFILTER filter)
 {
-    PKSFILTER filter = KsPinGetParentFilter(Pin);
     ULONG pin = 0, node = 77;
     KSTOPOLOGY_CONNECTION connections[2] = {{KSFILTER_NODE, 3, 0, 1}, {0, 0, KSFILTER_NODE, 1}};
 
@@ -135,6 +134,17 @@ static const char *Grow(PKSPIN Pin)
     CHECK(NT_SUCCESS(KsFilterCreateNode(filter, &Node, &node)) && node == 0);
     CHECK(NT_SUCCESS(KsFilterAddTopologyConnections(filter, 2, connections)));
     return NULL;
+}
+
+static const char *Grow(PKSPIN Pin)
+{
+    PKSFILTER filter = KsPinGetParentFilter(Pin);
+    const char *wrong;
+
+    KsFilterAcquireControl(filter);
+    wrong = GrowControlled(filter);
+    KsFilterReleaseControl(filter);
+    return wrong;
 }
 
 /* 6: as before anything came. */
