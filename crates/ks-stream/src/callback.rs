@@ -253,7 +253,7 @@ fn ended(name: Callback) -> Refusal {
 /// A process callback may return STATUS_SUCCESS, STATUS_PENDING, and an error, which counts as STATUS_PENDING.
 #[inline]
 fn check_process(subject: Subject<'_>, name: Callback, status: NtStatus) -> NtStatus {
-    if status == STATUS_SUCCESS || status == STATUS_PENDING || status.is_error() {
+    if status == STATUS_SUCCESS || status == STATUS_PENDING || !status.is_success() {
         return status;
     }
     returned(subject, Rule::CallbackReturn, name, status);

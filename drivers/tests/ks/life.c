@@ -439,8 +439,13 @@ static const char *Merge(PKSPIN Pin)
 
 static NTSTATUS OnMerge(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
-    const char *wrong = Merge(KsGetPinFromIrp(Irp));
+    PKSPIN pin = KsGetPinFromIrp(Irp);
+    const char *wrong;
     ULONG bytes = 0;
+    /* The mutex of the pin's bag. */
+    KsPinAcquireControl(pin);
+    wrong = Merge(pin);
+    KsPinReleaseControl(pin);
     while (wrong[bytes])
         bytes++;
     return Tell(Irp, Data, wrong, bytes);

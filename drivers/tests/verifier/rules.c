@@ -15,7 +15,7 @@ static LONG Made;
 static KEVENT Processed;
 
 /* Fills and sends on what is at the leading edge. */
-static NTSTATUS Process(PKSPIN Pin)
+static __attribute__((noinline)) NTSTATUS Process(PKSPIN Pin)
 {
     PKSSTREAM_POINTER lead;
 #if RULE == 11
