@@ -18,7 +18,7 @@ use std::ops::RangeInclusive;
 pub const NOMINAL_RATE: i32 = 1000;
 
 /// The rate of one pin's stream. A minidriver puts [`RateControl::items`] into the pin's automation table, tells of each
-/// change of state, and asks [`RateControl::rate`] when it fills or presents a frame.
+/// change of state, and asks [`RateControl::rate_at`] when it fills or presents a frame.
 ///
 /// A rate can be asked for and set in PAUSE and RUN, and is the nominal one again after every other state. The nominal
 /// rate is never refused; another that lies outside of the range is, without a best fit. The physical time of a clock that

@@ -3,7 +3,7 @@
 //! What can be seen where the class driver calls a minidriver anyway is looked at always: a panic, and a status that the
 //! callback may not return. The rest (levels, mutexes, stream pointers, states) is looked at once [`enable`] was called,
 //! which is one load and a branch where it was not. A broken rule is a [`Violation`]: it is kept by the device, and
-//! stops the filter of the minidriver, see [`crate::Filter::stop`].
+//! stops the filter of the minidriver.
 //!
 //! `ks-nt` asserts the same rules of Windows drivers at their own border: the routines that they import and the routines
 //! of theirs that are called.

@@ -43,7 +43,7 @@ fn an_endless_callback_is_named_and_given_up_and_other_graphs_go_on() {
     assert_eq!(status, STATUS_UNSUCCESSFUL);
     assert!(reason.starts_with("the pin Process callback of source has been computing for "), "{reason}");
     assert!(reason.ends_with(" ms (the watchdog allows 200 ms)"), "{reason}");
-    assert_eq!(rig.devices[0].stops(), [reason.clone()]);
+    assert_eq!(rig.devices[0].stops(), std::slice::from_ref(&reason));
     // No request waits for the mutex that the callback holds.
     let refused = endless.source.set_state(KsState::STOP).unwrap_err();
     assert!(refused.to_string().contains(&reason), "{refused}");
