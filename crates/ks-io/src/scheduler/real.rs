@@ -72,7 +72,7 @@ struct QueueState {
     /// When a worker went to sleep last.
     asleep_since: Time,
     /// Workers that will not come back from their items.
-    lost: usize,
+    lost: u16,
     phase: Phase,
 }
 
@@ -132,7 +132,7 @@ impl Real {
     pub(super) fn replace_worker(&self, core: &Arc<Core>, queue: WorkQueue) {
         let mut state = self.queues[queue.index()].state.lock();
         if state.phase == Phase::Running {
-            state.lost += 1;
+            state.lost = state.lost.saturating_add(1);
             state.workers.extend(start_worker(core, queue));
         }
     }
@@ -243,7 +243,7 @@ impl Queue {
         let wake = needed && state.idle > 0 && !HOLDS_WAKES.with(Cell::get);
         if wake {
             state.wake_one(core.now());
-        } else if needed && state.idle == 0 && state.workers.len() < self.most_workers + state.lost {
+        } else if needed && state.idle == 0 && state.workers.len() < self.most_workers + usize::from(state.lost) {
             // Where the machine refuses a thread, those that run do the work, and the next item asks again.
             state.workers.extend(start_worker(core, which));
         }
