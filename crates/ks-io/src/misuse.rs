@@ -51,8 +51,8 @@ pub enum Misuse {
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Misuse::TakenAgain { name, .. } => {
-                write!(f, "the {name} mutex is acquired by the thread that holds it")
+            Misuse::TakenAgain { rank, name } => {
+                write!(f, "the {name} mutex ({rank:?}) is acquired by a thread that holds the {name} mutex already")
             }
             Misuse::OutOfOrder { rank, name, held, .. } => {
                 write!(f, "the {name} mutex ({rank:?}) is acquired by a thread that holds the {held} mutex")
