@@ -186,6 +186,7 @@ impl HostedDevice {
         self.device.add_factory(factory.view());
     }
 
+    // ks-coverage: KsDeleteFilterFactory done test=a_driver_adds_and_deletes_factories_while_it_runs
     /// KsDeleteFilterFactory. Open filters of it live on.
     pub(crate) fn delete_factory(&self, address: u64) -> NtStatus {
         let deleted = {

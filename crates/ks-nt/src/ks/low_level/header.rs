@@ -486,7 +486,6 @@ pub(crate) unsafe extern "win64" fn KsFreeObjectCreateItem(header: Address, name
 // ks-coverage: KsFreeObjectCreateItemsByContext done test=creates_and_requests_are_routed_by_headers_items_and_dispatch_tables
 pub(crate) unsafe extern "win64" fn KsFreeObjectCreateItemsByContext(header: Address, context: u64) -> NtStatus {
     // The header of an AVStream device is the device itself: this is KsDeleteFilterFactory.
-    // ks-coverage: KsDeleteFilterFactory done test=a_driver_adds_and_deletes_factories_while_it_runs
     if let Some(Object::Device(device)) = objects::find(header) {
         return device.delete_factory(context);
     }
