@@ -194,7 +194,7 @@ pub struct ConnectionReport {
     pub medium: String,
     /// Format.
     pub format: String,
-    /// Frames and bytes of the allocator, `8 x 1382400`.
+    /// Frames and bytes of the allocator, `8 x 1382400`; `-` where the frames are those of whoever sends the requests.
     pub allocator: String,
     /// The pipe section that the source's frames go through.
     pub pipe: PipeReport,
@@ -588,7 +588,10 @@ fn report(one: &Connected) -> ConnectionReport {
         interface: describe::interface(one.interface),
         medium: describe::medium(one.medium),
         format: one.format.describe(),
-        allocator: format!("{} x {}", source.allocator_frames, source.allocator_frame_bytes),
+        allocator: match source.allocator_frames {
+            0 => "-".to_owned(),
+            frames => format!("{frames} x {}", source.allocator_frame_bytes),
+        },
         pipe: one.source.pipe().unwrap_or_default(),
         frames: sink.frames,
         bytes: sink.bytes,

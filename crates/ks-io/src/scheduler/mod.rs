@@ -45,7 +45,6 @@ pub(crate) struct Core {
     work_lost: AtomicU64,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one for all services, made behind its Arc and never moved")]
 enum Scheduler {
     Real(Real),
     Virtual(Virtual),
