@@ -308,7 +308,7 @@ fn bus_data(device: Address, routine: &'static str, minor: u8, space: u32, buffe
     if answer.is_success() { length } else { 0 }
 }
 
-// ks-coverage: KsDeviceGetBusData done test=a_bus_without_a_space_gives_and_takes_no_byte
+// ks-coverage: KsDeviceGetBusData refused the bus of a software device has no configuration space, so no byte is read
 pub(crate) unsafe extern "win64" fn KsDeviceGetBusData(
     device: Address,
     space: u32,
@@ -319,7 +319,7 @@ pub(crate) unsafe extern "win64" fn KsDeviceGetBusData(
     bus_data(device, "KsDeviceGetBusData", IRP_MN_READ_CONFIG, space, buffer, (offset, length))
 }
 
-// ks-coverage: KsDeviceSetBusData done test=a_bus_without_a_space_gives_and_takes_no_byte
+// ks-coverage: KsDeviceSetBusData refused the bus of a software device has no configuration space, so no byte is written
 pub(crate) unsafe extern "win64" fn KsDeviceSetBusData(
     device: Address,
     space: u32,
