@@ -54,8 +54,7 @@ impl Client {
     }
 
     fn open_interface(&self, symbolic_link: &str) -> Result<Filter, ClientError> {
-        let interfaces = self.interfaces(None);
-        let known = interfaces.iter().find(|one| one.symbolic_link.eq_ignore_ascii_case(symbolic_link));
+        let known = self.interface(symbolic_link);
         let name = known.map_or_else(|| symbolic_link.to_string(), |one| one.title().to_string());
         let access = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
         match self.transport.open(symbolic_link, access) {

@@ -371,8 +371,8 @@ fn follows_a_master(name: &str, settings: &[(&str, &str)], frame_100ns: i64) {
     world.set_master_clock(pin, clock);
     let frames = || world.statistics(into).frames as i64;
     let pass = |ticks: i64| {
-        let until = world.session_time() + ticks;
-        world.wait_until("time", || world.session_time() >= until);
+        let services = ks_io::Transport::services(&*world.session);
+        let _ = services.delay_until(services.now() + ks_io::Ticks(ticks));
     };
     let set = |pins: &[ks_io::Handle], state| pins.iter().for_each(|pin| world.set_state(*pin, state).unwrap());
     world.run(&[into, pin]);

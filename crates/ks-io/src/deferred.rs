@@ -73,6 +73,12 @@ pub(crate) fn push(delivery: Delivery) {
     }
 }
 
+/// Runs what this thread has put off, inside of the delivery that calls this: what a caller sets up around it holds for
+/// all of that and for what follows from it. Under the rules of a wait: with a ranked mutex held, closes stay.
+pub fn deliver_now() {
+    drain();
+}
+
 /// Empties the list; called before every wait of this thread that is outside of the services (a hosted driver's). With a
 /// ranked mutex held, closes stay on the list.
 pub fn drain_before_wait() {

@@ -211,7 +211,7 @@ mod tests {
     use crate::origin::Origin;
 
     fn file() -> Object {
-        let origin = Origin::new_requestor(crate::RequestorMode::User);
+        let origin = Origin::new_requestor(crate::RequestorMode::User, crate::origin::Place::Here);
         Object::File(Arc::new(FileObject::new(None, origin, Default::default())))
     }
 

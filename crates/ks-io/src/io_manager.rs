@@ -3,7 +3,7 @@
 use crate::deferred;
 use crate::dispatch::DeviceObject;
 use crate::namespace::{InterfaceInfo, InterfaceRecord, Namespace};
-use crate::origin::RequestorMode;
+use crate::origin::{Place, RequestorMode};
 use crate::services::Services;
 use crate::session::Session;
 use crate::sync::Arc;
@@ -111,13 +111,13 @@ impl IoManager {
 
     /// A new client of this engine, in this process.
     pub fn session(self: &Arc<IoManager>) -> Arc<Session> {
-        self.session_as(RequestorMode::User)
+        Session::new(self.clone(), RequestorMode::User, Place::Here)
     }
 
     /// A client of this engine that stands for one in another process: its own process says whether it is a client or a
     /// driver, and the caller decides whether to believe that.
     pub fn session_as(self: &Arc<IoManager>, mode: RequestorMode) -> Arc<Session> {
-        Session::new(self.clone(), mode)
+        Session::new(self.clone(), mode, Place::Elsewhere)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::io_manager::IoManager;
 use crate::irp::{Body, Irp, RequestParts};
 use crate::lock::RequestOrder;
 use crate::namespace::InterfaceInfo;
-use crate::origin::{Origin, RequestorMode};
+use crate::origin::{Origin, Place, RequestorMode};
 use crate::refusal::{Aspect, Refusal};
 use crate::request::{Outcome, PendingRequest, Request, deliver};
 use crate::semaphore::Semaphore;
@@ -38,8 +38,8 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(io: Arc<IoManager>, mode: RequestorMode) -> Arc<Session> {
-        Arc::new(Session { io, origin: Origin::new_requestor(mode), handles: Arc::new(HandleTable::default()) })
+    pub(crate) fn new(io: Arc<IoManager>, mode: RequestorMode, place: Place) -> Arc<Session> {
+        Arc::new(Session { io, origin: Origin::new_requestor(mode, place), handles: Arc::new(HandleTable::default()) })
     }
 
     /// Who the requests of this client come from.

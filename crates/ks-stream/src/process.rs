@@ -2,24 +2,30 @@
 //!
 //! Processing runs where the frame arrives, except that no client's thread pumps a circuit: there the attempt is queued
 //! to a worker, which runs the circuit by trampoline (each hop is a delivery on its own list) for a budget, and then
-//! lets other work go first.
+//! lets other work go first. The client that sets the state from which on a circuit runs gives it its first turn, a short
+//! one (decision 0102).
 //!
 //! Source: "Pin-centric processing", "Restarting processing in AVStream", nf-ks-kspinattemptprocessing.
 
 use crate::descriptor::PinFlags;
 use crate::pin::Pin;
 use crate::queue::{Begin, Outgoing};
+use crate::watchdog;
 use ks_abi::{KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsPinDataFlow, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Weak, atomic::Ordering, thread_local};
-use ks_io::{Held, Level, RankedMutex, Services, Ticks, Time, Work, WorkQueue, deferred};
+use ks_io::{Held, Level, Origin, RankedMutex, Services, Ticks, Time, Work, WorkQueue, deferred};
 use std::cell::{Cell, RefCell};
 
 /// How many frames a worker moves, and for how long, before other work may go first.
 pub(crate) const BUDGET_FRAMES: u32 = 64;
 const BUDGET_TIME: Ticks = Ticks::MILLISECOND;
 
+/// For how long a client's thread begins further callbacks of the circuit that it set going: a few times as long as two
+/// wakes of threads take, which it saves where the frames come to an end, or to a stop, by then.
+const FIRST_TURN_TIME: Ticks = Ticks(1000);
+
 thread_local! {
-    /// The budget of the worker that runs on this thread; `None` on every other thread.
+    /// The budget of the turn that this thread has; `None` on a thread that has none.
     static BUDGET: Cell<Option<Budget>> = const { Cell::new(None) };
     /// Room for the requests of one hop, kept between hops.
     static OUTGOING: RefCell<Outgoing> = const { RefCell::new(Outgoing::none()) };
@@ -33,6 +39,16 @@ pub(crate) struct Budget {
     queue: WorkQueue,
     /// The level at which the thread processes.
     level: Level,
+    whose: Whose,
+}
+
+/// Whose thread it is that has a turn.
+#[derive(Clone, Copy, PartialEq)]
+enum Whose {
+    /// It goes on for as long as no other work waits for it.
+    Workers,
+    /// It is wanted elsewhere.
+    Clients,
 }
 
 impl Budget {
@@ -79,22 +95,50 @@ impl Turn {
 
     /// As [`Turn::begin`], by a thread that knows the time.
     pub fn begin_at(now: Time) -> Turn {
-        Turn::with(now, WorkQueue::Delayed, Level::Passive)
+        Turn::with(now, WorkQueue::Delayed, Level::Passive, Whose::Workers)
     }
 
     /// The turn of a worker of this queue.
     pub(crate) fn of_queue(services: &Services, queue: WorkQueue) -> Turn {
-        Turn::with(services.now(), queue, Level::Passive)
+        Turn::with(services.now(), queue, Level::Passive, Whose::Workers)
     }
 
     /// The turn of a thread that processes at DISPATCH level.
     pub(crate) fn at_dispatch(services: &Services) -> Option<Turn> {
-        turn().is_none().then(|| Turn::with(services.now(), WorkQueue::Delayed, Level::Dispatch))
+        turn().is_none().then(|| Turn::with(services.now(), WorkQueue::Delayed, Level::Dispatch, Whose::Workers))
     }
 
-    fn with(since: Time, queue: WorkQueue, level: Level) -> Turn {
-        BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since, queue, level })));
+    fn with(since: Time, queue: WorkQueue, level: Level, whose: Whose) -> Turn {
+        BUDGET.with(|budget| budget.set(Some(Budget { frames: BUDGET_FRAMES, since, queue, level, whose })));
         Turn(())
+    }
+}
+
+/// The turn of a client's thread that has set a circuit going: what follows from that while the thread leaves the engine
+/// is processed there, for one budget that is not renewed; a worker has the rest.
+///
+/// Not where a watchdog may have to give the thread up: a worker can be replaced, a client cannot.
+pub(crate) struct FirstTurn(Services);
+
+impl FirstTurn {
+    /// Has the request of `client` that this thread executes, and that is about to let frames of a pin go, give them
+    /// their first turn.
+    pub(crate) fn follows(client: &Origin, services: &Services) {
+        if client.is_client_here() && !watchdog::is_watching() {
+            deferred::run_later(Arc::new(FirstTurn(services.clone())));
+        }
+    }
+}
+
+impl Work for FirstTurn {
+    /// The first delivery of the request; the attempts that it led to are behind it.
+    fn run(self: Arc<Self>) {
+        // A wait of the request may have sent it to a worker, or a driver may have made the request in a callback.
+        if turn().is_some() || ks_io::holds_ranked_mutex() || Level::current() != Level::Passive {
+            return;
+        }
+        let _turn = Turn::with(self.0.now(), WorkQueue::Delayed, Level::Passive, Whose::Clients);
+        deferred::deliver_now();
     }
 }
 
@@ -137,8 +181,8 @@ impl Work for Pin {
 impl Pin {
     /// Tries to start processing; never a promise that it will.
     ///
-    /// It runs on this thread when that is allowed (PASSIVE level, and for the pins of a circuit only on a worker),
-    /// else a worker is asked. An attempt made while the pin is processing is honoured when the callback returns.
+    /// It runs on this thread when that is allowed (PASSIVE level, and for the pins of a circuit only on a worker, or
+    /// where a client has just set the state), else a worker is asked. An attempt made while the pin is processing is honoured when the callback returns.
     // ks-coverage: KsPinAttemptProcessing done test=without_initiation_only_an_attempt_processes,an_attempt_during_processing_is_honoured_when_the_callback_returns
     #[doc(alias = "KsPinAttemptProcessing")]
     pub fn attempt_processing(self: &Arc<Pin>) {
@@ -337,11 +381,18 @@ enum Left {
     BudgetSpent,
 }
 
-/// Takes frames off this worker's budget. True when it is spent; then it is set anew if nobody else waits for the
+/// Takes frames off this thread's budget. True when it is spent; a worker's is set anew if nobody else waits for the
 /// worker.
 pub(crate) fn spend(frames: u32, services: &Services) -> bool {
     let Some(mut budget) = BUDGET.with(Cell::get) else { return false };
     budget.frames = budget.frames.saturating_sub(frames.max(1));
+    if budget.whose == Whose::Clients {
+        if services.now().since(budget.since) >= FIRST_TURN_TIME {
+            budget.frames = 0;
+        }
+        BUDGET.with(|left| left.set(Some(budget)));
+        return budget.frames == 0;
+    }
     // The clock is read only while somebody waits: reading it costs as much as a hop.
     if services.has_queued_work(budget.queue) {
         if services.now().since(budget.since) >= BUDGET_TIME {

@@ -5,7 +5,7 @@ mod support;
 
 use ks_abi::KsIdentifier;
 use ks_abi::{KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow, KsState};
-use ks_client::{Client, Connect, Filter, Format, Pin};
+use ks_client::{Client, Connect, Filter, Format, Pin, PinEvent};
 use ks_io::{Services, Ticks};
 use support::{World, video, world, world_with};
 
@@ -39,8 +39,12 @@ fn to_stop(pins: &[&Pin]) {
     }
 }
 
-fn wait_for_end(world: &World, pin: &Pin) {
-    let end = pin.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).unwrap();
+/// Asks for the end of the stream, before it can come.
+fn end_of(pin: &Pin) -> PinEvent {
+    pin.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).unwrap()
+}
+
+fn wait_for_end(world: &World, end: &PinEvent) {
     let services = world.io.services();
     let outcome = end.event().wait_until(services.now() + Ticks::from_secs(60));
     assert_eq!(outcome, ks_io::WaitOutcome::Signalled, "the end of the stream did not come");
@@ -53,8 +57,9 @@ fn frames_flow_from_source_to_sink_in_order() {
     let (from, to) = (open(&world, "source"), open(&world, "sink"));
     let sink = create(&to, 0, KsPinDataFlow::IN, None);
     let source = create(&from, 0, KsPinDataFlow::OUT, Some(&sink));
+    let end = end_of(&sink);
     to_run(&[&sink, &source]);
-    wait_for_end(&world, &sink);
+    wait_for_end(&world, &end);
     assert_eq!(*world.sink.seen.lock(), (0..100).collect::<Vec<u32>>());
     let counters = sink.statistics().unwrap();
     assert_eq!((counters.frames, counters.bytes, counters.copies, counters.ended), (100, 6400, 0, 1));
@@ -71,8 +76,9 @@ fn an_in_place_filter_changes_the_frames_on_their_way() {
     let source = create(&from, 0, KsPinDataFlow::OUT, Some(&middle_in));
     let sink = create(&to, 0, KsPinDataFlow::IN, None);
     let middle_out = create(&through, 1, KsPinDataFlow::OUT, Some(&sink));
+    let end = end_of(&sink);
     to_run(&[&sink, &middle_out, &middle_in, &source]);
-    wait_for_end(&world, &sink);
+    wait_for_end(&world, &end);
     assert_eq!(*world.sink.seen.lock(), (0..50).map(|n| n | 1 << 24).collect::<Vec<u32>>());
     to_stop(&[&source, &middle_in, &middle_out, &sink]);
 }
@@ -84,8 +90,9 @@ fn the_data_sink_can_be_the_irp_source() {
     let (from, to) = (open(&world, "source"), open(&world, "sink"));
     let source = create(&from, 0, KsPinDataFlow::OUT, None);
     let sink = create(&to, 0, KsPinDataFlow::IN, Some(&source));
+    let end = end_of(&sink);
     to_run(&[&sink, &source]);
-    wait_for_end(&world, &sink);
+    wait_for_end(&world, &end);
     assert_eq!(*world.sink.seen.lock(), (0..20).collect::<Vec<u32>>());
 }
 
@@ -97,8 +104,9 @@ fn a_stopped_graph_starts_again_from_the_beginning() {
     let sink = create(&to, 0, KsPinDataFlow::IN, None);
     let source = create(&from, 0, KsPinDataFlow::OUT, Some(&sink));
     for _ in 0..3 {
+        let end = end_of(&sink);
         to_run(&[&sink, &source]);
-        wait_for_end(&world, &sink);
+        wait_for_end(&world, &end);
         to_stop(&[&source, &sink]);
         assert_eq!(std::mem::take(&mut *world.sink.seen.lock()), (0..10).collect::<Vec<u32>>());
     }

@@ -4,6 +4,7 @@ use crate::automation::{PropertyItem, PropertySet};
 use crate::descriptor::{ExtendedFraming, PinFlags};
 use crate::format::DataFormat;
 use crate::pin::Pin;
+use crate::process::FirstTurn;
 use crate::property::PropertyCall;
 use ks_abi::{
     Guid, KSALLOCATOR_REQUIREMENTF_SYSTEM_MEMORY, KSPROPERTY_CONNECTION_ALLOCATORFRAMING,
@@ -51,6 +52,9 @@ fn set_state(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
         Err(status) => return status,
     };
     let Some(pin) = pin.me() else { return ks_abi::STATUS_DEVICE_REMOVED };
+    if to > KsState::STOP {
+        FirstTurn::follows(call.origin(), pin.services());
+    }
     match pin.set_state(to) {
         Ok(()) => STATUS_SUCCESS,
         Err(refusal) => call.refuse(refusal),

@@ -1,9 +1,10 @@
 //! When a pin processes, on which thread, and for how long.
 
-use crate::rig::{FRAMES, Rig, SEEDS, Setup, UP, bring, fill, filled, frames, put, take_one, wait};
-use ks_abi::{KsState, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use crate::rig::{FRAMES, Rig, SEEDS, Setup, UP, bring, create, fill, filled, frames, put, take, take_one, wait};
+use ks_abi::{KsPinDataFlow, KsState, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
+use ks_client::Client;
 use ks_io::sync::Arc;
-use ks_io::{Level, Services};
+use ks_io::{Level, RequestorMode, Services, Ticks};
 use ks_stream::PinFlags;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
@@ -240,25 +241,112 @@ fn a_driver_that_panics_fails_its_pin_and_keeps_nobody_waiting() {
     }
 }
 
+/// Counts the frames that the calling thread fills.
+fn count_own_frames(rig: &Rig) -> Arc<AtomicU32> {
+    let (own, me) = (Arc::new(AtomicU32::new(0)), std::thread::current().id());
+    let count = own.clone();
+    rig.source.script(move |probe, pin| {
+        let before = probe.next.load(SeqCst);
+        let status = fill(probe, pin);
+        if std::thread::current().id() == me {
+            count.fetch_add(probe.next.load(SeqCst) - before, SeqCst);
+        }
+        status
+    });
+    own
+}
+
+/// The most that a thread fills in a turn: a frame is counted in the source and in the sink.
+const FRAMES_OF_A_TURN: u32 = 64 / 2;
+
 #[test]
 fn no_client_thread_pumps_a_circuit() {
     for seed in SEEDS {
         let rig = Rig::new(seed);
+        rig.source.last.store(1000, SeqCst);
+        let own = count_own_frames(&rig);
+        rig.sink.script(take);
         let pair = rig.pair();
-        pair.bring(&UP);
+        // The change of state that lets the frames go is followed by one turn.
+        pair.bring(&UP[..2]);
+        let turn = own.load(SeqCst);
+        assert!((1..=FRAMES_OF_A_TURN).contains(&turn), "{turn} frames");
+        // No later request is.
+        pair.bring(&[KsState::RUN]);
+        (0..10).for_each(|_| rig.source.pin().attempt_processing());
         rig.settle();
-        rig.sink.script(wait);
-        pair.bring(&[KsState::PAUSE, KsState::RUN, KsState::STOP]);
-        rig.source.pin().attempt_processing();
-        rig.settle();
-        assert!(rig.sink.calls() > 0);
-        let me = std::thread::current().id();
-        for probe in [&rig.source, &rig.sink] {
-            assert!(!probe.threads.lock().contains(&me));
-        }
+        assert_eq!(rig.sink.seen_now(), (0..1000).collect::<Vec<_>>());
+        assert_eq!(own.load(SeqCst), turn);
         drop(pair);
         rig.assert_quiescent();
     }
+}
+
+#[test]
+fn a_stream_that_ends_in_its_first_turn_needs_no_other_thread() {
+    let rig = Rig::new(1);
+    rig.source.last.store(2, SeqCst);
+    let pair = rig.pair();
+    pair.bring(&UP);
+    assert_eq!(rig.sink.seen_now(), [0, 1], "before anybody waits");
+    let me = std::thread::current().id();
+    for probe in [&rig.source, &rig.sink] {
+        assert_eq!(*probe.threads.lock(), [me].into());
+    }
+    drop(pair);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn a_callback_that_takes_long_ends_the_first_turn() {
+    let rig = Rig::new(1);
+    rig.source.last.store(2, SeqCst);
+    let slow = rig.services().clone();
+    rig.source.script(move |probe, pin| {
+        let _ = slow.delay_until(slow.now() + Ticks(1000));
+        fill(probe, pin)
+    });
+    let pair = rig.pair();
+    pair.bring(&UP);
+    rig.settle();
+    assert_eq!(rig.sink.seen_now(), [0, 1]);
+    let me = std::thread::current().id();
+    assert!(rig.source.threads.lock().contains(&me));
+    assert!(!rig.sink.threads.lock().contains(&me), "the client is let go");
+    drop(pair);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn threads_that_work_for_others_give_no_first_turn() {
+    let me = std::thread::current().id();
+    // A driver's session, as that of a client of another process.
+    let rig = Rig::new(1);
+    rig.source.last.store(2, SeqCst);
+    let driver = Client::new(rig.io.session_as(RequestorMode::User));
+    let open = |name| driver.open_by_name(name).unwrap();
+    let (from, to) = (open("source"), open("sink"));
+    let sink = create(&to, 0, KsPinDataFlow::IN, None);
+    let source = create(&from, 0, KsPinDataFlow::OUT, Some(&sink));
+    for state in UP {
+        sink.set_state(state).unwrap();
+        source.set_state(state).unwrap();
+    }
+    rig.settle();
+    assert_eq!(rig.sink.seen_now(), [0, 1]);
+    assert!([&rig.source, &rig.sink].iter().all(|probe| !probe.threads.lock().contains(&me)));
+    drop((source, sink, from, to, driver));
+    rig.assert_quiescent();
+    // A pin that asks for a worker.
+    let rig = with_source(PinFlags::ASYNCHRONOUS_PROCESSING);
+    rig.source.last.store(2, SeqCst);
+    let pair = rig.pair();
+    pair.bring(&UP);
+    rig.settle();
+    assert_eq!(rig.sink.seen_now(), [0, 1]);
+    assert!(!rig.source.threads.lock().contains(&me));
+    drop(pair);
+    rig.assert_quiescent();
 }
 
 #[test]
