@@ -1,5 +1,7 @@
 //! Plug and play and power for the devices of a hosted driver: what the parent asks a host for, and how that answers.
 
+use crate::driver_host;
+use crate::drivers::WHY;
 use crate::remote::Handler;
 use ks_abi::kernel::DevicePowerState;
 use ks_abi::{NtStatus, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
@@ -133,6 +135,12 @@ impl ManagedDrivers {
 impl Handler for ManagedDrivers {
     fn busy_ms(&self) -> Option<u64> {
         dpc::running_ms().max(running::longest_ms())
+    }
+
+    fn report(&self, bytes: &[u8]) {
+        if bytes == WHY {
+            driver_host::tell_of_hang();
+        }
     }
 
     fn service(&self, operation: u32, _body: &[u8]) -> (NtStatus, Vec<u8>) {

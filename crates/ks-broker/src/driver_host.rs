@@ -11,10 +11,11 @@ use crate::terminal::printable;
 use ks_io::{IoManager, Services};
 use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver, Unloaded};
 use ks_nt::image::{MissingImport, MissingImports, Options};
-use ks_nt::machine::{self, Fault, FaultKind, Place};
+use ks_nt::machine::{self, Fault, FaultKind, Place, Registers};
 use ks_nt::ntoskrnl::registry::{self, RegistryError};
 use ks_nt::ntoskrnl::{debug_print, file, pool, unload};
 use ks_nt::report::{self, Report};
+use ks_nt::running;
 use ks_wire::Connection;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -275,14 +276,49 @@ fn on_fault(fault: &Fault) -> ! {
     if let Some(in_hand) = report::in_hand() {
         let _ = writeln!(text, "request {in_hand}");
     }
-    let mut registers = Lines { text: &mut text, prefix: "register ", at_start: true };
-    let _ = write!(registers, "{}", fault.registers);
-    let _ = text.write_str("\n");
+    write_registers(&mut text, &fault.registers);
     text.send();
     write_events(&mut text, report::recent());
     let _ = text.write_str("end\n");
     text.send();
     report::end_process()
+}
+
+/// How long the thread that does not return may take to halt.
+const HALTS_MS: i32 = 500;
+
+/// The parent is about to end this process, because a routine of a driver does not return: which, on what object, where.
+/// Without a word where that cannot be found out.
+pub(crate) fn tell_of_hang() {
+    let Some(thread) = running::endless_thread() else { return };
+    let Some(halted) = machine::halt(thread, HALTS_MS) else { return };
+    report::claim_end();
+    let routine = halted.in_hand.map_or("a routine of the driver", |in_hand| in_hand.routine);
+    let mut text = FixedText::new();
+    let _ = write!(text, "report hang\nwhat {routine}");
+    if let Some(object) = halted.in_hand.and_then(|in_hand| in_hand.object()) {
+        let _ = write!(text, " of {object}");
+    }
+    let _ = writeln!(text, " does not return\nlevel {}\nthread {thread}", halted.irql);
+    if let Some((image, offset)) = halted.at.in_image() {
+        let _ = writeln!(text, "at {image} {offset:x}");
+    }
+    write_callers(&mut text, halted.callers());
+    if let Some(in_hand) = halted.in_hand {
+        let _ = writeln!(text, "request {in_hand}");
+    }
+    write_registers(&mut text, &halted.registers);
+    text.send();
+    write_events(&mut text, report::recent());
+    let _ = text.write_str("end\n");
+    text.send();
+    report::end_process()
+}
+
+fn write_registers(text: &mut FixedText, all: &Registers) {
+    let mut registers = Lines { text, prefix: "register ", at_start: true };
+    let _ = write!(registers, "{all}");
+    let _ = text.write_str("\n");
 }
 
 fn write_callers(text: &mut FixedText, callers: impl Iterator<Item = Place>) {

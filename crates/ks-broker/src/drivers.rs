@@ -95,8 +95,15 @@ struct Watch {
 /// How long a host may take to unload its drivers.
 const UNLOAD: Duration = Duration::from_secs(2);
 
-/// How long requests of a host that has died wait for the end of its report.
-const LAST_WORDS: Duration = Duration::from_millis(50);
+/// How long requests of a host whose connection has ended wait for its end, and with it for the end of its report: no
+/// less than an unload may take.
+const LAST_WORDS: Duration = UNLOAD;
+
+/// What is sent to a host that is about to be ended because a routine of its driver does not return.
+pub(crate) const WHY: &[u8] = b"why";
+
+/// How long it may take to say what that routine does.
+const ANSWERS_WHY: Duration = Duration::from_secs(1);
 
 /// What this side does for a host: its files, and the word that its drivers run.
 struct Service {
@@ -131,7 +138,9 @@ impl Service {
 impl Handler for Service {
     /// Whoever learns that a request was lost can ask why.
     fn ended(&self) {
-        if !self.stopping.load(Ordering::Acquire) {
+        if !self.stopping.load(Ordering::Acquire) && !self.process.wait_for_report(LAST_WORDS) {
+            // It lives on without a connection, and nothing can come of it; or it does not get to its end.
+            self.process.kill();
             self.process.wait_for_report(LAST_WORDS);
         }
     }
@@ -170,11 +179,10 @@ impl DriverHost {
         let ended = service.clone();
         peer.on_death(move |_| ended.settle());
         if !service.wait(hosting.watchdog) {
-            process.kill();
+            end_with_reason(&peer, &process);
             let limit_ms = hosting.watchdog.unwrap_or_default().as_millis();
             let what = format!("it has not started within {limit_ms} ms");
-            let report = process.end(Duration::ZERO).report.unwrap_or_default();
-            let report = DriverReport { driver, kind: ReportKind::Hang, what, ..report };
+            let report = hung(driver, what, process.end(Duration::ZERO).report);
             return Err(DriverError::Broken(Box::new(name_places(report, &files))));
         }
         let devices = match peer.register_devices() {
@@ -246,11 +254,9 @@ impl DriverHost {
         let late = || format!("its unload has not returned within {} ms", UNLOAD.as_millis());
         let hang = hang.or_else(|| ended.overdue.then(late));
         // A host that could still say what it did was not ended for nothing.
-        let said_why = ended.report.as_ref().is_some_and(|report| report.kind != ReportKind::Ended);
-        if let Some(what) = hang.filter(|_| !said_why) {
-            let report = ended.report.unwrap_or_default();
-            let driver = shown(&self.files);
-            ended.report = Some(DriverReport { driver, kind: ReportKind::Hang, what, ..report });
+        let broke = |report: &DriverReport| !matches!(report.kind, ReportKind::Ended | ReportKind::Hang);
+        if let Some(what) = hang.filter(|_| !ended.report.as_ref().is_some_and(broke)) {
+            ended.report = Some(hung(shown(&self.files), what, ended.report));
         }
         ended.report = ended.report.map(|report| name_places(report, &self.files));
         for remainder in &mut ended.remainders {
@@ -317,7 +323,7 @@ impl Watch {
             };
             if let Some(what) = hang {
                 let _ = self.hang.set(what);
-                process.kill();
+                end_with_reason(&peer, process);
                 return;
             }
             if unanswered == 0 {
@@ -326,6 +332,20 @@ impl Watch {
             }
         }
     }
+}
+
+/// Ends a host in which something does not return. It is asked first what that is.
+fn end_with_reason(peer: &Peer, process: &HostProcess) {
+    peer.report(WHY);
+    process.wait_for_report(ANSWERS_WHY);
+    process.kill();
+}
+
+/// The report of a hang: what the host said of it, and what the watchdog saw.
+fn hung(driver: String, seen: String, said: Option<DriverReport>) -> DriverReport {
+    let said = said.unwrap_or_default();
+    let what = if said.kind == ReportKind::Hang { format!("{}: {seen}", said.what) } else { seen };
+    DriverReport { driver, kind: ReportKind::Hang, what, ..said }
 }
 
 /// No larger file is read.
@@ -405,7 +425,7 @@ fn name_places(mut report: DriverReport, files: &[PathBuf]) -> DriverReport {
     // What else lies on a stack is no caller.
     let mut calls = report.called_from.into_iter().chain(callers).filter(follows_call);
     report.called_from = calls.next();
-    if report.rule.is_some() {
+    if report.rule.is_some() || report.kind == ReportKind::Hang {
         report.stack = calls.collect();
     }
     // A return address belongs to the call before it.

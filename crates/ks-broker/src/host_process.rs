@@ -164,10 +164,12 @@ impl HostProcess {
         self.said.state.lock().unwrap_or_else(PoisonError::into_inner).closed
     }
 
-    /// Waits until the child has ended by itself or has written a report, but no longer than `most`.
-    pub fn wait_for_report(&self, most: Duration) {
+    /// Waits until the child has ended by itself or has written a report, but no longer than `most`. False when it has
+    /// done neither.
+    pub fn wait_for_report(&self, most: Duration) -> bool {
         let state = self.said.state.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.said.changed.wait_timeout_while(state, most, |state| !state.complete));
+        let waited = self.said.changed.wait_timeout_while(state, most, |state| !state.complete);
+        waited.is_ok_and(|(state, _)| state.complete)
     }
 }
 

@@ -4,15 +4,15 @@
 //! same connection and sandbox, the same word when the drivers run, the same end. So a program that calls [`run`] takes
 //! the place of a [`crate::host_process::HostCommand`]'s.
 
-use crate::driver_host::{self, NOT_A_CHILD, Plan, READY, Verifier, confine, name_of, refused, settings_of};
-use crate::drivers::WATCHDOG;
+use crate::driver_host::{self, NOT_A_CHILD, Plan, READY, Verifier, complain, confine, name_of, refused, settings_of};
+use crate::drivers::{WATCHDOG, WHY};
 use crate::files::ParentsFiles;
 use crate::remote::{Handler, Peer};
 use ks_abi::NtStatus;
 use ks_io::{IoManager, Services};
 use ks_nt::ntoskrnl::file::{FileRequest, FileService, HostFile};
 use ks_stream::{Device, Watchdog};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A driver that is to start.
 pub struct DriverStart<'s> {
@@ -69,9 +69,26 @@ impl DriverFiles {
 /// Starts the devices of a driver, or says why not.
 pub type StartDriver<'s> = &'s dyn Fn(&DriverStart<'_>) -> Result<Vec<Arc<Device>>, String>;
 
-struct NoCalls;
+/// The devices that run here.
+#[derive(Default)]
+struct Devices(Mutex<Vec<Arc<Device>>>);
 
-impl Handler for NoCalls {}
+impl Devices {
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Device>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handler for Devices {
+    /// The watchdog here has named the callback that does not return, if it is one that computes.
+    fn report(&self, bytes: &[u8]) {
+        if bytes == WHY
+            && let Some(stop) = self.all().iter().flat_map(|device| device.stops()).last()
+        {
+            complain(&format!("report hang\nwhat {}\nend", stop.replace('\n', "; ")));
+        }
+    }
+}
 
 /// Runs a host until the other side of its standard input ends; `start` is asked for each file of the plan, in the
 /// confined process. Returns the exit code of the process. What a minidriver prints is what a Windows driver prints.
@@ -89,22 +106,23 @@ pub fn run(plan: &Plan, start: StartDriver<'_>) -> u8 {
     let _watchdog = Watchdog::start(WATCHDOG);
     let io = IoManager::new(Services::real());
     // Served before the drivers start, because one may open a file at once.
-    let peer = match Peer::serve(&io, connection, Arc::new(NoCalls)) {
+    let running = Arc::new(Devices::default());
+    let peer = match Peer::serve(&io, connection, running.clone()) {
         Ok(peer) => Arc::new(peer),
         Err(error) => return refused(&error),
     };
     let files = ParentsFiles::default();
     files.connect(&peer);
-    let mut devices = Vec::new();
     for (file, (_, settings)) in plan.files.iter().zip(&settings) {
         let name = name_of(file);
         match start(&DriverStart { io: &io, name: &name, settings, files: DriverFiles(files.clone()) }) {
-            Ok(started) => devices.extend(started),
+            Ok(started) => running.all().extend(started),
             Err(error) => return refused(&format!("{name}: {error}")),
         }
     }
     peer.report(READY);
     peer.wait_for_end();
+    let devices = std::mem::take(&mut *running.all());
     devices.iter().rev().for_each(|device| device.surprise_remove());
     0
 }

@@ -20,7 +20,7 @@ pub struct DriverReport {
     pub called_from: Option<CodePlace>,
     /// The rule of the verifier that it broke: `KsFilterMutex (V10, 0x8100a)`.
     pub rule: Option<String>,
-    /// The calls behind that one, nearest first, where a rule was broken.
+    /// The calls behind that one, nearest first, where a rule was broken or a routine did not return.
     pub stack: Vec<CodePlace>,
     /// Where it may have called it, nearest first, until the image is looked at.
     #[serde(skip)]
@@ -250,6 +250,7 @@ impl Reader {
                     "misuse" => ReportKind::Misuse,
                     "bug-check" => ReportKind::BugCheck,
                     "unimplemented-import" => ReportKind::UnimplementedImport,
+                    "hang" => ReportKind::Hang,
                     "load" => ReportKind::Load,
                     _ => ReportKind::Ended,
                 };

@@ -57,6 +57,13 @@ pub(crate) struct DriverArguments {
     pub(crate) host: Option<HostCommand>,
 }
 
+impl DriverArguments {
+    /// How long a callback may compute, or a driver keep a request.
+    pub(crate) fn watchdog(&self) -> Option<Duration> {
+        (self.watchdog > 0.0).then(|| Duration::from_secs_f64(self.watchdog))
+    }
+}
+
 /// A host is started in another directory, so a path is made absolute.
 fn host(text: &str) -> Result<HostCommand, String> {
     let mut words = text.split_whitespace();
@@ -123,7 +130,7 @@ impl Drivers {
             sandbox: if arguments.no_sandbox { Sandbox::Off } else { Sandbox::On },
             verifier: if arguments.verifier { Verifier::On } else { Verifier::Off },
             files: arguments.files.clone(),
-            watchdog: (arguments.watchdog > 0.0).then(|| Duration::from_secs_f64(arguments.watchdog)),
+            watchdog: arguments.watchdog(),
             output: None,
         };
         let groups: Vec<&[PathBuf]> =

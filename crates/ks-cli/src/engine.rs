@@ -17,7 +17,9 @@ use ks_client::graph::grammar::{self, Element, Graph};
 use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
 use ks_client::{Agreed, Client, ClientError, DefaultLink, Filter, PinFactory, SetKind};
 use ks_io::Aspect;
+use ks_stream::{Hang, Watchdog};
 use std::path::PathBuf;
+use std::time::Duration;
 use zerocopy::IntoBytes as _;
 
 use crate::document::{
@@ -37,6 +39,8 @@ pub(crate) struct Engine {
     drivers: Vec<Drivers>,
     /// Keeps the built-in drivers loaded.
     system: ks_filters::System,
+    /// Over the callbacks of the built-in drivers.
+    _watchdog: Option<Watchdog>,
 }
 
 /// How the drivers of files ended.
@@ -57,11 +61,31 @@ pub(crate) struct Limits {
 }
 
 impl Engine {
-    /// Starts the engine.
+    /// Starts the engine, for questions that end soon.
     pub(crate) fn boot() -> Result<Self, Failure> {
+        Engine::start(None)
+    }
+
+    /// Starts the engine for streams. The filter of a built-in driver one of whose callbacks computes for longer than
+    /// `limit` is given up by name; `None`: nobody watches. `stuck` is called where it is the main thread that computes,
+    /// which does not come back.
+    pub(crate) fn boot_watched(
+        limit: Option<Duration>,
+        stuck: impl Fn(&Failure) + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let tell = move |hang: &Hang| {
+            if hang.thread == u64::from(std::process::id()) {
+                stuck(&Failure::job("go on with the graph", hang.reason.clone()));
+            }
+        };
+        let watchdog = limit.map(|limit| Watchdog::telling(limit, tell)).transpose();
+        Engine::start(watchdog.map_err(|error| Failure::job("start a thread to watch drivers", error.to_string()))?)
+    }
+
+    fn start(watchdog: Option<Watchdog>) -> Result<Self, Failure> {
         let system = ks_filters::system(ks_io::Services::real())
             .map_err(|error| Failure::job("start the engine", error.to_string()))?;
-        Ok(Self { client: Client::new(system.session()), drivers: Vec::new(), system })
+        Ok(Self { client: Client::new(system.session()), drivers: Vec::new(), system, _watchdog: watchdog })
     }
 
     /// Loads the driver files that a graph names.
@@ -546,3 +570,7 @@ fn place(text: &str, at: usize) -> Excerpt {
     let word = text.get(at..).and_then(|rest| rest.split_whitespace().next()).unwrap_or("");
     Excerpt::new(text, at..at.saturating_add(word.len()))
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

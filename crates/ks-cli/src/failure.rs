@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::GrammarError;
 
+use crate::output;
+
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -70,6 +72,12 @@ impl Failure {
 
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says why and ends the process, because the thread that would is stuck for good.
+    pub(crate) fn end_process(&self) {
+        output::complain(self);
+        std::process::exit(i32::from(self.exit.code()));
     }
 
     pub(crate) fn at(self, place: Excerpt) -> Self {

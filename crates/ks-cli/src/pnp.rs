@@ -34,7 +34,7 @@ pub(crate) fn perform(arguments: &PnpArguments) -> Result<Exit, Failure> {
 
 fn tested(arguments: &PnpArguments) -> Result<(PnpDocument, Option<Failure>), Failure> {
     let interrupt = Interrupt::install().map_err(|error| Failure::job("listen for Ctrl-C", error.to_string()))?;
-    let mut engine = Engine::boot()?;
+    let mut engine = Engine::boot_watched(arguments.drivers.watchdog(), Failure::end_process)?;
     let text = graph_text(&arguments.graph);
     let mut graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
     engine.load_drivers(&mut graph, &text, &arguments.drivers)?;

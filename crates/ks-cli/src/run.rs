@@ -75,7 +75,13 @@ impl Job<'_> {
         draft: impl FnOnce(&Engine) -> Result<Draft, Failure>,
     ) -> Result<(RunDocument, Option<Failure>, Exit), Failure> {
         let interrupt = Interrupt::install().map_err(|error| Failure::job("listen for Ctrl-C", error.to_string()))?;
-        let mut engine = Engine::boot()?;
+        let json = self.json;
+        let mut engine = Engine::boot_watched(self.drivers.watchdog(), move |failure| {
+            if json {
+                let _ = output::print_json(&RunDocument::failed(failure));
+            }
+            failure.end_process();
+        })?;
         let Draft { mut text, converted } = draft(&engine)?;
         let mut graph = parse(&text)?;
         engine.load_drivers(&mut graph, &text, self.drivers)?;

@@ -50,7 +50,7 @@ const KINDS: [(u32, ReportKind, &str, &str, &str); 11] = [
 #[track_caller]
 fn place(report: &DriverReport) -> &CodePlace {
     // A call to nowhere is at its address; what matters is who called.
-    let own = |place: &&CodePlace| place.image.starts_with("faults");
+    let own = |place: &&CodePlace| ["faults", "hangs"].iter().any(|name| place.image.starts_with(name));
     let at = report.at.iter().chain(&report.called_from).find(own);
     at.unwrap_or_else(|| panic!("no place in the image:\n{report}"))
 }
@@ -241,9 +241,11 @@ fn a_driver_that_hangs_is_ended_by_the_watchdog() {
     let rig = Rig::new();
     let watched = Hosting { watchdog: Some(ONE_SECOND), ..hosting() };
     let camera = rig.start(&sample("synthcam"));
-    let driver = misbehaving("hangs", &[]);
+    let driver = misbehaving("hangs", &["--symbols"]);
+    // In a loop, in a wait, and in a DPC for which the request waits.
+    let hangs = [("2f8d2a10", "OnHang"), ("2f8d2a10", "OnHang"), ("a DPC", "OnTimer")];
     streams(&camera, || {
-        for item in 0..3 {
+        for (item, (request, routine)) in (0..).zip(hangs) {
             let hosted = rig.try_start(&watched, &driver).unwrap_or_else(|error| panic!("{error}"));
             let filter = hosted.open();
             assert_eq!(ask(&filter, HANGS, item, KSPROPERTY_TYPE_GET, 0).0, STATUS_DEVICE_REMOVED, "item {item}");
@@ -251,6 +253,14 @@ fn a_driver_that_hangs_is_ended_by_the_watchdog() {
             let report = hosted.stop().report.expect("a report");
             assert_eq!(report.kind, ReportKind::Hang, "item {item}: {report}");
             assert!(report.what.contains("1000 ms"), "{report}");
+            assert!(report.what.contains(" does not return: a request, "), "{report}");
+            let told = report.request.as_deref().unwrap_or("").to_lowercase();
+            assert!(told.contains(request), "item {item}: {report}");
+            let place = place(&report);
+            assert!(place.symbol.as_deref().is_some_and(|symbol| symbol.starts_with(routine)), "item {item}: {report}");
+            assert!(report.thread.is_some() && report.level.is_some() && !report.events.is_empty(), "{report}");
+            // A handler is for the filter that was asked.
+            assert_eq!(report.what.contains(" of filter {"), request != "a DPC", "{report}");
         }
     });
     camera.stop_in_order();
@@ -320,10 +330,28 @@ fn a_driver_whose_unload_does_not_return_is_ended_and_told() {
 }
 
 #[test]
+fn a_hang_is_told_with_its_callback_object_and_calls() {
+    let scratch = Scratch::new();
+    let driver = copied(&scratch, &driver_rig::of_tests("verifier/rules", &["-DHANGS_IN_PROCESS", "--symbols"]));
+    let ran = ks(&["run", &format!("{driver} ! null-renderer frames=3"), "--watchdog", "1", "--json"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    let report = &ran.json()["reports"][0];
+    assert_eq!((&report["kind"], &report["request"]), (&"hang".into(), &"pin Process".into()), "{ran}");
+    let what = report["what"].as_str().unwrap_or("");
+    assert!(what.starts_with("pin Process of pin {") && what.contains("}.0 does not return: "), "{ran}");
+    assert!(what.ends_with(" ms (the watchdog allows 1000 ms)"), "{ran}");
+    let symbol = |place: &serde_json::Value| place["symbol"].as_str().unwrap_or("").to_owned();
+    assert!(symbol(&report["at"]).starts_with("Process+"), "{ran}");
+    assert!(symbol(&report["called_from"]).starts_with("OnProcess+"), "{ran}");
+    assert_nothing_runs(&scratch);
+}
+
+#[test]
 fn a_driver_that_hangs_in_its_entry_is_ended_by_the_watchdog() {
     let scratch = Scratch::new();
     let driver = copied(&scratch, &misbehaving("refuses", &["-DHANGS_IN_ENTRY"]));
-    ks(&["inspect", &driver, "--watchdog", "1"]).refused(1, &["refuses-DHANGSINENTRY.sys", "hang", "1000 ms"]);
+    let words = ["refuses-DHANGSINENTRY.sys", "hang", "DriverEntry does not return", "1000 ms"];
+    ks(&["inspect", &driver, "--watchdog", "1"]).refused(1, &words);
     assert_nothing_runs(&scratch);
 }
 

@@ -272,6 +272,15 @@ pub struct InHand {
     pub routine: &'static str,
     /// The property, method or event that it answers: set, item and flags.
     pub identifier: Option<KsIdentifier>,
+    /// Its first argument, in most cases the address of the object that it is called for; 0 where it has none.
+    pub argument: u64,
+}
+
+impl InHand {
+    /// The object of AVStream that the routine was called for, if it is one that lives. Takes a lock and allocates.
+    pub fn object(&self) -> Option<String> {
+        crate::verifier::describe(crate::ks::address::Address(self.argument))
+    }
 }
 
 impl fmt::Display for InHand {
@@ -303,12 +312,16 @@ impl Call {
     /// A call that is also remembered as an event.
     pub(crate) fn of(routine: &'static str, argument: u64) -> Call {
         note(routine, [argument, 0]);
-        Call::unnoted(routine)
+        Call::begin(routine, argument)
     }
 
     /// A call that happens too often to be an event.
     pub(crate) fn unnoted(routine: &'static str) -> Call {
-        let before = IN_HAND.replace(Some(InHand { routine, identifier: None }));
+        Call::begin(routine, 0)
+    }
+
+    fn begin(routine: &'static str, argument: u64) -> Call {
+        let before = IN_HAND.replace(Some(InHand { routine, identifier: None, argument }));
         Call { before, _running: Running::begin() }
     }
 
@@ -321,7 +334,7 @@ impl Call {
 
 /// Says what the calling thread does for its whole life: it may loop, so that nothing watches it.
 pub(crate) fn in_thread(routine: &'static str) {
-    IN_HAND.set(Some(InHand { routine, identifier: None }));
+    IN_HAND.set(Some(InHand { routine, identifier: None, argument: 0 }));
 }
 
 impl Drop for Call {

@@ -3,6 +3,7 @@
 //! A call only counts a number up. How long it lasts is measured by whoever asks, in processor time of the thread: a
 //! routine that waits takes none, and may wait for as long as it likes. No clock is read for a call.
 
+use crate::ntoskrnl::clock;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -82,15 +83,38 @@ struct Seen {
     turn: u64,
     /// Processor time of the thread when this turn was first seen.
     time_ns: u64,
+    /// When that was, in 100-ns units.
+    since: i64,
 }
 
-static SEEN: Mutex<[Seen; THREADS]> = Mutex::new([Seen { thread: 0, turn: 0, time_ns: 0 }; THREADS]);
+static SEEN: Mutex<[Seen; THREADS]> = Mutex::new([Seen { thread: 0, turn: 0, time_ns: 0, since: 0 }; THREADS]);
+
+/// A call that has not returned: its thread, the processor time that it has taken, and for how long it has been known.
+struct Unreturned {
+    thread: u64,
+    processor_ms: u64,
+    known_ms: i64,
+}
 
 /// The most processor time, in milliseconds, that one call of a routine has taken since it was first seen here and has
 /// not returned; `None` when all have. To be asked again and again.
 pub fn longest_ms() -> Option<u64> {
+    unreturned().iter().map(|call| call.processor_ms).max()
+}
+
+/// The thread whose call of a routine is the likeliest never to return: the one that has taken the most processor time,
+/// or, where none has taken any, the one that was seen first by [`longest_ms`].
+pub fn endless_thread() -> Option<u64> {
+    /// Less is the noise of waking up.
+    const COMPUTES_MS: u64 = 100;
+    let worst = |call: &Unreturned| (call.processor_ms / COMPUTES_MS, call.known_ms);
+    unreturned().iter().max_by_key(|call| worst(call)).map(|call| call.thread)
+}
+
+fn unreturned() -> Vec<Unreturned> {
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut longest = None;
+    let now = clock::interrupt_time();
+    let mut calls = Vec::new();
     for (slot, seen) in SLOTS.iter().zip(seen.iter_mut()) {
         let (thread, turn) = (slot.thread.load(Ordering::Acquire), slot.turn.load(Ordering::Relaxed));
         if thread == 0 || turn & 1 == 0 {
@@ -98,11 +122,15 @@ pub fn longest_ms() -> Option<u64> {
         }
         let Some(time_ns) = processor_time_ns(thread) else { continue };
         if (seen.thread, seen.turn) != (thread, turn) {
-            *seen = Seen { thread, turn, time_ns };
+            *seen = Seen { thread, turn, time_ns, since: now };
         }
-        longest = longest.max(Some(time_ns.saturating_sub(seen.time_ns) / 1_000_000));
+        calls.push(Unreturned {
+            thread,
+            processor_ms: time_ns.saturating_sub(seen.time_ns) / 1_000_000,
+            known_ms: now.saturating_sub(seen.since) / 10_000,
+        });
     }
-    longest
+    calls
 }
 
 /// Processor time that a thread of this process has taken; `None` when there is no such thread.
@@ -156,9 +184,12 @@ mod tests {
                 std::hint::spin_loop();
             }
         });
-        while longest_ms().is_none_or(|ms| ms < 20) {
+        while longest_ms().is_none_or(|ms| ms < 200) {
             std::thread::yield_now();
         }
+        let thread = endless_thread().expect("it runs");
+        assert_ne!(thread, crate::report::system_thread());
+        assert!(processor_time_ns(thread).is_some_and(|ns| ns >= 200_000_000), "the one that computes");
         STOP.store(true, Ordering::Relaxed);
         computing.join().unwrap();
         let (started, has_started) = std::sync::mpsc::channel();

@@ -7,6 +7,7 @@
 use crate::allocator::{AllocatorFraming, FrameSource};
 use crate::automation::AutomationTable;
 use crate::descriptor::{DescribeFilter, ExtendedFraming, Framing, PinId};
+use crate::device::Device;
 use crate::filter::Filter;
 use crate::filter_process::ProcessPins;
 use crate::format::{DataFormat, DataRange};
@@ -74,6 +75,22 @@ callbacks! {
     FILTER_RESET = 26, "filter Reset";
     PIN_PROPOSED_FORMAT = 27, "pin proposed format";
     PIN_FORMAT_CHANGED = 28, "pin format changed";
+    DEVICE_ADD = 29, "device Add";
+    DEVICE_START = 30, "device Start";
+    DEVICE_POST_START = 31, "device PostStart";
+    DEVICE_QUERY_STOP = 32, "device QueryStop";
+    DEVICE_CANCEL_STOP = 33, "device CancelStop";
+    DEVICE_STOP = 34, "device Stop";
+    DEVICE_QUERY_REMOVE = 35, "device QueryRemove";
+    DEVICE_CANCEL_REMOVE = 36, "device CancelRemove";
+    DEVICE_REMOVE = 37, "device Remove";
+    DEVICE_QUERY_CAPABILITIES = 38, "device QueryCapabilities";
+    DEVICE_SURPRISE_REMOVAL = 39, "device SurpriseRemoval";
+    DEVICE_QUERY_POWER = 40, "device QueryPower";
+    DEVICE_SET_POWER = 41, "device SetPower";
+    DEVICE_QUERY_INTERFACE = 42, "device QueryInterface";
+    FACTORY_SLEEP = 43, "factory Sleep";
+    FACTORY_WAKE = 44, "factory Wake";
 }
 
 impl Callback {
@@ -92,11 +109,27 @@ impl fmt::Display for Callback {
     }
 }
 
+/// Whose callback it is, for who reports it.
+#[derive(Clone)]
+enum Blamed {
+    Device(Arc<Device>),
+    /// With the number of the pin, if it is one of a pin.
+    Filter(Arc<Filter>, Option<PinId>),
+}
+
+impl Blamed {
+    fn broke(&self, rule: Rule, name: Callback, what: String) {
+        match self {
+            Blamed::Device(device) => device.broke(rule, name.name(), what),
+            Blamed::Filter(filter, pin) => filter.broke(rule, name.name(), *pin, what),
+        }
+    }
+}
+
 /// A callback that runs on this thread.
 struct Running {
     name: Callback,
-    filter: Arc<Filter>,
-    pin: Option<PinId>,
+    of: Blamed,
 }
 
 thread_local! {
@@ -114,11 +147,15 @@ struct Abandoned;
 
 /// Reports a rule that is broken by the callback that runs on this thread. True if one does.
 pub(crate) fn broken_here(rule: Rule, what: impl FnOnce() -> String) -> bool {
-    let running = RUNNING
-        .with(|running| running.borrow().last().map(|running| (running.name, running.filter.clone(), running.pin)));
-    let Some((name, filter, pin)) = running else { return false };
-    filter.broke(rule, name.name(), pin, what());
+    let running = RUNNING.with(|running| running.borrow().last().map(|running| (running.name, running.of.clone())));
+    let Some((name, of)) = running else { return false };
+    of.broke(rule, name, what());
     true
+}
+
+/// Is the callback that runs on this thread one of a device? They count as holding the device mutex.
+pub(crate) fn is_of_device() -> bool {
+    RUNNING.with(|running| matches!(running.borrow().last(), Some(Running { of: Blamed::Device(_), .. })))
 }
 
 /// As [`broken_here`]; the callback ends here, because there is nothing that it could go on with. Returns if none runs.
@@ -191,7 +228,7 @@ fn supervise<R>(subject: Subject<'_>, name: Callback, body: impl FnOnce() -> R) 
     }
 }
 
-/// Runs a callback and compares what it leaves with what it found.
+/// Runs a callback of a filter or pin and compares what it leaves with what it found.
 #[inline(never)]
 fn observe<R>(subject: Subject<'_>, name: Callback, body: impl FnOnce() -> R) -> std::thread::Result<R> {
     let Some(filter) = subject.filter.upgrade() else { return catch_unwind(AssertUnwindSafe(body)) };
@@ -201,20 +238,30 @@ fn observe<R>(subject: Subject<'_>, name: Callback, body: impl FnOnce() -> R) ->
         Some(filter.control()),
         pin.as_ref().map_or_else(|| filter.processing_mutex(), |pin| Some(pin.processing_mutex())),
     ];
+    let of_level = if subject.pin.is_some() { Rule::IrqlPinCallbacks } else { Rule::IrqlFilterCallbacks };
+    compare(Blamed::Filter(filter.clone(), subject.id()), mutexes, of_level, name, body)
+}
+
+/// Runs a callback; level, and which of the mutexes (in the order of their ranks) its thread holds, are to be the same
+/// before and after.
+fn compare<R>(
+    of: Blamed,
+    mutexes: [Option<&RankedMutex>; 3],
+    of_level: Rule,
+    name: Callback,
+    body: impl FnOnce() -> R,
+) -> std::thread::Result<R> {
     let held = || mutexes.map(|mutex| mutex.is_some_and(RankedMutex::is_held_by_current));
     let (level, before) = (Level::current(), held());
-    let running = Running { name, filter: filter.clone(), pin: subject.id() };
-    RUNNING.with(|stack| stack.borrow_mut().push(running));
+    RUNNING.with(|stack| stack.borrow_mut().push(Running { name, of: of.clone() }));
     let outcome = catch_unwind(AssertUnwindSafe(body));
     // Let go outside of the borrow: it may be the last reference to the filter.
     let running = RUNNING.with(|stack| stack.borrow_mut().pop());
     drop(running);
     let now = Level::current();
     if now != level {
-        let rule = if subject.pin.is_some() { Rule::IrqlPinCallbacks } else { Rule::IrqlFilterCallbacks };
         level.set_current();
-        let what = format!("it was called at {level:?} level and returned at {now:?} level");
-        filter.broke(rule, name.name(), subject.id(), what);
+        of.broke(of_level, name, format!("it was called at {level:?} level and returned at {now:?} level"));
     }
     let ranks = [LockRank::Device, LockRank::FilterControl, LockRank::Processing];
     // A minidriver takes them in the order of their ranks; they are given back in the other.
@@ -226,7 +273,7 @@ fn observe<R>(subject: Subject<'_>, name: Callback, body: impl FnOnce() -> R) ->
         } else {
             format!("the {} mutex was given back that the class driver holds", mutex.name())
         };
-        filter.broke(verifier::of_mutex(ranks[at]), name.name(), subject.id(), what);
+        of.broke(verifier::of_mutex(ranks[at]), name, what);
     }
     outcome
 }
@@ -236,17 +283,54 @@ fn unwound(subject: Subject<'_>, name: Callback, payload: &(dyn Any + Send)) {
     if payload.is::<Abandoned>() {
         return;
     }
-    let said = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-    let said = said.unwrap_or("no message");
     if let Some(filter) = subject.filter.upgrade() {
         let object = filter.describe_object(subject.id());
-        let reason = format!("the minidriver panicked in the {name} callback of {object}: {said}");
-        filter.stop(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+        filter.stop(panicked(name, &object, payload));
     }
 }
 
+/// Why an object is stopped whose callback panicked.
+fn panicked(name: Callback, object: &str, payload: &(dyn Any + Send)) -> Refusal {
+    let said = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let said = said.unwrap_or("no message");
+    let reason = format!("the minidriver panicked in the {name} callback of {object}: {said}");
+    Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason)
+}
+
+/// Runs a callback of a device as [`supervise`] does those of filters and pins; `None` when it did not return.
+pub(crate) fn supervise_device<R>(
+    device: &Arc<Device>,
+    watched: &Watched,
+    name: Callback,
+    body: impl FnOnce() -> R,
+) -> Option<R> {
+    let _running = match watchdog::is_watching() {
+        false => None,
+        true if watched.is_given_up() => return None,
+        true => Some(watchdog::begin(watched.number, name)),
+    };
+    let outcome = match verifier::is_enabled() {
+        false => catch_unwind(AssertUnwindSafe(body)),
+        true => {
+            let mutexes = [Some(device.mutex()), None, None];
+            let of_level = match name {
+                Callback::FACTORY_SLEEP | Callback::FACTORY_WAKE => Rule::IrqlFilterCallbacks,
+                _ => Rule::IrqlDeviceCallbacks,
+            };
+            compare(Blamed::Device(device.clone()), mutexes, of_level, name, body)
+        }
+    };
+    outcome
+        .map_err(|payload| {
+            if !payload.is::<Abandoned>() {
+                device.stop_filters(panicked(name, device.device_name(), &*payload));
+            }
+        })
+        .ok()
+}
+
 /// What a caller is told of a callback that did not return.
-fn ended(name: Callback) -> Refusal {
+pub(crate) fn ended(name: Callback) -> Refusal {
     Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, format!("the {name} callback of the minidriver did not return"))
 }
 
@@ -326,7 +410,10 @@ fn answer_observed<T: 'static>(object: &T, handler: impl FnOnce() -> NtStatus) -
         Some((filter, pin, watched)) => {
             let pin = pin.as_ref().map(|(pin, id)| (pin, *id));
             let _running = watchdog::is_watching().then(|| watchdog::begin(watched.number, Callback::HANDLER));
-            observe(Subject { filter: &filter, pin, watched: &watched }, Callback::HANDLER, handler)
+            match verifier::is_enabled() {
+                false => catch_unwind(AssertUnwindSafe(handler)),
+                true => observe(Subject { filter: &filter, pin, watched: &watched }, Callback::HANDLER, handler),
+            }
         }
         None => catch_unwind(AssertUnwindSafe(handler)),
     };

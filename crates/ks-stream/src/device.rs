@@ -1,5 +1,6 @@
 //! A device of the class driver: its filter factories, its mutex, its life.
 
+mod callbacks;
 mod dispatch;
 mod pnp;
 mod power;
@@ -7,15 +8,18 @@ mod power;
 pub use dispatch::DeviceDispatch;
 pub use pnp::{PnpState, Removal};
 
+use crate::callback::Watched;
 use crate::descriptor::DescribeFilter;
 use crate::filter::Filter;
 use crate::mapping::{AdapterSlot, DmaAdapter, MAPPING_BYTES, MOST_STRIDE};
 use crate::pipe::MOST_CIRCUIT_BYTES;
-use crate::verifier::{self, Violation};
+use crate::verifier::{self, Rule, Violation};
+use crate::watchdog;
+use callbacks::DeviceCallbacks;
 use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_abi::{
     NtStatus, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
-    STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
@@ -38,7 +42,8 @@ pub struct Device {
     me: Weak<Device>,
     name: String,
     io: Arc<IoManager>,
-    dispatch: OnceLock<Arc<dyn DeviceDispatch>>,
+    dispatch: OnceLock<DeviceCallbacks>,
+    watched: Watched,
     life: Mutex<Life>,
     factories: RwLock<Vec<Factory>>,
     /// Rank device: taken before a filter's control mutex.
@@ -140,8 +145,8 @@ impl Device {
         for factory in factories {
             device.add_factory(factory);
         }
-        device.drive_by(dispatch.clone());
-        dispatch.add(&device)?;
+        device.drive_by(dispatch);
+        device.dispatch().map_or(Ok(()), |dispatch| dispatch.add(&device))?;
         Ok(device)
     }
 
@@ -151,12 +156,13 @@ impl Device {
         let block = Block::zeroed(DEVICE_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.store_u32(SYSTEM_POWER, SystemPowerState::WORKING.0);
         block.store_u32(DEVICE_POWER, DevicePowerState::D0.0);
-        Ok(Arc::new_cyclic(|me| Device {
+        let device = Arc::new_cyclic(|me| Device {
             block,
             me: me.clone(),
             name: name.to_string(),
             io: io.for_device(),
             dispatch: OnceLock::new(),
+            watched: Watched::new(),
             life: Mutex::new(Life::new()),
             factories: RwLock::new(Vec::new()),
             mutex: io.services().mutex(LockRank::Device, "device"),
@@ -168,15 +174,17 @@ impl Device {
             adapter: Arc::default(),
             violations: Mutex::default(),
             stops: Mutex::default(),
-        }))
+        });
+        watchdog::know(device.watched.number(), watchdog::Known::Device(Arc::downgrade(&device)));
+        Ok(device)
     }
 
     /// Has a driver be told of the device's life; once, before the device is started.
     pub fn drive_by(&self, dispatch: Arc<dyn DeviceDispatch>) {
-        let _ = self.dispatch.set(dispatch);
+        let _ = self.dispatch.set(DeviceCallbacks::new(dispatch));
     }
 
-    fn dispatch(&self) -> Option<&Arc<dyn DeviceDispatch>> {
+    fn dispatch(&self) -> Option<&DeviceCallbacks> {
         self.dispatch.get()
     }
 
@@ -191,10 +199,7 @@ impl Device {
     /// Source: nf-ks-kscreatefilterfactory.
     #[doc(alias = "KsCreateFilterFactory")]
     pub fn add_factory_for(&self, factory: Arc<dyn DescribeFilter>, lifetime: FactoryLifetime) {
-        if verifier::is_enabled() && !self.mutex.is_held_by_current() {
-            // Who starts the device has it for himself; a callback shares it.
-            verifier::needs_mutex("Device::add_factory", "device");
-        }
+        self.needs_mutex("Device::add_factory");
         let enabled = !self.is_started();
         self.factories.write().push(Factory { descriptor: factory, enabled, names: Vec::new(), lifetime });
     }
@@ -204,6 +209,7 @@ impl Device {
     // ks-coverage: KsFilterFactorySetDeviceClassesState done test=factories_come_and_go_while_the_device_runs,a_driver_adds_and_deletes_factories_while_it_runs
     #[doc(alias = "KsFilterFactorySetDeviceClassesState")]
     pub fn enable_factory(&self, factory: &Arc<dyn DescribeFilter>) -> Result<(), NtStatus> {
+        verifier::at_passive("Device::enable_factory");
         self.with_factory(factory, |factory| factory.enabled = true)?;
         if self.is_started() && self.post_start_refusal().is_none() {
             self.publish();
@@ -214,6 +220,7 @@ impl Device {
     /// Takes the interfaces of a factory of this device away. Filters of it stay open.
     #[doc(alias = "KsFilterFactorySetDeviceClassesState")]
     pub fn disable_factory(&self, factory: &Arc<dyn DescribeFilter>) -> Result<(), NtStatus> {
+        verifier::at_passive("Device::disable_factory");
         let names = self.with_factory(factory, |factory| {
             factory.enabled = false;
             factory.references()
@@ -235,6 +242,7 @@ impl Device {
     // ks-coverage: KsFilterFactoryAddCreateItem done test=factories_come_and_go_while_the_device_runs,a_driver_adds_and_deletes_factories_while_it_runs
     #[doc(alias = "KsFilterFactoryAddCreateItem")]
     pub fn add_factory_name(&self, factory: &Arc<dyn DescribeFilter>, name: &str) -> Result<(), NtStatus> {
+        verifier::at_passive("Device::add_factory_name");
         if self.factories.read().iter().any(|known| known.opens(name)) {
             return Err(STATUS_OBJECT_NAME_COLLISION);
         }
@@ -243,6 +251,17 @@ impl Device {
             self.publish();
         }
         Ok(())
+    }
+
+    /// With the verifier on: is the device mutex held, at passive level? Who starts the device has it for himself; a
+    /// callback shares it.
+    fn needs_mutex(&self, routine: &'static str) {
+        if verifier::is_enabled() {
+            verifier::at_passive(routine);
+            if !self.mutex.is_held_by_current() {
+                verifier::needs_device_mutex(routine);
+            }
+        }
     }
 
     fn with_factory<R>(
@@ -330,6 +349,7 @@ impl Device {
     // ks-coverage: KsDeviceRegisterAdapterObject done test=offsets_count_mappings_that_an_adapter_limits,a_driver_steps_through_the_mappings_of_its_frames
     #[doc(alias = "KsDeviceRegisterAdapterObject")]
     pub fn register_adapter(&self, adapter: DmaAdapter) -> Result<(), NtStatus> {
+        verifier::at_passive("Device::register_adapter");
         if !(MAPPING_BYTES..=MOST_STRIDE).contains(&adapter.mapping_stride) {
             return Err(STATUS_INVALID_PARAMETER);
         }
@@ -356,6 +376,35 @@ impl Device {
         let mut stops = self.stops.lock();
         if stops.len() < MOST_VIOLATIONS {
             stops.push(reason.to_owned());
+        }
+    }
+
+    pub(crate) fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// A callback of the device misbehaved: its filters are stopped, each with this reason.
+    pub(crate) fn stop_filters(&self, reason: Refusal) {
+        self.note_stop(&reason.reason);
+        for filter in self.living_filters() {
+            filter.stop_with_device(&reason);
+        }
+    }
+
+    /// A rule was broken in a callback of the device.
+    pub(crate) fn broke(&self, rule: Rule, callback: &'static str, what: String) {
+        let violation = Violation { rule, callback, object: self.name.clone(), what };
+        let reason = violation.to_string();
+        self.note_violation(violation);
+        self.stop_filters(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+    }
+
+    /// A callback of the device does not return, and holds its mutex: neither it nor its filters are called again.
+    pub(crate) fn hang(&self, reason: &str) {
+        self.watched.give_up();
+        self.note_stop(reason);
+        for filter in self.living_filters() {
+            filter.hang_with_device(reason);
         }
     }
 
@@ -424,6 +473,10 @@ impl Device {
 
     /// May a filter be opened now?
     fn opens(&self) -> Refused {
+        if self.watched.is_given_up() {
+            let reason = format!("a callback of the device {} does not return", self.name);
+            return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+        }
         let life = self.life.lock();
         match life.state {
             PnpState::SurpriseRemoved | PnpState::Deleted => Err(self.gone()),

@@ -90,7 +90,7 @@ impl Filter {
             stopping: AtomicBool::new(false),
             watched: Watched::new(),
         });
-        watchdog::know(filter.watched.number(), &filter);
+        watchdog::know(filter.watched.number(), watchdog::Known::Filter(Arc::downgrade(&filter)));
         let instance = {
             let _control = filter.control.hold();
             callback::create_filter(&filter, || descriptor.dispatch().create(&filter))?
@@ -224,10 +224,19 @@ impl Filter {
     /// The minidriver misbehaved: the streams of all pins end with this reason, as by [`Pin::fail`], and a client that
     /// has brought them to STOP may start anew. Legal in every callback.
     pub(crate) fn stop(&self, reason: Refusal) {
+        self.stop_noted(&reason, || self.device.note_stop(&reason.reason));
+    }
+
+    /// A callback of the device misbehaved, which has noted it.
+    pub(crate) fn stop_with_device(&self, reason: &Refusal) {
+        self.stop_noted(reason, || {});
+    }
+
+    fn stop_noted(&self, reason: &Refusal, note: impl FnOnce()) {
         if self.stopping.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.device.note_stop(&reason.reason);
+        note();
         for pin in self.all_pins() {
             pin.fail(reason.clone());
         }
@@ -240,6 +249,12 @@ impl Filter {
 
     /// A callback does not return, and nobody waits for it any more: the minidriver is not called again.
     pub(crate) fn hang(&self, reason: &str) {
+        self.device.note_stop(reason);
+        self.hang_with_device(reason);
+    }
+
+    /// The same of a callback of the device, which has noted it.
+    pub(crate) fn hang_with_device(&self, reason: &str) {
         self.watched.give_up();
         for pin in self.all_pins() {
             if let Some(queue) = pin.queue() {
@@ -247,7 +262,7 @@ impl Filter {
                 queue.abandon_processing();
             }
         }
-        self.stop(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
+        self.stop_with_device(&Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
     }
 
     /// Was the filter given up, because a callback of its minidriver does not return?

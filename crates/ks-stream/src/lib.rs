@@ -96,4 +96,4 @@ pub use stream_io::{Direction, check_header, memory_of, probe_headers};
 pub use stream_pointer::{CloneId, ClonePointer, Locked};
 pub use trailing_edge::TrailingEdge;
 pub use verifier::{Rule, Violation};
-pub use watchdog::Watchdog;
+pub use watchdog::{Hang, Watchdog};

@@ -14,7 +14,7 @@ use crate::callback::{self, Callback};
 use crate::filter::Filter;
 use crate::pin::Pin;
 use ks_abi::{KsPinDataFlow, KsState};
-use ks_io::{LockRank, Misuse, StreamFrame};
+use ks_io::{Level, LockRank, Misuse, StreamFrame};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -199,9 +199,22 @@ pub(crate) fn stale_edge() {
     callback::broken_here(Rule::InvalidStreamPointer, what);
 }
 
-/// Something that needs a mutex is called by a minidriver that does not have it.
+/// A routine that is for passive level is called.
+#[inline]
+pub(crate) fn at_passive(routine: &'static str) {
+    if is_enabled() {
+        Level::Passive.assert_at_most(routine);
+    }
+}
+
+/// Something that needs the device mutex is called by a minidriver that does not have it. Callbacks of the device count
+/// as having it.
 #[cold]
-pub(crate) fn needs_mutex(routine: &str, mutex: &str) {
+pub(crate) fn needs_device_mutex(routine: &str) {
+    if callback::is_of_device() {
+        return;
+    }
+    let mutex = "device";
     callback::broken_here(Rule::RequiredMutex, || format!("{routine} is called without the {mutex} mutex"));
 }
 

@@ -5,6 +5,7 @@
 //! callback that waits takes none, and may wait. Without a watchdog a call costs a load and a branch.
 
 use crate::callback::Callback;
+use crate::device::Device;
 use crate::filter::Filter;
 use crate::process;
 use ks_io::WorkQueue;
@@ -24,7 +25,7 @@ struct Slot {
     thread: AtomicU64,
     /// Another with each call and return; odd while a callback runs.
     turn: AtomicU64,
-    /// Number of the filter, and in the lowest byte the callback.
+    /// Number of the device or filter, and in the lowest byte the callback.
     what: AtomicU64,
     /// The work queue of the thread plus one; 0: it is no worker's.
     queue: AtomicU64,
@@ -36,8 +37,23 @@ static SLOTS: [Slot; THREADS] = [const {
 
 static ON: AtomicBool = AtomicBool::new(false);
 
-/// The filters that were opened while somebody watched.
-static FILTERS: Mutex<Vec<(u64, Weak<Filter>)>> = Mutex::new(Vec::new());
+/// Whose callbacks are watched.
+pub(crate) enum Known {
+    Device(Weak<Device>),
+    Filter(Weak<Filter>),
+}
+
+impl Known {
+    fn is_alive(&self) -> bool {
+        match self {
+            Known::Device(device) => device.strong_count() > 0,
+            Known::Filter(filter) => filter.strong_count() > 0,
+        }
+    }
+}
+
+/// The devices that were made and the filters that were opened while somebody watched.
+static KNOWN: Mutex<Vec<(u64, Known)>> = Mutex::new(Vec::new());
 
 /// Does somebody watch?
 #[inline]
@@ -46,18 +62,18 @@ pub(crate) fn is_watching() -> bool {
     ON.load(Ordering::Relaxed)
 }
 
-/// A number for a filter, by which a slot names it.
+/// A number for a device or a filter, by which a slot names it.
 pub(crate) fn number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A filter is opened.
-pub(crate) fn know(number: u64, filter: &Arc<Filter>) {
+/// A device is made, or a filter opened.
+pub(crate) fn know(number: u64, one: Known) {
     if is_watching() {
-        let mut filters = FILTERS.lock().unwrap_or_else(PoisonError::into_inner);
-        filters.retain(|(_, known)| known.strong_count() > 0);
-        filters.push((number, Arc::downgrade(filter)));
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, other)| other.is_alive());
+        known.push((number, one));
     }
 }
 
@@ -155,11 +171,21 @@ fn processor_time_ms(thread: u64) -> Option<u64> {
 /// A callback that computes for longer than the limit is taken for endless. Its filter is given up: its pins fail with
 /// filter and callback as the reason, its minidriver is not called any more, and a client that closes it does not wait
 /// for it. If the thread is a worker, another takes its place. A client whose own thread is in the callback does not come
-/// back. Filters that were opened before the first watchdog started are not known.
+/// back. A callback of a device gives all of its filters up. What was opened or made before the first watchdog started is
+/// not known.
 #[derive(Debug)]
 pub struct Watchdog {
     stop: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A callback that does not return.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hang {
+    /// The callback, its object and the time that it has taken, in a sentence.
+    pub reason: String,
+    /// The system's number of the thread that it runs on.
+    pub thread: u64,
 }
 
 impl Watchdog {
@@ -168,10 +194,18 @@ impl Watchdog {
     /// # Errors
     /// Of the system, that has no thread for it.
     pub fn start(limit: Duration) -> std::io::Result<Watchdog> {
+        Watchdog::telling(limit, |_| {})
+    }
+
+    /// As [`Watchdog::start`]; `tell` hears of each hang, on the watchdog's own thread, when its filter was given up.
+    ///
+    /// # Errors
+    /// Of the system, that has no thread for it.
+    pub fn telling(limit: Duration, tell: impl Fn(&Hang) + Send + 'static) -> std::io::Result<Watchdog> {
         ON.store(true, Ordering::SeqCst);
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let shared = stop.clone();
-        let run = move || watch(limit, &shared);
+        let run = move || watch(limit, &shared, &tell);
         let thread = std::thread::Builder::new().name("ks-watchdog".to_owned()).spawn(run)?;
         Ok(Watchdog { stop, thread: Some(thread) })
     }
@@ -187,7 +221,7 @@ impl Drop for Watchdog {
     }
 }
 
-fn watch(limit: Duration, stop: &(Mutex<bool>, Condvar)) {
+fn watch(limit: Duration, stop: &(Mutex<bool>, Condvar), tell: &dyn Fn(&Hang)) {
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let mut seen = vec![Seen::default(); THREADS];
     loop {
@@ -197,12 +231,12 @@ fn watch(limit: Duration, stop: &(Mutex<bool>, Condvar)) {
             return;
         }
         for (slot, seen) in SLOTS.iter().zip(&mut seen) {
-            look(slot, seen, limit_ms);
+            look(slot, seen, limit_ms, tell);
         }
     }
 }
 
-fn look(slot: &Slot, seen: &mut Seen, limit_ms: u64) {
+fn look(slot: &Slot, seen: &mut Seen, limit_ms: u64, tell: &dyn Fn(&Hang)) {
     let (thread, turn) = (slot.thread.load(Ordering::Acquire), slot.turn.load(Ordering::Acquire));
     if thread == 0 || turn & 1 == 0 {
         return;
@@ -221,18 +255,30 @@ fn look(slot: &Slot, seen: &mut Seen, limit_ms: u64) {
         seen.told = false;
         return;
     }
-    let filters = FILTERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let filter = filters.iter().find(|(number, _)| *number == what >> 8).and_then(|(_, filter)| filter.upgrade());
-    drop(filters);
-    let Some(filter) = filter else { return };
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (device, filter) = match known.iter().find(|(number, _)| *number == what >> 8) {
+        Some((_, Known::Device(device))) => (device.upgrade(), None),
+        Some((_, Known::Filter(filter))) => (None, filter.upgrade()),
+        None => (None, None),
+    };
+    drop(known);
+    let Some(services) = device.as_ref().map(|device| device.io()).or(filter.as_ref().map(|filter| filter.io())) else {
+        return;
+    };
     let queues = [WorkQueue::Critical, WorkQueue::Delayed, WorkQueue::HyperCritical];
     if let Some(queue) = queues.into_iter().find(|known| *known as u64 + 1 == queue) {
-        filter.services().replace_worker(queue);
+        services.services().replace_worker(queue);
     }
     let callback = Callback::of_code(what as u8);
-    filter.hang(&format!(
-        "the {} callback of {} has been computing for {taken_ms} ms (the watchdog allows {limit_ms} ms)",
-        callback.name(),
-        filter.describe_object(None)
-    ));
+    let object = filter.as_ref().map(|filter| filter.describe_object(None));
+    let object = object.or(device.as_ref().map(|device| device.device_name().to_owned())).unwrap_or_default();
+    let reason = format!(
+        "the {callback} callback of {object} has been computing for {taken_ms} ms (the watchdog allows {limit_ms} ms)"
+    );
+    if let Some(device) = device {
+        device.hang(&reason);
+    } else if let Some(filter) = filter {
+        filter.hang(&reason);
+    }
+    tell(&Hang { reason, thread });
 }

@@ -1,5 +1,6 @@
 /*
- * One driver with a defect for each rule of the verifier: built with -DRULE=3 it breaks V03, with -DRULE=0 none. A source
+ * One driver with a defect for each rule of the verifier: built with -DRULE=3 it breaks V03, with -DRULE=0 none. With
+ * -DHANGS_IN_PROCESS its process callback does not return. A source
  * (pin 0) and a sink (pin 1); property 0 of CheckSet on either runs OnCheck.
  */
 #include "../avs/avs.h"
@@ -18,6 +19,10 @@ static KEVENT Processed;
 static __attribute__((noinline)) NTSTATUS Process(PKSPIN Pin)
 {
     PKSSTREAM_POINTER lead;
+#ifdef HANGS_IN_PROCESS
+    for (;;)
+        YieldProcessor();
+#endif
 #if RULE == 11
     /* The processing mutex is held. */
     KsPinAcquireControl(Pin);

@@ -103,6 +103,11 @@ impl LentIrp {
         Ok(Lending(lent))
     }
 
+    /// Whom it is for.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// What the driver is lent.
     pub(crate) fn address(&self) -> u64 {
         self.block.address()

@@ -9,7 +9,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::decode::{self, Context};
 use super::fault::{self, Access, Fault, FaultKind, Place, Registers};
-use super::{control_register, images, shared_data, step, thread};
+use super::{control_register, halt, images, shared_data, step, thread};
 use crate::ntoskrnl::irql;
 use crate::report;
 
@@ -78,6 +78,10 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, saved: *mu
     }
     // SAFETY: the kernel gives a valid siginfo.
     let is_own = signal == libc::SIGABRT && code == SI_TKILL && is_from_here(unsafe { &*info });
+    if is_own && halt::is_wanted() {
+        let registers = Registers { general: context.general_registers(), rip: context.rip(), rflags: context.flags() };
+        halt::stay(Place::of(context.rip()), registers);
+    }
     if is_own
         && !report::is_ending()
         && let Some(called_from) = caller(&context, 0)
@@ -220,7 +224,7 @@ fn caller(context: &Context<'_>, address: u64) -> Option<Place> {
 }
 
 /// Most places that are told of a stack.
-const MOST_CALLERS: usize = 16;
+pub(super) const MOST_CALLERS: usize = 16;
 
 /// Places in images that the stack of the calling thread names, nearest first, at most 16: the return address of the
 /// driver's call is among them, with what else lies there. Allocates nothing.
@@ -241,7 +245,7 @@ pub fn callers_of(fault: &Fault) -> impl Iterator<Item = Place> {
 }
 
 /// What the stack names from `rsp` on, where an access to `address` may have faulted.
-fn callers_above(rsp: u64, address: u64) -> impl Iterator<Item = Place> {
+pub(super) fn callers_above(rsp: u64, address: u64) -> impl Iterator<Item = Place> {
     const PAGE_BYTES: u64 = 4096;
     let stack = thread::stack().unwrap_or(0..0);
     // A stack that has overflowed cannot be read where it ends.

@@ -13,6 +13,7 @@ mod thunk;
 
 use crate::exports::Export;
 use crate::ks::address::Address;
+use crate::ks::irp::Target;
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
 use crate::report;
@@ -137,12 +138,16 @@ fn broken(rule: Rule, routine: &'static str, object: u64, what: &str) {
 }
 
 /// An object of AVStream, for a report.
-fn describe(object: Address) -> Option<String> {
+pub(crate) fn describe(object: Address) -> Option<String> {
     Some(match objects::find(object)? {
         Object::Device(device) | Object::Functional(device) => format!("device {}", device.engine().device_name()),
         Object::Factory(factory) => format!("filter factory {}", factory.view().reference()),
         Object::Filter(filter) => format!("filter {}", filter.view().reference()),
         Object::Pin(pin) => format!("pin {}", pin.name()),
+        Object::Irp(irp) => match irp.target() {
+            Target::Filter(filter) => format!("filter {}", filter.view().reference()),
+            Target::Pin(pin) => format!("pin {}", pin.name()),
+        },
         Object::Pointer(pointer) => format!("a stream pointer of pin {}", pointer.pin()?.name()),
         _ => return None,
     })

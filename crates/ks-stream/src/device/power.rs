@@ -6,7 +6,7 @@
 //! Source: "Power and State Changes in AVStream", nf-ks-kspinregisterpowercallbacks, nf-ks-ksfilterregisterpowercallbacks.
 
 use super::pnp::PnpState;
-use super::{DEVICE_POWER, Device, Refused};
+use super::{DEVICE_POWER, Device, Refused, callbacks};
 use crate::filter::{Filter, GoOn};
 use ks_abi::STATUS_INVALID_PARAMETER;
 use ks_abi::kernel::DevicePowerState;
@@ -61,7 +61,7 @@ impl Device {
         if sleeps && !wakes {
             self.hold_filters(Hold::Asleep, Some(to));
             for factory in self.factory_list() {
-                factory.dispatch().sleep(&me, to);
+                callbacks::factory_sleeps(&me, &factory, to);
             }
         }
         if let Some(dispatch) = self.dispatch() {
@@ -70,7 +70,7 @@ impl Device {
         self.block.store_u32(DEVICE_POWER, to.0);
         if wakes && !sleeps {
             for factory in self.factory_list() {
-                factory.dispatch().wake(&me, to);
+                callbacks::factory_wakes(&me, &factory, to);
             }
             self.let_filters_go(Hold::Asleep, Some(to));
         }
