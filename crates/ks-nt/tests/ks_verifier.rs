@@ -4,8 +4,9 @@
 
 mod ks_rig;
 
+use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState};
-use ks_client::{Object, Pin};
+use ks_client::{Filter, Object, Pin};
 use ks_nt::report::{self, BugCheck, Report};
 use ks_rig::Rig;
 use ks_stream::Rule;
@@ -37,8 +38,28 @@ fn collect() -> Reports {
 
 /// Everything that a client does with the driver; it may refuse what it likes.
 fn run(defect: &str) {
-    let rig = Rig::start_with(&["tests/verifier/rules.c"], &[&format!("-DRULE={defect}")]);
-    let filter = rig.open();
+    run_with(&format!("-DRULE={defect}"));
+}
+
+/// The same, and what is asked of a device in its life.
+fn run_with(option: &str) {
+    let rig = Rig::start_with(&["tests/verifier/rules.c"], &[option]);
+    let device = rig.driver(0).devices()[0].clone();
+    if let Ok(filter) = rig.try_open(0) {
+        stream(&rig, filter);
+    }
+    device.query_capabilities();
+    let _ = rig.driver(0).query_interface(CHECKS, 1, 32);
+    let _ = device.rebalance();
+    let _ = device.sleep(DevicePowerState::D3);
+    let _ = device.wake();
+    let _ = device.query_remove();
+    let _ = device.cancel_remove();
+    drop(device);
+    rig.unload();
+}
+
+fn stream(rig: &Rig, filter: Filter) {
     let sink = rig.try_create(&filter, 1, None);
     let source = sink.as_ref().ok().and_then(|sink| rig.try_create(&filter, 0, Some(sink)).ok());
     let pins: Vec<&Pin> =
@@ -57,7 +78,6 @@ fn run(defect: &str) {
         let _ = pin.set_state(KsState::STOP);
     }
     drop((source, sink, filter));
-    rig.unload();
 }
 
 #[test]
@@ -80,5 +100,40 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
             assert!(callback.is_some() || is_leftover, "in which callback: {report}");
         }
     }
+    // Each callback that answers, with an answer that it may not give.
+    for (number, callback, rule) in ANSWERS {
+        let option = format!("-DRETURNS_IN={number}");
+        // A start that is refused is none: the driver does not come to be.
+        let run = std::panic::catch_unwind(|| run_with(&option));
+        assert_eq!(run.is_err(), ["Add", "Start"].contains(&callback), "{callback}");
+        let reports = std::mem::take(&mut *reports.lock().unwrap());
+        assert!(!reports.is_empty(), "{callback} is called");
+        for (report, at) in &reports {
+            assert_eq!((report.rule, report.routine), (Some(rule), callback), "{report}");
+            assert_eq!(*at, Some(callback), "{report}");
+        }
+    }
     report::set_reporter(None);
 }
+
+/// The callbacks of device, filter and pin that answer, by their numbers in `rules.c`, and the rule of a wrong answer.
+const ANSWERS: [(u32, &str, Rule); 18] = [
+    (1, "Add", Rule::CallbackReturn),
+    (2, "Start", Rule::CallbackReturn),
+    (3, "PostStart", Rule::CallbackReturn),
+    (4, "QueryStop", Rule::CallbackReturn),
+    (5, "QueryRemove", Rule::CallbackReturn),
+    (6, "QueryCapabilities", Rule::CallbackReturn),
+    (7, "QueryPower", Rule::CallbackReturn),
+    (8, "QueryInterface", Rule::CallbackReturn),
+    (9, "filter Create", Rule::MarkPendingIrp),
+    (10, "pin SetDataFormat", Rule::CallbackReturn),
+    (11, "pin Connect", Rule::CallbackReturn),
+    (12, "pin Close", Rule::CallbackReturn),
+    (13, "pin Close", Rule::MarkPendingIrp),
+    (14, "pin Process", Rule::CallbackReturn),
+    (15, "pin SetDeviceState", Rule::CallbackReturn),
+    (16, "pin Create", Rule::MarkPendingIrp),
+    (17, "filter Close", Rule::CallbackReturn),
+    (18, "filter Close", Rule::MarkPendingIrp),
+];

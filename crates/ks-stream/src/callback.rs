@@ -120,7 +120,7 @@ enum Blamed {
 impl Blamed {
     fn broke(&self, rule: Rule, name: Callback, what: String) {
         match self {
-            Blamed::Device(device) => device.broke(rule, name.name(), what),
+            Blamed::Device(device) => device.blame(rule, name.name(), what),
             Blamed::Filter(filter, pin) => filter.broke(rule, name.name(), *pin, what),
         }
     }

@@ -391,8 +391,9 @@ impl Device {
         }
     }
 
-    /// A rule was broken in a callback of the device.
-    pub(crate) fn broke(&self, rule: Rule, callback: &'static str, what: String) {
+    /// A rule was broken in a callback of the device: its filters are stopped, each with callback, device and rule as the
+    /// reason. For who hosts a driver and calls it in its own way.
+    pub fn blame(&self, rule: Rule, callback: &'static str, what: String) {
         let violation = Violation { rule, callback, object: self.name.clone(), what };
         let reason = violation.to_string();
         self.note_violation(violation);

@@ -54,10 +54,16 @@ impl LeadingEdge {
     pub fn lock(&self) -> bool {
         self.check();
         let mut held = self.held.lock();
-        if held.is_none() {
+        let was_locked = held.is_some();
+        if !was_locked {
             *held = self.queue.lock_leading();
         }
-        held.as_ref().map(|locked| self.queue.stand_leading(locked)).is_some()
+        let is_locked = held.as_ref().map(|locked| self.queue.stand_leading(locked)).is_some();
+        drop(held);
+        if was_locked {
+            self.is_already("locked");
+        }
+        is_locked
     }
 
     /// Unlocks the edge where it is. False when it was not locked.
@@ -74,7 +80,10 @@ impl LeadingEdge {
 
     fn give_up(&self, eject: Eject) -> bool {
         self.check();
-        let Some(locked) = self.held.lock().take() else { return false };
+        let Some(locked) = self.held.lock().take() else {
+            self.is_already("unlocked");
+            return false;
+        };
         let flush = self.queue.unlock_leading(locked, eject);
         self.flush(flush);
         true
@@ -166,6 +175,15 @@ impl LeadingEdge {
             && self.pin.upgrade().is_none_or(|pin| pin.instance().is_some_and(PinCallbacks::is_closed))
         {
             verifier::stale_edge();
+        }
+    }
+
+    /// Tells, if anybody wants to know, that the edge is locked or unlocked where it is so already.
+    fn is_already(&self, locked: &str) {
+        if verifier::is_enabled()
+            && let Some(pin) = self.pin.upgrade()
+        {
+            verifier::pointer_is_already(&pin, locked);
         }
     }
 

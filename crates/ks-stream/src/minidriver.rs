@@ -131,7 +131,6 @@ pub trait FilterInstance: Send + Sync {
 
     /// The device goes from D0 to this power state: a filter that processes as a whole is told, its pins are in PAUSE at
     /// most and nothing processes. Device and filter control mutex held.
-    // ks-coverage: KsFilterRegisterPowerCallbacks partial
     #[doc(alias = "KsFilterRegisterPowerCallbacks")]
     fn sleep(&self, filter: &Arc<Filter>, to: DevicePowerState) {
         let _ = (filter, to);
@@ -217,7 +216,6 @@ pub trait PinInstance: Send + Sync {
 
     /// The device goes from D0 to this power state: a pin that processes by itself is told, it is in PAUSE at most and does
     /// not process. Device and filter control mutex held.
-    // ks-coverage: KsPinRegisterPowerCallbacks partial
     #[doc(alias = "KsPinRegisterPowerCallbacks")]
     fn sleep(&self, pin: &Arc<Pin>, to: DevicePowerState) {
         let _ = (pin, to);

@@ -1,12 +1,16 @@
 /*
  * One driver with a defect for each rule of the verifier: built with -DRULE=3 it breaks V03, with -DRULE=0 none. With
- * -DHANGS_IN_PROCESS its process callback does not return. A source
+ * -DHANGS_IN_PROCESS its process callback does not return; with -DRETURNS_IN=1 and up a callback has a wrong status. A source
  * (pin 0) and a sink (pin 1); property 0 of CheckSet on either runs OnCheck.
  */
 #include "../avs/avs.h"
 
 #ifndef RULE
 #define RULE 0
+#endif
+/* A callback, by its number in the test, that returns what it may not. */
+#ifndef RETURNS_IN
+#define RETURNS_IN 0
 #endif
 
 enum { SOURCE, SINK, MOST_FRAMES = 12 };
@@ -87,6 +91,9 @@ static __attribute__((noinline)) NTSTATUS Process(PKSPIN Pin)
 static NTSTATUS OnProcess(PKSPIN Pin)
 {
     NTSTATUS status = Process(Pin);
+#if RETURNS_IN == 14
+    status = STATUS_TIMEOUT;
+#endif
     if (Pin->Id == SOURCE)
         KeSetEvent(&Processed, IO_NO_INCREMENT, FALSE);
     return status;
@@ -94,7 +101,7 @@ static NTSTATUS OnProcess(PKSPIN Pin)
 
 static NTSTATUS OnSetDeviceState(PKSPIN Pin, KSSTATE To, KSSTATE From)
 {
-#if RULE == 5
+#if RULE == 5 || RETURNS_IN == 15
     return STATUS_PENDING;
 #elif RULE == 8
     KIRQL old;
@@ -107,7 +114,7 @@ static NTSTATUS OnSetDeviceState(PKSPIN Pin, KSSTATE To, KSSTATE From)
 
 static NTSTATUS OnCreate(PKSPIN Pin, PIRP Irp)
 {
-#if RULE == 18
+#if RULE == 18 || RETURNS_IN == 16
     Irp->IoStatus.Status = STATUS_SUCCESS;
     KsCompletePendingRequest(Irp);
     return STATUS_PENDING;
@@ -118,6 +125,11 @@ static NTSTATUS OnCreate(PKSPIN Pin, PIRP Irp)
 
 static NTSTATUS OnFilterCreate(PKSFILTER Filter, PIRP Irp)
 {
+#if RETURNS_IN == 9
+    Irp->IoStatus.Status = STATUS_SUCCESS;
+    KsCompletePendingRequest(Irp);
+    return STATUS_PENDING;
+#endif
 #if RULE == 7
     KIRQL old;
     KeRaiseIrql(APC_LEVEL, &old);
@@ -128,11 +140,86 @@ static NTSTATUS OnFilterCreate(PKSFILTER Filter, PIRP Irp)
 static NTSTATUS OnStart(PKSDEVICE Device, PIRP Irp, PCM_RESOURCE_LIST Translated, PCM_RESOURCE_LIST Untranslated)
 {
     KeInitializeEvent(&Processed, NotificationEvent, FALSE);
+#if RETURNS_IN == 2
+    return STATUS_PENDING;
+#endif
 #if RULE == 6
     KIRQL old;
     KeRaiseIrql(APC_LEVEL, &old);
 #endif
     return STATUS_SUCCESS;
+}
+
+/* Answers with what only one of them may not ------------------------------------------------------------------------- */
+
+#define ANSWER_OF(number, status) (RETURNS_IN == (number) ? (status) : STATUS_SUCCESS)
+
+static NTSTATUS OnAdd(PKSDEVICE Device)
+{
+    return ANSWER_OF(1, STATUS_PENDING);
+}
+
+static NTSTATUS OnPostStart(PKSDEVICE Device)
+{
+    return ANSWER_OF(3, STATUS_PENDING);
+}
+
+static NTSTATUS OnQueryStop(PKSDEVICE Device, PIRP Irp)
+{
+    return ANSWER_OF(4, STATUS_PENDING);
+}
+
+static NTSTATUS OnQueryRemove(PKSDEVICE Device, PIRP Irp)
+{
+    return ANSWER_OF(5, STATUS_PENDING);
+}
+
+static NTSTATUS OnQueryCapabilities(PKSDEVICE Device, PIRP Irp, PDEVICE_CAPABILITIES Capabilities)
+{
+    return ANSWER_OF(6, STATUS_PENDING);
+}
+
+static NTSTATUS OnQueryPower(PKSDEVICE Device, PIRP Irp, DEVICE_POWER_STATE To, DEVICE_POWER_STATE From,
+                             SYSTEM_POWER_STATE SystemTo, SYSTEM_POWER_STATE SystemFrom, POWER_ACTION Action)
+{
+    return ANSWER_OF(7, STATUS_PENDING);
+}
+
+static NTSTATUS OnQueryInterface(PKSDEVICE Device, PIRP Irp)
+{
+    return RETURNS_IN == 8 ? STATUS_PENDING : STATUS_NOT_SUPPORTED;
+}
+
+static NTSTATUS OnSetDataFormat(PKSPIN Pin, PKSDATAFORMAT OldFormat, PKSMULTIPLE_ITEM OldAttributes, const KSDATARANGE *Range,
+                                const KSATTRIBUTE_LIST *AttributeRange)
+{
+    return ANSWER_OF(10, STATUS_PENDING);
+}
+
+static NTSTATUS OnConnect(PKSPIN Pin)
+{
+    return ANSWER_OF(11, STATUS_PENDING);
+}
+
+static NTSTATUS Closed(ULONG Number, PIRP Irp)
+{
+    if (RETURNS_IN == Number)
+        return STATUS_TIMEOUT;
+    if (RETURNS_IN == Number + 1) {
+        KsCompletePendingRequest(Irp);
+        return STATUS_PENDING;
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnPinClose(PKSPIN Pin, PIRP Irp)
+{
+    return Closed(12, Irp);
+}
+
+static NTSTATUS OnFilterClose(PKSFILTER Filter, PIRP Irp)
+{
+    return Closed(17, Irp);
 }
 
 static const char *OnCheck(PKSPIN Pin)
@@ -181,11 +268,14 @@ static const char *OnWait(PKSPIN Pin)
 
 DEFINE_CHECKS(OnCheck, OnWait);
 static const KSPIN_DISPATCH PinDispatch = {
-    .Create = OnCreate, .Process = OnProcess, .SetDeviceState = OnSetDeviceState};
+    .Create = OnCreate, .Close = OnPinClose, .Process = OnProcess, .SetDeviceState = OnSetDeviceState,
+    .SetDataFormat = OnSetDataFormat, .Connect = OnConnect};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {
     PIN(&PinDispatch, KSPIN_DATAFLOW_OUT, 0, 1),
     PIN(&PinDispatch, KSPIN_DATAFLOW_IN, 0, 1),
 };
-static const KSFILTER_DISPATCH FilterDispatch = {.Create = OnFilterCreate};
-static const KSDEVICE_DISPATCH DeviceDispatch = {.Start = OnStart};
+static const KSFILTER_DISPATCH FilterDispatch = {.Create = OnFilterCreate, .Close = OnFilterClose};
+static const KSDEVICE_DISPATCH DeviceDispatch = {
+    .Add = OnAdd, .Start = OnStart, .PostStart = OnPostStart, .QueryStop = OnQueryStop, .QueryRemove = OnQueryRemove,
+    .QueryCapabilities = OnQueryCapabilities, .QueryPower = OnQueryPower, .QueryInterface = OnQueryInterface};
 DEFINE_DRIVER(0x21, &FilterDispatch, Pins, &DeviceDispatch)

@@ -17,7 +17,10 @@ use crate::ks::pnp::{self, Lifecycle};
 use ks_abi::kernel::{
     DeviceObject, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_SYSTEM_CONTROL, KsDeviceDescriptor, KsDeviceDispatch,
 };
-use ks_abi::{NtStatus, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS};
+use ks_abi::{
+    NtStatus, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_UNSUCCESSFUL,
+};
 use ks_stream::{DescribeFilter, Device, FactoryLifetime};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -106,7 +109,11 @@ impl HostedDevice {
         let add = dispatch.map(|table| table.follow(offset_of!(KsDeviceDispatch, add)));
         let Some(add) = add.and_then(|add| Routine::optional(add, "Add")) else { return Ok(()) };
         let answer = status(add.call1(self.address()));
-        if answer.is_success() { Ok(()) } else { Err(answer) }
+        match answer {
+            STATUS_PENDING => Err(STATUS_UNSUCCESSFUL),
+            answer if answer.is_success() => Ok(()),
+            answer => Err(answer),
+        }
     }
 
     fn describe(self: &Arc<HostedDevice>, descriptor: Address) -> Result<(), NtStatus> {

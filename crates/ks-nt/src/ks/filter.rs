@@ -322,6 +322,7 @@ pub(crate) unsafe extern "win64" fn KsFilterAttemptProcessing(filter: Address, a
     }
 }
 
+// ks-coverage: KsFilterRegisterPowerCallbacks done test=a_drivers_objects_sleep_and_wake_in_order
 pub(crate) unsafe extern "win64" fn KsFilterRegisterPowerCallbacks(filter: Address, sleep: Address, wake: Address) {
     if let Some(filter) = objects::filter(filter, "KsFilterRegisterPowerCallbacks") {
         filter.power.set(sleep, wake);

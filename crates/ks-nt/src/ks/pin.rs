@@ -447,6 +447,7 @@ impl PinInstance for HostedPin {
     }
 }
 
+// ks-coverage: KsPinRegisterPowerCallbacks done test=a_drivers_objects_sleep_and_wake_in_order
 pub(crate) unsafe extern "win64" fn KsPinRegisterPowerCallbacks(pin: Address, sleep: Address, wake: Address) {
     const NAME: &str = "KsPinRegisterPowerCallbacks";
     let Some(pin) = objects::pin(pin, NAME) else { return };

@@ -27,9 +27,11 @@ use ks_abi::kernel::{
     IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, IRP_MN_WRITE_CONFIG, IoStackLocation, Irp,
     KsDeviceDescriptor, KsDeviceDispatch, KsStackUse, SystemPowerState,
 };
-use ks_abi::{NtStatus, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_SUCCESS};
+use ks_abi::{
+    NtStatus, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+};
 use ks_io::{Level, Refusal};
-use ks_stream::{Device, DeviceDispatch};
+use ks_stream::{Device, DeviceDispatch, Rule};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -159,8 +161,19 @@ fn call(device: &HostedDevice, at: usize, name: &'static str, more: &[u64]) -> O
     let routine = Routine::optional(table.follow(at), name)?;
     let more = |at: usize| more.get(at).copied().unwrap_or(0);
     // Seven words are the most; a routine of fewer leaves the rest alone.
-    Some(status(routine.call7(device.address(), more(0), more(1), more(2), more(3), more(4), more(5))))
+    let answer = status(routine.call7(device.address(), more(0), more(1), more(2), more(3), more(4), more(5)));
+    if answer == STATUS_PENDING && ANSWERING.contains(&name) {
+        // Nobody could wait for it.
+        let what = format!("it returned {answer}, which it may not");
+        device.engine().blame(Rule::CallbackReturn, name, what);
+        return Some(STATUS_UNSUCCESSFUL);
+    }
+    Some(answer)
 }
+
+/// The routines of a device that answer; of the others, what is left in the register means nothing.
+const ANSWERING: [&str; 7] =
+    ["Start", "PostStart", "QueryStop", "QueryRemove", "QueryCapabilities", "QueryPower", "QueryInterface"];
 
 fn device_of(functional: Address) -> Option<Arc<HostedDevice>> {
     match objects::find(functional) {

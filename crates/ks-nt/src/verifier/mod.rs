@@ -90,6 +90,10 @@ pub(crate) fn returned_at(callback: &'static str, object: u64, what: &str) -> bo
 pub(crate) fn returned(routine: &'static str, [object, second]: [u64; 2], result: u64, taken: Taken) {
     calls::check_taken(routine, taken);
     let status = NtStatus(result as u32);
+    if matches!(routine, "pin Close" | "filter Close") && status != ks_abi::STATUS_SUCCESS && status != STATUS_PENDING {
+        broken(Rule::CallbackReturn, routine, object, &format!("returned {status}, and a close cannot fail"));
+        return;
+    }
     // Any failure is a documented answer; of successes some are.
     if !status.is_success() || status == ks_abi::STATUS_SUCCESS {
         return;
@@ -101,6 +105,10 @@ pub(crate) fn returned(routine: &'static str, [object, second]: [u64; 2], result
         }
         "pin Create" | "filter Create" | "pin SetDeviceState" | "pin SetDataFormat" | "pin Connect" | "Add"
         | "Start" => Some(Rule::CallbackReturn),
+        // Pages of these forbid STATUS_PENDING, and say nothing of other successes.
+        "PostStart" | "QueryStop" | "QueryRemove" | "QueryCapabilities" | "QueryPower" | "QueryInterface" => {
+            (status == STATUS_PENDING).then_some(Rule::CallbackReturn)
+        }
         _ => None,
     };
     match wrong {

@@ -24,7 +24,7 @@ fn try_ask(device: &Arc<Device>, name: Callback, body: impl FnOnce() -> Refused)
     if let Err(refusal) = &answer
         && refusal.status.is_success()
     {
-        device.broke(Rule::CallbackReturn, name.name(), format!("it returned {}, which it may not", refusal.status));
+        device.blame(Rule::CallbackReturn, name.name(), format!("it returned {}, which it may not", refusal.status));
         let reason = format!("{name} returned {}, which it may not", refusal.status);
         return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason));
     }

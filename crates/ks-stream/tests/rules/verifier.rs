@@ -2,13 +2,15 @@
 //! and rules.
 
 use crate::misbehaving::{Bad, Place, broken};
-use crate::rig::{FRAME_BYTES, video};
+use crate::rig::{FRAME_BYTES, Rig, Setup, UP, bring, frames, video};
 use ks_abi::{KSCATEGORY_CAPTURE, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS, STATUS_TIMEOUT};
 use ks_io::sync::Arc;
 use ks_io::{Level, Refusal};
-use ks_stream::{Filter, FilterDescriptor, FilterDispatch, FilterInstance, LeadingEdge, PinDescriptor, Rule};
+use ks_stream::{
+    Filter, FilterDescriptor, FilterDispatch, FilterInstance, LeadingEdge, PinDescriptor, PinFlags, Rule, TrailingEdge,
+};
 
-/// The rules that a minidriver in Rust can break. It has no device callbacks (V06) and is lent no requests (V20).
+/// The rules that a filter in Rust can break. Those of devices (V06) are in `device.rs`; it is lent no requests (V20).
 const REACHABLE: [Rule; 14] = [
     Rule::DeviceMutex,
     Rule::StreamPointerClone,
@@ -136,6 +138,38 @@ fn each_defect_of_a_minidriver_breaks_its_own_rule_and_no_other() {
             assert_ne!(violation.callback, "no", "{violation}");
         }
         bad.rig.assert_clean();
+    }
+}
+
+#[test]
+fn an_edge_that_a_minidriver_keeps_is_locked_and_unlocked_in_turns() {
+    let defects: [fn(&LeadingEdge, &TrailingEdge); 4] = [
+        |edge, _| assert!(edge.lock() && edge.lock()),
+        |edge, _| assert!(!edge.unlock() && !edge.eject()),
+        |_, edge| assert!(edge.lock().is_some() && edge.lock().is_some()),
+        |_, edge| assert!(!edge.unlock() && !edge.eject()),
+    ];
+    for (number, defect) in defects.into_iter().enumerate() {
+        let rig = Rig::with(Setup { source_flags: PinFlags::DISTINCT_TRAILING_EDGE, ..Setup::default() });
+        rig.source.script(move |_, pin| {
+            let (leading, trailing) = (LeadingEdge::of(pin).unwrap(), pin.trailing_edge().unwrap());
+            defect(&leading, &trailing);
+            if leading.is_locked() {
+                leading.unlock();
+            }
+            if trailing.frame().is_some() {
+                trailing.unlock();
+            }
+            STATUS_PENDING
+        });
+        let (filter, pin) = rig.alone("source");
+        bring(&pin, &UP);
+        let request = pin.read_stream(frames(&pin, 1)).unwrap();
+        assert!(request.wait().is_err(), "{number}");
+        let violations = rig.devices[0].violations();
+        assert_eq!(broken(&violations), [Rule::StreamPointerLock], "{number}: {violations:?}");
+        assert!(violations.iter().all(|one| one.callback == "pin Process" && one.object == "source.0"), "{number}");
+        drop((pin, filter));
     }
 }
 

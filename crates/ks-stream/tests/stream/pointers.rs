@@ -436,13 +436,13 @@ proptest! {
                     requests[index].cancel();
                     model.settle();
                 }
-                Op::LockTrailing => {
+                Op::LockTrailing if !model.trailing_locked => {
                     if let Some(trailing) = &trailing {
                         let locked = trailing.lock().map(|frame| frame.buffer().unwrap().address());
                         prop_assert_eq!(locked, model.lock_trailing().map(|index| addresses[index]));
                     }
                 }
-                Op::UnlockTrailing => {
+                Op::UnlockTrailing if model.trailing_locked => {
                     if let Some(trailing) = &trailing {
                         prop_assert_eq!(trailing.unlock(), std::mem::take(&mut model.trailing_locked));
                         model.settle();
@@ -459,12 +459,10 @@ proptest! {
                         prop_assert_eq!(trailing.advance() == Step::OnFrame, on_frame);
                     }
                 }
-                Op::EjectTrailing => {
+                Op::EjectTrailing if model.trailing_locked => {
                     if let Some(trailing) = &trailing {
                         prop_assert_eq!(trailing.eject(), model.trailing_locked);
-                        if model.trailing_locked {
-                            model.pass_trailing();
-                        }
+                        model.pass_trailing();
                     }
                 }
                 _ => {}
@@ -476,7 +474,7 @@ proptest! {
         }
         drop(edge);
         drop(clones);
-        trailing.as_ref().map(TrailingEdge::unlock);
+        trailing.as_ref().filter(|_| model.trailing_locked).map(TrailingEdge::unlock);
         bring(&client, &[KsState::STOP]);
         for (request, cancelled) in requests.into_iter().zip(&model.requests) {
             prop_assert!(request.is_done(), "every request completes");
