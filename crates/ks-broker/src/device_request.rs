@@ -3,7 +3,7 @@
 use crate::driver_host;
 use crate::drivers::WHY;
 use crate::remote::Handler;
-use ks_abi::kernel::DevicePowerState;
+use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_abi::{NtStatus, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use ks_io::Refusal;
 use ks_nt::host::{LoadError, LoadedDriver};
@@ -39,9 +39,15 @@ pub enum DeviceRequest {
     /// It is gone.
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
     SurpriseRemoval,
+    /// The system goes to sleep (S3), and it to the state that it has then, if the driver agrees.
+    #[doc(alias = "PowerSystemSleeping3")]
+    SystemSleep,
+    /// The system works again.
+    #[doc(alias = "PowerSystemWorking")]
+    SystemWake,
 }
 
-const ALL: [DeviceRequest; 8] = [
+const ALL: [DeviceRequest; 10] = [
     DeviceRequest::CancelStop,
     DeviceRequest::Rebalance,
     DeviceRequest::CancelRemove,
@@ -50,6 +56,8 @@ const ALL: [DeviceRequest; 8] = [
     DeviceRequest::Sleep,
     DeviceRequest::Wake,
     DeviceRequest::SurpriseRemoval,
+    DeviceRequest::SystemSleep,
+    DeviceRequest::SystemWake,
 ];
 
 impl DeviceRequest {
@@ -83,6 +91,8 @@ impl DeviceRequest {
                 device.surprise_remove();
                 Ok(())
             }
+            DeviceRequest::SystemSleep => device.system_sleep(SystemPowerState::SLEEPING3),
+            DeviceRequest::SystemWake => device.system_wake(),
         }
     }
 }
@@ -106,11 +116,12 @@ impl ManagedDrivers {
         std::mem::take(&mut *self.drivers())
     }
 
-    /// Every device of every driver gets the request, as far as the first that refuses.
-    fn perform(&self, request: DeviceRequest) -> NtStatus {
+    /// Every device of the driver with this name gets the request, as far as the first that refuses.
+    fn perform(&self, request: DeviceRequest, name: &[u8]) -> NtStatus {
         let drivers = self.drivers();
+        let mut named = drivers.iter().filter(|driver| driver.name().as_bytes() == name);
         if request == DeviceRequest::Enable {
-            let enabled = drivers.iter().try_for_each(|driver| match driver.devices().is_empty() {
+            let enabled = named.try_for_each(|driver| match driver.devices().is_empty() {
                 true => driver.add_device(),
                 false => Ok(()),
             });
@@ -120,7 +131,7 @@ impl ManagedDrivers {
                 Err(_) => STATUS_UNSUCCESSFUL,
             };
         }
-        let devices: Vec<Arc<Device>> = drivers.iter().flat_map(LoadedDriver::devices).collect();
+        let devices: Vec<Arc<Device>> = named.flat_map(LoadedDriver::devices).collect();
         if devices.is_empty() {
             // None is there, or the driver answers such requests by itself.
             return STATUS_NOT_SUPPORTED;
@@ -143,9 +154,10 @@ impl Handler for ManagedDrivers {
         }
     }
 
-    fn service(&self, operation: u32, _body: &[u8]) -> (NtStatus, Vec<u8>) {
+    /// The body is the name of the driver.
+    fn service(&self, operation: u32, body: &[u8]) -> (NtStatus, Vec<u8>) {
         match DeviceRequest::of(operation) {
-            Some(request) => (self.perform(request), Vec::new()),
+            Some(request) => (self.perform(request, body), Vec::new()),
             None => (STATUS_INVALID_PARAMETER, Vec::new()),
         }
     }
@@ -160,6 +172,6 @@ mod tests {
         for request in ALL {
             assert_eq!(DeviceRequest::of(request.operation()), Some(request));
         }
-        assert_eq!((DeviceRequest::of(0), DeviceRequest::of(9)), (None, None));
+        assert_eq!((DeviceRequest::of(0), DeviceRequest::of(11)), (None, None));
     }
 }

@@ -1,7 +1,7 @@
 //! The drivers of a process: each host started, watched, and told about.
 
 use crate::device_request::DeviceRequest;
-use crate::driver_host::{Imports, Plan, READY, Sandbox, Verifier};
+use crate::driver_host::{self, Imports, Plan, READY, Sandbox, Verifier};
 use crate::files::Files;
 use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
 use crate::remote::{Handler, Peer, PeerOptions};
@@ -222,13 +222,14 @@ impl DriverHost {
         self.process.id()
     }
 
-    /// Sends a request of plug and play or of power to the devices of the drivers. STATUS_NOT_SUPPORTED: there is none, or
-    /// its driver is not of AVStream; STATUS_DEVICE_REMOVED: the host has ended; else what refused.
-    pub fn request(&self, request: DeviceRequest) -> Result<(), NtStatus> {
+    /// Sends a request of plug and play or of power to the devices of the driver from `file`, one of [`DriverHost::files`].
+    /// STATUS_NOT_SUPPORTED: it has none, or is not of AVStream; STATUS_DEVICE_REMOVED: the host has ended; else what
+    /// refused.
+    pub fn request(&self, file: &Path, request: DeviceRequest) -> Result<(), NtStatus> {
         // Not under the lock: a driver may take its time.
         let peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let peer = peer.ok_or(STATUS_DEVICE_REMOVED)?;
-        peer.service(request.operation(), &[]).map(|_| ())
+        peer.service(request.operation(), driver_host::name_of(file).as_bytes()).map(|_| ())
     }
 
     /// Has the host ended, or has it begun to say why it will?

@@ -189,6 +189,7 @@ mid-stream, and streams on:
   rebalance          stops it and starts it anew
   cancel-remove      asks whether it may be removed, and cancels that
   sleep              takes it to D3 and back to D0
+  system-sleep       has the system sleep and wake, and the device with it
   disable-enable     removes it between two runs, and adds it again
   surprise-removal   pulls it out, and plugs it in again
 
@@ -207,6 +208,10 @@ pub(crate) struct PnpArguments {
     /// Only these tests, in this order
     #[arg(long = "test", value_name = "TEST", value_delimiter = ',')]
     pub(crate) tests: Vec<PnpTest>,
+
+    /// Test the device of FILE, one of the graph's driver files; else that of the first
+    #[arg(long, value_name = "FILE")]
+    pub(crate) driver: Option<String>,
 
     /// Stream N frames before and after each request
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -227,16 +232,18 @@ pub(crate) enum PnpTest {
     Rebalance,
     CancelRemove,
     Sleep,
+    SystemSleep,
     DisableEnable,
     SurpriseRemoval,
 }
 
 impl PnpTest {
-    pub(crate) const ALL: [PnpTest; 6] = [
+    pub(crate) const ALL: [PnpTest; 7] = [
         PnpTest::CancelStop,
         PnpTest::Rebalance,
         PnpTest::CancelRemove,
         PnpTest::Sleep,
+        PnpTest::SystemSleep,
         PnpTest::DisableEnable,
         PnpTest::SurpriseRemoval,
     ];
@@ -247,6 +254,7 @@ impl PnpTest {
             PnpTest::Rebalance => "rebalance",
             PnpTest::CancelRemove => "cancel-remove",
             PnpTest::Sleep => "sleep",
+            PnpTest::SystemSleep => "system-sleep",
             PnpTest::DisableEnable => "disable-enable",
             PnpTest::SurpriseRemoval => "surprise-removal",
         }

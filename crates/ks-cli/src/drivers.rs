@@ -155,9 +155,12 @@ impl Drivers {
         Ok((drivers, filters))
     }
 
-    /// Sends a request of plug and play or power to the devices of the first host.
-    pub(crate) fn request(&self, request: DeviceRequest) -> Result<(), NtStatus> {
-        self.hosts.first().map_or(Err(STATUS_NOT_SUPPORTED), |host| host.request(request))
+    /// Sends a request of plug and play or power to the devices of the driver whose file has this name; `None`: there is no
+    /// such file.
+    pub(crate) fn request(&self, name: &str, request: DeviceRequest) -> Option<Result<(), NtStatus>> {
+        let files = self.hosts.iter().flat_map(|host| host.files().iter().map(move |file| (host, file)));
+        let mut named = files.filter(|(_, file)| names(std::slice::from_ref(*file)) == name);
+        named.next().map(|(host, file)| host.request(file, request))
     }
 
     /// Unloads all drivers. What they have not given back is told.

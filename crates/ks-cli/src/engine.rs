@@ -152,9 +152,10 @@ impl Engine {
         Ended { failure, left_behind, reports }
     }
 
-    /// Sends a request of plug and play or power to the device of the first driver file.
-    pub(crate) fn device_request(&self, request: DeviceRequest) -> Result<(), NtStatus> {
-        self.drivers.first().map_or(Err(STATUS_NOT_SUPPORTED), |drivers| drivers.request(request))
+    /// Sends a request of plug and play or power to the device of the driver whose file has this name.
+    pub(crate) fn device_request(&self, name: &str, request: DeviceRequest) -> Result<(), NtStatus> {
+        let answer = self.drivers.iter().find_map(|drivers| drivers.request(name, request));
+        answer.unwrap_or(Err(STATUS_NOT_SUPPORTED))
     }
 
     /// All filters, in the order of their names.

@@ -38,9 +38,18 @@ fn tested(arguments: &PnpArguments) -> Result<(PnpDocument, Option<Failure>), Fa
     let text = graph_text(&arguments.graph);
     let mut graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
     engine.load_drivers(&mut graph, &text, &arguments.drivers)?;
-    let Some(driver) = graph.elements.iter().find(|one| one.is_driver_file()).map(|one| one.name.clone()) else {
+    let files: Vec<&str> =
+        graph.elements.iter().filter(|one| one.is_driver_file()).map(|one| one.name.as_str()).collect();
+    if files.is_empty() {
         let failure = Failure::usage("test a driver", "the graph names no driver file");
         return Err(failure.with_hint("ks pnp './my.sys ! null-renderer'"));
+    }
+    let wanted =
+        |file: &&str| arguments.driver.as_ref().is_none_or(|wanted| [*file, file_name(file)].contains(&&**wanted));
+    let Some(driver) = files.iter().copied().find(wanted).map(str::to_owned) else {
+        let names: Vec<&str> = files.iter().map(|file| file_name(file)).collect();
+        let why = format!("the graph names no such driver file; there are: {}", names.join(", "));
+        return Err(Failure::usage(format!("test `{}`", arguments.driver.as_deref().unwrap_or_default()), why));
     };
     if let [element] = graph.elements.as_slice()
         && engine.is_source(element)
@@ -53,8 +62,14 @@ fn tested(arguments: &PnpArguments) -> Result<(PnpDocument, Option<Failure>), Fa
         if interrupt.signal().is_some() {
             break;
         }
-        let bench =
-            Bench { engine: &engine, graph: &graph, text: &text, frames: arguments.frames, interrupt: &interrupt };
+        let bench = Bench {
+            engine: &engine,
+            device_of: file_name(&driver),
+            graph: &graph,
+            text: &text,
+            frames: arguments.frames,
+            interrupt: &interrupt,
+        };
         let line = match arguments.json {
             true => ProgressLine::silent(),
             false => ProgressLine::new(Goal::Frames(2 * arguments.frames)),
@@ -86,9 +101,15 @@ fn tested(arguments: &PnpArguments) -> Result<(PnpDocument, Option<Failure>), Fa
     Ok((PnpDocument { driver, tests: results, left_behind, error }, failure))
 }
 
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// What a test runs with.
 struct Bench<'a> {
     engine: &'a Engine,
+    /// The name of the file whose driver's device is tested.
+    device_of: &'a str,
     graph: &'a Graph,
     text: &'a str,
     frames: u64,
@@ -112,6 +133,7 @@ impl Bench<'_> {
             PnpTest::Rebalance => &[DeviceRequest::Rebalance],
             PnpTest::CancelRemove => &[DeviceRequest::CancelRemove],
             PnpTest::Sleep => &[DeviceRequest::Sleep, DeviceRequest::Wake],
+            PnpTest::SystemSleep => &[DeviceRequest::SystemSleep, DeviceRequest::SystemWake],
             PnpTest::DisableEnable => &[],
             PnpTest::SurpriseRemoval => &[DeviceRequest::SurpriseRemoval],
         };
@@ -138,7 +160,7 @@ impl Bench<'_> {
             }
             if streamed.answers.len() < requests.len() {
                 if now.frames >= self.frames || !streamed.answers.is_empty() {
-                    streamed.answers.push(self.engine.device_request(requests[streamed.answers.len()]));
+                    streamed.answers.push(self.engine.device_request(self.device_of, requests[streamed.answers.len()]));
                 }
                 streamed.before = now.frames;
                 // A request takes its time.
@@ -170,7 +192,7 @@ impl Bench<'_> {
         if streamed.broke.is_some() {
             return judged(test, streamed);
         }
-        match self.engine.device_request(DeviceRequest::Disable) {
+        match self.engine.device_request(self.device_of, DeviceRequest::Disable) {
             Ok(()) => self.works_again(test, streamed.before, line),
             Err(status) => {
                 // It said no, so it is to work as before.
@@ -196,7 +218,7 @@ impl Bench<'_> {
 
     /// Enables the driver's device and streams once more.
     fn works_again(&self, test: PnpTest, before: u64, line: &ProgressLine) -> PnpResult {
-        if let Err(status) = self.engine.device_request(DeviceRequest::Enable) {
+        if let Err(status) = self.engine.device_request(self.device_of, DeviceRequest::Enable) {
             let why = Some(format!("the device does not start again: {status}"));
             return judged(test, Streamed { before, after: 0, answers: vec![Err(status)], broke: why });
         }

@@ -13,11 +13,12 @@ fn outcomes(document: &Value) -> Vec<String> {
     tests.iter().map(|result| format!("{} {}", word(result, "test"), word(result, "outcome"))).collect()
 }
 
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "cancel-stop passed",
     "rebalance passed",
     "cancel-remove passed",
     "sleep passed",
+    "system-sleep passed",
     "disable-enable passed",
     "surprise-removal passed",
 ];
@@ -55,6 +56,7 @@ fn a_driver_that_refuses_is_told_and_is_no_failure() {
         "rebalance refused",
         "cancel-remove passed",
         "sleep refused",
+        "system-sleep refused",
         "disable-enable refused",
         "surprise-removal passed",
     ];
@@ -74,6 +76,24 @@ fn a_driver_that_does_not_come_back_fails_the_test_by_name() {
     assert_eq!(document["error"]["kind"], "job");
     let driver = of_tests("ks/life", &["-DSTANDS_STILL"]);
     ks(&["pnp", &driver, "--test", "sleep"]).refused(1, &["pass `sleep` with", "no frame came for 5 s"]);
+}
+
+#[test]
+fn of_several_drivers_in_one_host_the_one_that_is_named_is_asked() {
+    // One refuses everything, the other nothing.
+    let refusing = of_tests("ks/life", &["-DREFUSES=7"]);
+    let scratch = Scratch::new();
+    let willing = copied(&scratch, &sample("mirror"));
+    let camera = copied(&scratch, &sample("synthcam"));
+    let graph = format!("{camera} ! {willing} ! null-renderer  {refusing} ! null-renderer");
+    for (driver, outcome) in [("life-DREFUSES7.sys", "refused"), ("mirror.sys", "passed"), ("synthcam.sys", "passed")] {
+        let ran = ks(&["pnp", &graph, "--together", "--driver", driver, "--test", "rebalance", "--json"]).done();
+        let document = ran.json();
+        assert_eq!(outcomes(&document), [format!("rebalance {outcome}")], "{driver}\n{ran}");
+        assert!(document["driver"].as_str().is_some_and(|named| named.ends_with(driver)), "{ran}");
+    }
+    let words = ["no such driver file", "synthcam.sys, mirror.sys, life-DREFUSES7.sys"];
+    ks(&["pnp", &graph, "--together", "--driver", "other.sys"]).refused(2, &words);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod ks_rig;
 
-use ks_abi::kernel::DevicePowerState;
+use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_abi::{
     Guid, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_READY,
     STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
@@ -162,6 +162,30 @@ fn a_drivers_objects_sleep_and_wake_in_order() {
         }
         drop((pin, opened));
     }
+    rig.unload();
+}
+
+#[test]
+fn a_driver_sleeps_and_wakes_with_its_system() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    assert_eq!(number(&pin), 0);
+    told(&filter);
+    device.system_sleep(SystemPowerState::SLEEPING3).unwrap();
+    let power = |log: &str| calls(log, |call| call.contains("ower"));
+    // Asked about the system (state 4 is Sleeping3), it stays in D0; then about D3.
+    let down = "power-irp34 QueryPower11 power-irp34 QueryPower14 power-irp24 SetPower14 power-irp24";
+    assert_eq!(power(&all_told(&filter)), down);
+    device.system_wake().unwrap();
+    assert_eq!(power(&all_told(&filter)), "power-irp21 power-irp21 SetPower41");
+    assert_eq!(number(&pin), 1, "it streams on");
+    refuse(&filter, 4);
+    told(&filter);
+    assert_eq!(device.system_sleep(SystemPowerState::SLEEPING3).unwrap_err().status, STATUS_DEVICE_BUSY);
+    assert_eq!(power(&all_told(&filter)), "power-irp34 QueryPower11 power-irp21", "it works on");
+    assert_eq!(number(&pin), 2);
+    drop((pin, filter));
     rig.unload();
 }
 

@@ -103,9 +103,9 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
     // Each callback that answers, with an answer that it may not give.
     for (number, callback, rule) in ANSWERS {
         let option = format!("-DRETURNS_IN={number}");
-        // A start that is refused is none: the driver does not come to be.
+        // A start that is refused is none: the driver is not loaded.
         let run = std::panic::catch_unwind(|| run_with(&option));
-        assert_eq!(run.is_err(), ["Add", "Start"].contains(&callback), "{callback}");
+        assert_eq!(run.is_err(), ["Add", "Start", "PostStart"].contains(&callback), "{callback}");
         let reports = std::mem::take(&mut *reports.lock().unwrap());
         assert!(!reports.is_empty(), "{callback} is called");
         for (report, at) in &reports {

@@ -14,6 +14,7 @@ use crate::format::{DataFormat, DataRange};
 use crate::handshake::Interface;
 use crate::injection::{ReturnedFrame, ReturnedRequest};
 use crate::minidriver::{FilterInstance, PinInstance};
+use crate::pended::AwaitedCreate;
 use crate::pin::Pin;
 use crate::stream_pointer::CloneId;
 use crate::verifier::{self, Rule};
@@ -357,7 +358,7 @@ fn check_refusal<R>(subject: Subject<'_>, name: Callback, answer: Option<Result<
     if let Err(refusal) = &answer
         && refusal.status.is_success()
     {
-        let pends = refusal.status == STATUS_PENDING && name == Callback::CREATE_PIN;
+        let pends = refusal.status == STATUS_PENDING && matches!(name, Callback::CREATE_PIN | Callback::FILTER_CREATE);
         let rule = if pends { Rule::MarkPendingIrp } else { Rule::CallbackReturn };
         returned(subject, rule, name, refusal.status);
         let reason = format!("{name} returned {}, which it may not", refusal.status);
@@ -366,17 +367,44 @@ fn check_refusal<R>(subject: Subject<'_>, name: Callback, answer: Option<Result<
     answer
 }
 
+/// What a create has come to.
+pub(crate) enum Made<I: ?Sized> {
+    Now(Arc<I>),
+    /// The minidriver ends it later.
+    Later(AwaitedCreate<I>),
+}
+
+/// The outcome of a create callback, which STATUS_PENDING ends if and only if it has marked the create.
+fn check_create<I: ?Sized>(
+    subject: Subject<'_>,
+    name: Callback,
+    marked: Option<AwaitedCreate<I>>,
+    answer: Option<Result<Arc<I>, Refusal>>,
+) -> Result<Made<I>, Refusal> {
+    let Some(marked) = marked else { return check_refusal(subject, name, answer).map(Made::Now) };
+    match answer {
+        None => Err(ended(name)),
+        Some(Err(refusal)) if refusal.status == STATUS_PENDING => Ok(Made::Later(marked)),
+        Some(other) => {
+            let status = other.map_or_else(|refusal| refusal.status, |_| STATUS_SUCCESS);
+            let what = format!("it marked its request pending and returned {status}");
+            if let Some(filter) = subject.filter.upgrade() {
+                filter.broke(Rule::MarkPendingIrp, name.name(), subject.id(), what.clone());
+            }
+            Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, format!("{name}: {what}")))
+        }
+    }
+}
+
 /// A client opens a filter.
 pub(crate) fn create_filter(
     filter: &Arc<Filter>,
     create: impl FnOnce() -> Result<Arc<dyn FilterInstance>, Refusal>,
-) -> Result<FilterCallbacks, Refusal> {
+) -> Result<Made<dyn FilterInstance>, Refusal> {
     let weak = Arc::downgrade(filter);
-    let watched = filter.watched().clone();
-    let subject = Subject { filter: &weak, pin: None, watched: &watched };
-    let instance =
-        check_refusal(subject, Callback::FILTER_CREATE, supervise(subject, Callback::FILTER_CREATE, create))?;
-    Ok(FilterCallbacks { instance, filter: weak, watched })
+    let subject = Subject { filter: &weak, pin: None, watched: filter.watched() };
+    let answer = supervise(subject, Callback::FILTER_CREATE, create);
+    check_create(subject, Callback::FILTER_CREATE, filter.pended().create(), answer)
 }
 
 /// A filter, or one of its pins with its number.
@@ -446,6 +474,10 @@ pub(crate) struct FilterCallbacks {
 }
 
 impl FilterCallbacks {
+    pub(crate) fn of(filter: &Arc<Filter>, instance: Arc<dyn FilterInstance>) -> FilterCallbacks {
+        FilterCallbacks { instance, filter: Arc::downgrade(filter), watched: filter.watched().clone() }
+    }
+
     fn subject(&self) -> Subject<'_> {
         Subject { filter: &self.filter, pin: None, watched: &self.watched }
     }
@@ -458,13 +490,11 @@ impl FilterCallbacks {
         check_refusal(self.subject(), name, self.ask(name, body))
     }
 
-    pub(crate) fn create_pin(&self, pin: &Arc<Pin>) -> Result<PinCallbacks, Refusal> {
-        let (filter, weak, id) = (self.filter.clone(), Arc::downgrade(pin), pin.id());
-        let subject = Subject { filter: &filter, pin: Some((&weak, id)), watched: &self.watched };
-        let made = supervise(subject, Callback::CREATE_PIN, || self.instance.create_pin(pin));
-        let instance = check_refusal(subject, Callback::CREATE_PIN, made)?;
-        let watched = self.watched.clone();
-        Ok(PinCallbacks { instance, filter, pin: weak, id, watched, closed: AtomicBool::new(false) })
+    pub(crate) fn create_pin(&self, pin: &Arc<Pin>) -> Result<Made<dyn PinInstance>, Refusal> {
+        let weak = Arc::downgrade(pin);
+        let subject = Subject { filter: &self.filter, pin: Some((&weak, pin.id())), watched: &self.watched };
+        let answer = supervise(subject, Callback::CREATE_PIN, || self.instance.create_pin(pin));
+        check_create(subject, Callback::CREATE_PIN, pin.pended().create(), answer)
     }
 
     pub(crate) fn accept_format(&self, pin: PinId, format: &DataFormat, range: &DataRange) -> Result<(), Refusal> {
@@ -536,6 +566,18 @@ pub(crate) struct PinCallbacks {
 }
 
 impl PinCallbacks {
+    pub(crate) fn of(pin: &Arc<Pin>, instance: Arc<dyn PinInstance>) -> PinCallbacks {
+        let filter = pin.filter();
+        PinCallbacks {
+            instance,
+            filter: Arc::downgrade(filter),
+            pin: Arc::downgrade(pin),
+            id: pin.id(),
+            watched: filter.watched().clone(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
@@ -614,6 +656,10 @@ impl PinCallbacks {
 
     pub(crate) fn close(&self, pin: &Pin) {
         self.ask(Callback::PIN_CLOSE, || self.instance.close(pin));
+    }
+
+    /// The close has ended, which a minidriver may have pended.
+    pub(crate) fn closed(&self, pin: &Pin) {
         self.closed.store(true, Ordering::SeqCst);
         if verifier::is_enabled()
             && let Some(filter) = self.filter.upgrade()

@@ -468,7 +468,7 @@ impl Device {
         self.removed.load(Ordering::SeqCst)
     }
 
-    fn gone(&self) -> Refusal {
+    pub(crate) fn gone(&self) -> Refusal {
         Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, format!("the device {} was removed", self.name))
     }
 
@@ -518,8 +518,8 @@ impl DeviceObject for Device {
         let device = self.mutex.hold();
         // Counted before the state is looked at: a removal that sees no open filter is seen here.
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let filter = match self.opens().and_then(|()| Filter::create(&me, factory, request)) {
-            Ok(filter) => filter,
+        let (filter, awaited) = match self.opens().and_then(|()| Filter::create(&me, factory, request)) {
+            Ok(created) => created,
             Err(refusal) => {
                 drop(device);
                 self.filter_closed();
@@ -530,6 +530,13 @@ impl DeviceObject for Device {
         filters.retain(|known| known.strong_count() > 0);
         filters.push(Arc::downgrade(&filter));
         drop(filters);
+        drop(device);
+        if let Some(awaited) = awaited
+            && let Err(refusal) = filter.finish_create(&awaited)
+        {
+            self.filter_closed();
+            return Err(refusal);
+        }
         // A removal that came in between has closed no queue of this filter: it has no pin yet.
         let granted = request.access;
         Ok(Created { object: filter, granted })

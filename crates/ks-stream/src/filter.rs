@@ -1,13 +1,15 @@
 //! A filter: one open instance of a filter factory, and the parent of its pins.
 
 use crate::automation::{self, AutomationTable};
-use crate::callback::{self, FilterCallbacks, Watched};
+use crate::callback::{self, FilterCallbacks, Made, Watched};
 use crate::descriptor::{DescribeFilter, DescribePin, FilterFlags, PinId};
 use crate::device::Device;
 use crate::event::{self, EventList, EventToken};
 use crate::filter_process::FilterProcessing;
 use crate::format::DataRange;
+use crate::minidriver::FilterInstance;
 use crate::node_object::{self, NodeParent};
+use crate::pended::{AwaitedCreate, Pended, PendedClose, PendedCreate};
 use crate::pin::Pin;
 use crate::verifier::{Rule, Violation};
 use crate::watchdog;
@@ -48,6 +50,7 @@ pub struct Filter {
     /// It is being stopped on some thread: what a callback does meanwhile does not stop it again.
     stopping: AtomicBool,
     watched: Watched,
+    pended: Pended<dyn FilterInstance>,
 }
 
 /// Whether streams go on when one thing that held them has ended.
@@ -62,12 +65,12 @@ const FILTER_BYTES: usize = 24;
 const CONTEXT: usize = 16;
 
 impl Filter {
-    /// Device mutex held by the caller.
+    /// Device mutex held by the caller, who finishes a create that the minidriver pends without it.
     pub(crate) fn create(
         device: &Arc<Device>,
         descriptor: Arc<dyn DescribeFilter>,
         request: &CreateRequest<'_>,
-    ) -> Result<Arc<Filter>, Refusal> {
+    ) -> Result<(Arc<Filter>, Option<AwaitedCreate<dyn FilterInstance>>), Refusal> {
         let denied = descriptor.flags().contains(FilterFlags::DENY_USERMODE_ACCESS);
         if denied && request.origin.mode() == RequestorMode::User {
             let reason = format!("{} is for drivers only", descriptor.reference());
@@ -89,19 +92,62 @@ impl Filter {
             events: EventList::default(),
             stopping: AtomicBool::new(false),
             watched: Watched::new(),
+            pended: Pended::default(),
         });
         watchdog::know(filter.watched.number(), watchdog::Known::Filter(Arc::downgrade(&filter)));
-        let instance = {
+        let made = {
             let _control = filter.control.hold();
-            callback::create_filter(&filter, || descriptor.dispatch().create(&filter))?
+            callback::create_filter(&filter, || descriptor.dispatch().create(&filter))
         };
-        if instance.is_filter_centric() {
-            let processing = FilterProcessing::new(filter.services());
-            let no_memory = |status| Refusal::new(status, Aspect::Memory, "no memory for a filter");
-            let _ = filter.processing.set(processing.map_err(no_memory)?);
+        match made {
+            Ok(Made::Now(instance)) => filter.open_with(instance).map(|()| (filter, None)),
+            Ok(Made::Later(awaited)) => Ok((filter, Some(awaited))),
+            Err(refusal) => {
+                filter.pended.forget_create();
+                Err(refusal)
+            }
         }
-        let _ = filter.instance.set(instance);
-        Ok(filter)
+    }
+
+    /// Waits for the minidriver, which has pended the create. No mutex held.
+    pub(crate) fn finish_create(
+        self: &Arc<Filter>,
+        awaited: &AwaitedCreate<dyn FilterInstance>,
+    ) -> Result<(), Refusal> {
+        let made = awaited.wait();
+        self.pended.forget_create();
+        self.open_with(made?)
+    }
+
+    fn open_with(self: &Arc<Filter>, instance: Arc<dyn FilterInstance>) -> Result<(), Refusal> {
+        let instance = FilterCallbacks::of(self, instance);
+        if instance.is_filter_centric() {
+            let processing = FilterProcessing::new(self.services());
+            let no_memory = |status| Refusal::new(status, Aspect::Memory, "no memory for a filter");
+            let _ = self.processing.set(processing.map_err(no_memory)?);
+        }
+        let _ = self.instance.set(instance);
+        Ok(())
+    }
+
+    /// Marks the create of this filter pending, in its Create callback, which returns the refusal as its answer. The client
+    /// waits, with no mutex held, until the create is ended; a device that is removed ends the wait.
+    ///
+    /// Source: nc-ks-pfnksfilterirp.
+    #[doc(alias = "IoMarkIrpPending")]
+    pub fn pend_create(&self) -> (PendedCreate<dyn FilterInstance>, Refusal) {
+        self.pended.mark_create(self.services(), self.instance.get().is_none())
+    }
+
+    /// Marks the close of this filter pending, in its Close callback: the filter, and the removal of its device, wait until
+    /// what is given back is dropped. No mutex is held meanwhile.
+    #[doc(alias = "IoMarkIrpPending")]
+    pub fn pend_close(&self) -> PendedClose {
+        self.pended.mark_close(self.services())
+    }
+
+    pub(crate) fn pended(&self) -> &Pended<dyn FilterInstance> {
+        &self.pended
     }
 
     /// The device.
@@ -382,6 +428,7 @@ impl Filter {
     }
 
     pub(crate) fn device_removed(&self) {
+        self.pended.end_create(&self.device.gone());
         for pin in self.all_pins() {
             pin.device_removed();
         }
@@ -446,6 +493,7 @@ impl Dispatch for Filter {
             let _control = self.control.hold();
             instance.close(self);
         }
+        self.pended.wait_for_close();
         self.device.filter_closed();
     }
 

@@ -20,6 +20,8 @@ use crate::foreign::ForeignPeer;
 use crate::format::DataFormat;
 use crate::gate::Gate;
 use crate::injection::{Homecoming, Returns};
+use crate::minidriver::PinInstance;
+use crate::pended::Pended;
 use crate::pipe::PipeSection;
 use crate::process::WorkerItem;
 use crate::quality::QualityManager;
@@ -97,6 +99,7 @@ pub struct Pin {
     /// Another input of the gate is off while the device sleeps or is stopped.
     stream_held: AtomicBool,
     gone: AtomicBool,
+    pended: Pended<dyn PinInstance>,
 }
 
 /// What a pin is connected to.
@@ -583,6 +586,7 @@ impl Pin {
     }
 
     pub(crate) fn device_removed(self: &Arc<Pin>) {
+        self.pended.end_create(&self.filter.device().gone());
         self.stop_streaming(STATUS_DEVICE_REMOVED);
         let allocators = std::mem::take(&mut *self.allocators.lock());
         for allocator in allocators.iter().filter_map(Weak::upgrade) {

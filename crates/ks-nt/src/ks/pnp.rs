@@ -37,7 +37,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks: KsDeviceGetBusData, KsDeviceSetBusData);
 
-/// POWER_STATE_TYPE DevicePowerState
+/// POWER_STATE_TYPE SystemPowerState and DevicePowerState
+const OF_SYSTEM: u64 = 0;
 const OF_DEVICE: u64 = 1;
 
 /// From where on KSDEVICE_DESCRIPTOR.Version says that the table has QueryInterface.
@@ -152,6 +153,30 @@ impl DeviceDispatch for Lifecycle {
     fn set_power(&self, _: &Arc<Device>, to: DevicePowerState, _: DevicePowerState) {
         // As above: power is not refused.
         let _ = self.send(IRP_MJ_POWER, IRP_MN_SET_POWER, [0, OF_DEVICE, to.0.into(), 0]);
+    }
+
+    fn query_system_power(
+        &self,
+        device: &Arc<Device>,
+        to: SystemPowerState,
+        _: SystemPowerState,
+    ) -> Result<(), Refusal> {
+        let parameters = [0, OF_SYSTEM, to.0.into(), action(to)];
+        agreed(self.send(IRP_MJ_POWER, IRP_MN_QUERY_POWER, parameters), "QueryPower", device)
+    }
+
+    fn set_system_power(&self, _: &Arc<Device>, to: SystemPowerState, _: SystemPowerState) {
+        let _ = self.send(IRP_MJ_POWER, IRP_MN_SET_POWER, [0, OF_SYSTEM, to.0.into(), action(to)]);
+    }
+}
+
+/// POWER_ACTION: what takes a system to a power state.
+fn action(to: SystemPowerState) -> u64 {
+    match to {
+        SystemPowerState::WORKING => 0,
+        SystemPowerState::HIBERNATE => 3,
+        SystemPowerState::SHUTDOWN => 4,
+        _ => 2,
     }
 }
 
@@ -270,12 +295,12 @@ pub(crate) unsafe extern "win64" fn dispatch_power(functional: Address, irp: Add
     let parameters: [u64; 4] = request.stack().get(offset_of!(IoStackLocation, parameters));
     let [_, kind, state, action] = parameters.map(|word| word & u64::from(u32::MAX));
     let from = u64::from(device.engine().power().0);
-    let working = u64::from(SystemPowerState::WORKING.0);
+    let system_now = u64::from(device.engine().system_power().0);
     let of_device = kind == OF_DEVICE;
     match minor {
         IRP_MN_QUERY_POWER => {
-            let (to, system) = if of_device { (state, working) } else { (from, state) };
-            let words = [irp.0, to, from, system, working, action];
+            let (to, system) = if of_device { (state, system_now) } else { (from, state) };
+            let words = [irp.0, to, from, system, system_now, action];
             match call(&device, offset_of!(KsDeviceDispatch, query_power), "QueryPower", &words) {
                 Some(answer) if !answer.is_success() => complete(irp, answer),
                 _ => {

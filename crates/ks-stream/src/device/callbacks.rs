@@ -6,7 +6,7 @@ use crate::callback::{self, Callback};
 use crate::descriptor::DescribeFilter;
 use crate::handshake::Interface;
 use crate::verifier::Rule;
-use ks_abi::kernel::{DeviceCapabilities, DevicePowerState};
+use ks_abi::kernel::{DeviceCapabilities, DevicePowerState, SystemPowerState};
 use ks_abi::{Guid, STATUS_UNSUCCESSFUL};
 use ks_io::sync::Arc;
 use ks_io::{Aspect, Refusal};
@@ -96,6 +96,19 @@ impl DeviceCallbacks {
 
     pub(super) fn set_power(&self, device: &Arc<Device>, to: DevicePowerState, from: DevicePowerState) {
         ask(device, Callback::DEVICE_SET_POWER, || self.0.set_power(device, to, from));
+    }
+
+    pub(super) fn query_system_power(
+        &self,
+        device: &Arc<Device>,
+        to: SystemPowerState,
+        from: SystemPowerState,
+    ) -> Refused {
+        try_ask(device, Callback::DEVICE_QUERY_POWER, || self.0.query_system_power(device, to, from))
+    }
+
+    pub(super) fn set_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) {
+        ask(device, Callback::DEVICE_SET_POWER, || self.0.set_system_power(device, to, from));
     }
 
     pub(super) fn query_interface(&self, device: &Arc<Device>, id: Guid) -> Option<Interface> {

@@ -3,7 +3,7 @@
 use super::{Device, Refused};
 use crate::handshake::Interface;
 use ks_abi::Guid;
-use ks_abi::kernel::{DeviceCapabilities, DevicePowerState};
+use ks_abi::kernel::{DeviceCapabilities, DevicePowerState, SystemPowerState};
 use ks_io::sync::Arc;
 
 /// The routines of a device. Every one has a default that agrees or does nothing.
@@ -97,6 +97,20 @@ pub trait DeviceDispatch: Send + Sync {
     /// held.
     #[doc(alias = "PFNKSDEVICESETPOWER")]
     fn set_power(&self, device: &Arc<Device>, to: DevicePowerState, from: DevicePowerState) {
+        let _ = (device, to, from);
+    }
+
+    /// May the system go to this power state? The device is asked about its own next. Device mutex held.
+    #[doc(alias = "PFNKSDEVICEQUERYPOWER")]
+    fn query_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) -> Refused {
+        let _ = (device, to, from);
+        Ok(())
+    }
+
+    /// The system goes to this power state: on the way down the device sleeps already, on the way up it wakes next. Device
+    /// mutex held.
+    #[doc(alias = "IRP_MN_SET_POWER")]
+    fn set_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) {
         let _ = (device, to, from);
     }
 

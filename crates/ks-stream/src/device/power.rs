@@ -6,10 +6,10 @@
 //! Source: "Power and State Changes in AVStream", nf-ks-kspinregisterpowercallbacks, nf-ks-ksfilterregisterpowercallbacks.
 
 use super::pnp::PnpState;
-use super::{DEVICE_POWER, Device, Refused, callbacks};
+use super::{DEVICE_POWER, Device, Refused, SYSTEM_POWER, callbacks};
 use crate::filter::{Filter, GoOn};
 use ks_abi::STATUS_INVALID_PARAMETER;
-use ks_abi::kernel::DevicePowerState;
+use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_io::sync::{Arc, Weak, atomic::Ordering};
 use ks_io::{Aspect, Refusal, deferred};
 
@@ -29,6 +29,13 @@ fn known(state: DevicePowerState) -> Refused {
         return Ok(());
     }
     Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, format!("{} is no power state of a device", state.0)))
+}
+
+fn known_of_system(state: SystemPowerState) -> Refused {
+    if (SystemPowerState::WORKING..=SystemPowerState::SHUTDOWN).contains(&state) {
+        return Ok(());
+    }
+    Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, format!("{} is no power state of a system", state.0)))
 }
 
 impl Device {
@@ -91,6 +98,72 @@ impl Device {
     /// Wakes the device up.
     pub fn wake(&self) -> Refused {
         self.set_power(DevicePowerState::D0)
+    }
+
+    /// The power state of the system, as the device was told last.
+    #[doc(alias = "SystemPowerState")]
+    pub fn system_power(&self) -> SystemPowerState {
+        SystemPowerState(self.block.load_u32(SYSTEM_POWER))
+    }
+
+    /// Asks the driver whether the system may go to a power state; nothing changes.
+    #[doc(alias = "IRP_MN_QUERY_POWER")]
+    pub fn query_system_power(&self, to: SystemPowerState) -> Refused {
+        known_of_system(to)?;
+        let step = self.begin("a query for power of the system", &POWERED)?;
+        let _device = self.mutex.hold();
+        let from = self.system_power();
+        self.dispatch().map_or(Ok(()), |dispatch| dispatch.query_system_power(&step.me(), to, from))
+    }
+
+    /// Takes the device along to a power state of the system: down, it goes to the state that its capabilities name for
+    /// that of the system, and then it is told; up, it is told first and goes to D0 then.
+    ///
+    /// Decision: the power policy of a device is the class driver's, which asks for no power state of its own while the
+    /// system works.
+    #[doc(alias = "IRP_MN_SET_POWER")]
+    pub fn set_system_power(&self, to: SystemPowerState) -> Refused {
+        known_of_system(to)?;
+        if to == SystemPowerState::WORKING {
+            self.tell_of_system(to)?;
+            return self.set_power(DevicePowerState::D0);
+        }
+        self.set_power(self.power_in(to))?;
+        self.tell_of_system(to)
+    }
+
+    /// Asks, and then puts the system to sleep, as far as it is this device. A driver that refuses either is told that the
+    /// state of before is affirmed.
+    pub fn system_sleep(&self, to: SystemPowerState) -> Refused {
+        let agreed = self.query_system_power(to).and_then(|()| self.query_power(self.power_in(to)));
+        if let Err(refusal) = agreed {
+            let _ = self.tell_of_system(self.system_power());
+            return Err(refusal);
+        }
+        self.set_system_power(to)
+    }
+
+    /// Wakes the system up, as far as it is this device.
+    pub fn system_wake(&self) -> Refused {
+        self.set_system_power(SystemPowerState::WORKING)
+    }
+
+    /// The state of the device while the system is in this one, of which the driver has a say. D3 where nobody says one.
+    fn power_in(&self, system: SystemPowerState) -> DevicePowerState {
+        let states = self.query_capabilities().device_state;
+        let state = states.get(system.0 as usize).copied().filter(|state| known(*state).is_ok());
+        state.unwrap_or(DevicePowerState::D3)
+    }
+
+    fn tell_of_system(&self, to: SystemPowerState) -> Refused {
+        let _inside = deferred::enter();
+        let step = self.begin("power of the system", &POWERED)?;
+        let _device = self.mutex.hold();
+        if let Some(dispatch) = self.dispatch() {
+            dispatch.set_system_power(&step.me(), to, self.system_power());
+        }
+        self.block.store_u32(SYSTEM_POWER, to.0);
+        Ok(())
     }
 
     /// Do the streams of the device stand still?

@@ -3,13 +3,16 @@
 use super::state::HELD_BELOW_ITS_STATE;
 use super::{Connection, PEER_PROTOCOL, Pin, offset};
 use crate::allocator::AllocatorObject;
+use crate::callback::{Made, PinCallbacks};
 use crate::clock_object::ClockObject;
 use crate::descriptor::PinFlags;
 use crate::event::EventList;
 use crate::filter::Filter;
 use crate::gate::Gate;
 use crate::injection::Returns;
+use crate::minidriver::PinInstance;
 use crate::node_object::NodeObject;
+use crate::pended::{AwaitedCreate, Pended, PendedClose, PendedCreate};
 use crate::pipe::{PipeSection, Route};
 use crate::queue::Queue;
 use crate::stream_pointer::Units;
@@ -30,13 +33,16 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// `IRP_MJ_CREATE` of class `KSSTRING_Pin` below a filter.
 pub(crate) fn create(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
-    let pin = {
+    let (pin, awaited) = {
         let _control = filter.control().hold();
         let valid = validate::connect_request(filter, request)?;
         let other = connected_file(&valid, request)?;
         accept_format(filter, &valid)?;
         make(filter, &valid, request, other)?
     };
+    if let Some(awaited) = awaited {
+        pin.finish_create(&awaited)?;
+    }
     // The handshake reaches into another filter, so it runs with no lock of this one held.
     if let Err(refusal) = pin.join_other() {
         pin.unmake();
@@ -96,7 +102,7 @@ fn make(
     valid: &ValidConnect,
     request: &CreateRequest<'_>,
     other: Option<Arc<FileObject>>,
-) -> Result<Arc<Pin>, Refusal> {
+) -> Result<(Arc<Pin>, Option<AwaitedCreate<dyn PinInstance>>), Refusal> {
     let no_memory = |_: NtStatus| Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "no memory for a pin");
     let connect = &valid.connect;
     let Some(descriptor) = filter.pin_descriptor(connect.pin_id) else {
@@ -171,19 +177,78 @@ fn make(
             gate_held: AtomicU32::new(HELD_BELOW_ITS_STATE),
             stream_held: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            pended: Pended::default(),
         }
     });
     queue_made.map_err(no_memory)?;
     let Some(instance) = filter.instance() else {
         return Err(Refusal::new(STATUS_DEVICE_REMOVED, Aspect::Device, "the filter is not open yet"));
     };
-    let instance = instance.create_pin(&pin)?;
-    let _ = pin.instance.set(instance);
+    let awaited = match instance.create_pin(&pin) {
+        Ok(Made::Now(instance)) => {
+            let _ = pin.instance.set(PinCallbacks::of(&pin, instance));
+            None
+        }
+        Ok(Made::Later(awaited)) => Some(awaited),
+        Err(refusal) => {
+            pin.pended.forget_create();
+            return Err(refusal);
+        }
+    };
+    // One that is awaited is counted, and seen by a removal.
     filter.add_pin(connect.pin_id, &pin);
-    Ok(pin)
+    Ok((pin, awaited))
 }
 
 impl Pin {
+    /// Waits for the minidriver, which has pended the create. No mutex held.
+    fn finish_create(self: &Arc<Pin>, awaited: &AwaitedCreate<dyn PinInstance>) -> Result<(), Refusal> {
+        let made = awaited.wait();
+        self.pended.forget_create();
+        let _control = self.filter.control().hold();
+        match made {
+            Ok(instance) => {
+                let _ = self.instance.set(PinCallbacks::of(self, instance));
+                Ok(())
+            }
+            Err(refusal) => {
+                self.filter.remove_pin(self.id(), &**self);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Marks the create of this pin pending, in its Create callback, which returns the refusal as its answer. The client
+    /// waits, with no mutex held, until the create is ended; a device that is removed ends the wait.
+    ///
+    /// Source: nc-ks-pfnkspinirp.
+    #[doc(alias = "IoMarkIrpPending")]
+    pub fn pend_create(&self) -> (PendedCreate<dyn PinInstance>, Refusal) {
+        self.pended.mark_create(self.services(), self.instance.get().is_none())
+    }
+
+    /// Marks the close of this pin pending, in its Close callback: pin and filter wait until what is given back is dropped.
+    /// No mutex is held meanwhile.
+    #[doc(alias = "IoMarkIrpPending")]
+    pub fn pend_close(&self) -> PendedClose {
+        self.pended.mark_close(self.services())
+    }
+
+    pub(crate) fn pended(&self) -> &Pended<dyn PinInstance> {
+        &self.pended
+    }
+
+    /// The minidriver's Close, to its end. No mutex held.
+    pub(super) fn close_instance(&self) {
+        let Some(instance) = self.instance.get() else { return };
+        {
+            let _control = self.filter.control().hold();
+            instance.close(self);
+        }
+        self.pended.wait_for_close();
+        instance.closed(self);
+    }
+
     /// The handshake with the pin that this one was created for, and the connection that follows from it.
     fn join_other(self: &Arc<Pin>) -> Result<(), Refusal> {
         if self.communication() != KsPinCommunication::SOURCE {
@@ -246,10 +311,8 @@ impl Pin {
     /// The create failed after the minidriver made its pin: the connection is undone and the minidriver's Close runs.
     fn unmake(self: &Arc<Pin>) {
         self.disconnect_as_source();
+        self.close_instance();
         let _control = self.filter.control().hold();
-        if let Some(instance) = self.instance() {
-            instance.close(self);
-        }
         self.filter.remove_pin(self.id(), &**self);
     }
 

@@ -93,10 +93,8 @@ impl Dispatch for Pin {
             return;
         }
         self.leave_gates();
+        self.close_instance();
         let _control = self.filter.control().hold();
-        if let Some(instance) = self.instance.get() {
-            instance.close(self);
-        }
         self.filter.remove_pin(self.id(), self);
     }
 

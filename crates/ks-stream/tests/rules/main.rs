@@ -4,6 +4,7 @@
 mod device;
 mod endless;
 mod misbehaving;
+mod pended;
 #[path = "../stream/rig.rs"]
 mod rig;
 mod verifier;

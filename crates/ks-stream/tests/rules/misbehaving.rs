@@ -392,7 +392,7 @@ fn a_status_that_a_callback_may_not_return_stops_its_filter_by_name_and_other_gr
         ("pin SetDataFormat", STATUS_PENDING, Rule::CallbackReturn),
         ("pin Connect", STATUS_PENDING, Rule::CallbackReturn),
         ("pin Create", STATUS_PENDING, Rule::MarkPendingIrp),
-        ("filter Create", STATUS_PENDING, Rule::CallbackReturn),
+        ("filter Create", STATUS_PENDING, Rule::MarkPendingIrp),
         ("handler", STATUS_PENDING, Rule::CallbackReturn),
     ];
     for (callback, status, rule) in cases {

@@ -3,7 +3,7 @@
 use crate::rig::{
     FRAMES, Pair, Rig, SEEDS, Setup, UP, add_driven, bring, driven, factory, frames, numbers, video, wait,
 };
-use ks_abi::kernel::DevicePowerState;
+use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_abi::{
     Guid, KsPinDataFlow, KsState, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
     STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_NOT_FOUND,
@@ -97,6 +97,58 @@ fn a_refused_query_leaves_the_device_running() {
         let (filter, pin) = rig.alone("source");
         bring(&pin, &UP);
         pin.read_stream(frames(&pin, 1)).unwrap().wait().unwrap();
+        drop((pin, filter));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn a_device_goes_to_sleep_and_wakes_with_its_system() {
+    for seed in SEEDS {
+        let rig = Rig::with(driven(seed));
+        let device = rig.devices[0].clone();
+        let (filter, pin) = rig.alone("source");
+        bring(&pin, &UP);
+        rig.take_log();
+        device.system_sleep(SystemPowerState::SLEEPING3).unwrap();
+        let named = |state: SystemPowerState| state.name().unwrap();
+        let (works, sleeps) = (named(SystemPowerState::WORKING), named(SystemPowerState::SLEEPING3));
+        let log = rig.take_log();
+        let down = [
+            format!("first query-system {works}->{sleeps}"),
+            "first query-capabilities".to_owned(),
+            "first query-power D0->D3".to_owned(),
+            "first query-capabilities".to_owned(),
+            "source.0 RUN->PAUSE".to_owned(),
+            "first set-power D0->D3".to_owned(),
+            format!("first set-system {works}->{sleeps}"),
+        ];
+        let told =
+            |log: Vec<String>| log.into_iter().filter(|call| !call.contains("sleeps") && !call.contains("wakes"));
+        assert_eq!(told(log).collect::<Vec<_>>(), down);
+        assert_eq!((device.power(), device.system_power()), (DevicePowerState::D3, SystemPowerState::SLEEPING3));
+        let waits = pin.read_stream(frames(&pin, 1)).unwrap();
+        rig.settle();
+        assert!(!waits.is_done(), "nothing processes");
+        device.system_wake().unwrap();
+        let up = [
+            format!("first set-system {sleeps}->{works}"),
+            "first set-power D3->D0".to_owned(),
+            "source.0 PAUSE->RUN".to_owned(),
+        ];
+        assert_eq!(told(rig.take_log()).collect::<Vec<_>>(), up);
+        waits.wait().unwrap();
+        assert_eq!((device.power(), device.system_power()), (DevicePowerState::D0, SystemPowerState::WORKING));
+        // Who refuses, for the system or for the device, is told that it works on.
+        for refused in ["query-system", "query-power"] {
+            *rig.source.refuse_device.lock() = Some(refused);
+            assert_eq!(device.system_sleep(SystemPowerState::HIBERNATE).unwrap_err().status, STATUS_UNSUCCESSFUL);
+            assert_eq!(rig.take_log().pop().unwrap(), format!("first set-system {works}->{works}"));
+            pin.read_stream(frames(&pin, 1)).unwrap().wait().unwrap();
+        }
+        let unknown = device.set_system_power(SystemPowerState(7)).unwrap_err();
+        assert_eq!(unknown.status, STATUS_INVALID_PARAMETER);
+        *rig.source.refuse_device.lock() = None;
         drop((pin, filter));
         rig.assert_quiescent();
     }

@@ -1,6 +1,6 @@
 //! A rig of small filters whose process callback, states and answers a test scripts.
 
-use ks_abi::kernel::{DeviceCapabilities, DevicePowerState};
+use ks_abi::kernel::{DeviceCapabilities, DevicePowerState, SystemPowerState};
 use ks_abi::{
     Guid, KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_TYPE_VIDEO,
     KSSTREAM_HEADER_OPTIONSF_DURATIONVALID, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID,
@@ -305,6 +305,23 @@ impl DeviceDispatch for Driver {
     }
     fn set_power(&self, device: &Arc<Device>, to: DevicePowerState, from: DevicePowerState) {
         self.told_power("set-power", device, to, from);
+    }
+    fn query_system_power(
+        &self,
+        device: &Arc<Device>,
+        to: SystemPowerState,
+        from: SystemPowerState,
+    ) -> Result<(), Refusal> {
+        let name = |state: SystemPowerState| state.name().unwrap_or("?");
+        self.0.note(format!("{} query-system {}->{}", device.device_name(), name(from), name(to)));
+        match *self.0.refuse_device.lock() {
+            Some("query-system") => Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "not now")),
+            _ => Ok(()),
+        }
+    }
+    fn set_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) {
+        let name = |state: SystemPowerState| state.name().unwrap_or("?");
+        self.0.note(format!("{} set-system {}->{}", device.device_name(), name(from), name(to)));
     }
     fn query_interface(&self, _: &Arc<Device>, id: Guid) -> Option<Interface> {
         self.0.interface(1, id)

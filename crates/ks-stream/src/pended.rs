@@ -1,0 +1,167 @@
+//! Creates and closes that a minidriver ends later, as a driver does that returns STATUS_PENDING.
+//!
+//! The callback marks its request and hands what it is given to whoever will end it; nothing of the class driver is locked
+//! meanwhile. Who asked for the create, or closed the last handle, waits. A device that is removed ends the wait for a
+//! create; what comes after that is told that nobody waits.
+
+use ks_abi::{STATUS_PENDING, STATUS_UNSUCCESSFUL};
+use ks_io::sync::{Arc, Mutex};
+use ks_io::{Aspect, Event, EventKind, Refusal, Services, Signal};
+
+/// What a callback that pends returns in the place of its answer.
+fn pending() -> Refusal {
+    Refusal::new(STATUS_PENDING, Aspect::Driver, "the minidriver answers later")
+}
+
+/// What is waited for.
+struct Awaited<T> {
+    state: Mutex<State<T>>,
+    done: Event,
+}
+
+enum State<T> {
+    Open,
+    Answered(T),
+    /// Nobody waits for it any more.
+    Over,
+}
+
+impl<T> Awaited<T> {
+    fn new(services: &Services) -> Arc<Awaited<T>> {
+        let done = services.event(EventKind::Notification, Signal::Clear);
+        Arc::new(Awaited { state: Mutex::new(State::Open), done })
+    }
+
+    /// The first answer counts. Gives it back where nobody waits.
+    fn answer(&self, answer: T) -> Result<(), T> {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Open => *state = State::Answered(answer),
+            _ => return Err(answer),
+        }
+        drop(state);
+        self.done.set();
+        Ok(())
+    }
+
+    fn wait(&self) -> Option<T> {
+        let _ = self.done.wait();
+        match std::mem::replace(&mut *self.state.lock(), State::Over) {
+            State::Answered(answer) => Some(answer),
+            // Virtual time alone, where nothing can happen any more.
+            _ => None,
+        }
+    }
+}
+
+/// The answer to a create: the instance, or why there is none.
+type Made<I> = Result<Arc<I>, Refusal>;
+
+/// The creates and closes of one object that are marked pending; empty for most.
+pub(crate) struct Pended<I: ?Sized> {
+    create: Mutex<Option<Arc<Awaited<Made<I>>>>>,
+    close: Mutex<Option<Arc<Awaited<()>>>>,
+}
+
+impl<I: ?Sized> Default for Pended<I> {
+    fn default() -> Pended<I> {
+        Pended { create: Mutex::new(None), close: Mutex::new(None) }
+    }
+}
+
+/// A create that was marked and returned STATUS_PENDING.
+pub(crate) struct AwaitedCreate<I: ?Sized>(Arc<Awaited<Made<I>>>);
+
+impl<I: ?Sized> AwaitedCreate<I> {
+    /// Waits for the minidriver, or for the end of the device. No mutex held.
+    pub(crate) fn wait(&self) -> Made<I> {
+        let over = || Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "the minidriver never ended the create");
+        self.0.wait().unwrap_or_else(|| Err(over()))
+    }
+}
+
+impl<I: ?Sized> Pended<I> {
+    /// The create is over: what comes of it now is not kept.
+    pub(crate) fn forget_create(&self) {
+        let awaited = self.create.lock().take();
+        drop(awaited);
+    }
+
+    /// Where the object is made already, nobody waits.
+    pub(crate) fn mark_create(&self, services: &Services, is_being_made: bool) -> (PendedCreate<I>, Refusal) {
+        let awaited = Awaited::new(services);
+        if is_being_made {
+            *self.create.lock() = Some(awaited.clone());
+        } else {
+            *awaited.state.lock() = State::Over;
+        }
+        (PendedCreate(awaited), pending())
+    }
+
+    pub(crate) fn mark_close(&self, services: &Services) -> PendedClose {
+        let awaited = Awaited::new(services);
+        *self.close.lock() = Some(awaited.clone());
+        PendedClose(awaited)
+    }
+
+    /// The create, if the callback that has returned has marked it.
+    pub(crate) fn create(&self) -> Option<AwaitedCreate<I>> {
+        self.create.lock().clone().map(AwaitedCreate)
+    }
+
+    /// Nobody waits for the create any more.
+    pub(crate) fn end_create(&self, why: &Refusal) {
+        let awaited = self.create.lock().clone();
+        if let Some(awaited) = awaited {
+            let _ = awaited.answer(Err(why.clone()));
+        }
+    }
+
+    /// Waits for the close, if the callback that has returned has marked it. No mutex held.
+    pub(crate) fn wait_for_close(&self) {
+        let awaited = self.close.lock().take();
+        if let Some(awaited) = awaited {
+            let _ = awaited.wait();
+        }
+    }
+}
+
+/// A create that its minidriver has marked pending and ends later, on any thread; see
+/// [`Filter::pend_create`](crate::Filter::pend_create) and [`Pin::pend_create`](crate::Pin::pend_create).
+///
+/// Dropped without an answer, the create fails with STATUS_UNSUCCESSFUL.
+#[doc(alias = "KsCompletePendingRequest")]
+#[must_use = "a create that is dropped fails"]
+pub struct PendedCreate<I: ?Sized>(Arc<Awaited<Made<I>>>);
+
+impl<I: ?Sized> PendedCreate<I> {
+    /// Ends the create: the object is there, or is refused. False when nobody waits for it any more, because the device was
+    /// removed; the instance is dropped then.
+    pub fn complete(self, answer: Result<Arc<I>, Refusal>) -> bool {
+        self.0.answer(answer).is_ok()
+    }
+}
+
+impl<I: ?Sized> Drop for PendedCreate<I> {
+    fn drop(&mut self) {
+        let why = || Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "the minidriver has dropped the create");
+        // An answer that came before stays.
+        let _ = self.0.answer(Err(why()));
+    }
+}
+
+/// A close that its minidriver has marked pending; it ends when this is dropped, on any thread.
+#[doc(alias = "KsCompletePendingRequest")]
+#[must_use = "the close ends when this is dropped"]
+pub struct PendedClose(Arc<Awaited<()>>);
+
+impl PendedClose {
+    /// Ends the close.
+    pub fn complete(self) {}
+}
+
+impl Drop for PendedClose {
+    fn drop(&mut self) {
+        let _ = self.0.answer(());
+    }
+}
