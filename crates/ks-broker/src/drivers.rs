@@ -103,7 +103,7 @@ const LAST_WORDS: Duration = UNLOAD;
 pub(crate) const WHY: &[u8] = b"why";
 
 /// How long it may take to say what that routine does.
-const ANSWERS_WHY: Duration = Duration::from_secs(1);
+const ANSWERS_WHY: Duration = Duration::from_secs(5);
 
 /// What this side does for a host: its files, and the word that its drivers run.
 struct Service {

@@ -253,7 +253,7 @@ fn a_driver_that_hangs_is_ended_by_the_watchdog() {
             let report = hosted.stop().report.expect("a report");
             assert_eq!(report.kind, ReportKind::Hang, "item {item}: {report}");
             assert!(report.what.contains("1000 ms"), "{report}");
-            assert!(report.what.contains(" does not return: a request, "), "{report}");
+            assert!(report.what.contains(" does not return: "), "{report}");
             let told = report.request.as_deref().unwrap_or("").to_lowercase();
             assert!(told.contains(request), "item {item}: {report}");
             let place = place(&report);
@@ -341,7 +341,8 @@ fn a_hang_is_told_with_its_callback_object_and_calls() {
     assert!(what.starts_with("pin Process of pin {") && what.contains("}.0 does not return: "), "{ran}");
     assert!(what.ends_with(" ms (the watchdog allows 1000 ms)"), "{ran}");
     let symbol = |place: &serde_json::Value| place["symbol"].as_str().unwrap_or("").to_owned();
-    assert!(symbol(&report["at"]).starts_with("Process+"), "{ran}");
+    // The compiler may have made a copy of it.
+    assert!(symbol(&report["at"]).starts_with("Process"), "{ran}");
     assert!(symbol(&report["called_from"]).starts_with("OnProcess+"), "{ran}");
     assert_nothing_runs(&scratch);
 }
