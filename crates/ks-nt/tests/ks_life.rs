@@ -294,7 +294,7 @@ fn creates_and_closes_that_a_driver_pends_are_waited_for() {
     assert_eq!(number(&pin), 0);
     drop(pin);
     drop(other);
-    let wanted = "filter-create completes pin-create completes pin01 pin12 pin23 pin32 pin21 pin10 pin-close completes item02 \
+    let wanted = "filter-create completes pin-create pin-completes pin01 pin12 pin23 pin32 pin21 pin10 pin-close pin-completes item02 \
                   item01 filter-close completes";
     assert_eq!(told(&filter), wanted);
     refuse(&filter, 32 | 64);

@@ -368,14 +368,14 @@ fn check_refusal<R>(subject: Subject<'_>, name: Callback, answer: Option<Result<
 }
 
 /// What a create has come to.
-pub(crate) enum Made<I: ?Sized> {
+pub(crate) enum Made<I: ?Sized + 'static> {
     Now(Arc<I>),
     /// The minidriver ends it later.
     Later(AwaitedCreate<I>),
 }
 
 /// The outcome of a create callback, which STATUS_PENDING ends if and only if it has marked the create.
-fn check_create<I: ?Sized>(
+fn check_create<I: ?Sized + 'static>(
     subject: Subject<'_>,
     name: Callback,
     marked: Option<AwaitedCreate<I>>,

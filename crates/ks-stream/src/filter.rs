@@ -116,7 +116,9 @@ impl Filter {
     ) -> Result<(), Refusal> {
         let made = awaited.wait();
         self.pended.forget_create();
-        self.open_with(made?)
+        let _device = self.device.mutex().hold();
+        let _control = self.control.hold();
+        self.open_with(made()?)
     }
 
     fn open_with(self: &Arc<Filter>, instance: Arc<dyn FilterInstance>) -> Result<(), Refusal> {
@@ -493,7 +495,11 @@ impl Dispatch for Filter {
             let _control = self.control.hold();
             instance.close(self);
         }
-        self.pended.wait_for_close();
+        if let Some(rest) = self.pended.wait_for_close() {
+            let _device = self.device.mutex().hold();
+            let _control = self.control.hold();
+            rest();
+        }
         self.device.filter_closed();
     }
 

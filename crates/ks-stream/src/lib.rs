@@ -83,7 +83,7 @@ pub use mapping::{DmaAdapter, Mapping};
 pub use method::answer as answer_method;
 pub use minidriver::{FilterDispatch, FilterInstance, PinInstance};
 pub use node_object::{NodeObject, validate_node_create};
-pub use pended::{PendedClose, PendedCreate};
+pub use pended::{CreateEnding, PendedClose, PendedCreate};
 pub use pin::Pin;
 pub use pin::intersect::first_match;
 pub use pipe::AllocatorReport;

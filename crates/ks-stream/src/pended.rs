@@ -54,33 +54,37 @@ impl<T> Awaited<T> {
     }
 }
 
-/// The answer to a create: the instance, or why there is none.
-type Made<I> = Result<Arc<I>, Refusal>;
+/// The answer to a create, worked out by who waited for it: the instance, or why there is none.
+pub type CreateEnding<I> = Box<dyn FnOnce() -> Result<Arc<I>, Refusal> + Send>;
+
+/// What is left of a close, done by who waited for it.
+type CloseEnding = Box<dyn FnOnce() + Send>;
 
 /// The creates and closes of one object that are marked pending; empty for most.
-pub(crate) struct Pended<I: ?Sized> {
-    create: Mutex<Option<Arc<Awaited<Made<I>>>>>,
-    close: Mutex<Option<Arc<Awaited<()>>>>,
+pub(crate) struct Pended<I: ?Sized + 'static> {
+    create: Mutex<Option<Arc<Awaited<CreateEnding<I>>>>>,
+    close: Mutex<Option<Arc<Awaited<CloseEnding>>>>,
 }
 
-impl<I: ?Sized> Default for Pended<I> {
+impl<I: ?Sized + 'static> Default for Pended<I> {
     fn default() -> Pended<I> {
         Pended { create: Mutex::new(None), close: Mutex::new(None) }
     }
 }
 
 /// A create that was marked and returned STATUS_PENDING.
-pub(crate) struct AwaitedCreate<I: ?Sized>(Arc<Awaited<Made<I>>>);
+pub(crate) struct AwaitedCreate<I: ?Sized + 'static>(Arc<Awaited<CreateEnding<I>>>);
 
-impl<I: ?Sized> AwaitedCreate<I> {
-    /// Waits for the minidriver, or for the end of the device. No mutex held.
-    pub(crate) fn wait(&self) -> Made<I> {
+impl<I: ?Sized + 'static> AwaitedCreate<I> {
+    /// Waits for the minidriver, or for the end of the device, with no mutex held. What is given back is to be called with
+    /// those of the callback.
+    pub(crate) fn wait(&self) -> CreateEnding<I> {
         let over = || Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "the minidriver never ended the create");
-        self.0.wait().unwrap_or_else(|| Err(over()))
+        self.0.wait().unwrap_or_else(|| Box::new(move || Err(over())))
     }
 }
 
-impl<I: ?Sized> Pended<I> {
+impl<I: ?Sized + 'static> Pended<I> {
     /// The create is over: what comes of it now is not kept.
     pub(crate) fn forget_create(&self) {
         let awaited = self.create.lock().take();
@@ -113,16 +117,16 @@ impl<I: ?Sized> Pended<I> {
     pub(crate) fn end_create(&self, why: &Refusal) {
         let awaited = self.create.lock().clone();
         if let Some(awaited) = awaited {
-            let _ = awaited.answer(Err(why.clone()));
+            let why = why.clone();
+            drop(awaited.answer(Box::new(move || Err(why))));
         }
     }
 
-    /// Waits for the close, if the callback that has returned has marked it. No mutex held.
-    pub(crate) fn wait_for_close(&self) {
+    /// Waits for the close, if the callback that has returned has marked it, with no mutex held. What is given back is to be
+    /// called with those of the callback.
+    pub(crate) fn wait_for_close(&self) -> Option<Box<dyn FnOnce() + Send>> {
         let awaited = self.close.lock().take();
-        if let Some(awaited) = awaited {
-            let _ = awaited.wait();
-        }
+        awaited.and_then(|awaited| awaited.wait())
     }
 }
 
@@ -132,36 +136,50 @@ impl<I: ?Sized> Pended<I> {
 /// Dropped without an answer, the create fails with STATUS_UNSUCCESSFUL.
 #[doc(alias = "KsCompletePendingRequest")]
 #[must_use = "a create that is dropped fails"]
-pub struct PendedCreate<I: ?Sized>(Arc<Awaited<Made<I>>>);
+pub struct PendedCreate<I: ?Sized + 'static>(Arc<Awaited<CreateEnding<I>>>);
 
-impl<I: ?Sized> PendedCreate<I> {
+impl<I: ?Sized + Send + Sync + 'static> PendedCreate<I> {
     /// Ends the create: the object is there, or is refused. False when nobody waits for it any more, because the device was
     /// removed; the instance is dropped then.
     pub fn complete(self, answer: Result<Arc<I>, Refusal>) -> bool {
-        self.0.answer(answer).is_ok()
+        self.complete_with(Box::new(move || answer)).is_ok()
     }
 }
 
-impl<I: ?Sized> Drop for PendedCreate<I> {
+impl<I: ?Sized + 'static> PendedCreate<I> {
+    /// As [`PendedCreate::complete`], at any level: the answer is worked out by the thread that waits, at passive level and
+    /// with the mutexes of the callback. It is given back when nobody waits.
+    pub fn complete_with(self, answer: CreateEnding<I>) -> Result<(), CreateEnding<I>> {
+        self.0.answer(answer)
+    }
+}
+
+impl<I: ?Sized + 'static> Drop for PendedCreate<I> {
     fn drop(&mut self) {
         let why = || Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, "the minidriver has dropped the create");
         // An answer that came before stays.
-        let _ = self.0.answer(Err(why()));
+        drop(self.0.answer(Box::new(move || Err(why()))));
     }
 }
 
 /// A close that its minidriver has marked pending; it ends when this is dropped, on any thread.
 #[doc(alias = "KsCompletePendingRequest")]
 #[must_use = "the close ends when this is dropped"]
-pub struct PendedClose(Arc<Awaited<()>>);
+pub struct PendedClose(Arc<Awaited<CloseEnding>>);
 
 impl PendedClose {
     /// Ends the close.
     pub fn complete(self) {}
+
+    /// Ends the close, at any level: the thread that waits does the rest, at passive level and with the mutexes of the
+    /// callback.
+    pub fn complete_with(self, rest: impl FnOnce() + Send + 'static) {
+        drop(self.0.answer(Box::new(rest)));
+    }
 }
 
 impl Drop for PendedClose {
     fn drop(&mut self) {
-        let _ = self.0.answer(());
+        drop(self.0.answer(Box::new(|| {})));
     }
 }

@@ -222,7 +222,14 @@ typedef struct {
 static VOID NTAPI OnLater(PVOID Context)
 {
     LATER *later = Context;
-    Note("completes");
+    PKSPIN pin = KsGetPinFromIrp(later->Irp);
+    PKSFILTER filter = KsGetFilterFromIrp(later->Irp);
+    /* The routine that has pended has given its mutexes back. */
+    KsAcquireDevice(KsFilterGetDevice(filter));
+    KsFilterAcquireControl(filter);
+    Note(pin ? "pin-completes" : "completes");
+    KsFilterReleaseControl(filter);
+    KsReleaseDevice(KsFilterGetDevice(filter));
     later->Irp->IoStatus.Status = later->Status;
     KsCompletePendingRequest(later->Irp);
     ExFreePool(later);

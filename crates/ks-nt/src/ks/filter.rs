@@ -11,7 +11,7 @@ use crate::ks::device::HostedDevice;
 use crate::ks::factory::HostedFactory;
 use crate::ks::file::file_object;
 use crate::ks::intersect;
-use crate::ks::irp::{LentIrp, Target};
+use crate::ks::irp::{Answer, LentIrp, Target};
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
 use crate::ks::pnp::PowerCallbacks;
@@ -24,8 +24,8 @@ use ks_abi::{NtStatus, Ptr64, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURC
 use ks_io::{Aspect, Refusal, RequestorMode};
 use ks_mem::Block;
 use ks_stream::{
-    AutomationTable, DataFormat, DataRange, DescribeFilter, Filter, FilterInstance, Pin, PinId, PinInstance,
-    ProcessPins,
+    AutomationTable, CreateEnding, DataFormat, DataRange, DescribeFilter, Filter, FilterInstance, Pin, PinId,
+    PinInstance, ProcessPins,
 };
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,22 +108,38 @@ impl HostedFilter {
         objects::insert(hosted.address, Object::Filter(hosted.clone()));
         objects::insert(hosted.file_object(), Object::FilterFile(hosted.clone()));
         factory.add_filter(&hosted);
-        let answer = hosted.call_with_irp(offset_of!(KsFilterDispatch, create), "filter Create", IRP_MJ_CREATE);
-        if let Err(status) | Ok(status) = answer
-            && !status.is_success()
-        {
-            hosted.forget();
-            return Err(refused("Create", &hosted.view.reference(), status));
+        match hosted.call_with_irp(offset_of!(KsFilterDispatch, create), "filter Create", IRP_MJ_CREATE) {
+            Ok(Answer::Now(status)) | Err(status) => hosted.opened(status),
+            Ok(Answer::Later(irp)) => {
+                let (later, pending) = filter.pend_create();
+                irp.when_completed(move |status| {
+                    let own = hosted.clone();
+                    let made: CreateEnding<dyn FilterInstance> = Box::new(move || own.opened(status));
+                    if later.complete_with(made).is_err() {
+                        // The device was removed meanwhile, and nobody will close it.
+                        hosted.forget();
+                    }
+                });
+                Err(pending)
+            }
         }
-        Ok(hosted)
     }
 
-    fn call_with_irp(&self, at: usize, name: &'static str, major: u8) -> Result<NtStatus, NtStatus> {
-        let Some(routine) = self.routine(at, name) else { return Ok(NtStatus(0)) };
-        let Some(me) = self.me.upgrade() else { return Ok(NtStatus(0)) };
+    /// The Create routine has ended with this status.
+    fn opened(self: &Arc<HostedFilter>, status: NtStatus) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        if status.is_success() {
+            return Ok(self.clone());
+        }
+        self.forget();
+        Err(refused("Create", &self.view.reference(), status))
+    }
+
+    fn call_with_irp(&self, at: usize, name: &'static str, major: u8) -> Result<Answer, NtStatus> {
+        let Some(routine) = self.routine(at, name) else { return Ok(Answer::Now(NtStatus(0))) };
+        let Some(me) = self.me.upgrade() else { return Ok(Answer::Now(NtStatus(0))) };
         let irp = LentIrp::lend(Target::Filter(me), major, 0)?;
         let returned = status(routine.call2(self.address, irp.address()));
-        Ok(irp.outcome(returned))
+        Ok(irp.answer(returned))
     }
 
     /// A routine of the filter's dispatch table, as it is now.
@@ -302,9 +318,15 @@ impl FilterInstance for HostedFilter {
         self.power.wake(self.address, to);
     }
 
-    fn close(&self, _filter: &Filter) {
-        let _ = self.call_with_irp(offset_of!(KsFilterDispatch, close), "filter Close", IRP_MJ_CLOSE);
-        self.forget();
+    fn close(&self, filter: &Filter) {
+        let answer = self.call_with_irp(offset_of!(KsFilterDispatch, close), "filter Close", IRP_MJ_CLOSE);
+        match (answer, self.me.upgrade()) {
+            (Ok(Answer::Later(irp)), Some(me)) => {
+                let later = filter.pend_close();
+                irp.when_completed(move |_| later.complete_with(move || me.forget()));
+            }
+            _ => self.forget(),
+        }
     }
 }
 

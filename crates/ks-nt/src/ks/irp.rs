@@ -63,6 +63,18 @@ pub(crate) struct LentIrp {
     node: u32,
     completed: Mutex<bool>,
     wake: Condvar,
+    /// What a driver's completion of it leads to, where nobody waits for it.
+    ended: Mutex<Option<Ended>>,
+}
+
+type Ended = Box<dyn FnOnce(NtStatus) + Send>;
+
+/// What has become of a request that a routine was called with.
+pub(crate) enum Answer {
+    /// It has ended with this status.
+    Now(NtStatus),
+    /// The driver completes it later.
+    Later(Lending),
 }
 
 /// A request that stays in the live table until this is dropped.
@@ -91,7 +103,14 @@ impl LentIrp {
         };
         block.store_u64(offset::DEVICE, device);
         block.store_u64(offset::FILE, file);
-        let lent = Arc::new(LentIrp { block, target, node, completed: Mutex::new(false), wake: Condvar::new() });
+        let lent = Arc::new(LentIrp {
+            block,
+            target,
+            node,
+            completed: Mutex::new(false),
+            wake: Condvar::new(),
+            ended: Mutex::new(None),
+        });
         objects::insert(lent.address(), Object::Irp(lent.clone()));
         let completed = Arc::downgrade(&lent);
         let finish = Box::new(move |_| {
@@ -144,6 +163,11 @@ impl LentIrp {
         self.block.store_u64(offset::INFORMATION, bytes);
     }
 
+    /// Has a routine that returned this pended it, so that it ends later?
+    pub(crate) fn is_pended(&self, returned: NtStatus) -> bool {
+        returned == STATUS_PENDING && self.block.load_u8(offset::CONTROL) & PENDING_RETURNED != 0
+    }
+
     /// What a routine returned, once the request is done: a pended one is waited for.
     pub(crate) fn outcome(&self, returned: NtStatus) -> NtStatus {
         if returned != STATUS_PENDING && self.block.load_u8(offset::CONTROL) & PENDING_RETURNED == 0 {
@@ -154,7 +178,7 @@ impl LentIrp {
         while !*completed {
             completed = self.wake.wait(completed).unwrap_or_else(PoisonError::into_inner);
         }
-        NtStatus(self.block.load_u32(offset::STATUS))
+        self.status()
     }
 
     /// The driver has finished what it pended.
@@ -163,7 +187,40 @@ impl LentIrp {
         let first = !*completed;
         *completed = true;
         self.wake.notify_all();
+        drop(completed);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended {
+            ended(self.status());
+        }
         first
+    }
+
+    fn status(&self) -> NtStatus {
+        NtStatus(self.block.load_u32(offset::STATUS))
+    }
+}
+
+impl Lending {
+    /// What a routine that returned this leaves: one that pends without a mark is waited for.
+    pub(crate) fn answer(self, returned: NtStatus) -> Answer {
+        if self.is_pended(returned) { Answer::Later(self) } else { Answer::Now(self.outcome(returned)) }
+    }
+
+    /// Has `ended` called with the status of a request that was pended, once the driver completes it: on its thread, at its
+    /// level. The request is lent until then.
+    pub(crate) fn when_completed(self, ended: impl FnOnce(NtStatus) + Send + 'static) {
+        let lent = self.0.clone();
+        let ended: Ended = Box::new(move |status| {
+            ended(status);
+            drop(self);
+        });
+        let completed = lent.completed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *completed {
+            drop(completed);
+            ended(lent.status());
+        } else {
+            *lent.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        }
     }
 }
 

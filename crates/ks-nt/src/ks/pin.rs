@@ -13,7 +13,7 @@ use crate::ks::file::file_object;
 use crate::ks::filter::{HostedFilter, is_agreed, mode_byte, refused};
 use crate::ks::handshake;
 use crate::ks::injection::Returns;
-use crate::ks::irp::{LentIrp, Target};
+use crate::ks::irp::{Answer, LentIrp, Target};
 use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
 use crate::ks::pnp::PowerCallbacks;
@@ -22,12 +22,15 @@ use crate::ks::{driver_allocator, driver_clock};
 use crate::report::BugCheck;
 use crate::verifier;
 use ks_abi::kernel::{DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
-use ks_abi::{KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING};
+use ks_abi::{
+    KsHandshake, KsState, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH,
+    STATUS_PENDING, STATUS_SUCCESS,
+};
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
 use ks_stream::{
-    AllocatorFraming, AutomationTable, CloneId, DataFormat, DataRange, DescribeFilter, ExtendedFraming, FrameSource,
-    Framing, Pin, PinFlags, PinId, PinInstance, ReturnedFrame, ReturnedRequest, format,
+    AllocatorFraming, AutomationTable, CloneId, CreateEnding, DataFormat, DataRange, DescribeFilter, ExtendedFraming,
+    FrameSource, Framing, Pin, PinFlags, PinId, PinInstance, ReturnedFrame, ReturnedRequest, format,
 };
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -138,19 +141,49 @@ impl HostedPin {
             let brought = driver_clock::parts(pin, clock).and_then(|parts| pin.bring_clock(parts));
             brought.map_err(|status| refused("Clock", &hosted.name(), status))?;
         }
-        let made = hosted.accept_format(&pin.format()).and_then(|()| {
+        let answer = hosted.accept_format(&pin.format()).and_then(|()| {
             filter.add_pin(&hosted);
-            hosted.call_with_irp(offset_of!(KsPinDispatch, create), "pin Create", "Create", IRP_MJ_CREATE)
+            hosted.call_with_irp(offset_of!(KsPinDispatch, create), "pin Create", IRP_MJ_CREATE)
         });
-        if let Err(refusal) = made {
-            hosted.forget();
-            return Err(refusal);
+        match answer {
+            Ok(Answer::Now(status)) => hosted.opened(pin, status),
+            Ok(Answer::Later(irp)) => {
+                let (later, pending) = pin.pend_create();
+                let pin = Arc::downgrade(pin);
+                irp.when_completed(move |status| {
+                    let own = hosted.clone();
+                    let made: CreateEnding<dyn PinInstance> = Box::new(move || match pin.upgrade() {
+                        Some(pin) => own.opened(&pin, status),
+                        None => {
+                            own.forget();
+                            Err(refused("Create", &own.name(), STATUS_DEVICE_REMOVED))
+                        }
+                    });
+                    if later.complete_with(made).is_err() {
+                        // The device was removed meanwhile, and nobody will close it.
+                        hosted.forget();
+                    }
+                });
+                Err(pending)
+            }
+            Err(refusal) => {
+                hosted.forget();
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The Create routine has ended with this status.
+    fn opened(self: &Arc<HostedPin>, pin: &Arc<Pin>, status: NtStatus) -> Result<Arc<dyn PinInstance>, Refusal> {
+        if !status.is_success() {
+            self.forget();
+            return Err(refused("Create", &self.name(), status));
         }
         // The edge shows its pin from the start: a filter that processes as a whole is lent it without asking.
-        let _ = hosted.edge();
+        let _ = self.edge();
         // The driver may have asked for larger stream headers.
         pin.set_stream_header_bytes(pin.stream_header_bytes());
-        Ok(hosted)
+        Ok(self.clone())
     }
 
     /// Asks SetDataFormat for the first format, with each range of the factory that it falls into.
@@ -178,15 +211,15 @@ impl HostedPin {
         descriptor::ranges(&plain).into_iter().filter(|(_, range)| falls(range)).map(|(address, _)| address).collect()
     }
 
-    fn call_with_irp(&self, at: usize, name: &'static str, word: &str, major: u8) -> Result<(), Refusal> {
-        let Some(routine) = self.routine(at, name) else { return Ok(()) };
-        let Some(me) = self.me.upgrade() else { return Ok(()) };
+    fn call_with_irp(&self, at: usize, name: &'static str, major: u8) -> Result<Answer, Refusal> {
+        let Some(routine) = self.routine(at, name) else { return Ok(Answer::Now(STATUS_SUCCESS)) };
+        let Some(me) = self.me.upgrade() else { return Ok(Answer::Now(STATUS_SUCCESS)) };
         let irp = LentIrp::lend(Target::Pin(me), major, 0).map_err(no_memory)?;
         if let Some(pin) = self.engine() {
             irp.set_requestor_mode(mode_byte(pin.origin().mode()));
         }
-        let answer = irp.outcome(status(routine.call2(self.address, irp.address())));
-        if answer.is_success() { Ok(()) } else { Err(refused(word, &self.name(), answer)) }
+        let returned = status(routine.call2(self.address, irp.address()));
+        Ok(irp.answer(returned))
     }
 
     /// A table that the pin's dispatch table names.
@@ -390,9 +423,15 @@ impl PinInstance for HostedPin {
         }
     }
 
-    fn close(&self, _pin: &Pin) {
-        let _ = self.call_with_irp(offset_of!(KsPinDispatch, close), "pin Close", "Close", IRP_MJ_CLOSE);
-        self.forget();
+    fn close(&self, pin: &Pin) {
+        let answer = self.call_with_irp(offset_of!(KsPinDispatch, close), "pin Close", IRP_MJ_CLOSE);
+        match (answer, self.me.upgrade()) {
+            (Ok(Answer::Later(irp)), Some(me)) => {
+                let later = pin.pend_close();
+                irp.when_completed(move |_| later.complete_with(move || me.forget()));
+            }
+            _ => self.forget(),
+        }
     }
 
     fn clone_cancelled(&self, _pin: &Pin, clone: CloneId) {

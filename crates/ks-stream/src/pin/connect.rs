@@ -206,7 +206,7 @@ impl Pin {
         let made = awaited.wait();
         self.pended.forget_create();
         let _control = self.filter.control().hold();
-        match made {
+        match made() {
             Ok(instance) => {
                 let _ = self.instance.set(PinCallbacks::of(self, instance));
                 Ok(())
@@ -245,7 +245,10 @@ impl Pin {
             let _control = self.filter.control().hold();
             instance.close(self);
         }
-        self.pended.wait_for_close();
+        if let Some(rest) = self.pended.wait_for_close() {
+            let _control = self.filter.control().hold();
+            rest();
+        }
         instance.closed(self);
     }
 

@@ -57,7 +57,12 @@ impl Pends {
         self.log.lock().push(what);
     }
 
-    fn end<I: ?Sized>(self: &Arc<Pends>, answer: Answer, later: PendedCreate<I>, instance: Arc<I>) {
+    fn end<I: ?Sized + Send + Sync + 'static>(
+        self: &Arc<Pends>,
+        answer: Answer,
+        later: PendedCreate<I>,
+        instance: Arc<I>,
+    ) {
         let ended = match answer {
             Answer::Later => later.complete(Ok(instance)),
             Answer::RefusedLater => later.complete(Err(Refusal::new(STATUS_DEVICE_BUSY, Aspect::Driver, "later: no"))),
