@@ -204,8 +204,39 @@ pub(crate) fn synchronous_control(
         Dispatched::Completed(completed) => drop(completed),
         Dispatched::Pending => return Err(STATUS_UNSUCCESSFUL),
     }
-    let taken = answer.0.lock().take();
-    taken.unwrap_or(Err(STATUS_CANCELLED))
+    answer.taken()
+}
+
+/// Asks another driver's pin for a property, and waits for the answer. No mutex is held.
+pub(crate) fn property(file: &Arc<FileObject>, pin: &Pin, input: &[u8], room: usize) -> Result<Vec<u8>, NtStatus> {
+    let done = pin.services().event(EventKind::Notification, Signal::Clear);
+    let asked = Arc::new(Asked { answer: Answer(Mutex::new(None)), done: done.clone() });
+    let parts = RequestParts {
+        code: IoControlCode::KS_PROPERTY,
+        input,
+        output: &[],
+        output_bytes: room,
+        input_token: 0,
+        output_token: 0,
+    };
+    let irp = Irp::device_control(file, pin.origin(), parts, Reply::Routine(asked.clone()))?;
+    if matches!(file.dispatch(irp), Dispatched::Pending) {
+        let _ = done.wait();
+    }
+    asked.answer.taken()
+}
+
+/// A request that is waited for.
+struct Asked {
+    answer: Answer,
+    done: Event,
+}
+
+impl CompletionRoutine for Asked {
+    fn completed(self: Arc<Self>, request: CompletedRequest) {
+        self.answer.keep(&request);
+        self.done.set();
+    }
 }
 
 /// Sends a reset to another driver's pin, and waits until it has answered.
@@ -238,12 +269,23 @@ impl CompletionRoutine for Done {
 
 struct Answer(Mutex<Option<Result<Vec<u8>, NtStatus>>>);
 
-impl CompletionRoutine for Answer {
-    fn completed(self: Arc<Self>, request: CompletedRequest) {
+impl Answer {
+    fn keep(&self, request: &CompletedRequest) {
         let result = match request.status() {
             status if status.is_success() => Ok(request.answer().to_vec()),
             status => Err(status),
         };
         *self.0.lock() = Some(result);
+    }
+
+    fn taken(&self) -> Result<Vec<u8>, NtStatus> {
+        let taken = self.0.lock().take();
+        taken.unwrap_or(Err(STATUS_CANCELLED))
+    }
+}
+
+impl CompletionRoutine for Answer {
+    fn completed(self: Arc<Self>, request: CompletedRequest) {
+        self.keep(&request);
     }
 }

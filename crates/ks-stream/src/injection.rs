@@ -265,7 +265,7 @@ impl Pin {
         if !self.returns().injects() {
             return;
         }
-        for pin in self.circuit().iter().skip(1) {
+        for pin in self.sinks_reached() {
             if let Some(queue) = pin.queue() {
                 let orphans = queue.recall();
                 pin.orphaned(orphans);

@@ -234,8 +234,10 @@ pub trait PinInstance: Send + Sync {
     }
 
     /// The frames of the pin's pipe section, which its framing says that it must allocate
-    /// (KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE): where they come from; `None`: system memory, on its behalf. Asked each time
-    /// the section's head acquires, under that pin's filter control mutex; an error refuses that change of state.
+    /// (KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE) or can (KSALLOCATOR_FLAG_CAN_ALLOCATE): where they come from; `None`: system
+    /// memory, on its behalf. Asked each time the section's head acquires, under that pin's filter control mutex; an error
+    /// of one that must refuses that change of state. One that can is asked where no pin must and no frame leaves the
+    /// process.
     #[doc(alias = "KSPIN_DISPATCH.Allocator")]
     fn circuit_frames(
         &self,

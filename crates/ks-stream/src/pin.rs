@@ -400,13 +400,18 @@ impl Pin {
     }
 
     /// The other end, when requests are sent to it.
-    pub(crate) fn foreign_peer(self: &Arc<Pin>, home: &Option<Arc<Homecoming>>) -> Option<Arc<ForeignPeer>> {
+    /// The file object of the foreign pin that frames of this one are sent to, or asked from.
+    pub(crate) fn foreign_file(&self) -> Option<Arc<FileObject>> {
         // A pin of a private wire sends nothing.
         self.queue.as_ref()?;
         match &*self.connection.lock() {
-            Connection::To { file, pin: None } => Some(ForeignPeer::new(self, file.clone(), home.clone())),
+            Connection::To { file, pin: None } => Some(file.clone()),
             _ => None,
         }
+    }
+
+    pub(crate) fn foreign_peer(self: &Arc<Pin>, home: &Option<Arc<Homecoming>>) -> Option<Arc<ForeignPeer>> {
+        Some(ForeignPeer::new(self, self.foreign_file()?, home.clone()))
     }
 
     /// The pin on the other side of a filter that works in place, and is no splitter.
@@ -555,7 +560,7 @@ impl Pin {
 
     /// Frames with these options flags, of those that raise events, have left this pin.
     #[cold]
-    pub(crate) fn stream_events(&self, flags: u32) {
+    pub(crate) fn stream_events(self: &Arc<Pin>, flags: u32) {
         // ks-coverage: KSEVENT_CONNECTION_DATADISCONTINUITY done test=a_discontinuity_in_the_stream_raises_its_event
         if flags & KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY != 0 {
             self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_DATADISCONTINUITY);
@@ -570,6 +575,9 @@ impl Pin {
         if self.flags().contains(PinFlags::GENERATE_EOS_EVENTS) {
             // ks-coverage: KSEVENT_CONNECTION_ENDOFSTREAM done test=frames_flow_from_source_to_sink_in_order,the_end_of_the_stream_is_an_event_at_both_ends
             self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
+        }
+        if self.data_flow() == KsPinDataFlow::OUT {
+            self.output_ended();
         }
     }
 

@@ -5,6 +5,7 @@
 //! the connections when the head acquires, and pins of an in-place filter are walked through.
 
 mod external;
+mod foreign_framing;
 mod framing;
 mod report;
 mod section;
@@ -19,8 +20,8 @@ use crate::pin::Pin;
 use crate::queue::{Arrival, Outgoing};
 use framing::Agreed;
 use ks_abi::{
-    KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KsAllocatorFraming, KsPinDataFlow, KsState, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED,
+    KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KsAllocatorFraming, KsPinDataFlow, KsState, NtStatus, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_SUPPORTED, STATUS_SUCCESS,
 };
 use ks_io::sync::{Arc, Weak};
 use ks_io::{Aspect, Irp, Refusal, Work, deferred};
@@ -182,14 +183,10 @@ impl Pin {
         }
         let (wishes, all) = framing::wishes_of(self);
         if self.returns().injects() {
-            if all.iter().any(|pin| pin.splitter_outputs().is_some()) {
-                let reason = format!("{}: frames that a driver injects cannot be split yet", self.describe());
-                return Err(Refusal::new(STATUS_NOT_IMPLEMENTED, Aspect::Driver, reason));
-            }
             let fresh = self.pipe().prepare_none();
             return Ok(PreparedCircuit { description: report::of_injection(&pins), pins, fresh });
         }
-        let agreed = framing::agree(&wishes)?;
+        let agreed = foreign_framing::agree_with_foreign(&wishes)?;
         let asked = agreed.framing;
         let owner = self.owner_of(&agreed, &all)?;
         let framing = match &owner.allocator {
@@ -254,6 +251,19 @@ impl Pin {
                 }
                 (None, None) => owner.words = format!("{}\tmust allocate, and the class driver does", pin.describe()),
                 (None, Some(_)) => {}
+            }
+        }
+        if agreed.must_allocate.is_empty() && Pin::memory_of(pins) == FrameMemory::Private {
+            // One that can is asked, and the next if it has none now: nobody depends on its frames.
+            for pin in agreed.can_allocate.iter().filter_map(|index| pins.get(*index)) {
+                let source = pin.instance().and_then(|instance| instance.circuit_frames(pin, &framing).ok().flatten());
+                if let Some(source) = source {
+                    let allocator = AllocatorObject::new(framing, source);
+                    return Ok(Owner {
+                        allocator: Some(allocator),
+                        words: format!("{}\tcan allocate", pin.describe()),
+                    });
+                }
             }
         }
         Ok(owner)
@@ -552,8 +562,26 @@ impl Pin {
         }
     }
 
+    /// What was refused because the stream has ended here is taken if it is of the next one.
+    #[cold]
+    fn take_in_next_stream(&self, arrival: &mut Arrival) {
+        let carries = |irp: &Irp| irp.stream().is_some_and(|stream| stream.iter().any(|frame| frame.data_used() > 0));
+        let is_behind_the_end = |(irp, status): &(Irp, NtStatus)| *status == STATUS_SUCCESS && carries(irp);
+        if !arrival.refused.iter().any(is_behind_the_end) || !self.begins_next_stream() {
+            return;
+        }
+        let mut batch = arrival.refused.drain(..).map(|(irp, _)| irp).collect();
+        let again = self.take_in(&mut batch);
+        arrival.into_empty |= again.into_empty;
+        arrival.change |= again.change;
+        arrival.refused = again.refused;
+    }
+
     /// Frames have arrived, and no lock is held.
-    fn arrived(self: Arc<Pin>, arrival: Arrival) {
+    fn arrived(self: Arc<Pin>, mut arrival: Arrival) {
+        if !arrival.refused.is_empty() {
+            self.take_in_next_stream(&mut arrival);
+        }
         if !arrival.refused.is_empty() {
             let route = self.pipe().route();
             let refused = arrival.refused.into_iter().map(|(irp, status)| {

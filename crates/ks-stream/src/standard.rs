@@ -92,13 +92,13 @@ pub const STANDARD_PROPERTIES: &[StandardProperty] = &[
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_PRESENTATIONEXTENT, Target::Pin, GET, KSPROPERTY, 8),
     // ks-coverage: KSPROPERTY_STREAM_FRAMETIME done test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_FRAMETIME, Target::Pin, GET, KSPROPERTY, size_of::<KsFrameTime>()),
-    // ks-coverage: KSPROPERTY_STREAM_RATECAPABILITY done test=a_minidriver_answers_every_standard_property,a_rate_lives_in_pause_and_run_and_the_nominal_one_is_never_refused
+    // ks-coverage: KSPROPERTY_STREAM_RATECAPABILITY done test=a_minidriver_answers_every_standard_property,a_rate_lives_in_pause_and_run_and_the_nominal_one_is_never_refused,a_drivers_stream_goes_at_the_rate_that_its_client_sets
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_RATECAPABILITY, Target::Pin, GET, size_of::<KsRateCapability>(), size_of::<KsRate>()),
-    // ks-coverage: KSPROPERTY_STREAM_RATE done test=a_minidriver_answers_every_standard_property,a_rate_lives_in_pause_and_run_and_the_nominal_one_is_never_refused
+    // ks-coverage: KSPROPERTY_STREAM_RATE done test=a_minidriver_answers_every_standard_property,a_rate_lives_in_pause_and_run_and_the_nominal_one_is_never_refused,a_drivers_stream_goes_at_the_rate_that_its_client_sets
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_RATE, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsRate>()),
     // ks-coverage: KSPROPERTY_STREAM_PIPE_ID done test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_PIPE_ID, Target::Pin, GET | SET, KSPROPERTY, 8),
-    // ks-coverage: KSPROPERTY_QUALITY_REPORT done test=a_minidriver_answers_every_standard_property,complaints_of_a_sink_reach_the_manager_from_inside_its_callback
+    // ks-coverage: KSPROPERTY_QUALITY_REPORT done test=a_minidriver_answers_every_standard_property,complaints_of_a_sink_reach_the_manager_from_inside_its_callback,a_driver_complains_to_the_manager_that_its_client_named_and_another_pin_hears_it
     row(KSPROPSETID_Quality, KSPROPERTY_QUALITY_REPORT, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsQuality>()),
     // ks-coverage: KSPROPERTY_QUALITY_ERROR done test=a_minidriver_answers_every_standard_property,complaints_of_a_sink_reach_the_manager_from_inside_its_callback
     row(KSPROPSETID_Quality, KSPROPERTY_QUALITY_ERROR, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsError>()),

@@ -34,6 +34,8 @@ pub(crate) struct Counters {
     pub(crate) fills_for_callers: bool,
     /// The stream stands until the new format has been fetched.
     awaits_fetch: bool,
+    /// An end was not the last one: behind it the pin fills another stream.
+    goes_on: bool,
     /// The limit ended the stream, not its data.
     limited: bool,
     first_time: Option<Time>,
@@ -148,6 +150,21 @@ impl Counters {
         };
         let first = *self.first_time.get_or_insert(begin);
         end.since(first).0 >= self.limit.time_100ns
+    }
+
+    /// The driver has ended its stream and knows it: what it fills now is the next.
+    pub(crate) fn go_on(&mut self) {
+        self.goes_on = self.begin_next_stream();
+    }
+
+    /// Is what comes behind an end another stream?
+    pub(crate) fn goes_on(&self) -> bool {
+        self.goes_on && !self.limited
+    }
+
+    /// Did the limit end the stream, and not its data?
+    pub(crate) fn is_limited(&self) -> bool {
+        self.limited
     }
 
     /// What follows the end of a stream is the next stream, unless the limit ended it. True when there is one.

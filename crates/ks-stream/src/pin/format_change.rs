@@ -11,13 +11,15 @@ use super::Pin;
 use super::state::HELD_FOR_A_FORMAT;
 use crate::descriptor::PinFlags;
 use crate::format::{DataFormat, attributes_agree, falls_into};
+use crate::property;
 use crate::queue::{Outgoing, format_in, is_change};
 use ks_abi::{
-    KsPinDataFlow, KsState, STATUS_DEVICE_BUSY, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
-    STATUS_NO_MATCH,
+    KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT, KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KsPinDataFlow, KsProperty,
+    KsState, STATUS_DEVICE_BUSY, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH,
 };
 use ks_io::sync::{Arc, atomic::Ordering};
-use ks_io::{Aspect, Level, Refusal, StreamFrame, deferred};
+use ks_io::{Aspect, FileReference, IrpParts, Level, Origin, Output, Refusal, StreamFrame, deferred};
+use zerocopy::IntoBytes;
 
 /// The most pins that a connected graph is walked over.
 const MOST_PINS: usize = 1024;
@@ -54,10 +56,6 @@ impl Pin {
         if let Some(busy) = followers.iter().find(|pin| pin.agreed_state() > KsState::STOP) {
             return Err(busy.busy(format!("it is in {} and {} in STOP", busy.agreed_state(), head.describe())));
         }
-        let with_outputs = |pin: Arc<Pin>| {
-            let outputs = pin.outputs_of_the_same_frames();
-            [pin].into_iter().chain(outputs)
-        };
         let pins: Vec<Arc<Pin>> = [head].into_iter().chain(followers).flat_map(with_outputs).collect();
         for (at, pin) in pins.iter().enumerate() {
             let old = pin.format();
@@ -152,12 +150,23 @@ impl Pin {
         }
     }
 
-    /// Brings the pins of a splitter's branch that is about to start to the format of its output: it heard of no change
-    /// while it stood.
-    pub(super) fn bring_branch_to_format(self: &Arc<Pin>) -> Result<(), Refusal> {
-        let format = self.format();
-        for pin in self.followers().iter().filter(|pin| pin.format() != format) {
-            if pin.queue().is_some_and(|queue| queue.has_samples()) {
+    /// Brings the pins that are about to start to the format in which frames come to them: they heard of no change while
+    /// they stood. So it is with a splitter's branch, and with pins behind an entry: a caller that writes a change does not
+    /// wait for a pin that stands or is being flushed.
+    pub(super) fn bring_to_format(self: &Arc<Pin>) -> Result<(), Refusal> {
+        let (format, pins) = match self.data_flow() {
+            KsPinDataFlow::OUT if self.is_splitter_output() => (self.format(), self.followers()),
+            KsPinDataFlow::IN => match self.peer() {
+                Some(source) if source.format() != self.format() && self.comes_from_outside() => {
+                    (source.format(), self.sinks_reached())
+                }
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        for pin in pins.into_iter().flat_map(with_outputs).filter(|pin| pin.format() != format) {
+            let sink = pin.data_flow() == KsPinDataFlow::IN;
+            if sink && pin.queue().is_some_and(|queue| queue.has_samples()) {
                 return Err(pin.busy("frames of the format before the change wait in it".into()));
             }
             pin.check_range(&format)?;
@@ -276,8 +285,33 @@ impl Pin {
             if let Some(instance) = pin.instance() {
                 instance.would_take(&pin, new)?;
             }
+            pin.propose(new)?;
         }
         Ok(())
+    }
+
+    /// A driver that can tell beforehand whether it takes a format has KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT in its own
+    /// table: a Windows driver has no other way.
+    fn propose(self: &Arc<Pin>, new: &DataFormat) -> Result<(), Refusal> {
+        let Some(table) = self.instance().and_then(|instance| instance.automation()) else { return Ok(()) };
+        let mut items =
+            table.properties.iter().filter(|set| set.set == KSPROPSETID_Connection).flat_map(|set| &set.items);
+        if !items.any(|item| item.id == KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT && item.set.is_some()) {
+            return Ok(());
+        }
+        let id = KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT;
+        let request = KsProperty::new(KSPROPSETID_Connection, id, KSPROPERTY_TYPE_SET);
+        let refuse = |status| {
+            let reason = format!("{}: its driver does not take {new:?}", self.describe());
+            Refusal::new(status, Aspect::FormatBlock, reason)
+        };
+        let mut output = Output::new(new.bytes().len(), new.bytes()).map_err(refuse)?;
+        let (origin, file) = (Origin::class_driver(), FileReference::default());
+        let parts = IrpParts { input: request.as_bytes(), output: &mut output, origin: &origin, file: &file };
+        match property::answer(&**self, parts, &[table])? {
+            status if status.is_success() => Ok(()),
+            status => Err(refuse(status)),
+        }
     }
 
     /// Frames of the new format, and of at least this many bytes, fit into those that the circuit has, and so does what
@@ -336,14 +370,28 @@ impl Pin {
         pin
     }
 
+    /// Do callers bring the frames that pass this pin?
+    fn comes_from_outside(self: &Arc<Pin>) -> bool {
+        let first = self.filling_pin();
+        let input = first.in_place_counterpart().or_else(|| first.splitter_input());
+        first.is_entry() || first.data_flow() == KsPinDataFlow::OUT && input.is_some_and(|input| input.is_entry())
+    }
+
     /// The data sinks that the frames of this pin reach, over every branch; of a sink that others send to, those behind its
     /// filter.
     fn followers(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
         let mut pins = match self.data_flow() {
             KsPinDataFlow::OUT if self.peer().is_none() => Vec::new(),
             KsPinDataFlow::IN if !self.is_entry() => Vec::new(),
-            _ => self.circuit(),
+            _ => self.sinks_reached(),
         };
+        pins.retain(|pin| !Arc::ptr_eq(pin, self));
+        pins
+    }
+
+    /// The data sinks of the circuit from this pin on, over every branch.
+    pub(crate) fn sinks_reached(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
+        let mut pins = self.circuit();
         let mut at = 0;
         while let Some(pin) = pins.get(at)
             && pins.len() < MOST_PINS
@@ -355,9 +403,15 @@ impl Pin {
             }
             at += 1;
         }
-        pins.retain(|pin| pin.data_flow() != KsPinDataFlow::OUT && !Arc::ptr_eq(pin, self));
+        pins.retain(|pin| pin.data_flow() != KsPinDataFlow::OUT);
         pins
     }
+}
+
+/// A pin and the outputs that send on its frames.
+fn with_outputs(pin: Arc<Pin>) -> impl Iterator<Item = Arc<Pin>> {
+    let outputs = pin.outputs_of_the_same_frames();
+    [pin].into_iter().chain(outputs)
 }
 
 /// The pin's gate is closed meanwhile; attempts of that time are made good.

@@ -4,17 +4,20 @@
 //! filter that the declared topology joins it to, and so on. It begins where it was asked for and goes down; it ends at
 //! the last pins first, so that what flows again finds everybody ready.
 //!
-//! Source: ni-ks-ioctl_ks_reset_state, "Resetting state in AVStream codecs", nc-ks-pfnkspinreset, nc-ks-pfnksfiltervoid.
+//! An output whose driver has ended its stream hears of a reset that ends, without one that began.
+//!
+//! Source: ni-ks-ioctl_ks_reset_state, "Resetting state in AVStream codecs", "Handling end of stream in AVStream codecs",
+//! nc-ks-pfnkspinreset, nc-ks-pfnksfiltervoid.
 
 use super::{Connection, Pin, offset};
 use crate::descriptor::DescribeFilter;
-use crate::foreign;
+use crate::{foreign, process};
 use ks_abi::{
     KSFILTER_NODE, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
     STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
-use ks_io::sync::Arc;
-use ks_io::{Dispatched, Irp};
+use ks_io::sync::{Arc, Weak};
+use ks_io::{Dispatched, Irp, Level, Work, WorkQueue};
 use zerocopy::FromBytes;
 
 /// The most pins that one reset reaches.
@@ -72,6 +75,10 @@ impl Pin {
     fn set_reset(self: &Arc<Pin>, reset: KsReset) {
         if reset == KsReset::END && self.reset_state() != reset {
             self.reset_foreign(reset);
+            if let Err(refusal) = self.bring_to_format() {
+                // What comes when it is open is of a format that it does not take.
+                self.fail(refusal);
+            }
         }
         {
             let _control = self.filter.control().hold();
@@ -101,7 +108,8 @@ impl Pin {
                 self.orphaned(orphans);
                 self.send_outgoing();
             }
-            _ if self.agreed_state() >= KsState::ACQUIRE => {
+            // A pin that has failed takes nothing until it has been in STOP.
+            _ if self.agreed_state() >= KsState::ACQUIRE && self.failure.lock().is_none() => {
                 queue.open();
                 self.start_circuit();
             }
@@ -121,6 +129,64 @@ impl Pin {
         }
     }
 
+    /// The frame by which the driver ends its stream has left this output, and is on its way.
+    ///
+    /// A worker that processes the pin tells the driver here, so that nothing is processed before it knows; whoever else
+    /// let the frame go may hold locks of the driver, and a worker is asked.
+    pub(super) fn output_ended(self: &Arc<Pin>) {
+        let by_limit = self.queue().is_none_or(|queue| queue.with_counters(|counters| counters.is_limited()));
+        if by_limit {
+            // The driver knows of no end.
+            return;
+        }
+        if process::turn().is_some() && Level::current() == Level::Passive && !ks_io::holds_ranked_mutex() {
+            self.tell_end_of_output();
+        } else {
+            self.services().queue_work(WorkQueue::Delayed, Arc::new(OutputEnded(Arc::downgrade(self))));
+        }
+    }
+
+    /// Decision: the flush of which the page speaks takes nothing: what waits behind the end are empty frames. An output
+    /// that the declared topology leads to from an input goes on with the next stream, without a reset in between; any
+    /// other has ended until STOP or a reset.
+    fn tell_end_of_output(self: &Arc<Pin>) {
+        if self.filter.is_given_up() {
+            return;
+        }
+        {
+            let _control = self.filter.control().hold();
+            if self.is_gone() || self.agreed_state() == KsState::STOP || self.reset_state() == KsReset::BEGIN {
+                // It has been told of a flush since.
+                return;
+            }
+            self.tell_reset();
+        }
+        let descriptor = self.filter.descriptor();
+        let is_input = |id| self.filter.pin_descriptor(id).is_some_and(|pin| pin.data_flow() == KsPinDataFlow::IN);
+        let feeds = |id: &u32| is_input(*id) && outputs_reached(descriptor, *id).contains(&self.id());
+        if (0..descriptor.pin_count()).any(|id| feeds(&id))
+            && let Some(queue) = self.queue()
+        {
+            queue.with_counters(|counters| counters.go_on());
+            self.attempt_processing();
+        }
+    }
+
+    /// Frames with data came behind the end of the stream, in a circuit. True when they are the next stream, because the
+    /// pin that fills them goes on behind an end; else they are what is left of the last.
+    #[cold]
+    pub(crate) fn begins_next_stream(&self) -> bool {
+        let mut head = self.pipe().route().head.upgrade();
+        // The output of a splitter has the frames of its input's section.
+        for _ in 0..MOST_PINS {
+            let Some(input) = head.as_ref().and_then(|head| head.splitter_input()) else { break };
+            head = input.pipe().route().head.upgrade();
+        }
+        let goes_on = |pin: &Pin| pin.queue().is_some_and(|queue| queue.with_counters(|counters| counters.goes_on()));
+        head.is_some_and(|head| goes_on(&head))
+            && self.queue().is_some_and(|queue| queue.with_counters(|counters| counters.begin_next_stream()))
+    }
+
     /// A data sink of another driver gets the reset as a request.
     fn reset_foreign(&self, reset: KsReset) {
         let file = match &*self.connection.lock() {
@@ -128,6 +194,17 @@ impl Pin {
             _ => return,
         };
         foreign::reset(&file, self, reset);
+    }
+}
+
+/// A driver that is to hear that the stream of its output has ended.
+struct OutputEnded(Weak<Pin>);
+
+impl Work for OutputEnded {
+    fn run(self: Arc<Self>) {
+        if let Some(pin) = self.0.upgrade() {
+            pin.tell_end_of_output();
+        }
     }
 }
 

@@ -36,8 +36,9 @@ impl Pin {
             let reason = format!("a callback of {} does not return", self.filter.describe_object(None));
             return Err(self.failure().unwrap_or_else(|| Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, reason)));
         }
-        if to > KsState::STOP && self.agreed_state() == KsState::STOP && self.is_splitter_output() {
-            self.bring_branch_to_format()?;
+        if to > KsState::STOP && self.agreed_state() == KsState::STOP {
+            self.bring_to_format()?;
+            self.ask_foreign_framing();
         }
         // Deliveries made during the change (attempts of the first frames) run after the control mutex is released.
         let _inside = deferred::enter();

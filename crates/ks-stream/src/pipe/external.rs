@@ -111,7 +111,7 @@ impl GuestShares {
     }
 }
 
-/// A caller's request whose frames branches have.
+/// A caller's request, or one by which a driver injects, whose frames branches have.
 struct Guest {
     me: Weak<Guest>,
     input: Weak<Pin>,
@@ -148,7 +148,7 @@ impl Work for Guest {
     }
 }
 
-/// Sends shares of callers' requests to the branches. What no branch takes is left in `batch`.
+/// Sends shares of requests from outside to the branches. What no branch takes is left in `batch`.
 pub(super) fn split(splitter: &Splitter, input: &Weak<Pin>, batch: &mut Vec<Irp>) {
     let branches = splitter.branches();
     let mut alone = Vec::new();

@@ -10,7 +10,7 @@
 use crate::descriptor::{ExtendedFraming, Framing};
 use crate::pin::Pin;
 use ks_abi::{
-    Guid, KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY,
+    Guid, KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED, KSALLOCATOR_FLAG_CAN_ALLOCATE, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY,
     KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY, KSMEMORY_TYPE_KERNEL_NONPAGED,
     KSMEMORY_TYPE_KERNEL_PAGED, KSMEMORY_TYPE_SYSTEM, KSMEMORY_TYPE_USER, KsCompression, KsFramingItem, KsFramingRange,
     KsPinDataFlow, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, describe,
@@ -56,10 +56,13 @@ pub(super) struct Wish {
     pub(super) after: Option<usize>,
     /// It is the output of a filter that writes to its frames, in place.
     pub(super) is_modified: bool,
+    /// It is none of AVStream's, or of another process: it says what it needs, and no more than that is its affair.
+    pub(super) is_foreign: bool,
 }
 
-const ANY: KsFramingRange = KsFramingRange { min_frame_size: 0, max_frame_size: 0, stepping: 0 };
-const SAME: KsCompression = KsCompression { ratio_numerator: 1, ratio_denominator: 1, ratio_constant_margin: 0 };
+pub(super) const ANY: KsFramingRange = KsFramingRange { min_frame_size: 0, max_frame_size: 0, stepping: 0 };
+pub(super) const SAME: KsCompression =
+    KsCompression { ratio_numerator: 1, ratio_denominator: 1, ratio_constant_margin: 0 };
 
 /// What a section's pins agree on, and who asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,6 +74,8 @@ pub(super) struct Agreed {
     pub(super) alignment_by: String,
     /// Wishes that must allocate, by index.
     pub(super) must_allocate: Vec<usize>,
+    /// Those that can, and need not.
+    pub(super) can_allocate: Vec<usize>,
     /// Preferences that were not met.
     pub(super) notes: Vec<String>,
 }
@@ -91,11 +96,35 @@ impl Wish {
             compression: SAME,
             after,
             is_modified: false,
+            is_foreign: false,
         };
         if let Some(extended) = pin.extended_framing() {
             wish.extend(&extended, pin.data_flow());
         }
         wish
+    }
+
+    /// What the foreign pin asks for that `pin` is connected to, as it has answered.
+    fn of_foreign(pin: &Pin, after: Option<usize>) -> Option<Wish> {
+        pin.foreign_file()?;
+        let extended = pin.pipe().foreign_framing()?;
+        let mut wish = Wish {
+            name: format!("the pin behind {}", pin.describe()),
+            frames: 0,
+            bytes: 0,
+            range: ANY,
+            physical: ANY,
+            alignment: 0,
+            flags: 0,
+            other_memory: Vec::new(),
+            compression: SAME,
+            after,
+            is_modified: false,
+            is_foreign: true,
+        };
+        // Of a data source, too: what its filter makes of sizes is made elsewhere.
+        wish.extend(&extended, KsPinDataFlow::IN);
+        Some(wish)
     }
 
     /// Of several kinds of memory the one with the largest weight counts that a process has, the first of equals.
@@ -165,7 +194,7 @@ fn alignment_of(item: &KsFramingItem) -> u32 {
     item.file_alignment.checked_add(1).and_then(u32::checked_next_power_of_two).unwrap_or(u32::MAX)
 }
 
-fn refuse<T>(reason: String) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(reason: String) -> Result<T, Refusal> {
     Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason))
 }
 
@@ -199,8 +228,16 @@ pub(super) fn agree(wishes: &[Wish]) -> Result<Agreed, Refusal> {
         return refuse(format!("{who} asks for frames aligned to {}; {most} is the most", agreed.framing.alignment));
     }
     agree_on_size(wishes, &mut agreed)?;
-    let must = wishes.iter().enumerate().filter(|(_, wish)| wish.is(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE));
-    agreed.must_allocate = must.map(|(index, _)| index).collect();
+    for wish in wishes.iter().filter(|wish| wish.is_foreign && wish.is(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE)) {
+        agreed.notes.push(format!("{} must allocate, and has no frames that this process could use", wish.name));
+    }
+    for (index, wish) in wishes.iter().enumerate().filter(|(_, wish)| !wish.is_foreign) {
+        if wish.is(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE) {
+            agreed.must_allocate.push(index);
+        } else if wish.is(KSALLOCATOR_FLAG_CAN_ALLOCATE) {
+            agreed.can_allocate.push(index);
+        }
+    }
     Ok(agreed)
 }
 
@@ -320,17 +357,33 @@ pub(super) fn wishes_of(head: &Arc<Pin>) -> (Vec<Wish>, Vec<Arc<Pin>>) {
 }
 
 fn collect(head: &Arc<Pin>, mut after: Option<usize>, wishes: &mut Vec<Wish>, pins: &mut Vec<Arc<Pin>>) {
-    let mut push = |pin: &Arc<Pin>, after: Option<usize>, is_modified: bool, wishes: &mut Vec<Wish>| {
+    let push =
+        |pin: &Arc<Pin>, after: Option<usize>, is_modified: bool, wishes: &mut Vec<Wish>, pins: &mut Vec<Arc<Pin>>| {
+            pins.push(pin.clone());
+            wishes.push(Wish { is_modified, ..Wish::of(pin, after) });
+            Some(wishes.len() - 1)
+        };
+    // It has a place of its own, that of the pin which it is connected to.
+    let push_foreign = |pin: &Arc<Pin>, after: Option<usize>, wishes: &mut Vec<Wish>, pins: &mut Vec<Arc<Pin>>| {
+        let Some(wish) = Wish::of_foreign(pin, after) else { return after };
         pins.push(pin.clone());
-        wishes.push(Wish { is_modified, ..Wish::of(pin, after) });
+        wishes.push(wish);
         Some(wishes.len() - 1)
     };
     let mut branches = Vec::new();
     for pin in head.circuit() {
-        after = push(&pin, after, false, wishes);
+        if pin.data_flow() == KsPinDataFlow::IN {
+            // A head that asks a foreign source; other sinks have none before them.
+            after = push_foreign(&pin, after, wishes, pins);
+        }
+        after = push(&pin, after, false, wishes, pins);
+        if pin.data_flow() == KsPinDataFlow::OUT {
+            after = push_foreign(&pin, after, wishes, pins);
+        }
         if let Some(output) = pin.in_place_counterpart().filter(|_| pin.data_flow() == KsPinDataFlow::IN) {
             let is_modified = pin.filter().descriptor().modifies_in_place();
-            after = push(&output, after, is_modified, wishes);
+            after = push(&output, after, is_modified, wishes, pins);
+            after = push_foreign(&output, after, wishes, pins);
         }
         branches.extend(pin.splitter_outputs().into_iter().flatten().map(|output| (output, after)));
     }
@@ -370,6 +423,7 @@ mod tests {
             compression: SAME,
             after: None,
             is_modified: false,
+            is_foreign: false,
         }
     }
 

@@ -4,7 +4,7 @@ use super::splitter::Branch;
 use super::{FramesOf, Hop, Route};
 use crate::allocator::AllocatorObject;
 use crate::batch;
-use crate::descriptor::Framing;
+use crate::descriptor::{ExtendedFraming, Framing};
 use crate::foreign::ForeignPeer;
 use crate::pin::Pin;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
@@ -25,6 +25,8 @@ pub(crate) struct PipeSection {
     callers: AtomicBool,
     /// The foreign data source that this head asks for frames.
     asked: Mutex<Option<Arc<ForeignPeer>>>,
+    /// What the foreign pin asks of the frames, that this one is connected to.
+    foreign_framing: Mutex<Option<Arc<ExtendedFraming>>>,
     /// What the section was when it was last bound, for a client.
     description: Mutex<String>,
     /// A foreign pin was not ready for the frames that are parked.
@@ -148,6 +150,15 @@ impl PipeSection {
 
     pub(super) fn set_description(&self, text: String) {
         *self.description.lock() = text;
+    }
+
+    /// What the connected foreign pin asked of the frames when it was last asked.
+    pub(super) fn foreign_framing(&self) -> Option<Arc<ExtendedFraming>> {
+        self.foreign_framing.lock().clone()
+    }
+
+    pub(super) fn set_foreign_framing(&self, framing: Option<ExtendedFraming>) {
+        *self.foreign_framing.lock() = framing.map(Arc::new);
     }
 
     /// The foreign data source that this head asks for frames.

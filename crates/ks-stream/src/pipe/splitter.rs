@@ -29,6 +29,8 @@ pub(crate) struct Splitter {
     lent: Arc<Lent>,
     /// Where a frame goes that every branch has given back.
     after: Hop,
+    /// The section has no frames of its own: callers or a driver bring them, and each share is made for its frame.
+    splits_guests: bool,
     branches: Mutex<Arc<Vec<Arc<Branch>>>>,
     /// Room for what goes to a branch, kept between two batches.
     room: Mutex<Vec<Irp>>,
@@ -67,7 +69,7 @@ pub(crate) struct Branch {
     watched: Option<Arc<Homecoming>>,
     /// Its bytes are its own, and those of the circuit are copied to them.
     is_copied: bool,
-    /// Of a splitter that gets callers' requests: nothing is at home, each share is made for its frame.
+    /// Of a splitter that gets frames from outside: nothing is at home, each share is made for its frame.
     guests: GuestShares,
 }
 
@@ -96,7 +98,8 @@ impl Splitter {
             head: Arc::downgrade(head),
             kept: Mutex::new((0..frames).map(|_| Kept::default()).collect()),
         });
-        Arc::new(Splitter { lent, after, branches: Mutex::default(), room: Mutex::default() })
+        let splits_guests = frames == 0;
+        Arc::new(Splitter { lent, after, splits_guests, branches: Mutex::default(), room: Mutex::default() })
     }
 
     pub(super) fn after(&self) -> &Hop {
@@ -118,7 +121,7 @@ impl Splitter {
 
     /// Sends a share of each frame to every branch that streams. What no branch takes is left in `batch`.
     pub(super) fn split(&self, batch: &mut Vec<Irp>) {
-        if batch.first().is_some_and(Irp::has_caller) {
+        if self.splits_guests {
             return external::split(self, &self.lent.input, batch);
         }
         let branches = self.branches();

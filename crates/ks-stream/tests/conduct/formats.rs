@@ -1,9 +1,12 @@
 //! The format of a running stream changes: by its source, and by clients at either end.
 
 use crate::kit::*;
-use ks_abi::{KsReset, KsState, NtStatus, STATUS_DEVICE_BUSY, STATUS_NO_MATCH, STATUS_PENDING};
+use ks_abi::{
+    KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT, KSPROPSETID_Connection, KsReset, KsState, NtStatus, STATUS_DEVICE_BUSY,
+    STATUS_NO_MATCH, STATUS_PENDING, STATUS_SUCCESS,
+};
 use ks_io::sync::{Arc, Mutex};
-use ks_stream::{Pin, PinFlags};
+use ks_stream::{AutomationTable, DataFormat, Pin, PinFlags, PropertyCall, PropertyItem, PropertySet};
 use std::sync::atomic::Ordering::SeqCst;
 
 /// Fills what it is allowed to, and changes its format in between as `formats` says.
@@ -96,6 +99,37 @@ fn a_filter_that_would_refuse_leaves_the_old_stream_running_without_loss() {
     }
 }
 
+/// A driver that has no other way to be asked answers the property of the proposed format.
+#[test]
+fn a_pin_that_answers_a_proposal_itself_is_asked_before_the_change() {
+    for seed in 1..6 {
+        let row = Row::plain(seed, 1);
+        let item =
+            PropertyItem::new(KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT).set(|_: &Pin, call: &mut PropertyCall<'_>| {
+                match DataFormat::parse(call.data()) {
+                    Ok((proposed, _)) if index_of(&proposed) == 2 => STATUS_NO_MATCH,
+                    _ => STATUS_SUCCESS,
+                }
+            });
+        let sets = vec![PropertySet { set: KSPROPSETID_Connection, items: vec![item] }];
+        *row.sink().automation.lock() = Some(Arc::new(AutomationTable::of_properties(sets)));
+        *row.sink().refuses.lock() = vec![2];
+        let graph = row.connect();
+        graph.bring(&UP);
+        row.source().allow(5);
+        let refused = graph.source().set_format(&client_format(2)).unwrap_err();
+        assert_eq!(refused.status, STATUS_NO_MATCH);
+        assert!(refused.reason().contains("sink.0: its driver does not take"), "{}", refused.reason());
+        row.source().allow(5);
+        row.settle();
+        assert_eq!((row.sink().seen.lock().len(), graph.sink().failure()), (10, None), "the old stream runs on");
+        graph.source().set_format(&client_format(1)).unwrap();
+        row.source().allow(5);
+        row.settle();
+        assert_eq!((row.sink().seen.lock().len(), index_at(graph.sink()), row.mismatches()), (15, 1, 0));
+    }
+}
+
 /// One that says yes before and no when the change comes: nothing of the new format reaches it, and the client is told.
 #[test]
 fn a_filter_that_refuses_late_fails_before_a_frame_of_the_new_format() {
@@ -166,7 +200,7 @@ fn a_fixed_format_a_large_frame_and_a_held_frame_are_reasons_to_refuse() {
 #[test]
 fn no_frame_is_ever_delivered_under_the_wrong_format() {
     let (mut changes, mut frames, mut refusals) = (0u32, 0usize, 0u32);
-    for seed in 0..20 {
+    for seed in 0..120 {
         let row = Row::plain(seed, 1);
         let mut dice = Dice(seed.wrapping_mul(77) + 5);
         let formats = Arc::new(Mutex::new(Vec::new()));
@@ -234,7 +268,7 @@ fn no_frame_is_ever_delivered_under_the_wrong_format() {
         frames += numbers.len();
     }
     assert!(
-        changes > 6000 && refusals > 500 && frames > 2000,
+        changes > 36_000 && refusals > 3000 && frames > 12_000,
         "{changes} changes, {refusals} refusals, {frames} frames"
     );
 }

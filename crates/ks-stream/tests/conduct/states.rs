@@ -2,13 +2,14 @@
 
 use crate::kit::*;
 use ks_abi::{
-    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM,
-    KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsState, KsTime, STATUS_PENDING, STATUS_UNSUCCESSFUL,
+    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KSPROPERTY_CONNECTION_STATE, KSPROPSETID_Connection,
+    KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsPinDataFlow, KsState, KsTime,
+    STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
-use ks_io::Time;
 use ks_io::sync::Arc;
-use ks_stream::PinFlags;
-use std::sync::atomic::Ordering::SeqCst;
+use ks_io::{EventKind, Signal, Ticks, Time};
+use ks_stream::{AutomationTable, Pin, PinFlags, PropertyCall, PropertyItem, PropertySet};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 const STATES: [KsState; 4] = [KsState::STOP, KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
 
@@ -49,6 +50,95 @@ fn a_step_that_any_pin_of_five_filters_refuses_leaves_that_pin_and_the_stream_as
             graph.bring(&DOWN);
             assert_eq!(row.source().pin().allocator_report().frames, FRAMES, "{case}");
         }
+    }
+}
+
+/// The callback runs while the client takes its pin below PAUSE, and has more frames when it returns: the worker has the
+/// gate all the time, so only what it looks at under the processing mutex keeps it from going on.
+#[test]
+fn a_pin_that_leaves_its_state_is_not_processed_again_when_its_callback_returns() {
+    for seed in 0..8 {
+        let row = Row::plain(seed, 0);
+        let graph = row.connect();
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = calls.clone();
+        row.sink().script(move |probe, pin| {
+            let Some(frame) = pin.leading_edge() else { return STATUS_PENDING };
+            if counted.fetch_add(1, SeqCst) == 0 {
+                let services = pin.services();
+                let _ = services.delay_until(services.now() + Ticks::from_millis(5));
+            }
+            probe.check(&frame);
+            frame.eject();
+            STATUS_SUCCESS
+        });
+        let told_at = Arc::new(AtomicU32::new(0));
+        let (known, told) = (calls.clone(), told_at.clone());
+        graph.bring(&[KsState::ACQUIRE, KsState::PAUSE]);
+        row.source().allow(4);
+        *row.sink().on_state.lock() = Some(Arc::new(move |_| told.store(known.load(SeqCst), SeqCst)));
+        graph.source().set_state(KsState::RUN).unwrap();
+        // The sink is inside of its first callback now.
+        row.settle();
+        assert_eq!(calls.load(SeqCst), 1, "seed {seed}");
+        graph.sink().set_state(KsState::ACQUIRE).unwrap();
+        row.settle();
+        let frames = row.sink().seen.lock().len();
+        assert_eq!((told_at.load(SeqCst), calls.load(SeqCst), frames), (1, 1, 1), "seed {seed}: nothing below PAUSE");
+        graph.sink().set_state(KsState::RUN).unwrap();
+        row.settle();
+        assert_eq!(row.sink().seen.lock().len(), 4, "seed {seed}: what waited comes when it is back");
+    }
+}
+
+/// A driver whose ACQUIRE takes long answers the property itself: its item wins over the class driver's.
+#[test]
+fn an_acquire_that_takes_long_keeps_nobody_waiting_but_its_client() {
+    for (seed, outcome) in [(1, STATUS_SUCCESS), (2, STATUS_UNSUCCESSFUL), (3, STATUS_SUCCESS)] {
+        let row = Row::plain(seed, 0);
+        let services = row.io.services().clone();
+        let [begun, ready] = [(); 2].map(|()| services.event(EventKind::Notification, Signal::Clear));
+        let current = Arc::new(AtomicU32::new(KsState::STOP.0));
+        let (is, becomes) = (current.clone(), current.clone());
+        let (reached, wait) = (begun.clone(), ready.clone());
+        let item = PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
+            .data_bytes(size_of::<KsState>())
+            .get(move |_: &Pin, call: &mut PropertyCall<'_>| call.answer_value(&is.load(SeqCst)))
+            .set(move |_: &Pin, call: &mut PropertyCall<'_>| {
+                let Ok(asked) = call.data_as::<u32>() else { return STATUS_UNSUCCESSFUL };
+                if asked == KsState::ACQUIRE.0 {
+                    reached.set();
+                    let _ = wait.wait();
+                }
+                if outcome == STATUS_SUCCESS {
+                    becomes.store(asked, SeqCst);
+                }
+                outcome
+            });
+        let sets = vec![PropertySet { set: KSPROPSETID_Connection, items: vec![item] }];
+        *row.sink().automation.lock() = Some(Arc::new(AutomationTable::of_properties(sets)));
+        let (slow, other) = (row.open("sink"), row.open("source"));
+        let pin = Arc::new(create(&slow, 0, KsPinDataFlow::IN, None).unwrap());
+        let client = pin.clone();
+        let acquires = services
+            .spawn("client", move || {
+                let status = client.set_state(KsState::ACQUIRE).map_or_else(|error| error.status, |()| STATUS_SUCCESS);
+                assert_eq!(status, outcome);
+            })
+            .unwrap();
+        let _ = begun.wait();
+        // The pin and its filter answer, and another filter streams.
+        assert_eq!(pin.state().unwrap(), KsState::STOP, "the old state, until the driver is there");
+        assert_eq!((index_at(&pin), slow.pin_count().unwrap()), (0, 1));
+        let streams = create(&other, 0, KsPinDataFlow::OUT, None).unwrap();
+        streams.set_state(KsState::RUN).unwrap();
+        row.source().allow(1);
+        let read = streams.read_stream(vec![streams.allocate(FRAME_BYTES as usize).unwrap()]).unwrap();
+        assert_eq!(read.wait().unwrap()[0].data().len(), FRAME_BYTES as usize);
+        ready.set();
+        acquires.join();
+        let reached = if outcome == STATUS_SUCCESS { KsState::ACQUIRE } else { KsState::STOP };
+        assert_eq!(pin.state().unwrap(), reached);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::kit::*;
 use ks_abi::{
-    KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsPinDataFlow, KsState, STATUS_DEVICE_BUSY, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_PENDING,
+    KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsPinDataFlow, KsReset, KsState, STATUS_DEVICE_BUSY,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_PENDING,
 };
 use ks_client::StreamFrame;
 use ks_io::sync::{Arc, Mutex};
@@ -135,5 +135,54 @@ fn a_reader_is_told_of_a_change_and_fetches_the_format_before_the_stream_goes_on
         let data = waits.wait().unwrap()[0].data();
         assert_eq!(data[4..8], 2u32.to_le_bytes(), "of the new format");
         assert_eq!(read().wait().unwrap()[0].data()[..4], 2u32.to_le_bytes());
+    }
+}
+
+/// A change that is written into a filter which works in place, while a pin behind it stands or is being flushed: nobody
+/// waits for that pin, and nothing of the new format comes to it before it has agreed.
+#[test]
+fn a_pin_behind_an_entry_that_missed_a_written_format_follows_before_it_goes_on() {
+    for (seed, flushed) in [(1, false), (2, true), (3, false), (4, true)] {
+        let row = Row::plain(seed, 2);
+        let filters = ["middle", "second", "sink"].map(|name| row.open(name));
+        let sink = create(&filters[2], 0, KsPinDataFlow::IN, None).unwrap();
+        let second_out = create(&filters[1], 1, KsPinDataFlow::OUT, Some(&sink)).unwrap();
+        let second = create(&filters[1], 0, KsPinDataFlow::IN, None).unwrap();
+        let out = create(&filters[0], 1, KsPinDataFlow::OUT, Some(&second)).unwrap();
+        let entry = create(&filters[0], 0, KsPinDataFlow::IN, None).unwrap();
+        let pins = [&sink, &second_out, &second, &out, &entry];
+        pins.iter().for_each(|pin| pin.set_state(KsState::RUN).unwrap());
+        let send = |frame| entry.write_stream(vec![frame]).unwrap().wait().map(drop).map_err(|error| error.status);
+        let stand = |pin: &ks_client::Pin| match flushed {
+            true => pin.reset(KsReset::BEGIN),
+            false => pin.set_state(KsState::STOP),
+        };
+        let go_on = |pin: &ks_client::Pin| match flushed {
+            true => pin.reset(KsReset::END),
+            false => pin.set_state(KsState::RUN),
+        };
+        send(sample(&entry, 0, 0)).unwrap();
+        // The one in the middle stands: neither it nor the sink behind it hears of the change.
+        stand(&second).unwrap();
+        assert!(send(change(&entry, 3)).is_err());
+        assert_eq!((index_at(&entry), index_at(&out), index_at(&second), index_at(&sink)), (3, 3, 0, 0));
+        assert!(send(sample(&entry, 1, 3)).is_err());
+        go_on(&second).unwrap();
+        assert!(pins.iter().all(|pin| index_at(pin) == 3), "all have agreed, outputs too");
+        send(sample(&entry, 2, 3)).unwrap();
+        assert_eq!((row.sink().seen.lock().clone(), row.mismatches()), (vec![0, 2], 0), "seed {seed}");
+        // The last one stands, and refuses what it comes back to.
+        *row.sink().refuses.lock() = vec![1];
+        stand(&sink).unwrap();
+        assert!(send(change(&entry, 1)).is_err());
+        if flushed {
+            go_on(&sink).unwrap();
+            assert!(sink.failure().unwrap().1.contains("format 1"));
+        } else {
+            assert_eq!(go_on(&sink).unwrap_err().status, STATUS_NO_MATCH);
+        }
+        let _ = send(sample(&entry, 3, 1));
+        row.settle();
+        assert_eq!((row.sink().seen.lock().clone(), row.mismatches()), (vec![0, 2], 0), "nothing of that format");
     }
 }

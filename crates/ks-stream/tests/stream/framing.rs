@@ -1,12 +1,12 @@
 //! What the pins of a pipe ask of its allocator, and what they agree on or do not.
 
-use crate::rig::{DOWN, FRAME_BYTES, FRAMES, Rig, UP, bring, create, number};
+use crate::rig::{DOWN, FRAME_BYTES, FRAMES, OnCircuitFrames, Rig, UP, bring, create, number};
 use ks_abi::{
-    Guid, IoControlCode, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY, KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE,
-    KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY, KSMEMORY_TYPE_SYSTEM, KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX,
-    KSPROPERTY_TYPE_GET, KSPROPSETID_Connection, KsAllocatorFramingEx, KsCompression, KsFramingItem, KsPinDataFlow,
-    KsProperty, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    STATUS_PENDING,
+    Guid, IoControlCode, KSALLOCATOR_FLAG_CAN_ALLOCATE, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY,
+    KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY, KSMEMORY_TYPE_SYSTEM,
+    KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX, KSPROPERTY_TYPE_GET, KSPROPSETID_Connection, KsAllocatorFramingEx,
+    KsCompression, KsFramingItem, KsPinDataFlow, KsProperty, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING,
 };
 use ks_client::{Filter, Pin};
 use ks_io::sync::{Arc, Mutex};
@@ -224,6 +224,52 @@ fn an_allocator_that_refuses_refuses_the_start_with_its_reason() {
     let owner = chain.report(&rig).into_iter().find(|line| line[0] == "owner").unwrap();
     assert_eq!(owner[1..], ["sink.0", "must allocate, and the class driver does"]);
     assert_eq!(chain.pins[3].statistics().unwrap().allocator_frames, FRAMES);
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn a_pin_that_can_allocate_does_where_nobody_must() {
+    let rig = Rig::new(1);
+    let brings = |own: &Arc<Mutex<Vec<u64>>>| {
+        let (io, all) = (rig.io.clone(), own.clone());
+        Some(Arc::new(move |framing: &AllocatorFraming| {
+            let frames = Mutex::default();
+            let own = Own { io: io.clone(), framing: *framing, frames, all: all.clone() };
+            Ok(Arc::new(own) as Arc<dyn FrameSource>)
+        }) as OnCircuitFrames)
+    };
+    let none: OnCircuitFrames =
+        Arc::new(|_| Err(Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "no frames now")));
+    let [of_middle, of_sink]: [Arc<Mutex<Vec<u64>>>; 2] = Default::default();
+    let chain = Chain::new(&rig);
+    let owner = || {
+        let line = chain.report(&rig).into_iter().find(|line| line[0] == "owner").unwrap();
+        line[1..].join(" ")
+    };
+    let start_anew = || {
+        chain.pins.iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+        chain.start().unwrap();
+    };
+    for probe in [&rig.middle, &rig.sink] {
+        *probe.extended.lock() = Some(asks(KSALLOCATOR_FLAG_CAN_ALLOCATE, 3, 63, (64, 0)));
+    }
+    *rig.middle.on_circuit_frames.lock() = brings(&of_middle);
+    *rig.sink.on_circuit_frames.lock() = brings(&of_sink);
+    chain.start().unwrap();
+    assert_eq!((owner().as_str(), of_sink.lock().len()), ("middle.0 can allocate", 0), "the first of them");
+    assert!(of_middle.lock().len() >= 3);
+    // One that has none now is passed over, and one that must goes before those that can.
+    *rig.middle.on_circuit_frames.lock() = Some(none.clone());
+    start_anew();
+    assert_eq!(owner(), "sink.0 can allocate");
+    *rig.source.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, 3, 63, (64, 0)));
+    start_anew();
+    assert_eq!(owner(), "source.0 must allocate, and the class driver does");
+    *rig.source.extended.lock() = None;
+    *rig.sink.on_circuit_frames.lock() = Some(none);
+    start_anew();
+    assert_eq!(owner(), "source.0 heads the section");
     drop(chain);
     rig.assert_quiescent();
 }

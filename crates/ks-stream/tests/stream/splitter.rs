@@ -1,6 +1,7 @@
 //! A splitter: one input, several outputs, the same frames for all.
 
-use crate::rig::{DOWN, FRAMES, Rig, SEEDS, Setup, UP, bring, create, number, take};
+use crate::injection::submit;
+use crate::rig::{DOWN, FRAMES, Rig, SEEDS, Setup, UP, bring, create, number, take, wait};
 use ks_abi::{
     KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsAllocatorFraming,
     KsPinDataFlow, KsState, STATUS_PENDING,
@@ -65,6 +66,42 @@ impl Leaf {
 fn bring_all<'p>(pins: impl Iterator<Item = &'p Pin> + Clone, states: &[KsState]) {
     for state in states {
         pins.clone().for_each(|pin| pin.set_state(*state).unwrap());
+    }
+}
+
+#[test]
+fn frames_that_a_driver_injects_reach_every_branch_and_come_back_once() {
+    for seed in SEEDS {
+        let rig = rig(seed, 0);
+        rig.source.injects.store(true, SeqCst);
+        let trunk = Trunk::new(&rig);
+        let leaves = [Leaf::new(&rig, &trunk.splitter), Leaf::new(&rig, &trunk.splitter)];
+        bring_all(leaves.iter().flat_map(Leaf::pins).chain(trunk.pins()), &UP);
+        let pin = rig.source.pin();
+        let returned = || {
+            let mut back = std::mem::take(&mut *rig.source.returned.lock());
+            back.sort_by_key(|(context, _)| *context);
+            back.into_iter().map(|(context, _)| context).collect::<Vec<_>>()
+        };
+        for number in 0..5 {
+            submit(&pin, number).unwrap();
+        }
+        rig.settle();
+        assert_eq!(counts(&rig, 5), [2; 5], "seed {seed}");
+        assert_eq!(returned(), [100, 101, 102, 103, 104]);
+        assert!(leaves.iter().all(|leaf| leaf.output.statistics().unwrap().copies == 0), "shares of the same bytes");
+        // A stop of the head calls back what waits in the branches.
+        rig.sink.script(wait);
+        for number in 5..8 {
+            submit(&pin, number).unwrap();
+        }
+        rig.settle();
+        assert_eq!(returned(), [0; 0]);
+        bring(&trunk.source, &DOWN);
+        rig.settle();
+        assert_eq!(returned(), [105, 106, 107], "seed {seed}");
+        drop((pin, leaves, trunk));
+        rig.assert_quiescent();
     }
 }
 
