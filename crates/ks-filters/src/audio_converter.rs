@@ -9,11 +9,11 @@ use std::sync::Arc;
 use ks_abi::{
     KSCATEGORY_AUDIO, KSCATEGORY_DATATRANSFORM, KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY,
     KSSTREAM_HEADER_OPTIONSF_DURATIONVALID, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM,
-    KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsPinDataFlow, KsState, NtStatus,
-    STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH, STATUS_PENDING, STATUS_SHARING_VIOLATION, STATUS_SUCCESS,
+    KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsPinDataFlow, KsReset, KsState,
+    NtStatus, STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH, STATUS_PENDING, STATUS_SHARING_VIOLATION, STATUS_SUCCESS,
 };
 use ks_io::sync::{Mutex, Weak};
-use ks_io::{Aspect, Refusal, StreamFrame, Ticks, Time};
+use ks_io::{Aspect, RankedMutex, Refusal, StreamFrame, Ticks, Time};
 use ks_stream::{
     DataFormat, DataRange, Filter, FilterDescriptor, FilterDispatch, FilterFlags, FilterInstance, Framing, Pin,
     PinDescriptor, PinFlags, PinId, PinInstance, ProcessPin, ProcessPins,
@@ -23,12 +23,10 @@ use crate::audio_format;
 use crate::media::audio::{AudioFormat, MAX_CHANNELS, MAX_SAMPLE_RATE, SampleKind};
 use crate::media::audio_conversion::{AudioConversion, More};
 use crate::media::resample::rates_from;
+use crate::pass_through::{INPUT, OUTPUT, straight};
 
 /// The name of the filter.
 pub const NAME: &str = "audio-converter";
-
-const INPUT: PinId = 0;
-const OUTPUT: PinId = 1;
 
 /// Bytes of an output frame, less what is no whole block.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -46,6 +44,7 @@ pub fn descriptor() -> FilterDescriptor {
     pins[0].flags = PinFlags::FRAMES_NOT_REQUIRED_FOR_PROCESSING;
     let categories = [KSCATEGORY_DATATRANSFORM, KSCATEGORY_AUDIO];
     let mut filter = FilterDescriptor::new(NAME, "Audio converter", &categories, pins, Arc::new(Dispatch));
+    filter.connections = straight();
     // The end of a stream may come without data.
     filter.flags = FilterFlags::RECEIVE_ZERO_LENGTH_SAMPLES;
     filter
@@ -315,5 +314,14 @@ impl PinInstance for ConverterPin {
             drop(stream);
         }
         Ok(())
+    }
+
+    /// What the conversion holds back is of the stream before.
+    fn reset(&self, pin: &Arc<Pin>) {
+        if pin.reset_state() == KsReset::BEGIN {
+            let _quiet = pin.filter().processing_mutex().map(RankedMutex::hold);
+            let stream = self.stream.lock().take();
+            drop(stream);
+        }
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use ks_abi::{
     KSCATEGORY_DATATRANSFORM, KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsPinDataFlow,
-    KsState, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_PENDING, STATUS_SHARING_VIOLATION, STATUS_SUCCESS,
+    KsReset, KsState, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_PENDING, STATUS_SHARING_VIOLATION, STATUS_SUCCESS,
 };
 use ks_io::sync::Mutex;
-use ks_io::{Aspect, Refusal, Ticks, Time};
+use ks_io::{Aspect, RankedMutex, Refusal, Ticks, Time};
 use ks_stream::{
     AutomationTable, DataFormat, DataRange, Filter, FilterDescriptor, FilterDispatch, FilterFlags, FilterInstance,
     Framing, Pin, PinDescriptor, PinFlags, PinId, PinInstance, ProcessPin, ProcessPins,
@@ -45,6 +45,7 @@ pub fn descriptor() -> FilterDescriptor {
     };
     let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
     let mut filter = FilterDescriptor::new(NAME, "Delay", &[KSCATEGORY_DATATRANSFORM], pins, Arc::new(Dispatch));
+    filter.connections = pass_through::straight();
     // The end of a stream may come without data.
     filter.flags = FilterFlags::RECEIVE_ZERO_LENGTH_SAMPLES;
     filter
@@ -261,5 +262,13 @@ impl PinInstance for DelayPin {
             self.line.lock().clear();
         }
         Ok(())
+    }
+
+    /// What waits is of the stream before.
+    fn reset(&self, pin: &Arc<Pin>) {
+        if pin.reset_state() == KsReset::BEGIN {
+            let _quiet = pin.filter().processing_mutex().map(RankedMutex::hold);
+            self.line.lock().clear();
+        }
     }
 }

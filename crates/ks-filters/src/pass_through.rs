@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ks_abi::{
-    KSCATEGORY_DATATRANSFORM, KsDataFormat, KsPinDataFlow, KsState, NtStatus, STATUS_INVALID_DEVICE_STATE,
-    STATUS_NO_MATCH, STATUS_PENDING,
+    KSCATEGORY_DATATRANSFORM, KSFILTER_NODE, KsDataFormat, KsPinDataFlow, KsState, KsTopologyConnection, NtStatus,
+    STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH, STATUS_PENDING,
 };
 use ks_io::sync::{Mutex, Weak};
 use ks_io::{Aspect, Refusal};
@@ -33,9 +33,20 @@ pub fn descriptor() -> FilterDescriptor {
     let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
     let categories = [KSCATEGORY_DATATRANSFORM];
     let mut filter = FilterDescriptor::new(NAME, "Pass-through", &categories, pins, Arc::new(PassThrough));
+    filter.connections = straight();
     filter.in_place = Some((INPUT, OUTPUT));
     filter.modifies_in_place = false;
     filter
+}
+
+/// The topology of a filter whose input leads to its output, and to nothing else: a flush goes that way.
+pub(crate) fn straight() -> Vec<KsTopologyConnection> {
+    vec![KsTopologyConnection {
+        from_node: KSFILTER_NODE,
+        from_node_pin: INPUT,
+        to_node: KSFILTER_NODE,
+        to_node_pin: OUTPUT,
+    }]
 }
 
 struct PassThrough;

@@ -13,7 +13,7 @@ use ks_io::sync::Mutex;
 use ks_stream::{Filter, FilterDescriptor, FilterDispatch, FilterInstance, PinDescriptor, PinFlags};
 
 use crate::null_renderer::any;
-use crate::pass_through::{INPUT, Instance, OUTPUT};
+use crate::pass_through::{INPUT, Instance, OUTPUT, straight};
 
 /// The name of the filter.
 pub const NAME: &str = "tee";
@@ -30,6 +30,7 @@ pub fn descriptor() -> FilterDescriptor {
     pins[OUTPUT as usize].instances_possible = PinDescriptor::UNLIMITED;
     let categories = [KSCATEGORY_SPLITTER, KSCATEGORY_DATATRANSFORM];
     let mut filter = FilterDescriptor::new(NAME, "Tee", &categories, pins, Arc::new(Tee));
+    filter.connections = straight();
     filter.in_place = Some((INPUT, OUTPUT));
     filter.modifies_in_place = false;
     filter

@@ -20,14 +20,12 @@ use ks_stream::{
 use crate::media::error::FieldError;
 use crate::media::video::{ColorRange, MAX_DIMENSION, PixelLayout, VideoFormat};
 use crate::media::video_conversion::{self, Matrix, VideoConversion};
+use crate::pass_through::{INPUT, OUTPUT, straight};
 use crate::settings::{ANY, Setting, Settings, Write, choice, number, or_any};
 use crate::video_format;
 
 /// The name of the filter.
 pub const NAME: &str = "video-converter";
-
-const INPUT: PinId = 0;
-const OUTPUT: PinId = 1;
 
 /// What the filter says of itself.
 pub fn descriptor() -> FilterDescriptor {
@@ -39,7 +37,9 @@ pub fn descriptor() -> FilterDescriptor {
     };
     let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
     let categories = [KSCATEGORY_DATATRANSFORM, KSCATEGORY_VIDEO];
-    FilterDescriptor::new(NAME, "Video converter", &categories, pins, Arc::new(Dispatch))
+    let mut filter = FilterDescriptor::new(NAME, "Video converter", &categories, pins, Arc::new(Dispatch));
+    filter.connections = straight();
+    filter
 }
 
 /// What the formats do not say.

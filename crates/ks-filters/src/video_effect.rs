@@ -89,6 +89,7 @@ fn descriptor(
     let categories = [KSCATEGORY_DATATRANSFORM, KSCATEGORY_VIDEO];
     let mut filter =
         FilterDescriptor::new(name, friendly_name, &categories, pins, Arc::new(Dispatch { name, settings, make }));
+    filter.connections = pass_through::straight();
     filter.in_place = Some((INPUT, OUTPUT));
     filter
 }

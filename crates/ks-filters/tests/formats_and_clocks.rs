@@ -132,6 +132,10 @@ fn a_graph_goes_by_the_clock_of_its_first_source_that_has_one() {
         ("test-camera width=64 height=48 ! null-renderer", Some("test-camera.0")),
         ("test-camera width=64 height=48 ! pass-through ! null-renderer", Some("test-camera.0")),
         ("test-microphone ! null-renderer", Some("test-microphone.0")),
+        // Two clocks: that of the source, in whichever chain it comes first.
+        ("test-microphone ! test-speaker", Some("test-microphone.0")),
+        ("test-camera width=64 height=48 ! null-renderer test-microphone ! null-renderer", Some("test-camera.0")),
+        ("test-microphone ! null-renderer test-camera width=64 height=48 ! null-renderer", Some("test-microphone.0")),
     ];
     for (text, clock) in cases {
         let world = World::new();
@@ -146,4 +150,66 @@ fn a_graph_goes_by_the_clock_of_its_first_source_that_has_one() {
         world.pass(1);
         assert_eq!(world.system.session().open_handles(), 0, "no pin keeps another's clock");
     }
+}
+
+/// A file has no pace of its own: the renderer gives it, also through a converter.
+#[test]
+fn a_graph_without_a_live_source_goes_by_the_clock_of_its_renderer() {
+    let folder = std::env::temp_dir().join(format!("userks-clocks-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("sound.wav");
+    let path = path.to_str().unwrap();
+    let go = |world: &World, text: &str| {
+        let graph = grammar::parse(text).unwrap();
+        let runner = GraphRunner::build(&world.client, &graph, Options { frames: None, seconds: None }).unwrap();
+        let report = runner.run(&mut |_| ());
+        assert_eq!(report.status, RunStatus::Completed, "{text}: {:?}", report.error);
+        report.clock
+    };
+    let world = World::new();
+    let recorded = go(&world, &format!("test-microphone frames=50 ! wav-writer path={path}"));
+    assert_eq!(recorded.as_deref(), Some("test-microphone.0"));
+    for text in [
+        format!("wav-reader path={path} ! test-speaker"),
+        format!("wav-reader path={path} ! audio-converter ! test-speaker"),
+        format!("wav-reader path={path} ! null-renderer wav-reader path={path} ! test-speaker"),
+    ] {
+        assert_eq!(go(&world, &text).as_deref(), Some("test-speaker.0"), "{text}");
+    }
+    assert_eq!(go(&world, &format!("wav-reader path={path} ! null-renderer")), None, "nobody has a clock");
+    drop(world);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// One of two live sources follows the other's clock: the time of its frames is that clock's.
+#[test]
+fn the_pins_of_a_graph_tell_the_time_of_one_clock() {
+    let world = World::new();
+    let (camera, sound) = (world.open("test-camera", CAMERA), world.open("test-microphone", &[]));
+    let sinks = [world.open("null-renderer", &[]), world.open("null-renderer", &[])];
+    let source = |filter: &Filter, sink: &Filter| {
+        let format = offered(filter, 0, 0);
+        let end = create(sink, 0, KsPinDataFlow::IN, None, &format);
+        (create(filter, 0, KsPinDataFlow::OUT, Some(&end), &format), end)
+    };
+    let ((camera, first), (sound, second)) = (source(&camera, &sinks[0]), source(&sound, &sinks[1]));
+    let clock = camera.create_clock().unwrap();
+    for pin in [&first, &sound, &second] {
+        pin.set_master_clock(Some(&clock)).unwrap();
+    }
+    // The clock goes with the state of its pin: the other source waits for it, whatever its own time is.
+    for pin in [&second, &sound, &first] {
+        pin.set_state(KsState::RUN).unwrap();
+    }
+    camera.set_state(KsState::PAUSE).unwrap();
+    world.pass(1000);
+    assert_eq!(second.statistics().unwrap().frames, 0, "the clock stands");
+    camera.set_state(KsState::RUN).unwrap();
+    world.pass(1000);
+    let (pictures, packets) = (first.statistics().unwrap().frames, second.statistics().unwrap().frames);
+    assert!((29..=31).contains(&pictures) && (98..=101).contains(&packets), "{pictures} pictures, {packets} packets");
+    camera.set_state(KsState::PAUSE).unwrap();
+    let stood = second.statistics().unwrap().frames;
+    world.pass(1000);
+    assert!(second.statistics().unwrap().frames <= stood + 1, "it stands again");
 }
