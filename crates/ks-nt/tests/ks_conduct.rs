@@ -5,7 +5,10 @@
 mod ks_rig;
 
 use ks_abi::{
-    Guid, KSPROPERTY_TYPE_GET, KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsIdentifier, KsReset, KsState, STATUS_NO_MATCH,
+    Guid, KSPROPERTY_STREAM_QUALITY, KSPROPERTY_STREAM_RATE, KSPROPERTY_STREAM_RATECAPABILITY, KSPROPERTY_TYPE_GET,
+    KSPROPSETID_Stream, KSRATE_NOPRESENTATIONDURATION, KSRATE_NOPRESENTATIONSTART,
+    KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsIdentifier, KsProperty, KsQualityManager, KsRate, KsRateCapability,
+    KsReset, KsState, Ptr64, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_HANDLE, STATUS_NO_MATCH, STATUS_NOT_SUPPORTED,
 };
 use ks_client::{Connect, Format, Object, Pin, StreamFrame};
 use ks_rig::{Created, Rig};
@@ -14,6 +17,7 @@ use zerocopy::IntoBytes;
 /// The checks of the drivers in `tests/avs`.
 const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
 const DRIVER: &str = "tests/avs/conduct.c";
+const QUALITY: &str = "tests/avs/quality.c";
 
 fn failure(object: &Object, check: u32) -> String {
     let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
@@ -120,6 +124,146 @@ fn a_reset_reaches_the_pins_that_a_drivers_topology_leads_to() {
     sink.pin.reset(KsReset::END).unwrap();
     assert_eq!(failure(sink.pin.object(), 4), "");
     drop((sink, source, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_driver_that_ends_the_stream_of_an_output_is_told_of_a_reset_that_ends() {
+    let rig = Rig::start(DRIVER);
+    let (filter, other) = (rig.open(), rig.open());
+    let sink = rig.create(&filter, 0, None);
+    let (end, source) = {
+        let end = rig.create(&other, 0, None);
+        let source = rig.create(&filter, 1, Some(&end));
+        (end, source)
+    };
+    assert_eq!(failure(sink.pin.object(), 6), "");
+    for pin in [&end.pin, &source.pin] {
+        pin.set_state(KsState::RUN).unwrap();
+    }
+    // Its topology leads from an input: another stream follows, and ends again.
+    for stream in 1..=2 {
+        assert_eq!(failure(source.pin.object(), 6), "");
+        assert_eq!(failure(source.pin.object(), 7), "");
+        eventually(sink.pin.object(), 7);
+        while end.pin.statistics().unwrap().frames < stream {
+            std::thread::yield_now();
+        }
+    }
+    for pin in [&source.pin, &end.pin] {
+        pin.set_state(KsState::STOP).unwrap();
+    }
+    drop((source, end, sink, filter, other));
+    rig.unload();
+}
+
+#[test]
+fn a_driver_complains_to_the_manager_that_its_client_named_and_another_pin_hears_it() {
+    let rig = Rig::start(QUALITY);
+    let (from, to) = (rig.open(), rig.open());
+    let sink = rig.create(&to, 0, None);
+    let source = rig.create(&from, 1, Some(&sink));
+    assert_eq!(failure(sink.pin.object(), 4), "");
+    let name = |handle: u64| {
+        let manager = KsQualityManager { quality_manager: handle, context: Ptr64(0x77) };
+        let named = sink.pin.object().set_property(KSPROPSETID_Stream, KSPROPERTY_STREAM_QUALITY, &manager);
+        named.map_err(|error| error.status)
+    };
+    // A handle is the client's own: small numbers are open in the driver's world.
+    for wrong in [4, 0x0dd0, u64::MAX] {
+        assert_eq!(name(wrong), Err(STATUS_INVALID_HANDLE));
+    }
+    name(source.pin.object().handle().0).unwrap();
+    for pin in [&sink.pin, &source.pin] {
+        pin.set_state(KsState::RUN).unwrap();
+    }
+    assert_eq!(failure(source.pin.object(), 0), "");
+    eventually(sink.pin.object(), 1);
+    assert_eq!(failure(sink.pin.object(), 2), "");
+    name(0).unwrap();
+    assert_eq!(failure(source.pin.object(), 0), "");
+    while sink.pin.statistics().unwrap().frames < 6 {
+        std::thread::yield_now();
+    }
+    assert_eq!(failure(sink.pin.object(), 3), "");
+    // A manager is let go of when the pin that complains is closed.
+    name(source.pin.object().handle().0).unwrap();
+    for pin in [&source.pin, &sink.pin] {
+        pin.set_state(KsState::STOP).unwrap();
+    }
+    drop((source, sink, from, to));
+    rig.unload();
+}
+
+#[test]
+fn a_driver_that_says_beforehand_what_it_takes_keeps_the_old_stream_running() {
+    let rig = Rig::start(QUALITY);
+    let (from, to) = (rig.open(), rig.open());
+    let sink = rig.create(&to, 0, None);
+    let source = rig.create(&from, 1, Some(&sink));
+    assert_eq!(failure(sink.pin.object(), 4), "");
+    for pin in [&sink.pin, &source.pin] {
+        pin.set_state(KsState::RUN).unwrap();
+    }
+    for pin in [&source.pin, &sink.pin] {
+        assert_eq!(pin.set_format(&sized(&sink, 13)).unwrap_err().status, STATUS_NO_MATCH);
+    }
+    assert_eq!(failure(source.pin.object(), 0), "");
+    while sink.pin.statistics().unwrap().frames < 3 {
+        std::thread::yield_now();
+    }
+    assert!(sink.pin.failure().is_none(), "it never came to a refusal in the stream");
+    sink.pin.set_format(&sized(&sink, 32)).unwrap();
+    eventually(sink.pin.object(), 5);
+    for pin in [&source.pin, &sink.pin] {
+        assert_eq!(pin.format().unwrap().bytes(), sized(&sink, 32).bytes());
+        pin.set_state(KsState::STOP).unwrap();
+    }
+    drop((source, sink, from, to));
+    rig.unload();
+}
+
+#[test]
+fn a_drivers_stream_goes_at_the_rate_that_its_client_sets() {
+    let rig = Rig::start(QUALITY);
+    let filter = rig.open();
+    let source = rig.create(&filter, 1, None);
+    let (set, nominal) = (KSPROPSETID_Stream, 1000);
+    let rate = |rate: i32| KsRate {
+        interface: KsIdentifier::STANDARD_STREAMING,
+        rate,
+        flags: KSRATE_NOPRESENTATIONSTART | KSRATE_NOPRESENTATIONDURATION,
+        ..KsRate::default()
+    };
+    let ask = |asked: i32| {
+        let property = KsProperty::new(set, KSPROPERTY_STREAM_RATECAPABILITY, KSPROPERTY_TYPE_GET);
+        let request = KsRateCapability { property, rate: rate(asked) };
+        let left = source.pin.object().property_at::<KsRate>(request.as_bytes(), set, KSPROPERTY_STREAM_RATECAPABILITY);
+        left.map(|left| left.rate).map_err(|error| error.status)
+    };
+    let put = |asked: i32| {
+        let outcome = source.pin.object().set_property(set, KSPROPERTY_STREAM_RATE, &rate(asked));
+        outcome.map_err(|error| error.status)
+    };
+    let get = || source.pin.object().property::<KsRate>(set, KSPROPERTY_STREAM_RATE).unwrap().rate;
+    source.pin.set_state(KsState::ACQUIRE).unwrap();
+    assert_eq!((ask(nominal), put(nominal)), (Err(STATUS_INVALID_DEVICE_STATE), Err(STATUS_INVALID_DEVICE_STATE)));
+    source.pin.set_state(KsState::RUN).unwrap();
+    assert_eq!([500, 4000, 4001, -1000].map(ask), [Ok(nominal), Ok(nominal), Ok(4001), Ok(-1000)]);
+    let durations = || {
+        assert_eq!(failure(source.pin.object(), 0), "");
+        [(); 3].map(|()| read(&source.pin).header.duration)
+    };
+    assert_eq!(durations(), [400_000; 3]);
+    put(2000).unwrap();
+    assert_eq!((durations(), get()), ([200_000; 3], 2000));
+    assert_eq!((put(4001), get()), (Err(STATUS_NOT_SUPPORTED), 2000), "no best fit");
+    put(500).unwrap();
+    assert_eq!(durations(), [800_000; 3]);
+    source.pin.set_state(KsState::ACQUIRE).unwrap();
+    source.pin.set_state(KsState::RUN).unwrap();
+    assert_eq!((durations(), get()), ([400_000; 3], nominal), "a rate does not outlive PAUSE");
+    drop((source, filter));
     rig.unload();
 }
 

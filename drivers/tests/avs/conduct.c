@@ -1,7 +1,7 @@
 /*
  * Pin 0 takes frames and pin 1 fills them, each of the format that it agreed to last: the first byte of a frame is the
- * sample size of that format. Pin 1 changes it in the stream. The topology leads from pin 0 to pin 1; a property adds pin
- * factories, nodes and connections while the filter is open. Pin 2 answers its state by itself, later.
+ * sample size of that format. Pin 1 changes it in the stream, and ends the stream. The topology leads from pin 0 to pin 1;
+ * a property adds pin factories, nodes and connections while the filter is open. Pin 2 answers its state by itself, later.
  */
 #include "avs.h"
 
@@ -9,7 +9,7 @@ enum { REFUSED = 13, BOTH = 2 };
 
 static ULONG Agreed[BOTH];
 static LONG Mismatches, Taken, Resets[BOTH], LastReset[BOTH];
-static LONG ChangeTo, Allowed;
+static LONG ChangeTo, Allowed, EndNext;
 
 /* 0 of a pin that takes frames, 1 of one that fills them. */
 static ULONG Way(PKSPIN Pin)
@@ -62,6 +62,10 @@ static NTSTATUS OnFill(PKSPIN Pin)
             Allowed--;
             *(PUCHAR)lead->OffsetOut.Data = (UCHAR)Agreed[1];
             lead->StreamHeader->DataUsed = 1;
+            if (EndNext) {
+                lead->StreamHeader->OptionsFlags = KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
+                EndNext = 0;
+            }
         } else {
             KsStreamPointerUnlock(lead, FALSE);
             break;
@@ -152,10 +156,24 @@ static const char *Forget(PKSPIN Pin)
 {
     Mismatches = Taken = ChangeTo = Allowed = 0;
     RtlZeroMemory(Resets, sizeof(Resets));
+    LastReset[0] = LastReset[1] = -1;
     return NULL;
 }
 
-DEFINE_CHECKS(Followed, Change, Changed, Arrived, WereReset, Grow, Forget);
+/* 7: of pin 1: the next frame is its last. Of pin 0: pin 1 was told of the end of a reset for that, and nobody of more. */
+static const char *End(PKSPIN Pin)
+{
+    if (Way(Pin)) {
+        EndNext = Allowed = 1;
+        KsPinAttemptProcessing(Pin, TRUE);
+        return NULL;
+    }
+    CHECK(EndNext == 0 && Resets[0] == 0 && Resets[1] == 1);
+    CHECK(LastReset[1] == KSRESET_END);
+    return NULL;
+}
+
+DEFINE_CHECKS(Followed, Change, Changed, Arrived, WereReset, Grow, Forget, End);
 
 static WORK_QUEUE_ITEM Item;
 static PKSWORKER Worker;

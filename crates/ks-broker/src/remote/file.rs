@@ -8,10 +8,10 @@ use ks_abi::{
     Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_RTAUDIO_BUFFER, KSPROPERTY_RTAUDIO_BUFFER_WITH_NOTIFICATION,
     KSPROPERTY_RTAUDIO_CLOCKREGISTER, KSPROPERTY_RTAUDIO_GETPOSITIONFUNCTION, KSPROPERTY_RTAUDIO_PACKETVREGISTER,
     KSPROPERTY_RTAUDIO_POSITIONREGISTER, KSPROPERTY_RTAUDIO_REGISTER_NOTIFICATION_EVENT, KSPROPERTY_STREAM_MASTERCLOCK,
-    KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_RtAudio, KSPROPSETID_Stream, KsProperty, NtStatus,
-    STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_NOT_SUPPORTED,
-    STATUS_PENDING,
+    KSPROPERTY_STREAM_QUALITY, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_RtAudio, KSPROPSETID_Stream,
+    KsProperty, NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING,
 };
 use ks_io::sync::Arc;
 use ks_io::{
@@ -86,10 +86,10 @@ impl RemoteFile {
             clear(data, enabled.offset as usize);
             return Ok(Embedded::Event(enabled.offset, self.peer.events.add(notified, enabled.tells)?));
         }
-        if let Some(handle) = master_clock(code, irp.input(), data) {
-            let clock = file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
+        if let Some(handle) = named_by_property(code, irp.input(), data) {
+            let named = file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
             clear(data, 0);
-            return Ok(Embedded::File(0, RemoteFile::named(&self.peer, &clock)?));
+            return Ok(Embedded::File(0, RemoteFile::named(&self.peer, &named)?));
         }
         Ok(Embedded::Nothing)
     }
@@ -490,15 +490,15 @@ fn pin_to_handle(class: &str, parameters: &[u8]) -> Option<u64> {
     (handle != 0).then_some(handle)
 }
 
-/// The handle of the clock that a request makes a pin's master clock.
-fn master_clock(code: IoControlCode, input: &[u8], data: &[u8]) -> Option<u64> {
+/// The handle of what a request makes a pin's master clock or quality manager: both stand first.
+fn named_by_property(code: IoControlCode, input: &[u8], data: &[u8]) -> Option<u64> {
     const SET: Guid = KSPROPSETID_Stream;
     if code != IoControlCode::KS_PROPERTY {
         return None;
     }
     let (property, _) = KsProperty::read_from_prefix(input).ok()?;
     let sets = property.set == SET
-        && property.id == KSPROPERTY_STREAM_MASTERCLOCK
+        && matches!(property.id, KSPROPERTY_STREAM_MASTERCLOCK | KSPROPERTY_STREAM_QUALITY)
         && property.flags & KSPROPERTY_TYPE_SET != 0;
     let handle = data.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))?;
     (sets && handle != 0).then_some(handle)

@@ -1,6 +1,7 @@
 //! Two engines that reach one another's objects: in one process over a socket pair, and in two processes.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod agreements;
 mod answers;
 mod events;
 mod hostile;

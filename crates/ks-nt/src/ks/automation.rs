@@ -2,16 +2,19 @@
 
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::descriptor::MOST_ENTRIES;
+use crate::ks::engine_file;
 use crate::ks::events;
 use crate::ks::filter::mode_byte;
 use crate::ks::irp::{FILTER_NODE, LentIrp, Target};
+use crate::ntoskrnl::object_manager;
 use ks_abi::kernel::{
     IRP_MJ_DEVICE_CONTROL, KsAutomationTable, KsEventItem, KsEventSet, KsMethodItem, KsMethodSet, KsPropertyItem,
     KsPropertyMembersList, KsPropertySet, KsPropertyValues,
 };
 use ks_abi::{
-    Guid, IoControlCode, KSPROPERTY_TYPE_TOPOLOGY, KSPROPERTY_TYPE_UNSERIALIZERAW, KsIdentifier, KspNode, NtStatus,
-    STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+    Guid, IoControlCode, KSPROPERTY_STREAM_ALLOCATOR, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAM_QUALITY,
+    KSPROPERTY_TYPE_TOPOLOGY, KSPROPERTY_TYPE_UNSERIALIZERAW, KSPROPSETID_Stream, KsIdentifier, KspNode, NtStatus,
+    STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_SUCCESS,
 };
 use ks_mem::Block;
 use ks_stream::{
@@ -29,6 +32,8 @@ pub(crate) type Finder<T> = Arc<dyn Fn(&T) -> Option<Target> + Send + Sync>;
 /// The most bytes that a handler is given to answer into. A client may offer more; nothing is allocated for that.
 const MOST_DATA_BYTES: usize = 16 << 20;
 const MOST_MEMBER_BYTES: u64 = 1 << 20;
+/// FILE_GENERIC_READ and FILE_GENERIC_WRITE: what a driver may do with an object that its client names.
+const NAMED_ACCESS: u32 = 0x0012_019f;
 
 /// Makes a handler of a routine of the driver's.
 pub(crate) type MakeHandler<T> = Box<dyn Fn(Entry) -> Handler<T>>;
@@ -266,6 +271,13 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     if verb != Verb::Get {
         data.write_bytes(0, call.data());
     }
+    let named = match NamedObject::of(call, verb) {
+        Ok(named) => named,
+        Err(status) => return status,
+    };
+    if let Some(named) = &named {
+        data.store_u64(0, named.0);
+    }
     let irp = match LentIrp::lend_to_node(target.clone(), node(call), IRP_MJ_DEVICE_CONTROL, 0) {
         Ok(irp) => irp,
         Err(status) => return status,
@@ -293,6 +305,37 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     data.read_bytes(0, &mut filled);
     let kept = call.answer(&filled);
     if kept == STATUS_SUCCESS { answer } else { kept }
+}
+
+/// A handle of the drivers' world for the object that a client names in the data of a request, open while the handler
+/// runs: the client's own number means nothing to `ObReferenceObjectByHandle`.
+struct NamedObject(u64);
+
+impl NamedObject {
+    /// Properties of a stream that begin with a handle: the quality manager, the allocator and the master clock.
+    /// `None`: the request names nothing. STATUS_INVALID_HANDLE: nothing of the client's.
+    fn of(call: &PropertyCall<'_>, verb: Verb) -> Result<Option<NamedObject>, NtStatus> {
+        const WITH_HANDLE: [u32; 3] =
+            [KSPROPERTY_STREAM_ALLOCATOR, KSPROPERTY_STREAM_QUALITY, KSPROPERTY_STREAM_MASTERCLOCK];
+        let property = call.property();
+        if verb != Verb::Set || property.set != KSPROPSETID_Stream || !WITH_HANDLE.contains(&property.id) {
+            return Ok(None);
+        }
+        let handle = call.data().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        if handle == 0 {
+            return Ok(None);
+        }
+        let file = call.file_object().and_then(|own| own.file_by_handle(handle));
+        let file = file.filter(|file| !file.is_cleaned_up()).ok_or(STATUS_INVALID_HANDLE)?;
+        engine_file::lend(&file, NAMED_ACCESS).map(|handle| Some(NamedObject(handle)))
+    }
+}
+
+impl Drop for NamedObject {
+    fn drop(&mut self) {
+        // A driver that keeps the object has referenced it.
+        let _ = object_manager::close(self.0);
+    }
 }
 
 /// The node that a request names.

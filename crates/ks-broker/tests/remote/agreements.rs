@@ -1,0 +1,222 @@
+//! What pins on both sides of a border agree on: the frames that cross it, whom to complain to, and a clock.
+
+use crate::rig::{camera, client, connect, engine, host, renderer, run};
+use ks_abi::{
+    KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_VIDEO, KSMEMORY_TYPE_SYSTEM,
+    KSPROPERTY_QUALITY_REPORT, KSPROPERTY_STREAM_QUALITY, KSPROPSETID_Quality, KSPROPSETID_Stream,
+    KsAllocatorFramingEx, KsDataFormat, KsPinDataFlow, KsQuality, KsQualityManager, KsState, NtStatus, Ptr64,
+    STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
+};
+use ks_client::graph::run::RunStatus;
+use ks_io::{Refusal, Ticks};
+use ks_stream::{
+    AutomationTable, DataFormat, DataRange, ExtendedFraming, Filter, FilterDescriptor, FilterDispatch, FilterInstance,
+    Framing, Pin, PinDescriptor, PinInstance, PropertyCall, PropertyItem, PropertySet, quality_manager_item,
+};
+use std::sync::{Arc, Mutex, mpsc};
+
+const SAMPLE_BYTES: u32 = 128;
+
+/// A filter of one pin that asks for frames in full, and fills or takes them.
+#[derive(Clone)]
+struct Asking {
+    framing: ExtendedFraming,
+    automation: Option<Arc<AutomationTable<Pin>>>,
+}
+
+fn format() -> DataFormat {
+    let head = KsDataFormat::new(KSDATAFORMAT_TYPE_VIDEO, KSDATAFORMAT_TYPE_VIDEO, KSDATAFORMAT_SPECIFIER_NONE, 0);
+    DataFormat::new(KsDataFormat { sample_size: SAMPLE_BYTES, ..head }, &[])
+}
+
+fn asks(frames: u32, mask: u32, bytes: (u32, u32)) -> ExtendedFraming {
+    let simple = KsAllocatorFramingEx::simple(KSMEMORY_TYPE_SYSTEM, 0, frames, mask, bytes.0, bytes.1);
+    ExtendedFraming { compression: simple.output_compression, items: simple.framing_item.to_vec() }
+}
+
+fn filter(
+    name: &'static str,
+    flow: KsPinDataFlow,
+    framing: ExtendedFraming,
+    automation: Option<AutomationTable<Pin>>,
+) -> FilterDescriptor {
+    let asking = Arc::new(Asking { framing, automation: automation.map(Arc::new) });
+    let pin = PinDescriptor::new(flow, vec![format()]);
+    FilterDescriptor::new(name, name, &[KSCATEGORY_CAPTURE], vec![pin], asking)
+}
+
+impl FilterDispatch for Asking {
+    fn create(&self, _: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+impl FilterInstance for Asking {
+    fn create_pin(&self, _: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        Ok(Arc::new(self.clone()))
+    }
+    fn intersect(&self, _: u32, _: &DataRange, _: &DataRange) -> Result<DataFormat, Refusal> {
+        Ok(format())
+    }
+}
+
+impl PinInstance for Asking {
+    /// A sink complains of each frame.
+    fn process(&self, pin: &Arc<Pin>) -> NtStatus {
+        let mut edge = pin.leading_edge();
+        while let Some(frame) = edge {
+            match pin.data_flow() {
+                KsPinDataFlow::OUT => frame.set_data_used(SAMPLE_BYTES),
+                _ => pin.report_quality(500, Ticks(4000)),
+            }
+            edge = frame.advance();
+        }
+        STATUS_PENDING
+    }
+    fn framing(&self, _: &Pin) -> Option<Framing> {
+        Some(Framing { frames: 0, frame_bytes: SAMPLE_BYTES, alignment: 0 })
+    }
+    fn extended_framing(&self, _: &Pin) -> Option<ExtendedFraming> {
+        Some(self.framing.clone())
+    }
+    fn automation(&self) -> Option<&AutomationTable<Pin>> {
+        self.automation.as_deref()
+    }
+}
+
+/// A source and a sink, of which one is in the other engine.
+fn apart(
+    source: FilterDescriptor,
+    sink: FilterDescriptor,
+    sink_is_far: bool,
+) -> (crate::rig::Host, ks_client::Client, impl Sized) {
+    let (here, there) = if sink_is_far { (source, sink) } else { (sink, source) };
+    let parent = engine(vec![here]);
+    let (host, peer) = host(&parent, vec![there]);
+    let (client, session) = client(&parent);
+    (host, client, (parent, peer, session))
+}
+
+#[test]
+fn a_pin_of_the_other_engine_has_a_say_in_the_frames_that_cross_to_it() {
+    for sink_is_far in [true, false] {
+        for source_takes_requests in [false, true] {
+            let near = filter("filling", KsPinDataFlow::OUT, asks(3, 0, (1, 4096)), None);
+            let far = filter("taking", KsPinDataFlow::IN, asks(9, 255, (200, 4096)), None);
+            let (_host, client, _kept) = apart(near, far, sink_is_far);
+            let (source, sink) = (client.open_by_name("filling").unwrap(), client.open_by_name("taking").unwrap());
+            let (from, to) = connect(&source, &sink, source_takes_requests);
+            for pin in [&to, &from] {
+                pin.set_state(KsState::ACQUIRE).unwrap();
+            }
+            // Who asks for the frames or sends them owns them.
+            let (head, other) = if source_takes_requests { (&to, "filling") } else { (&from, "taking") };
+            let pipe = head.pipe().unwrap();
+            let of_sink = match source_takes_requests {
+                true => "taking.0".to_owned(),
+                false => format!("the pin behind {}", head.name()),
+            };
+            let agreed: Vec<_> = pipe.agreed.iter().map(|one| (&*one.what, one.value, one.by.clone())).collect();
+            let by = |value| (value, of_sink.clone());
+            let [frames, bytes, alignment] = [9, 200, 256].map(by);
+            assert_eq!(
+                agreed,
+                [("frames", frames.0, frames.1), ("bytes", bytes.0, bytes.1), ("alignment", alignment.0, alignment.1)],
+                "{other} is behind the border"
+            );
+            for state in [KsState::RUN, KsState::STOP] {
+                [&to, &from].iter().for_each(|pin| pin.set_state(state).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pin_of_the_other_engine_that_takes_no_such_frames_refuses_the_start() {
+    let near = filter("filling", KsPinDataFlow::OUT, asks(3, 0, (128, 4096)), None);
+    let far = filter("taking", KsPinDataFlow::IN, asks(3, 0, (1, 100)), None);
+    let (_host, client, _kept) = apart(near, far, true);
+    let (source, sink) = (client.open_by_name("filling").unwrap(), client.open_by_name("taking").unwrap());
+    let (from, to) = connect(&source, &sink, false);
+    to.set_state(KsState::ACQUIRE).unwrap();
+    let refused = from.set_state(KsState::ACQUIRE).unwrap_err();
+    assert_eq!(refused.status, STATUS_INVALID_PARAMETER);
+    assert!(refused.reason().contains("the pin behind filling.0 takes at most 100"), "{refused}");
+    assert_eq!(from.state().unwrap(), KsState::STOP);
+    // Nor may it ask for memory without end.
+    let near = filter("filling", KsPinDataFlow::OUT, asks(3, 0, (128, 0)), None);
+    let far = filter("taking", KsPinDataFlow::IN, asks(1000, 0, (400_000, 0)), None);
+    let (_host, client, _kept) = apart(near, far, true);
+    let (source, sink) = (client.open_by_name("filling").unwrap(), client.open_by_name("taking").unwrap());
+    let (from, to) = connect(&source, &sink, false);
+    to.set_state(KsState::ACQUIRE).unwrap();
+    let refused = from.set_state(KsState::ACQUIRE).unwrap_err();
+    assert!(refused.reason().contains("1000 frames for the pin behind filling.0"), "{refused}");
+}
+
+#[test]
+fn a_sink_complains_to_a_manager_of_the_other_engine() {
+    for sink_is_far in [true, false] {
+        let (tell, heard) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        let report = move |_: &Pin, call: &mut PropertyCall<'_>| match call.data_as::<KsQuality>() {
+            Ok(said) => {
+                let _ = tell.lock().unwrap().send((said.context.0, said.proportion, said.delta_time));
+                STATUS_SUCCESS
+            }
+            Err(status) => status,
+        };
+        let item = PropertyItem::standard(KSPROPSETID_Quality, KSPROPERTY_QUALITY_REPORT).unwrap().set(report);
+        let listening = PropertySet { set: KSPROPSETID_Quality, items: vec![item] };
+        let complaining = PropertySet { set: KSPROPSETID_Stream, items: vec![quality_manager_item()] };
+        let of = |set| Some(AutomationTable::of_properties(vec![set]));
+        let near = filter("filling", KsPinDataFlow::OUT, asks(3, 0, (1, 4096)), of(listening));
+        let far = filter("taking", KsPinDataFlow::IN, asks(3, 0, (1, 4096)), of(complaining));
+        let (_host, client, _kept) = apart(near, far, sink_is_far);
+        let (source, sink) = (client.open_by_name("filling").unwrap(), client.open_by_name("taking").unwrap());
+        let (from, to) = connect(&source, &sink, false);
+        let name = |handle| {
+            let manager = KsQualityManager { quality_manager: handle, context: Ptr64(0x77) };
+            let named = to.object().set_property(KSPROPSETID_Stream, KSPROPERTY_STREAM_QUALITY, &manager);
+            named.map_err(|error| error.status)
+        };
+        assert_eq!(name(0x0dd0), Err(STATUS_INVALID_HANDLE));
+        name(from.object().handle().0).unwrap();
+        for pin in [&to, &from] {
+            pin.set_state(KsState::RUN).unwrap();
+        }
+        for _ in 0..10 {
+            assert_eq!(heard.recv().unwrap(), (0x77, 500, 4000));
+        }
+        name(0).unwrap();
+        for pin in [&from, &to] {
+            pin.set_state(KsState::STOP).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_graph_over_two_engines_goes_by_the_clock_of_its_source_where_that_can_be_followed() {
+    const GRAPH: &str = "test-camera width=64 height=48 fps=200 ! null-renderer frames=20";
+    for (here, there) in [(vec![renderer()], vec![camera()]), (vec![camera()], vec![renderer()])] {
+        let parent = engine(here);
+        let (host, peer) = host(&parent, there);
+        let (client, session) = client(&parent);
+        for _ in 0..2 {
+            let report = run(&client, GRAPH);
+            assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
+            assert_eq!(report.clock.as_deref(), Some("test-camera.0"));
+            assert_eq!(report.connections[0].frames, 20);
+        }
+        assert_eq!((session.open_handles(), host.peer.exported_files(), peer.pending_requests()), (0, 0, 0));
+    }
+    // A pin does not take the clock of another process, and says so; its own time goes on.
+    let parent = engine(vec![renderer()]);
+    let (_host, _peer) = host(&parent, vec![camera()]);
+    let (client, _session) = client(&parent);
+    let (source, sink) = (client.open_by_name("test-camera").unwrap(), client.open_by_name("null-renderer").unwrap());
+    let (from, to) = connect(&source, &sink, false);
+    let clock = from.create_clock().unwrap();
+    assert_eq!(to.set_master_clock(Some(&clock)).unwrap_err().status, STATUS_INVALID_HANDLE);
+    from.set_master_clock(Some(&clock)).unwrap();
+}
