@@ -253,6 +253,12 @@ struct Stream {
     gap: bool,
 }
 
+/// What a live microphone needs itself: a frame that waits for its time, one that is under way, and one to spare. A pin that
+/// may be slow to give frames back asks for more, as the writers do.
+const LIVE_FRAMES: u32 = 3;
+/// Where all frames are filled at once.
+const FRAMES: u32 = 8;
+
 /// Packets a second.
 const PACKET_RATE: u64 = 100;
 /// A packet's time.
@@ -335,7 +341,8 @@ impl PinInstance for MicrophonePin {
     fn framing(&self, _pin: &Pin) -> Option<Framing> {
         let format = self.tone.format();
         let packet_blocks = u64::from(format.sample_rate()).div_ceil(PACKET_RATE) as usize;
-        Some(Framing { frames: 8, frame_bytes: (packet_blocks * format.block_bytes()) as u32, alignment: 64 })
+        let frames = if self.live { LIVE_FRAMES } else { FRAMES };
+        Some(Framing { frames, frame_bytes: (packet_blocks * format.block_bytes()) as u32, alignment: 64 })
     }
 
     fn set_device_state(&self, pin: &Arc<Pin>, to: KsState, from: KsState) -> Result<(), Refusal> {

@@ -20,7 +20,9 @@ use ks_abi::{
     STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_io::sync::{Arc, Mutex, thread};
-use ks_io::{AccessMask, Handle, IoManager, Refusal, Request, Services, Session, Transport, dropped_irps};
+use ks_io::{
+    AccessMask, Handle, IoManager, Refusal, Request, RequestorMode, Services, Session, Transport, dropped_irps,
+};
 use ks_mem::Frame;
 use ks_stream::{
     CloneId, ClonePointer, DataFormat, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin,
@@ -145,6 +147,9 @@ fn video() -> DataFormat {
     DataFormat::new(head, &[])
 }
 
+/// Makes the client of an engine.
+type Client = fn(&Arc<IoManager>) -> Arc<Session>;
+
 /// An engine with filters, each on a device of its own, and a client.
 struct World {
     session: Arc<Session>,
@@ -154,10 +159,15 @@ struct World {
 }
 
 impl World {
+    /// With a client whose circuits only workers move, as one of another process.
     fn new(filters: Vec<(KsPinDataFlow, Arc<Driver>)>) -> Arc<World> {
+        World::of(|io| io.session_as(RequestorMode::User), filters)
+    }
+
+    fn of(client: Client, filters: Vec<(KsPinDataFlow, Arc<Driver>)>) -> Arc<World> {
         let dropped_before = dropped_irps();
         let io = IoManager::new(Services::real());
-        let mut world = World { session: io.session(), devices: Vec::new(), drivers: Vec::new(), dropped_before };
+        let mut world = World { session: client(&io), devices: Vec::new(), drivers: Vec::new(), dropped_before };
         for (index, (flow, driver)) in filters.into_iter().enumerate() {
             let name = ["first", "second"][index];
             let pins = vec![PinDescriptor::new(flow, vec![video()])];
@@ -405,6 +415,13 @@ fn a_cancel_that_meets_the_arrival_ends_the_request() {
 
 /// Source and sink, connected, with the handles of both pins.
 fn circuit(sink: impl Fn(&Driver, &Arc<Pin>) -> NtStatus + Send + Sync + 'static) -> (Arc<World>, Handle, Handle) {
+    circuit_of(|io| io.session_as(RequestorMode::User), sink)
+}
+
+fn circuit_of(
+    client: Client,
+    sink: impl Fn(&Driver, &Arc<Pin>) -> NtStatus + Send + Sync + 'static,
+) -> (Arc<World>, Handle, Handle) {
     let source = Driver::new(|driver, pin| {
         let mut edge = pin.leading_edge();
         while let Some(frame) = edge {
@@ -417,7 +434,7 @@ fn circuit(sink: impl Fn(&Driver, &Arc<Pin>) -> NtStatus + Send + Sync + 'static
         }
         STATUS_PENDING
     });
-    let world = World::new(vec![(KsPinDataFlow::OUT, source), (KsPinDataFlow::IN, Driver::new(sink))]);
+    let world = World::of(client, vec![(KsPinDataFlow::OUT, source), (KsPinDataFlow::IN, Driver::new(sink))]);
     let (from, to) = (world.open("first"), world.open("second"));
     let to = world.create(to, 0);
     let from = world.create(from, to.0);
@@ -456,6 +473,27 @@ fn a_circuit_lets_go_of_everything_when_an_end_is_stopped_or_closed() {
         });
         let closes = beside(&world, move |world| assert_eq!(world.session.close(sink).status, STATUS_SUCCESS));
         all(vec![stops, closes]);
+        world.end();
+    });
+}
+
+#[test]
+fn a_first_turn_keeps_its_frames_while_others_reset_and_stop_the_sink() {
+    check(|| {
+        let (world, source, sink) = circuit_of(IoManager::session, take_all);
+        world.bring(sink, KsState::RUN);
+        // The client that sets this state moves the frames itself.
+        let starts = beside(&world, move |world| world.bring(source, KsState::RUN));
+        let resets = beside(&world, move |world| {
+            world.reset(sink, KsReset::BEGIN);
+            world.reset(sink, KsReset::END);
+        });
+        let stops = beside(&world, move |world| {
+            world.bring(sink, KsState::PAUSE);
+            world.bring(sink, KsState::RUN);
+        });
+        all(vec![starts, resets, stops]);
+        wait_for_all_frames(&world);
         world.end();
     });
 }

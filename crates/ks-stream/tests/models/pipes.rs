@@ -7,7 +7,9 @@ use ks_abi::{
     KsReset, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::{Arc, Mutex};
-use ks_io::{AccessMask, Aspect, Handle, IoManager, Refusal, Services, Session, Transport, dropped_irps};
+use ks_io::{
+    AccessMask, Aspect, Handle, IoManager, Refusal, RequestorMode, Services, Session, Transport, dropped_irps,
+};
 use ks_stream::{
     Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin, PinDescriptor, PinInstance,
 };
@@ -100,8 +102,13 @@ impl Pipe {
     fn of(filters: usize) -> Arc<Pipe> {
         let dropped_before = dropped_irps();
         let io = IoManager::new(Services::real());
-        let mut pipe =
-            Pipe { session: io.session(), devices: Vec::new(), stages: Vec::new(), pins: Vec::new(), dropped_before };
+        let mut pipe = Pipe {
+            session: io.session_as(RequestorMode::User),
+            devices: Vec::new(),
+            stages: Vec::new(),
+            pins: Vec::new(),
+            dropped_before,
+        };
         let pin = |flow| PinDescriptor::new(flow, vec![video()]);
         let mut opened = Vec::new();
         for place in 0..filters {
