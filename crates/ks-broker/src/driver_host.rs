@@ -11,7 +11,7 @@ use crate::terminal::printable;
 use ks_io::{IoManager, Services};
 use ks_nt::host::{Host, LoadError, LoadedDriver, MappedDriver, Unloaded};
 use ks_nt::image::{MissingImport, MissingImports, Options};
-use ks_nt::machine::{self, Fault, FaultKind, Place, Registers};
+use ks_nt::machine::{self, Fault, FaultKind, Halted, Place, Registers};
 use ks_nt::ntoskrnl::registry::{self, RegistryError};
 use ks_nt::ntoskrnl::{debug_print, file, pool, unload};
 use ks_nt::report::{self, Report};
@@ -166,6 +166,7 @@ fn prepare(host: &Host, plan: &Plan) -> Result<Vec<MappedDriver>, HostError> {
         mapped.push(map(host, file, options)?);
     }
     machine::set_fault_reporter(on_fault);
+    machine::set_hang_teller(on_hang);
     report::set_reporter(Some(Arc::new(on_misuse)));
     ks_nt::image::set_missing_import_reporter(on_missing_import);
     debug_print::set_sink(|text| print(&text.text));
@@ -291,15 +292,23 @@ const HALTS_MS: i32 = 500;
 /// Without a word where that cannot be found out.
 pub(crate) fn tell_of_hang() {
     let Some(thread) = running::endless_thread() else { return };
-    let Some(halted) = machine::halt(thread, HALTS_MS) else { return };
+    if let Some(halted) = machine::halt(thread, HALTS_MS) {
+        on_hang(&halted)
+    }
+}
+
+/// On any thread; in the signal handler of the one that does not return, where the parent could not ask otherwise.
+fn on_hang(halted: &Halted) -> ! {
     report::claim_end();
     let routine = halted.in_hand.map_or("a routine of the driver", |in_hand| in_hand.routine);
     let mut text = FixedText::new();
     let _ = write!(text, "report hang\nwhat {routine}");
-    if let Some(object) = halted.in_hand.and_then(|in_hand| in_hand.object()) {
+    // In the handler of a thread that is in the driver's own code, no lock is held and the allocator is not in use.
+    let is_safe = halted.at.in_image().is_some() || report::thread() != halted.thread;
+    if is_safe && let Some(object) = halted.in_hand.and_then(|in_hand| in_hand.object()) {
         let _ = write!(text, " of {object}");
     }
-    let _ = writeln!(text, " does not return\nlevel {}\nthread {thread}", halted.irql);
+    let _ = writeln!(text, " does not return\nlevel {}\nthread {}", halted.irql, halted.thread);
     if let Some((image, offset)) = halted.at.in_image() {
         let _ = writeln!(text, "at {image} {offset:x}");
     }

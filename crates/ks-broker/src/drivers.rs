@@ -103,7 +103,7 @@ const LAST_WORDS: Duration = UNLOAD;
 pub(crate) const WHY: &[u8] = b"why";
 
 /// How long it may take to say what that routine does.
-const ANSWERS_WHY: Duration = Duration::from_secs(5);
+const ANSWERS_WHY: Duration = Duration::from_secs(2);
 
 /// What this side does for a host: its files, and the word that its drivers run.
 struct Service {
@@ -338,7 +338,11 @@ impl Watch {
 /// Ends a host in which something does not return. It is asked first what that is.
 fn end_with_reason(peer: &Peer, process: &HostProcess) {
     peer.report(WHY);
-    process.wait_for_report(ANSWERS_WHY);
+    if !process.wait_for_report(ANSWERS_WHY) {
+        // Who would have read it may be who does not return.
+        process.ask_why();
+        process.wait_for_report(ANSWERS_WHY);
+    }
     process.kill();
 }
 

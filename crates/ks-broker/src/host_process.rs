@@ -130,6 +130,13 @@ impl HostProcess {
         let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill();
     }
 
+    /// Asks the process by a signal what does not return in it. One that cannot tell ends.
+    pub fn ask_why(&self) {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // It fails only where the child has ended already.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::ABORT);
+    }
+
     /// Has the child written a report to its end, or closed what it writes to?
     pub fn has_reported(&self) -> bool {
         self.said.state.lock().unwrap_or_else(PoisonError::into_inner).complete

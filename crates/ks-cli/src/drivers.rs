@@ -1,7 +1,7 @@
 //! Driver files on the command line: each is loaded into a process of its own, or all into one.
 
 use clap::Args;
-use ks_abi::{NtStatus, STATUS_NOT_SUPPORTED};
+use ks_abi::NtStatus;
 use ks_broker::device_request::DeviceRequest;
 use ks_broker::driver_host::{Imports, Sandbox, Verifier};
 use ks_broker::drivers::{DriverError, DriverHost, Hosting, WATCHDOG};

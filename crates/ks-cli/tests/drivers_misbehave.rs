@@ -243,7 +243,7 @@ fn a_driver_that_hangs_is_ended_by_the_watchdog() {
     let camera = rig.start(&sample("synthcam"));
     let driver = misbehaving("hangs", &["--symbols"]);
     // In a loop, in a wait, and in a DPC for which the request waits.
-    let hangs = [("2f8d2a10", "OnHang"), ("2f8d2a10", "OnHang"), ("a DPC", "OnTimer")];
+    let hangs = [("2f8d2a10", "OnHang"), ("2f8d2a10", "OnHang"), ("a dpc", "OnTimer")];
     streams(&camera, || {
         for (item, (request, routine)) in (0..).zip(hangs) {
             let hosted = rig.try_start(&watched, &driver).unwrap_or_else(|error| panic!("{error}"));
@@ -260,7 +260,7 @@ fn a_driver_that_hangs_is_ended_by_the_watchdog() {
             assert!(place.symbol.as_deref().is_some_and(|symbol| symbol.starts_with(routine)), "item {item}: {report}");
             assert!(report.thread.is_some() && report.level.is_some() && !report.events.is_empty(), "{report}");
             // A handler is for the filter that was asked.
-            assert_eq!(report.what.contains(" of filter {"), request != "a DPC", "{report}");
+            assert_eq!(report.what.contains(" of filter {"), request != "a dpc", "{report}");
         }
     });
     camera.stop_in_order();

@@ -111,6 +111,13 @@ pub fn endless_thread() -> Option<u64> {
     unreturned().iter().max_by_key(|call| worst(call)).map(|call| call.thread)
 }
 
+/// The thread in a routine that has taken the most processor time of all in its life. Safe in a signal handler.
+pub(crate) fn busiest_thread() -> Option<u64> {
+    let running = SLOTS.iter().filter(|slot| slot.turn.load(Ordering::Relaxed) & 1 == 1);
+    let threads = running.map(|slot| slot.thread.load(Ordering::Acquire)).filter(|thread| *thread != 0);
+    threads.filter_map(|thread| Some((processor_time_ns(thread)?, thread))).max().map(|(_, thread)| thread)
+}
+
 fn unreturned() -> Vec<Unreturned> {
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let now = clock::interrupt_time();

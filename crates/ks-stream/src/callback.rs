@@ -682,7 +682,13 @@ impl PinCallbacks {
 
     pub(crate) fn handshake(&self, pin: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
         let answer = self.ask(Callback::HANDSHAKE, || self.instance.handshake(pin, offer));
-        answer.unwrap_or(Err(STATUS_UNSUCCESSFUL))
+        match answer.unwrap_or(Err(STATUS_UNSUCCESSFUL)) {
+            Err(status) if status.is_success() => {
+                returned(self.subject(), Rule::CallbackReturn, Callback::HANDSHAKE, status);
+                Err(STATUS_UNSUCCESSFUL)
+            }
+            answer => answer,
+        }
     }
 
     pub(crate) fn frame_returned(&self, pin: &Arc<Pin>, frame: ReturnedFrame) {

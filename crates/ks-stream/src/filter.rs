@@ -61,6 +61,9 @@ pub(crate) enum GoOn {
     NotYet,
 }
 
+/// A filter, and its create if the minidriver pends it.
+type NewFilter = (Arc<Filter>, Option<AwaitedCreate<dyn FilterInstance>>);
+
 const FILTER_BYTES: usize = 24;
 const CONTEXT: usize = 16;
 
@@ -70,7 +73,7 @@ impl Filter {
         device: &Arc<Device>,
         descriptor: Arc<dyn DescribeFilter>,
         request: &CreateRequest<'_>,
-    ) -> Result<(Arc<Filter>, Option<AwaitedCreate<dyn FilterInstance>>), Refusal> {
+    ) -> Result<NewFilter, Refusal> {
         let denied = descriptor.flags().contains(FilterFlags::DENY_USERMODE_ACCESS);
         if denied && request.origin.mode() == RequestorMode::User {
             let reason = format!("{} is for drivers only", descriptor.reference());

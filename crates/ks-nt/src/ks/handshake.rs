@@ -3,6 +3,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
+use crate::ks::filter::is_agreed;
 use crate::ks::misuse::misuse;
 use crate::ks::objects;
 use crate::report::BugCheck;
@@ -20,7 +21,7 @@ pub(crate) fn ask(routine: Routine, pin: u64, offer: &KsHandshake) -> Result<KsH
     block.write(bytes, offer);
     let (input, output) = (block.address(), block.address() + bytes as u64);
     let answer = status(routine.call3(pin, input, output));
-    if answer.is_success() { Ok(block.read(bytes)) } else { Err(answer) }
+    if is_agreed(answer) { Ok(block.read(bytes)) } else { Err(answer) }
 }
 
 pub(crate) unsafe extern "win64" fn KsPinRegisterHandshakeCallback(pin: Address, callback: Address) {

@@ -2,7 +2,7 @@
 
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::descriptor;
-use crate::ks::filter::{HostedFilter, refused};
+use crate::ks::filter::{HostedFilter, is_agreed, refused};
 use crate::ks::irp::{LentIrp, Target};
 use ks_abi::kernel::{IRP_MJ_DEVICE_CONTROL, KsPinDescriptorEx};
 use ks_abi::{
@@ -76,7 +76,7 @@ pub(crate) fn ask(
         (status(answer), size.load_u32(0))
     };
     let (first, bytes) = call(0, 0);
-    let asked = first == STATUS_BUFFER_OVERFLOW || first == STATUS_BUFFER_TOO_SMALL || first.is_success();
+    let asked = first == STATUS_BUFFER_OVERFLOW || first == STATUS_BUFFER_TOO_SMALL || is_agreed(first);
     if !asked {
         return Err(refused("intersect handler", &format!("{}.{pin}", filter.view().reference()), first));
     }
@@ -86,7 +86,7 @@ pub(crate) fn ask(
     }
     let data = Block::zeroed(bytes as usize, 16).map_err(no_memory)?;
     let (second, written) = call(bytes, data.address());
-    if !second.is_success() {
+    if !is_agreed(second) {
         return Err(refused("intersect handler", &format!("{}.{pin}", filter.view().reference()), second));
     }
     let mut format = vec![0; written.min(bytes) as usize];

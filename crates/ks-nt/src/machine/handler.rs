@@ -20,6 +20,8 @@ const SIGNALS: [libc::c_int; 6] =
 const SI_KERNEL: i32 = 0x80;
 /// `si_code` of a signal that a thread sent.
 const SI_TKILL: i32 = -6;
+/// `si_code` of a signal that a process sent.
+const SI_USER: i32 = 0;
 const TRAP_TRACE: i32 = 2;
 const FPE_INTDIV: i32 = 1;
 const FPE_INTOVF: i32 = 2;
@@ -78,7 +80,10 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, saved: *mu
     }
     // SAFETY: the kernel gives a valid siginfo.
     let is_own = signal == libc::SIGABRT && code == SI_TKILL && is_from_here(unsafe { &*info });
-    if is_own && halt::is_wanted() {
+    if is_own && halt::is_wanted() || signal == libc::SIGABRT && code == SI_USER && halt::ask_busiest() {
+        if !halt::is_wanted() {
+            return;
+        }
         let registers = Registers { general: context.general_registers(), rip: context.rip(), rflags: context.flags() };
         halt::stay(Place::of(context.rip()), registers);
     }

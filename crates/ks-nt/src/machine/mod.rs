@@ -18,7 +18,7 @@ mod thread;
 
 pub use descriptors::close_inherited;
 pub use fault::{Access, Fault, FaultKind, Place, Registers, set_fault_reporter};
-pub use halt::{Halted, halt};
+pub use halt::{Halted, halt, set_hang_teller};
 pub use handler::{callers, callers_of};
 pub use shared_data::{NT_BUILD_NUMBER, NT_MAJOR_VERSION, NT_MINOR_VERSION};
 pub use thread::enter_thread;

@@ -31,6 +31,9 @@ use ks_mem::Block;
 use std::sync::OnceLock;
 use zerocopy::{FromBytes, IntoBytes};
 
+/// A pin, and its create if the minidriver pends it.
+type NewPin = (Arc<Pin>, Option<AwaitedCreate<dyn PinInstance>>);
+
 /// `IRP_MJ_CREATE` of class `KSSTRING_Pin` below a filter.
 pub(crate) fn create(filter: &Arc<Filter>, request: &CreateRequest<'_>) -> Result<Created, Refusal> {
     let (pin, awaited) = {
@@ -102,7 +105,7 @@ fn make(
     valid: &ValidConnect,
     request: &CreateRequest<'_>,
     other: Option<Arc<FileObject>>,
-) -> Result<(Arc<Pin>, Option<AwaitedCreate<dyn PinInstance>>), Refusal> {
+) -> Result<NewPin, Refusal> {
     let no_memory = |_: NtStatus| Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, "no memory for a pin");
     let connect = &valid.connect;
     let Some(descriptor) = filter.pin_descriptor(connect.pin_id) else {

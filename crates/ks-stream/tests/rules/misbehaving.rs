@@ -7,7 +7,7 @@ use ks_abi::{
 };
 use ks_client::Connect;
 use ks_io::sync::{Arc, Mutex};
-use ks_io::{Aspect, Refusal};
+use ks_io::{Aspect, Refusal, RequestorMode};
 use ks_stream::{
     AutomationTable, CloneId, ClonePointer, DataFormat, DataRange, Device, EventItem, EventSet, Filter,
     FilterDescriptor, FilterDispatch, FilterInstance, Framing, LeadingEdge, Pin, PinDescriptor, PinInstance,
@@ -169,8 +169,11 @@ impl PinInstance for DriverPin {
         let _ = self.driver.at("clone cancel", None, Some(pin));
         self.driver.kept.clones.lock().clear();
     }
-    fn handshake(&self, pin: &Arc<Pin>, _: &KsHandshake) -> Result<KsHandshake, NtStatus> {
-        Err(self.driver.with("handshake", pin, None))
+    fn handshake(&self, pin: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {
+        match self.driver.with("handshake", pin, None) {
+            STATUS_SUCCESS => Ok(*offer),
+            other => Err(other),
+        }
     }
     fn automation(&self) -> Option<&AutomationTable<Pin>> {
         Some(&self.table)
@@ -386,7 +389,7 @@ pub fn broken(violations: &[Violation]) -> Vec<Rule> {
 
 #[test]
 fn a_status_that_a_callback_may_not_return_stops_its_filter_by_name_and_other_graphs_go_on() {
-    let cases: [(&str, NtStatus, Rule); 7] = [
+    let cases: [(&str, NtStatus, Rule); 9] = [
         ("pin Process", STATUS_TIMEOUT, Rule::CallbackReturn),
         ("pin SetDeviceState", STATUS_PENDING, Rule::CallbackReturn),
         ("pin SetDataFormat", STATUS_PENDING, Rule::CallbackReturn),
@@ -394,6 +397,8 @@ fn a_status_that_a_callback_may_not_return_stops_its_filter_by_name_and_other_gr
         ("pin Create", STATUS_PENDING, Rule::MarkPendingIrp),
         ("filter Create", STATUS_PENDING, Rule::MarkPendingIrp),
         ("handler", STATUS_PENDING, Rule::CallbackReturn),
+        ("event", STATUS_PENDING, Rule::CallbackReturn),
+        ("intersect", STATUS_PENDING, Rule::CallbackReturn),
     ];
     for (callback, status, rule) in cases {
         let bad = Bad::new(move |place| if place.name == callback { status } else { STATUS_SUCCESS });
@@ -402,13 +407,29 @@ fn a_status_that_a_callback_may_not_return_stops_its_filter_by_name_and_other_gr
         let _ = bad.run();
         let violations = bad.device.violations();
         assert_eq!(broken(&violations), [rule], "{callback}");
-        let name = if callback == "handler" { "property, method or event" } else { callback };
+        let name = if ["handler", "event"].contains(&callback) { "property, method or event" } else { callback };
         for violation in &violations {
             assert!(violation.callback == name && violation.object.starts_with("bad"), "{violation}");
             assert!(violation.what.contains(&status.to_string()), "{violation}");
         }
         assert_the_other_graph_goes_on(&bad.rig, other, callback);
     }
+}
+
+#[test]
+fn a_handshake_that_pends_is_refused_by_name() {
+    let bad = Bad::new(|place| if place.name == "handshake" { STATUS_PENDING } else { STATUS_SUCCESS });
+    let kernel = ks_client::Client::new(bad.rig.io.session_as(RequestorMode::Kernel));
+    let filter = kernel.open_by_name("bad").unwrap();
+    let pin = crate::rig::create(&filter, 0, KsPinDataFlow::OUT, None);
+    let offer = KsHandshake { protocol_id: SET, ..Default::default() };
+    let mut answer = [0; size_of::<KsHandshake>()];
+    let outcome = pin.object().control(IoControlCode::KS_HANDSHAKE, offer.as_bytes(), &mut answer);
+    assert_eq!(outcome.status, STATUS_UNSUCCESSFUL);
+    let violations = bad.device.violations();
+    assert_eq!(broken(&violations), [Rule::CallbackReturn]);
+    assert_eq!((violations[0].callback, violations[0].object.as_str()), ("handshake", "bad.0"));
+    assert!(pin.failure().unwrap().1.contains("the handshake callback of bad.0"));
 }
 
 #[test]
