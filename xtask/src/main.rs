@@ -42,7 +42,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "test",
         arguments: "[--quick] [--keep-going] [--write-floor]",
-        summary: "every check and every test; --quick leaves out the long steps: models, mutate, counts, asan, fuzz",
+        summary: "every check and every test; --quick leaves out the long steps: asan, models, mutate, counts, fuzz",
         run: test::run,
     },
     Verb {
@@ -54,7 +54,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "models",
         arguments: "",
-        summary: "model-check ks-mem and ks-io, and the planted breakages",
+        summary: "model-check ks-mem, ks-io and ks-stream, and the planted breakages",
         run: models::run,
     },
     Verb { name: "layers", arguments: "", summary: "a crate depends only on crates of lower layers", run: layers::run },
@@ -95,7 +95,12 @@ const VERBS: &[Verb] = &[
         summary: "build the sample drivers; --commit writes those of the repository",
         run: drivers::run,
     },
-    Verb { name: "asan", arguments: "", summary: "the tests of ks-mem under AddressSanitizer", run: asan::run },
+    Verb {
+        name: "asan",
+        arguments: "",
+        summary: "the tests of ks-mem and ks-nt, and the fuzz targets, under AddressSanitizer",
+        run: asan::run,
+    },
     Verb {
         name: "counts",
         arguments: "[--update]",

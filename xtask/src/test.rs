@@ -1,19 +1,30 @@
 //! `test`: every check and every test of the repository, in order, with one line a step.
 //!
 //! A failing step does not hide the next one: all are run and the failures are listed at the end, except that the long ones
-//! (models, mutate, counts, asan, fuzz) wait until everything else is right, unless `--keep-going` is given.
+//! (asan, models, mutate, counts, fuzz) wait until everything else is right, unless `--keep-going` is given.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::repo::{self, Outcome};
-use crate::{
-    asan, counts, coverage, drivers, fuzz, imports, layers, links, mission, models, mutate, setup, unsafe_code,
-};
+use crate::{coverage, drivers, imports, layers, links, mission, setup, unsafe_code};
 
 const FLOOR: &str = "tests-floor.toml";
+
+/// A verb of this program and its arguments.
+type LongStep = (&'static str, &'static [&'static str]);
+
+/// The steps that take minutes. None of the first four keeps all processors busy for its whole time, so they run side by
+/// side; a fuzz target counts what it finds by the minute and has its processor alone.
+const LONG: &[&[LongStep]] = &[
+    &[("asan", &[]), ("models", &[]), ("mutate", &["--sample", "20"]), ("counts", &[])],
+    &[("fuzz", &["--seconds", "60"])],
+];
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -59,8 +70,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
     let mut steps = Vec::new();
     let mut tally = Tally::default();
+    let start = Instant::now();
     run_steps(&wish, &mut steps, &mut tally);
-    summarise(&steps, &tally)
+    summarise(&steps, &tally, start.elapsed())
 }
 
 fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
@@ -98,23 +110,58 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     } else {
         Some("an earlier step failed; --keep-going runs it all the same")
     };
-    for (name, verb, arguments) in [
-        ("models", models::run as fn(&[String]) -> ExitCode, &[][..]),
-        ("mutate", mutate::run, &["--sample", "20"][..]),
-        ("counts", counts::run, &[][..]),
-        ("asan", asan::run, &[][..]),
-        ("fuzz", fuzz::run, &["--seconds", "60"][..]),
-    ] {
-        if let Some(reason) = obstacle {
-            steps.push(Step { name, end: End::NotRun(reason), took: Duration::ZERO });
-            continue;
+    for together in LONG {
+        match obstacle {
+            Some(reason) => steps.extend(together.iter().map(|(name, _)| Step {
+                name,
+                end: End::NotRun(reason),
+                took: Duration::ZERO,
+            })),
+            None => side_by_side(steps, together),
         }
-        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
-        step(steps, name, || match verb(&arguments) {
-            code if code == ExitCode::SUCCESS => Ok(()),
-            _ => Err("see its output above".to_owned()),
-        });
     }
+}
+
+/// Runs each verb as a program of its own, as many at a time as there are processors, and prints what it said when it
+/// has ended.
+fn side_by_side(steps: &mut Vec<Step>, verbs: &[LongStep]) {
+    let names: Vec<&str> = verbs.iter().map(|(name, _)| *name).collect();
+    println!("== started: {}", names.join(", "));
+    let open = Mutex::new(verbs.iter());
+    let next = || open.lock().ok().and_then(|mut open| open.next());
+    let ended = Mutex::new(steps);
+    let lanes = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..lanes.min(verbs.len()) {
+            scope.spawn(|| {
+                while let Some((name, arguments)) = next() {
+                    let start = Instant::now();
+                    let (said, outcome) = in_its_own_process(name, arguments);
+                    let took = start.elapsed();
+                    if let Ok(mut steps) = ended.lock() {
+                        println!("== {name}\n{}", said.trim_end());
+                        steps.push(concluded(name, outcome, took));
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// What the verb said, and how it ended.
+fn in_its_own_process(name: &str, arguments: &[&str]) -> (String, Outcome) {
+    let run = || -> Outcome<(String, Outcome)> {
+        let program = std::env::current_exe().map_err(|error| format!("the path of this program: {error}"))?;
+        let log = repo::output_dir("test")?.join(format!("{name}.log"));
+        let wrong = |error| format!("{}: {error}", log.display());
+        let file = File::create(&log).map_err(wrong)?;
+        let both = file.try_clone().map_err(wrong)?;
+        let mut command = Command::new(program);
+        command.arg(name).args(arguments).stdin(Stdio::null()).stdout(file).stderr(both);
+        let outcome = repo::run(&mut command).map_err(|_| "see its output above".to_owned());
+        Ok((String::from_utf8_lossy(&repo::bytes(&log)?).into_owned(), outcome))
+    };
+    run().unwrap_or_else(|error| (String::new(), Err(error)))
 }
 
 fn step(steps: &mut Vec<Step>, name: &'static str, action: impl FnOnce() -> Outcome) -> bool {
@@ -122,6 +169,14 @@ fn step(steps: &mut Vec<Step>, name: &'static str, action: impl FnOnce() -> Outc
     let start = Instant::now();
     let outcome = action();
     let took = start.elapsed();
+    let step = concluded(name, outcome, took);
+    let is_right = matches!(step.end, End::Passed);
+    steps.push(step);
+    is_right
+}
+
+/// Prints how a step ended.
+fn concluded(name: &'static str, outcome: Outcome, took: Duration) -> Step {
     let end = match outcome {
         Ok(()) => End::Passed,
         Err(message) => {
@@ -129,11 +184,9 @@ fn step(steps: &mut Vec<Step>, name: &'static str, action: impl FnOnce() -> Outc
             End::Failed(message)
         }
     };
-    let is_right = matches!(end, End::Passed);
-    let word = if is_right { "ok" } else { "FAILED" };
+    let word = if matches!(end, End::Passed) { "ok" } else { "FAILED" };
     println!("== {name}: {word} ({:.1} s)", took.as_secs_f64());
-    steps.push(Step { name, end, took });
-    is_right
+    Step { name, end, took }
 }
 
 fn format() -> Outcome {
@@ -243,7 +296,7 @@ fn parse_floor(text: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-fn summarise(steps: &[Step], tally: &Tally) -> ExitCode {
+fn summarise(steps: &[Step], tally: &Tally, total: Duration) -> ExitCode {
     println!("\n== summary");
     let mut is_right = true;
     for step in steps {
@@ -258,7 +311,6 @@ fn summarise(steps: &[Step], tally: &Tally) -> ExitCode {
             }
         }
     }
-    let total: Duration = steps.iter().map(|step| step.took).sum();
     println!("{:<9}          {:>6.1} s", "total", total.as_secs_f64());
     println!("\n{} passed, {} failed", tally.passed, tally.failed);
     if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets: each takes any bytes and must neither panic nor hang nor allocate without measure.
 //!
 //! They are functions here, not programs, so that the tests run the kept corpus through them on every platform. The
-//! programs around them are in `fuzz/targets`. Under `--cfg planted_bug` each has one bug that its target must find.
+//! programs around them are in `fuzz/targets`. With the feature `planted-bug` each has one bug that its target must find.
 
 mod allowance;
 mod bytes;

@@ -524,3 +524,42 @@ fn whoever_waits_for_a_liar_is_told_that_the_device_is_gone() {
     assert!(io.interfaces(None).is_empty(), "its devices were gone before");
     assert_eq!(peer.wait().cause, WireError::Protocol("an answer without a question"));
 }
+
+/// Bytes of this process that are in memory.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap() * 4096
+}
+
+#[test]
+fn a14_room_that_a_peer_claims_costs_nothing() {
+    let io = engine(vec![camera()]);
+    let (ours, theirs) = Connection::pair().unwrap();
+    let peer = Peer::serve(&io, Connection::join(theirs).unwrap(), Arc::new(Quiet)).unwrap();
+    let mut liar = Liar::new(ours);
+    liar.greet();
+    let (device, reference) = ("test-camera", "test-camera");
+    let access = AccessMask::GENERIC_ALL.0;
+    liar.say(&Message::Open(Open { request: 1, requestor: WHO, access, device, reference }));
+    let file = liar.answer_to(1).unwrap().file;
+    let ask = KsProperty::new(KSPROPSETID_Pin, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET);
+    let before = resident_bytes();
+    for (request, output_bytes) in (2..).zip([4, 5, 1 << 31, u32::MAX - 1, u32::MAX]) {
+        liar.say(&Message::Control(Control {
+            request,
+            requestor: WHO,
+            file,
+            code: IoControlCode::KS_PROPERTY.0,
+            input_token: 0,
+            output_token: 0,
+            output_bytes,
+            input: ask.as_bytes(),
+            data: &[],
+            embedded: Embedded::Nothing,
+        }));
+        assert_eq!(NtStatus(liar.answer_to(request).unwrap().status), STATUS_SUCCESS, "{output_bytes} bytes of room");
+    }
+    // Other tests of this program run meanwhile; a gigabyte is none of theirs.
+    assert!(resident_bytes() < before + (1 << 30), "room was set aside");
+    assert_eq!(peer.death(), None);
+}

@@ -39,7 +39,7 @@ pub fn data_formats(data: &[u8]) {
     let allowed = Allowance::start(2 * format.len());
     let parsed = DataFormat::parse(format);
     allowed.check();
-    #[cfg(planted_bug)]
+    #[cfg(feature = "planted-bug")]
     planted_bug(format);
     if let Ok((parsed, used)) = parsed {
         // The next of a list begins at a multiple of eight.
@@ -73,7 +73,7 @@ pub fn data_formats(data: &[u8]) {
 }
 
 /// Trusts the Count of a list of attributes.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(format: &[u8]) {
     use ks_abi::{KSDATAFORMAT_ATTRIBUTES, KsDataFormat, KsMultipleItem};
     use zerocopy::FromBytes;

@@ -72,7 +72,7 @@ pub fn events(data: &[u8]) {
                 let code = IoControlCode::KS_ENABLE_EVENT;
                 let outcome = session.device_io_control(scene.other(), code, query.as_bytes(), &mut answer);
                 assert!(!outcome.status.is_success() || outcome.information <= answer.len(), "more than there is room");
-                #[cfg(planted_bug)]
+                #[cfg(feature = "planted-bug")]
                 assert!(!(outcome.status.is_success() && flags_of[at] & 2 != 0), "planted bug");
             }
             3 if !tokens.is_empty() => {

@@ -16,7 +16,7 @@ pub fn graph_grammar(data: &[u8]) {
             let written = graph.to_string();
             let again = grammar::parse(&written);
             assert_eq!(again.as_ref(), Ok(&graph), "written as: {written}");
-            #[cfg(planted_bug)]
+            #[cfg(feature = "planted-bug")]
             planted_bug(&graph);
         }
         Err(error) => {
@@ -28,7 +28,7 @@ pub fn graph_grammar(data: &[u8]) {
 }
 
 /// Breaks on a graph that only a grammar-aware input reaches: a link from a numbered pin of a labelled element.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(graph: &grammar::Graph) {
     let is_deep = |link: &grammar::Link| {
         let label = graph.elements.get(link.from.element).and_then(|element| element.label.as_ref());

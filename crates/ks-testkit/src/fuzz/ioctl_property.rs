@@ -124,14 +124,14 @@ pub fn ioctl_property(data: &[u8]) {
             "{} bytes were answered into a buffer of {room}",
             outcome.information
         );
-        #[cfg(planted_bug)]
+        #[cfg(feature = "planted-bug")]
         planted_bug(&request, outcome.status);
     }
     scene.end();
 }
 
 /// Breaks when a pin answers that it is in PAUSE, which takes a request that sets the state and one that reads it.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(request: &Request, status: ks_abi::NtStatus) {
     use ks_abi::{KSPROPERTY_CONNECTION_STATE, KSPROPERTY_TYPE_GET, KsState};
 

@@ -48,7 +48,7 @@ pub fn kspin_connect(data: &[u8]) {
     let before = scene.pin_instances();
     let session = scene.session();
     let access = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
-    #[cfg(planted_bug)]
+    #[cfg(feature = "planted-bug")]
     planted_bug(&block);
     let allowed = Allowance::start(block.len());
     let created = session.create(scene.other(), KSSTRING_PIN, &block, access);
@@ -70,7 +70,7 @@ pub fn kspin_connect(data: &[u8]) {
 }
 
 /// Trusts FormatSize: looks for the attribute list where it says, if there is one.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(block: &[u8]) {
     use ks_abi::{KSDATAFORMAT_ATTRIBUTES, KsDataFormat, KsPinConnect};
     use zerocopy::FromBytes;

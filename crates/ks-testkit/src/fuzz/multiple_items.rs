@@ -39,7 +39,7 @@ pub fn multiple_items(data: &[u8]) {
     } else {
         input.extend_from_slice(list);
     }
-    #[cfg(planted_bug)]
+    #[cfg(feature = "planted-bug")]
     planted_bug(list);
     let allowed = Allowance::start(input.len() + output.len());
     let room = output.len();
@@ -50,7 +50,7 @@ pub fn multiple_items(data: &[u8]) {
 }
 
 /// Multiplies the count of a list with the size of its first item.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(list: &[u8]) {
     let word = |at: usize| list.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
     let (size, count, first) = (word(0), word(4), word(8));

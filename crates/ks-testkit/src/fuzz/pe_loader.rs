@@ -30,7 +30,7 @@ pub fn pe_loader(data: &[u8]) {
     match loaded {
         Ok(image) => {
             check(&image);
-            #[cfg(planted_bug)]
+            #[cfg(feature = "planted-bug")]
             planted_bug(&image);
         }
         Err(error) => {
@@ -59,7 +59,7 @@ fn check(image: &Image) {
 }
 
 /// Breaks on a section that can be both written and run.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(image: &Image) {
     let is_both = |section: &ks_nt::image::Section| section.protection.write && section.protection.execute;
     assert!(!image.sections().iter().any(is_both), "planted bug");

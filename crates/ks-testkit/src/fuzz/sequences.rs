@@ -135,7 +135,7 @@ impl Client<'_> {
         if [self.scene.filter(), self.scene.source_pin(), self.scene.sink_pin()].contains(&handle) {
             return;
         }
-        #[cfg(planted_bug)]
+        #[cfg(feature = "planted-bug")]
         self.planted_bug(handle);
         let was_open = self.open.iter().position(|open| *open == handle);
         let status = self.scene.session().close(handle).status;
@@ -146,7 +146,7 @@ impl Client<'_> {
     }
 
     /// Breaks when a pin is closed while one of its requests is on its way.
-    #[cfg(planted_bug)]
+    #[cfg(feature = "planted-bug")]
     fn planted_bug(&self, handle: Handle) {
         let waits = self.requests.iter().any(|(on, request)| *on == handle && !request.is_done());
         assert!(!waits, "planted bug");

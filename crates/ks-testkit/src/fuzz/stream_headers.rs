@@ -59,7 +59,7 @@ fn submit(scene: &Scene, pin: Handle, bytes: &mut Bytes<'_>) -> Request {
             field.copy_from_slice(&scene.memory_address().to_le_bytes());
         }
     }
-    #[cfg(planted_bug)]
+    #[cfg(feature = "planted-bug")]
     planted_bug(&headers);
     let code = if kind & 1 == 0 { IoControlCode::KS_READ_STREAM } else { IoControlCode::KS_WRITE_STREAM };
     let allowed = Allowance::start(headers.len());
@@ -85,7 +85,7 @@ fn number(header: &[u8], offset: usize) -> u32 {
 }
 
 /// Trusts the Size of the first header: divides by it to count the others.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(headers: &[u8]) {
     if headers.len() >= HEADER_BYTES {
         let size = number(headers, 0) as usize;

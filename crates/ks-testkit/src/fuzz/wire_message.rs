@@ -19,7 +19,7 @@ pub fn wire_message(data: &[u8]) {
         let mut written = Vec::new();
         message.encode(&mut written);
         assert!(written == data, "{message:?}");
-        #[cfg(planted_bug)]
+        #[cfg(feature = "planted-bug")]
         planted_bug(&message);
     }
     if let Ok(entries) = decode_interfaces(data) {
@@ -42,7 +42,7 @@ fn check(message: &Message<'_>) {
 }
 
 /// Believes that a handle in a request stands at its start.
-#[cfg(planted_bug)]
+#[cfg(feature = "planted-bug")]
 fn planted_bug(message: &Message<'_>) {
     let embedded = match message {
         Message::Create(create) => create.embedded,
