@@ -16,6 +16,9 @@ pub const USERKS_PIN_FAILURE: u32 = 3;
 /// GET: the pipe section of the pin as UTF-8, one fact a line, its words separated by tabs: `pins`, `frames`, `bytes`,
 /// `alignment`, `memory`, `owner`, `note`. Empty before the pin has left STOP.
 pub const USERKS_PIN_PIPE: u32 = 4;
+/// SET, 1 to 256 bytes of UTF-8 without control characters: what the pin's filter is called in messages from here on. A filter
+/// keeps the first name that it is given; another gives STATUS_INVALID_DEVICE_STATE.
+pub const USERKS_PIN_LABEL: u32 = 5;
 
 /// Event set of every pin.
 pub const USERKS_EVENTSET_PIN: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e03);

@@ -520,6 +520,11 @@ fn graph_failure(error: &GraphError, text: &str) -> Failure {
             hint: match error.aspect() {
                 Some(Aspect::File | Aspect::Device) => None,
                 Some(Aspect::Setting) => Some("`ks inspect` lists the settings of a filter".into()),
+                Some(Aspect::Interface) if error.reason().contains("looped") => Some(
+                    "a looped pin takes no frames: a client maps its buffer, by `Pin::looped_buffer` of ks-client or \
+                     KSPROPSETID_RtAudio"
+                        .into(),
+                ),
                 _ => Some("`ks inspect` shows what the pins of a filter offer and take".into()),
             },
             ..request_failure(error)

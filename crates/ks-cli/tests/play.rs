@@ -92,6 +92,12 @@ fn refusals_name_what_was_wrong_and_what_to_try() {
     assert!(!fs::exists(path("a.y4m")).expect("a directory"), "nothing was written");
     ks(&["record", "test-camera ! null-renderer", "-o", &path("a.y4m")]).refused(2, &["ks run"]);
     tone(&path("a.wav"));
+    // A looped pin has a buffer where others have frames: whoever plays into it is told so, not of formats.
+    let looped = ["looped-speaker.0", "standard streaming", "looped", "maps its buffer"];
+    ks(&["play", &path("a.wav"), "-o", "looped-speaker"]).refused(1, &looped);
+    let looped = ["looped-microphone.0", "wav-writer.0", "looped", "maps its buffer"];
+    ks(&["record", "looped-microphone", "-o", &path("b.wav"), "--seconds", "1"]).refused(1, &looped);
+    assert!(!fs::exists(path("b.wav")).expect("a directory"), "nothing was written");
     ks(&["play", &path("a.wav"), "-o", "wav-writter path=x"]).refused(2, &["did you mean `wav-writer`?"]);
     let ran = ks(&["play", &path("none.wav"), "--json"]);
     assert_eq!(ran.json()["error"]["kind"], "job", "{ran}");

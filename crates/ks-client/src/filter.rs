@@ -115,6 +115,11 @@ impl Filter {
         Filter { object: Object::new(transport, handle, name) }
     }
 
+    /// Gives it another name for messages, which the pins that it makes from now on have too.
+    pub(crate) fn rename(&mut self, name: String) {
+        self.object.rename(name);
+    }
+
     /// The handle and the raw requests.
     pub fn object(&self) -> &Object {
         &self.object

@@ -74,7 +74,9 @@ pub struct PositionRegister {
 impl PositionRegister {
     /// The offset in the buffer that is being played or captured.
     pub fn offset(&self) -> u64 {
-        self.page.region().shared_memory().map_or(0, |memory| memory.load_u64(0))
+        // Its place was looked at when it was mapped.
+        let place = (self.page.address() - self.page.region().address()) as usize;
+        self.page.region().shared_memory().map_or(0, |memory| memory.load_u64(place))
     }
 
     /// By how many bytes a reading may be off.
@@ -129,6 +131,9 @@ impl Pin {
             return Err(self.object().error("read a register of 32 bits", STATUS_NOT_SUPPORTED));
         }
         let page = mapped(self.object(), register.register.0, 8)?;
+        if !register.register.0.is_multiple_of(8) {
+            return Err(self.object().error("read a register at an odd address", STATUS_NOT_SUPPORTED));
+        }
         Ok(PositionRegister { page, accuracy_bytes: register.accuracy })
     }
 

@@ -25,6 +25,11 @@ impl Object {
         Object { transport, handle, name }
     }
 
+    /// Gives it another name for messages.
+    pub(crate) fn rename(&mut self, name: String) {
+        self.name = name;
+    }
+
     /// The handle.
     pub fn handle(&self) -> Handle {
         self.handle

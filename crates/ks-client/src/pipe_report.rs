@@ -2,7 +2,10 @@
 
 use crate::error::ClientError;
 use crate::pin::Pin;
-use ks_abi::{KSPROPERTY_TYPE_GET, KsProperty, USERKS_PIN_PIPE, USERKS_PROPSET_PIN};
+use ks_abi::{
+    IoControlCode, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KsProperty, USERKS_PIN_LABEL, USERKS_PIN_PIPE,
+    USERKS_PROPSET_PIN,
+};
 use zerocopy::IntoBytes;
 
 /// The pins that share frames, whose the frames are, and what was agreed on them.
@@ -60,6 +63,14 @@ impl PipeReport {
 }
 
 impl Pin {
+    /// Has the engine call the pin's filter as this client does, in reports and refusals. Pins without our property set keep
+    /// the name that their driver gave them.
+    pub(crate) fn tell_name(&self, filter: &str) {
+        let request = KsProperty::new(USERKS_PROPSET_PIN, USERKS_PIN_LABEL, KSPROPERTY_TYPE_SET);
+        let mut name = filter.as_bytes().to_vec();
+        let _ = self.object().control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut name);
+    }
+
     /// The pipe section that the pin was in when it last left STOP; without pins before.
     #[doc(alias = "USERKS_PIN_PIPE")]
     pub fn pipe(&self) -> Result<PipeReport, ClientError> {

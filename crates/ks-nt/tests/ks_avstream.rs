@@ -428,8 +428,85 @@ fn an_audio_host_plays_into_the_pages_that_a_driver_maps() {
     bring(&pin, &[KsState::PAUSE, KsState::STOP]);
     assert_eq!(position().play_offset, 0);
     bring(&pin, &[KsState::PAUSE, KsState::STOP]);
-    // Safe code maps nothing that the engine did not make.
-    assert!(pin.object().transport().frame_at(buffer.buffer_address.0, 1).is_none());
+    // Safe code finds the same pages by their address, and nothing beside them.
+    let transport = pin.object().transport().clone();
+    let pages = transport.frame_at(buffer.buffer_address.0, 8192).unwrap();
+    let mut bytes = [0; 8192];
+    assert!(pages.is_shared() && pages.copy_out(0, &mut bytes) && bytes == [3; 8192]);
+    assert!(transport.frame_at(buffer.buffer_address.0, 8193).is_none());
+    drop(pages);
     drop((pin, filter));
+    assert!(transport.frame_at(buffer.buffer_address.0, 1).is_none(), "they went with the pin");
     rig.unload();
+}
+
+/// The host's script with notification: the driver references the client's event and sets it in its DPC, and has a
+/// position register in a page that it maps.
+#[test]
+fn an_audio_host_is_notified_by_the_event_that_a_driver_references() {
+    use ks_abi::{
+        KSPROPERTY_RTAUDIO_REGISTER_NOTIFICATION_EVENT, KSPROPERTY_RTAUDIO_UNREGISTER_NOTIFICATION_EVENT,
+        KSPROPERTY_TYPE_SET, KSPROPSETID_RtAudio, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_HANDLE,
+        STATUS_INVALID_PARAMETER, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    };
+    let rig = Rig::start_with(&["tests/avs/looped.c"], &["-DNOTIFY"]);
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None).pin;
+    assert_eq!(pin.looped_buffer(5000, Some(3)).unwrap_err().status, STATUS_UNSUCCESSFUL);
+    let buffer = pin.looped_buffer(5000, Some(2)).unwrap();
+    assert_eq!((buffer.bytes(), buffer.packet_bytes()), (8192, Some(4096)));
+    assert_eq!(pin.looped_buffer(5000, None).unwrap_err().status, STATUS_INVALID_DEVICE_STATE);
+    let register = pin.position_register().unwrap();
+    assert_eq!((register.offset(), register.accuracy_bytes()), (0, 192));
+    let transport = pin.object().transport().clone();
+    let set = |id, handle: u64| {
+        let property = KsProperty::new(KSPROPSETID_RtAudio, id, KSPROPERTY_TYPE_SET);
+        let request = [property.as_bytes(), &handle.to_le_bytes()].concat();
+        pin.object().control(IoControlCode::KS_PROPERTY, &request, &mut []).status
+    };
+    let (add, remove) =
+        (KSPROPERTY_RTAUDIO_REGISTER_NOTIFICATION_EVENT, KSPROPERTY_RTAUDIO_UNREGISTER_NOTIFICATION_EVENT);
+    let ((first, heard), (second, unheard)) = (transport.create_event().unwrap(), transport.create_event().unwrap());
+    // Small numbers may be handles of the driver's own: they mean nothing here.
+    for wild in [0, 4, 8, 0xDEAD, u64::MAX] {
+        let known = [first.0, second.0].contains(&wild);
+        assert!(known || set(add, wild) == STATUS_INVALID_HANDLE, "{wild:#x}");
+    }
+    assert_eq!(set(remove, first.0), STATUS_INVALID_HANDLE, "not registered");
+    assert_eq!((set(add, first.0), set(add, second.0)), (STATUS_SUCCESS, STATUS_SUCCESS));
+    assert_eq!(set(add, first.0), STATUS_INVALID_PARAMETER, "the driver knows the object again");
+    assert_eq!(set(remove, second.0), STATUS_SUCCESS);
+    assert_eq!(set(remove, second.0), STATUS_INVALID_HANDLE, "not any more");
+    buffer.write(0, &[3; 8192]);
+    bring(&pin, &UP);
+    let _ = heard.wait();
+    let event = buffer.notification().unwrap();
+    for _ in 0..3 {
+        let _ = event.wait();
+        event.clear();
+    }
+    bring(&pin, &[KsState::PAUSE]);
+    assert!(!unheard.is_set());
+    assert_eq!(failure(pin.object(), 0), "", "it has read what was written");
+    let offset = register.offset();
+    assert_eq!(offset, pin.audio_position().unwrap().play_offset);
+    assert!(offset < 8192);
+    bring(&pin, &[KsState::STOP, KsState::PAUSE, KsState::STOP]);
+    // The others are still registered: the driver lets go of them when the pin closes.
+    drop((register, buffer, pin, filter));
+    let gone = [first, second].map(|handle| transport.close(handle).status);
+    assert_eq!(gone, [STATUS_SUCCESS; 2]);
+    rig.unload();
+}
+
+#[test]
+fn a_camera_publishes_profiles_and_nothing_else_does() {
+    for (options, check) in [(&["-DCAMERA"][..], 0), (&[], 1)] {
+        let rig = Rig::start_with(&["tests/avs/profile.c"], options);
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None).pin;
+        assert_eq!(failure(pin.object(), check), "");
+        drop((pin, filter));
+        rig.unload();
+    }
 }

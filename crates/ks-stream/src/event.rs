@@ -120,6 +120,7 @@ const MOST_EVENTS: usize = 256;
 
 // What minidrivers raise; the class driver knows nothing that they would be raised by.
 // ks-coverage: KSEVENT_CONNECTION_POSITIONUPDATE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENTSETID_ExtendedCameraControl done test=extended_controls_of_a_camera_tell_by_their_own_events_that_they_are_done
 // ks-coverage: KSEVENT_CONNECTION_PRIORITY done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
 // ks-coverage: KSEVENT_DEVICE_LOST done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
 // ks-coverage: KSEVENT_DEVICE_PREEMPTED done test=a_minidriver_raises_every_event_that_the_class_driver_does_not

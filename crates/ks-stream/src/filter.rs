@@ -47,6 +47,8 @@ pub struct Filter {
     /// The pins of each factory; a pin leaves when its close has run.
     pins: Mutex<Vec<Vec<Weak<Pin>>>>,
     events: EventList,
+    /// What its client calls it.
+    label: OnceLock<String>,
     /// It is being stopped on some thread: what a callback does meanwhile does not stop it again.
     stopping: AtomicBool,
     watched: Watched,
@@ -93,6 +95,7 @@ impl Filter {
             processing: OnceLock::new(),
             pins: Mutex::new(vec![Vec::new(); pin_count]),
             events: EventList::default(),
+            label: OnceLock::new(),
             stopping: AtomicBool::new(false),
             watched: Watched::new(),
             pended: Pended::default(),
@@ -202,9 +205,14 @@ impl Filter {
         self.block.load_u64(CONTEXT)
     }
 
-    /// Name for messages: the reference string.
+    /// Name for messages: what its client calls it, or the reference string, which a driver may have made a GUID.
     pub fn name(&self) -> String {
-        self.descriptor().reference().into_owned()
+        self.label.get().cloned().unwrap_or_else(|| self.descriptor().reference().into_owned())
+    }
+
+    /// What it is called from here on; false when it has another name already.
+    pub(crate) fn set_label(&self, label: &str) -> bool {
+        self.label.get_or_init(|| label.to_owned()) == label
     }
 
     pub(crate) fn instance(&self) -> Option<&FilterCallbacks> {

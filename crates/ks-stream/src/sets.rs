@@ -79,9 +79,8 @@ fn function_table(call: &mut PropertyCall<'_>) -> NtStatus {
 // ks-coverage: KSPROPERTY_GM_RENDER_CLOCK not-implemented
 // For the system alone; there are no cached MDLs here.
 // ks-coverage: KSPROPERTY_ALLOCATOR_CLEANUP_CACHEDMDLPAGES not-implemented
-// Stream I/O by a method, of which no page says how; a minidriver may answer it.
-// ks-coverage: KSMETHOD_STREAMIO_READ partial
-// ks-coverage: KSMETHOD_STREAMIO_WRITE partial
+// ks-coverage: KSMETHOD_STREAMIO_READ refused no page says what it reads; the set is not found, unless a minidriver has it
+// ks-coverage: KSMETHOD_STREAMIO_WRITE refused no page says what it writes; the set is not found, unless a minidriver has it
 
 /// The events of a pin that the class driver raises. POSITIONUPDATE and PRIORITY are of minidrivers that have them: what
 /// position, margin and resources are is their business.

@@ -253,6 +253,46 @@ fn a_minidriver_raises_every_event_that_the_class_driver_does_not() {
     assert_eq!(raised, 2 * 25, "every event that the headers name, on a filter and on a pin");
 }
 
+/// A control that takes long answers at once, and raises the event of its own number when it is done: the events of that set
+/// have the numbers of the properties.
+#[test]
+fn extended_controls_of_a_camera_tell_by_their_own_events_that_they_are_done() {
+    fn set<T>() -> AutomationTable<T> {
+        let controls = known_properties().filter(|known| known.set == KSPROPERTYSETID_ExtendedCameraControl);
+        let items = controls.map(|known| EventItem::new(known.id)).collect();
+        let events = vec![EventSet { set: KSEVENTSETID_ExtendedCameraControl, items }];
+        AutomationTable { events, ..AutomationTable::default() }
+    }
+    let without = bench();
+    let bench = bench_with(|_| (), Some(set::<Filter>()), Some(set::<Pin>()));
+    let pin = bench.pin(OUT);
+    let (filter_object, pin_object) = (bench.engine_filter(bench.filter), bench.engine_pin(pin));
+    let ids: Vec<u32> = known_properties()
+        .filter(|known| known.set == KSPROPERTYSETID_ExtendedCameraControl)
+        .map(|known| known.id)
+        .collect();
+    assert!(ids.len() > 20, "{ids:?}");
+    let events = KSEVENTSETID_ExtendedCameraControl;
+    for handle in [bench.filter, pin] {
+        let enabled: Vec<_> = ids.iter().map(|_| bench.session.create_event().unwrap()).collect();
+        for (id, (event, _)) in ids.iter().zip(&enabled) {
+            assert_eq!(enable(&bench, handle, events, *id, *event), OK);
+        }
+        assert_eq!(enable(&bench, handle, events, ids.len() as u32 + 1000, enabled[0].0), NO_ITEM);
+        // One of them is done, and only its client hears.
+        let done = ids[3];
+        match handle == pin {
+            true => pin_object.generate_events(events, done),
+            false => filter_object.generate_events(events, done),
+        }
+        for (id, (_, event)) in ids.iter().zip(&enabled) {
+            assert_eq!(event.is_set(), *id == done, "{id}");
+        }
+    }
+    let (event, _) = without.session.create_event().unwrap();
+    assert_eq!(enable(&without, without.filter, events, ids[0], event), NO_SET, "no camera");
+}
+
 #[test]
 fn a_minidriver_runs_every_method_that_the_class_driver_does_not() {
     let items = |set: Guid| {

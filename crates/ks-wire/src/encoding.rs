@@ -100,14 +100,17 @@ fn put_embedded(out: &mut Writer<'_>, embedded: Embedded) {
         Embedded::File(offset, Named::Yours(number)) => (1, offset, number),
         Embedded::File(offset, Named::Mine(number)) => (2, offset, number),
         Embedded::Event(offset, number) => (3, offset, number),
+        Embedded::Registered(offset, number) => (4, offset, number),
     };
     out.u8(tag);
     out.u32(offset);
     out.u64(number);
 }
 
-fn embedded(fields: &mut Reader<'_>, bytes: usize) -> Result<Embedded, WireError> {
+/// A handle in data of so many bytes, or in so much input.
+fn embedded(fields: &mut Reader<'_>, data_bytes: usize, input_bytes: usize) -> Result<Embedded, WireError> {
     let (tag, offset, number) = (fields.u8()?, fields.u32()?, fields.u64()?);
+    let bytes = if tag == 4 { input_bytes } else { data_bytes };
     if tag != 0 && (offset as usize).checked_add(8).is_none_or(|end| end > bytes) {
         return Err(fields.invalid("place of a handle"));
     }
@@ -116,6 +119,7 @@ fn embedded(fields: &mut Reader<'_>, bytes: usize) -> Result<Embedded, WireError
         1 => Ok(Embedded::File(offset, Named::Yours(number))),
         2 => Ok(Embedded::File(offset, Named::Mine(number))),
         3 => Ok(Embedded::Event(offset, number)),
+        4 => Ok(Embedded::Registered(offset, number)),
         _ => Err(fields.invalid("kind of a handle")),
     }
 }
@@ -242,7 +246,7 @@ fn decode_fields<'a>(kind: u8, fields: &mut Reader<'a>) -> Result<Message<'a>, W
             let (requestor, access) = (requestor(fields)?, fields.u32()?);
             let class = fields.text(NAME_LIMIT, "class")?;
             let parameters = fields.bytes()?;
-            let embedded = embedded(fields, parameters.len())?;
+            let embedded = embedded(fields, parameters.len(), 0)?;
             Message::Create(Create { request, requestor, parent, access, class, parameters, embedded })
         }
         kind::CLEANUP => Message::Cleanup { request: fields.u64()?, file: fields.u64()? },
@@ -255,7 +259,7 @@ fn decode_fields<'a>(kind: u8, fields: &mut Reader<'a>) -> Result<Message<'a>, W
             if data.len() > output_bytes as usize {
                 return Err(fields.invalid("length of the data"));
             }
-            let embedded = embedded(fields, data.len())?;
+            let embedded = embedded(fields, data.len(), input.len())?;
             Message::Control(Control {
                 request,
                 requestor,
@@ -374,6 +378,22 @@ mod tests {
         })
     }
 
+    /// A request that registers the event whose handle stands at this offset of 12 bytes of input.
+    fn registering(offset: u32) -> Message<'static> {
+        Message::Control(Control {
+            request: 1,
+            requestor: WHO,
+            file: 2,
+            code: 3,
+            input_token: 4,
+            output_token: 5,
+            output_bytes: 0,
+            input: b"0123456789ab",
+            data: b"",
+            embedded: Embedded::Registered(offset, 6),
+        })
+    }
+
     fn with_every_message(mut each: impl FnMut(Message<'_>)) {
         let (headers, mut parts) = ([3; 112], Vec::new());
         Parts::push(&mut parts, FramePart { region: 1, offset: 2, bytes: 3 });
@@ -405,6 +425,7 @@ mod tests {
             data: b"0123456789abcdef",
             embedded: Embedded::Event(8, 6),
         }));
+        each(registering(4));
         each(stream_message(&headers, &parts));
         each(Message::Cancel { request: 1 });
         let done =
@@ -497,6 +518,8 @@ mod tests {
         // A handle of no kind has no place either: a message has one form.
         *bytes.last_mut().unwrap() = 1;
         assert!(Message::decode(&bytes).is_err());
+        assert!(decode(registering(5)).is_some(), "a handle that leaves the input");
+        assert!(decode(create(Embedded::Registered(0, 1))).is_some(), "a create registers nothing");
         for offset in [1, u32::MAX, u32::MAX - 7] {
             assert!(decode(create(Embedded::File(offset, Named::Yours(1)))).is_some());
         }

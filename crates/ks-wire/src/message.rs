@@ -33,6 +33,9 @@ pub enum Embedded {
     File(u32, Named),
     /// An event of the sender by its number, whose handle stands at this offset.
     Event(u32, u64),
+    /// An event that stays registered after the request: the sender's own handle, by which it is named from then on,
+    /// stands at this offset of the *input*. The number is the event's, or 0 where the request takes it back.
+    Registered(u32, u64),
 }
 
 /// Opens a filter of a device.
@@ -90,7 +93,7 @@ pub struct Control<'a> {
     pub input: &'a [u8],
     /// What the output buffer holds, where it is data.
     pub data: &'a [u8],
-    /// A handle in `data`.
+    /// A handle in `data`, or one in `input` of an event that is registered.
     pub embedded: Embedded,
 }
 
@@ -174,7 +177,8 @@ pub struct Completion<'a> {
     pub status: u32,
     /// Its Information.
     pub information: u64,
-    /// Number of the file object that an open or create exported.
+    /// Number of the file object that an open or create exported. Of a request whose answer has addresses, the announced
+    /// region that they lie in; what stands in their place is the distance from its start.
     pub file: u64,
     /// The access that a create granted.
     pub granted: u32,

@@ -40,7 +40,10 @@ static const KSPROPERTY_ITEM CheckItems[] = {
 
 static const KSDATARANGE Range = BYTES_RANGE(FRAME);
 static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range};
-static const GUID Categories[] = {{CATEGORY_CAPTURE_GUID}};
+#ifndef OWN_CATEGORIES
+#define OWN_CATEGORIES {CATEGORY_CAPTURE_GUID}
+#endif
+static const GUID Categories[] = {OWN_CATEGORIES};
 
 /* The checks of the table, and a driver of one filter. */
 #define DEFINE_CHECKS(...) \

@@ -100,7 +100,7 @@ static const char *LetGo(PKSPIN Pin)
 DEFINE_CHECKS(ByInterface, ByTheQueue, LetGo);
 static const KSPIN_DISPATCH PinDispatch = {.Create = OnCreate, .Process = OnProcess};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {
-    PIN(&PinDispatch, KSPIN_DATAFLOW_IN, 0, 1),
-    PIN(&PinDispatch, KSPIN_DATAFLOW_IN, 0, 1),
+    PIN(&PinDispatch, KSPIN_DATAFLOW_IN, KSPIN_FLAG_GENERATE_EOS_EVENTS, 1),
+    PIN(&PinDispatch, KSPIN_DATAFLOW_IN, KSPIN_FLAG_GENERATE_EOS_EVENTS, 1),
 };
 DEFINE_DRIVER(0x06, NULL, Pins, NULL)

@@ -1,6 +1,7 @@
 /*
  * A source that offers a private protocol on its way to ACQUIRE. Accepted, it gives its frames to the interface of the
- * connected pin; refused, or with another kind of end, it fills frames as any other.
+ * connected pin; refused, or with another kind of end, it fills frames as any other. A frame without data ends the stream in
+ * either case.
  */
 #include "exchange.h"
 
@@ -8,6 +9,7 @@ static NTSTATUS Answer, Query;
 static KSHANDSHAKE Agreed;
 static EXCHANGE *Sink;
 static ULONG Made;
+static BOOLEAN Ended;
 
 static NTSTATUS OnState(PKSPIN Pin, KSSTATE To, KSSTATE From)
 {
@@ -16,6 +18,7 @@ static NTSTATUS OnState(PKSPIN Pin, KSSTATE To, KSSTATE From)
     if (To == KSSTATE_ACQUIRE && From == KSSTATE_STOP) {
         Sink = NULL;
         Made = 0;
+        Ended = FALSE;
         RtlZeroMemory(&Agreed, sizeof(Agreed));
         Answer = KsPinHandshake(Pin, &offer, &Agreed);
         Query = KsPinGetConnectedPinInterface(Pin, &ExchangeId, (PVOID *)&Sink);
@@ -31,15 +34,18 @@ static NTSTATUS OnProcess(PKSPIN Pin)
 {
     PKSSTREAM_POINTER lead;
 
-    if (Sink) {
-        while (Made < FRAMES)
-            Sink->Methods->Put(Sink, (UCHAR)Made++);
-        return STATUS_PENDING;
-    }
+    while (Sink && Made < FRAMES)
+        Sink->Methods->Put(Sink, (UCHAR)Made++);
     lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED);
-    while (lead && Made < FRAMES) {
-        *(PUCHAR)lead->OffsetOut.Data = (UCHAR)Made++;
-        lead->StreamHeader->DataUsed = 1;
+    while (lead && !Ended) {
+        if (Made < FRAMES) {
+            *(PUCHAR)lead->OffsetOut.Data = (UCHAR)Made++;
+            lead->StreamHeader->DataUsed = 1;
+        } else {
+            lead->StreamHeader->DataUsed = 0;
+            lead->StreamHeader->OptionsFlags |= KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
+            Ended = TRUE;
+        }
         if (!NT_SUCCESS(KsStreamPointerAdvance(lead)))
             return STATUS_PENDING;
     }

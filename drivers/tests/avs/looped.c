@@ -1,19 +1,33 @@
 /*
- * A looped render pin over AVStream with KSPROPSETID_RtAudio of its own: it allocates pages, maps them for its client, and a
- * timer reads them as a converter would. It has no notification and no register, so its client polls the position.
+ * A looped pin over AVStream with KSPROPSETID_RtAudio of its own: it allocates pages, maps them for its client, and a timer
+ * reads them as a converter would. It has no notification and no register, so its client polls the position.
+ *
+ * -DNOTIFY: it sets a client's events where a half of the buffer is done, and has a position register.
+ * -DCAPTURE: the timer writes, each byte its place in the stream.
+ * -DPRIVATE: its pages are of the pool, which is nothing that a client could map.
  */
 #include "avs.h"
 
 /* {A855A48C-2F78-4729-9051-1968746B9EEF} and {45FFAAA0-6E1B-11D0-BCF2-444553540000}: ksmedia.h is not needed for more. */
 static const GUID RtAudio = {0xa855a48c, 0x2f78, 0x4729, {0x90, 0x51, 0x19, 0x68, 0x74, 0x6b, 0x9e, 0xef}};
 static const GUID Audio = {0x45ffaaa0, 0x6e1b, 0x11d0, {0xbc, 0xf2, 0x44, 0x45, 0x53, 0x54, 0x00, 0x00}};
-enum { RT_BUFFER = 1, RT_HWLATENCY = 2, RT_BUFFER_WITH_NOTIFICATION = 5, AUDIO_POSITION_ID = 5, BURST = 192 };
+enum {
+    RT_BUFFER = 1, RT_HWLATENCY = 2, RT_POSITIONREGISTER = 3, RT_BUFFER_WITH_NOTIFICATION = 5, RT_REGISTER = 6,
+    RT_UNREGISTER = 7, AUDIO_POSITION_ID = 5, BURST = 192, MOST_EVENTS = 4, REGISTER_PLACE = 64
+};
+#ifdef CAPTURE
+#define FLOW KSPIN_DATAFLOW_OUT
+#else
+#define FLOW KSPIN_DATAFLOW_IN
+#endif
 
 typedef struct {
     KSPROPERTY Property;
     PVOID BaseAddress;
     ULONG RequestedBufferSize;
+    ULONG NotificationCount;
 } BUFFER_PROPERTY;
+#define PLAIN_PROPERTY_BYTES FIELD_OFFSET(BUFFER_PROPERTY, NotificationCount)
 
 typedef struct {
     PVOID BufferAddress;
@@ -21,9 +35,25 @@ typedef struct {
     LONG CallMemoryBarrier;
 } BUFFER;
 
-static PMDL Pages;
+typedef struct {
+    KSPROPERTY Property;
+    HANDLE NotificationEvent;
+} EVENT_PROPERTY;
+
+typedef struct {
+    PVOID Register;
+    ULONG Width;
+    ULONGLONG Numerator, Denominator;
+    ULONG Accuracy;
+} REGISTER;
+
+static PMDL Pages, RegisterPage;
 static PUCHAR SystemAddress, UserAddress;
-static ULONG Bytes;
+static volatile ULONGLONG *PositionRegister;
+static PUCHAR SystemRegister, UserRegister;
+static ULONG Bytes, Stream, Packets;
+static KSPIN_LOCK EventsLock;
+static PKEVENT Events[MOST_EVENTS];
 static volatile LONG Position, Sum;
 static KTIMER Timer;
 static KDPC Dpc;
@@ -32,8 +62,24 @@ static VOID NTAPI OnTimer(PKDPC This, PVOID Context, PVOID First, PVOID Second)
 {
     ULONG i, at = Position;
 
-    for (i = 0; i < BURST; i++, at = (at + 1) % Bytes)
+    for (i = 0; i < BURST; i++, at = (at + 1) % Bytes) {
+#ifdef CAPTURE
+        SystemAddress[at] = (UCHAR)Stream++;
+        Sum = 1;
+#else
         Sum += SystemAddress[at];
+#endif
+    }
+    if (PositionRegister)
+        *PositionRegister = at;
+    /* Of one packet a cycle the end is where the buffer begins anew. */
+    if (Packets && (at < (ULONG)Position || at / (Bytes / Packets) != (ULONG)Position / (Bytes / Packets))) {
+        KeAcquireSpinLockAtDpcLevel(&EventsLock);
+        for (i = 0; i < MOST_EVENTS; i++)
+            if (Events[i])
+                KeSetEvent(Events[i], 0, FALSE);
+        KeReleaseSpinLockFromDpcLevel(&EventsLock);
+    }
     Position = at;
 }
 
@@ -56,20 +102,60 @@ static NTSTATUS OnCreate(PKSPIN Pin, PIRP Irp)
 {
     KeInitializeTimer(&Timer);
     KeInitializeDpc(&Dpc, OnTimer, NULL);
-    Position = Sum = 0;
+    KeInitializeSpinLock(&EventsLock);
+    Position = Sum = Stream = Packets = 0;
     return STATUS_SUCCESS;
+}
+
+static PMDL NewPages(ULONG Size)
+{
+#ifdef PRIVATE
+    PVOID memory = ExAllocatePoolWithTag(NonPagedPoolNx, Size, 'pool');
+    PMDL list = IoAllocateMdl(memory, Size, FALSE, FALSE, NULL);
+    RtlZeroMemory(memory, Size);
+    MmBuildMdlForNonPagedPool(list);
+    return list;
+#else
+    PHYSICAL_ADDRESS low = {.QuadPart = 0}, high = {.QuadPart = -1}, skip = {.QuadPart = 0};
+
+    return MmAllocatePagesForMdlEx(low, high, skip, Size, MmCached, MM_ALLOCATE_FULLY_REQUIRED);
+#endif
+}
+
+static void FreePages(PMDL List)
+{
+#ifdef PRIVATE
+    ExFreePool(MmGetMdlVirtualAddress(List));
+    IoFreeMdl(List);
+#else
+    MmFreePagesFromMdl(List);
+    ExFreePool(List);
+#endif
 }
 
 static NTSTATUS OnClose(PKSPIN Pin, PIRP Irp)
 {
+    ULONG i;
+
     KeCancelTimer(&Timer);
     KeFlushQueuedDpcs();
+    for (i = 0; i < MOST_EVENTS; i++) {
+        if (Events[i])
+            ObDereferenceObject(Events[i]);
+        Events[i] = NULL;
+    }
     if (Pages) {
         MmUnmapLockedPages(UserAddress, Pages);
         MmUnmapLockedPages(SystemAddress, Pages);
-        MmFreePagesFromMdl(Pages);
-        ExFreePool(Pages);
+        FreePages(Pages);
         Pages = NULL;
+    }
+    if (RegisterPage) {
+        MmUnmapLockedPages(UserRegister, RegisterPage);
+        MmUnmapLockedPages(SystemRegister, RegisterPage);
+        FreePages(RegisterPage);
+        RegisterPage = NULL;
+        PositionRegister = NULL;
     }
     return STATUS_SUCCESS;
 }
@@ -78,14 +164,13 @@ static NTSTATUS GetBuffer(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     BUFFER_PROPERTY *asked = (BUFFER_PROPERTY *)Request;
     BUFFER *buffer = Data;
-    PHYSICAL_ADDRESS low = {.QuadPart = 0}, high = {.QuadPart = -1}, skip = {.QuadPart = 0};
 
     if (Pages)
         return STATUS_INVALID_DEVICE_STATE;
     if (asked->BaseAddress || !asked->RequestedBufferSize || asked->RequestedBufferSize > 1 << 20)
         return STATUS_UNSUCCESSFUL;
     Bytes = (asked->RequestedBufferSize + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1);
-    Pages = MmAllocatePagesForMdlEx(low, high, skip, Bytes, MmCached, MM_ALLOCATE_FULLY_REQUIRED);
+    Pages = NewPages(Bytes);
     if (!Pages)
         return STATUS_INSUFFICIENT_RESOURCES;
     SystemAddress = MmMapLockedPagesSpecifyCache(Pages, KernelMode, MmCached, NULL, FALSE, NormalPagePriority);
@@ -117,10 +202,105 @@ static NTSTATUS GetPosition(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     return STATUS_SUCCESS;
 }
 
+#ifdef NOTIFY
+static NTSTATUS GetNotifyingBuffer(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    ULONG count = ((BUFFER_PROPERTY *)Request)->NotificationCount;
+    NTSTATUS status;
+
+    if (count != 1 && count != 2)
+        return STATUS_UNSUCCESSFUL;
+    status = GetBuffer(Irp, Request, Data);
+    if (NT_SUCCESS(status))
+        Packets = count;
+    return status;
+}
+
+static NTSTATUS GetRegister(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    REGISTER *answer = Data;
+
+    if (RegisterPage)
+        return STATUS_INVALID_DEVICE_STATE;
+    RegisterPage = NewPages(PAGE_SIZE);
+    if (!RegisterPage)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    SystemRegister = MmMapLockedPagesSpecifyCache(RegisterPage, KernelMode, MmCached, NULL, FALSE, NormalPagePriority);
+    UserRegister = MmMapLockedPagesSpecifyCache(RegisterPage, UserMode, MmCached, NULL, FALSE, NormalPagePriority);
+    /* The register is not at the start of its page. */
+    PositionRegister = (volatile ULONGLONG *)(SystemRegister + REGISTER_PLACE);
+    *PositionRegister = Position;
+    RtlZeroMemory(answer, sizeof(REGISTER));
+    answer->Register = UserRegister + REGISTER_PLACE;
+    answer->Width = 64;
+    answer->Accuracy = BURST;
+    Irp->IoStatus.Information = sizeof(REGISTER);
+    return STATUS_SUCCESS;
+}
+
+static PKEVENT Swap(PKEVENT From, PKEVENT To)
+{
+    KIRQL old;
+    ULONG i;
+
+    KeAcquireSpinLock(&EventsLock, &old);
+    for (i = 0; i < MOST_EVENTS && Events[i] != From; i++)
+        ;
+    if (i < MOST_EVENTS)
+        Events[i] = To;
+    KeReleaseSpinLock(&EventsLock, old);
+    return i < MOST_EVENTS ? From : NULL;
+}
+
+static NTSTATUS ClientsEvent(PKSIDENTIFIER Request, PIRP Irp, PKEVENT *Event)
+{
+    return ObReferenceObjectByHandle(((EVENT_PROPERTY *)Request)->NotificationEvent, EVENT_MODIFY_STATE, *ExEventObjectType,
+                                     Irp->RequestorMode, (PVOID *)Event, NULL);
+}
+
+static NTSTATUS Register(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    PKEVENT event;
+    ULONG i;
+    NTSTATUS status = ClientsEvent(Request, Irp, &event);
+
+    Irp->IoStatus.Information = 0;
+    if (!NT_SUCCESS(status))
+        return status;
+    for (i = 0; i < MOST_EVENTS; i++) {
+        if (Events[i] == event) {
+            ObDereferenceObject(event);
+            return STATUS_INVALID_PARAMETER;
+        }
+        if (!Events[i]) {
+            Events[i] = event;
+            return STATUS_SUCCESS;
+        }
+    }
+    ObDereferenceObject(event);
+    return STATUS_INSUFFICIENT_RESOURCES;
+}
+
+static NTSTATUS Unregister(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    PKEVENT event;
+    NTSTATUS status = ClientsEvent(Request, Irp, &event);
+
+    Irp->IoStatus.Information = 0;
+    if (!NT_SUCCESS(status))
+        return status;
+    status = Swap(event, NULL) ? STATUS_SUCCESS : STATUS_NOT_FOUND;
+    if (NT_SUCCESS(status))
+        ObDereferenceObject(event);
+    ObDereferenceObject(event);
+    return status;
+}
+#else
 static NTSTATUS Refuse(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     return STATUS_NOT_SUPPORTED;
 }
+#endif
 
 /* 0: it has read something else than silence. */
 static const char *Heard(PKSPIN Pin)
@@ -134,8 +314,15 @@ static const CHECK_ROUTINE Checks[] = {Heard};
 #define ITEM(id, handler, request, data) \
     DEFINE_KSPROPERTY_ITEM(id, handler, request, data, NULL, NULL, 0, NULL, NULL, 0)
 static const KSPROPERTY_ITEM RtAudioItems[] = {
-    ITEM(RT_BUFFER, GetBuffer, sizeof(BUFFER_PROPERTY), sizeof(BUFFER)),
+    ITEM(RT_BUFFER, GetBuffer, PLAIN_PROPERTY_BYTES, sizeof(BUFFER)),
+#ifdef NOTIFY
+    ITEM(RT_BUFFER_WITH_NOTIFICATION, GetNotifyingBuffer, sizeof(BUFFER_PROPERTY), sizeof(BUFFER)),
+    ITEM(RT_POSITIONREGISTER, GetRegister, sizeof(KSPROPERTY) + sizeof(PVOID), sizeof(REGISTER)),
+    DEFINE_KSPROPERTY_ITEM(RT_REGISTER, Register, sizeof(EVENT_PROPERTY), 0, Register, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(RT_UNREGISTER, Unregister, sizeof(EVENT_PROPERTY), 0, Unregister, NULL, 0, NULL, NULL, 0),
+#else
     ITEM(RT_BUFFER_WITH_NOTIFICATION, Refuse, sizeof(BUFFER_PROPERTY), sizeof(BUFFER)),
+#endif
     ITEM(RT_HWLATENCY, GetLatency, sizeof(KSPROPERTY), 3 * sizeof(ULONG)),
 };
 static const KSPROPERTY_ITEM AudioItems[] = {ITEM(AUDIO_POSITION_ID, GetPosition, sizeof(KSPROPERTY), 16)};
@@ -151,7 +338,7 @@ static const KSPIN_DISPATCH PinDispatch = {.Create = OnCreate, .Close = OnClose,
 static const KSPIN_DESCRIPTOR_EX Pins[] = {{
     .Dispatch = &PinDispatch, .AutomationTable = &Automation,
     .PinDescriptor = {.InterfacesCount = 1, .Interfaces = Interfaces, .DataRangesCount = 1, .DataRanges = Ranges,
-                      .DataFlow = KSPIN_DATAFLOW_IN, .Communication = KSPIN_COMMUNICATION_SINK},
+                      .DataFlow = FLOW, .Communication = KSPIN_COMMUNICATION_SINK},
     .InstancesPossible = 1,
 }};
 DEFINE_DRIVER(0x22, NULL, Pins, NULL)

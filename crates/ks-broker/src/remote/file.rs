@@ -1,19 +1,17 @@
 //! A file object of the other engine: requests leave here, and complete here.
 
 use super::event::{self, Notified};
+use super::looped::{self, Mapped};
 use super::peer::{Inner, with_record};
 use super::pending::{Answer, Bounced, Waiting};
 use super::refusal;
 use ks_abi::{
-    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_RTAUDIO_BUFFER, KSPROPERTY_RTAUDIO_BUFFER_WITH_NOTIFICATION,
-    KSPROPERTY_RTAUDIO_CLOCKREGISTER, KSPROPERTY_RTAUDIO_GETPOSITIONFUNCTION, KSPROPERTY_RTAUDIO_PACKETVREGISTER,
-    KSPROPERTY_RTAUDIO_POSITIONREGISTER, KSPROPERTY_RTAUDIO_REGISTER_NOTIFICATION_EVENT, KSPROPERTY_STREAM_MASTERCLOCK,
-    KSPROPERTY_STREAM_QUALITY, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_RtAudio, KSPROPSETID_Stream,
+    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAM_QUALITY, KSPROPERTY_TYPE_SET, KSPROPSETID_Stream,
     KsProperty, NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE,
     STATUS_NOT_SUPPORTED, STATUS_PENDING,
 };
-use ks_io::sync::Arc;
+use ks_io::sync::{Arc, Mutex};
 use ks_io::{
     AccessMask, Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, Irp, Refusal, STREAM_HEADER_BYTES,
     deferred,
@@ -21,6 +19,7 @@ use ks_io::{
 use ks_mem::{Frame, FrameMemory};
 use ks_stream::{Direction, memory_of, probe_headers};
 use ks_wire::{Completion, Control, Create, Embedded, FramePart, Message, Named, Parts, RequestId, Stream, UNNUMBERED};
+use std::borrow::Cow;
 use std::cell::Cell;
 use zerocopy::FromBytes;
 
@@ -52,11 +51,23 @@ pub struct RemoteFile {
     peer: Arc<Inner>,
     /// The number that the other side exported it by.
     file: u64,
+    /// Memory of the other side that clients of this file object have mapped. A leaf.
+    mapped: Mutex<Vec<Frame>>,
 }
 
 impl RemoteFile {
     pub(super) fn new(peer: &Arc<Inner>, file: u64) -> Arc<RemoteFile> {
-        Arc::new(RemoteFile { peer: peer.clone(), file })
+        Arc::new(RemoteFile { peer: peer.clone(), file, mapped: Mutex::default() })
+    }
+
+    /// Keeps memory mapped until the file object is closed; false when it has its most.
+    pub(super) fn keep(&self, frame: Frame, most: usize) -> bool {
+        let mut mapped = self.mapped.lock();
+        let room = mapped.len() < most;
+        if room {
+            mapped.push(frame);
+        }
+        room
     }
 
     /// How the other side of `peer` names a file object of this engine: by its own number, if it is one of its own.
@@ -85,6 +96,9 @@ impl RemoteFile {
             let notified = notified.ok_or(STATUS_INVALID_HANDLE)?;
             clear(data, enabled.offset as usize);
             return Ok(Embedded::Event(enabled.offset, self.peer.events.add(notified, enabled.tells)?));
+        }
+        if let Some(registered) = RemoteFile::registers(&self.peer.events, &file, code, irp.input())? {
+            return Ok(registered);
         }
         if let Some(handle) = named_by_property(code, irp.input(), data) {
             let named = file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
@@ -259,23 +273,6 @@ impl RemoteFile {
     }
 }
 
-/// Is it a request of KSPROPSETID_RtAudio whose answer is an address in the process of the driver, or which names an event?
-fn shares_memory(request: &[u8]) -> bool {
-    const SHARED: [u32; 7] = [
-        KSPROPERTY_RTAUDIO_GETPOSITIONFUNCTION,
-        KSPROPERTY_RTAUDIO_BUFFER,
-        KSPROPERTY_RTAUDIO_BUFFER_WITH_NOTIFICATION,
-        KSPROPERTY_RTAUDIO_POSITIONREGISTER,
-        KSPROPERTY_RTAUDIO_CLOCKREGISTER,
-        KSPROPERTY_RTAUDIO_PACKETVREGISTER,
-        KSPROPERTY_RTAUDIO_REGISTER_NOTIFICATION_EVENT,
-    ];
-    let Ok((property, _)) = KsProperty::ref_from_prefix(request) else { return false };
-    property.set == KSPROPSETID_RtAudio
-        && property.flags & (KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_SET) != 0
-        && SHARED.contains(&property.id)
-}
-
 impl Dispatch for RemoteFile {
     fn device_io_control(&self, irp: Irp) -> Dispatched {
         match irp.io_control_code() {
@@ -283,9 +280,8 @@ impl Dispatch for RemoteFile {
             IoControlCode::KS_HANDSHAKE => irp.done(STATUS_INVALID_DEVICE_REQUEST),
             IoControlCode::KS_READ_STREAM => self.stream(irp, Direction::Read),
             IoControlCode::KS_WRITE_STREAM => self.stream(irp, Direction::Write),
-            IoControlCode::KS_PROPERTY if shares_memory(irp.input()) => {
-                let reason =
-                    "the cyclic buffer, registers and events of a looped pin in another process are not mapped";
+            IoControlCode::KS_PROPERTY if looped::asks_for_routine(irp.input()) => {
+                let reason = "a routine of a driver in another process cannot be called";
                 Dispatched::Completed(irp.refuse(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Device, reason)))
             }
             _ => self.control(irp),
@@ -334,6 +330,8 @@ impl Dispatch for RemoteFile {
 
     fn cleanup(&self) {
         let file = self.file;
+        let mapped = std::mem::take(&mut *self.mapped.lock());
+        drop(mapped);
         let _ = self.answer_of(|request| Message::Cleanup { request, file });
     }
 
@@ -363,7 +361,7 @@ impl Inner {
         let _inside = deferred::enter();
         let status = believed_status(done.status);
         match waiting {
-            Waiting::Control(irp) => finish_control(irp, status, done),
+            Waiting::Control(irp) => self.finish_control(irp, status, done),
             Waiting::Stream(irp, bounced) => self.finish_stream(irp, bounced, status, done),
             Waiting::Nobody => {}
             Waiting::Call(call) => {
@@ -433,32 +431,41 @@ impl Inner {
             Waiting::Nobody => None,
         }
     }
-}
 
-fn finish_control(mut irp: Irp, status: NtStatus, done: &Completion<'_>) {
-    let mut status = status;
-    let output = irp.parts().output;
-    let limit = output.limit();
-    let information = usize::try_from(done.information).unwrap_or(usize::MAX);
-    // More bytes than there is room for, or bytes that are not there: the other side does not follow the protocol.
-    let excess = done.answer.len() > limit || (status.is_success() && information > limit);
-    if excess {
-        status = STATUS_DEVICE_PROTOCOL_ERROR;
-    } else {
-        if !done.answer.is_empty() {
-            let answered = output.answer(done.answer);
-            if answered.is_error() {
-                status = answered;
-            }
+    fn finish_control(&self, mut irp: Irp, status: NtStatus, done: &Completion<'_>) {
+        let mut status = status;
+        let mut answer = Cow::Borrowed(done.answer);
+        let mut information = usize::try_from(done.information).unwrap_or(usize::MAX);
+        if status.is_success()
+            && !answer.is_empty()
+            && let Some(mapped) = Mapped::of(irp.io_control_code(), irp.input())
+            && let Err(refused) = self.addresses_for_places(mapped, &irp, done.file, answer.to_mut())
+        {
+            status = refused;
+            (answer, information) = (Cow::Owned(Vec::new()), 0);
         }
-        output.set_information(information);
+        let output = irp.parts().output;
+        let limit = output.limit();
+        // More bytes than there is room for, or bytes that are not there: the other side does not follow the protocol.
+        let excess = answer.len() > limit || (status.is_success() && information > limit);
+        if excess {
+            status = STATUS_DEVICE_PROTOCOL_ERROR;
+        } else {
+            if !answer.is_empty() {
+                let answered = output.answer(&answer);
+                if answered.is_error() {
+                    status = answered;
+                }
+            }
+            output.set_information(information);
+        }
+        if let Some(told) = done.refusal
+            && !status.is_success()
+        {
+            irp.explain(refusal::from_wire(status, told));
+        }
+        drop(irp.complete(status));
     }
-    if let Some(told) = done.refusal
-        && !status.is_success()
-    {
-        irp.explain(refusal::from_wire(status, told));
-    }
-    drop(irp.complete(status));
 }
 
 /// A completion has no status that says that there is none.

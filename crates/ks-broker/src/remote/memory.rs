@@ -36,6 +36,16 @@ struct Bounce {
     out_bytes: usize,
 }
 
+fn retire_gone(announced: &mut BTreeMap<u64, Weak<Region>>, sender: &mut Sender) -> Result<(), WireError> {
+    let gone: Vec<u64> =
+        announced.iter().filter(|(_, region)| region.strong_count() == 0).map(|(number, _)| *number).collect();
+    for number in gone {
+        announced.remove(&number);
+        sender.send(&Message::RetireRegion { region: number })?;
+    }
+    Ok(())
+}
+
 impl Memory {
     /// How the other side finds a frame in shared memory. Its region is announced the first time.
     pub(super) fn place(&self, frame: &Frame, sender: &Mutex<Sender>) -> Result<FramePart, WireError> {
@@ -51,12 +61,7 @@ impl Memory {
         }
         let Some(memory) = region.shared_memory() else { return Err(WireError::Protocol("a private frame was sent")) };
         let mut sender = sender.lock();
-        let gone: Vec<u64> =
-            announced.iter().filter(|(_, region)| region.strong_count() == 0).map(|(number, _)| *number).collect();
-        for number in gone {
-            announced.remove(&number);
-            sender.send(&Message::RetireRegion { region: number })?;
-        }
+        retire_gone(&mut announced, &mut sender)?;
         let Cut { frames, frame_bytes, stride_bytes } = region.cut();
         let cut = RegionCut {
             frames: u32::try_from(frames).unwrap_or(u32::MAX),
@@ -67,6 +72,13 @@ impl Memory {
         sender.send_with(&message, Some(memory.descriptor()))?;
         announced.insert(region.number(), Arc::downgrade(region));
         Ok(part)
+    }
+
+    /// Tells the other side of the regions that nobody here uses any more. It hears of them at the latest when the next one
+    /// is announced.
+    pub(super) fn retire(&self, sender: &Mutex<Sender>) -> Result<(), WireError> {
+        let mut announced = self.announced.lock();
+        retire_gone(&mut announced, &mut sender.lock())
     }
 
     /// Maps a region of the other side.

@@ -9,7 +9,7 @@
 //! The journey of a request, one file a step: `file` (a request leaves), `pending` (it waits here), `crew` (the other
 //! side's thread takes it), `serve` (it is dispatched there, and its completion is sent), `crew` (the answer arrives),
 //! `file` (the request completes here). `memory` knows which frames both sides have mapped, `export` which file objects
-//! have a number, `event` which events, `incoming` which requests run, `stamp` when a frame began its way.
+//! have a number, `event` which events, `incoming` which requests run, `looped` what looped pins share, `stamp` when a frame began its way.
 //!
 //! When the other process ends or breaks the protocol, everything that waits for it completes with
 //! STATUS_DEVICE_REMOVED, its devices go, and memory that it could write is quarantined.
@@ -20,6 +20,7 @@ mod event;
 mod export;
 mod file;
 mod incoming;
+mod looped;
 mod memory;
 mod peer;
 mod pending;

@@ -5,6 +5,7 @@ use super::device::RemoteDevice;
 use super::event::Events;
 use super::export::Exports as ExportTable;
 use super::incoming::Incoming;
+use super::looped::Registered;
 use super::memory::Memory;
 use super::pending::{Answer, Call, Pending, Waiting};
 use super::stamp::MachineClock;
@@ -124,6 +125,7 @@ pub(super) struct Inner {
     pub(super) exports: ExportTable,
     pub(super) memory: Memory,
     pub(super) events: Events,
+    pub(super) registered: Registered,
     pub(super) crew: Crew,
     pub(super) clock: MachineClock,
     greeted: AtomicBool,
@@ -165,6 +167,7 @@ impl Peer {
             exports: ExportTable::default(),
             memory: Memory::default(),
             events: Events::default(),
+            registered: Registered::default(),
             crew: Crew::default(),
             clock: MachineClock::of(io.services()),
             greeted: AtomicBool::new(false),
@@ -505,6 +508,7 @@ impl Inner {
         {
             let _inside = deferred::enter();
             self.exports.close();
+            self.registered.clear();
         }
         self.events.fail();
         let death = Death { cause };

@@ -3,17 +3,19 @@
 use super::event::Distant;
 use super::export::{Life, Opened, Used};
 use super::file::RemoteFile;
+use super::looped::{self, Mapped, Registration};
 use super::peer::{Belief, Inner};
 use super::refusal;
 use super::stamp::DATA;
 use ks_abi::{
     IoControlCode, KSPROPERTY_TYPE_GET, NtStatus, STATUS_ACCESS_DENIED, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
+    STATUS_SUCCESS,
 };
 use ks_io::sync::Arc;
 use ks_io::{
-    AccessMask, Aspect, CompletedRequest, CompletionRoutine, EventKind, FileObject, Handle, Irp, Origin, Outcome,
-    Refusal, Reply, RequestParts, RequestorMode, Session, Signal, Transport, deferred,
+    AccessMask, Aspect, CompletedRequest, CompletionRoutine, Event, EventKind, FileObject, Handle, Irp, Origin,
+    Outcome, Refusal, Reply, RequestParts, RequestorMode, Session, Signal, Transport, deferred,
 };
 use ks_mem::Frame;
 use ks_stream::{Direction, Pin, probe_headers};
@@ -110,12 +112,17 @@ impl Inner {
                     if let Some(opened) = self.exports.take_handle(file) {
                         opened.close();
                     }
+                    self.registered.forget(file);
                 }
                 self.send(&Message::Completion(bare(request, STATUS_SUCCESS)));
             }
             Message::Close { request, file } => {
                 let peer = self.clone();
-                let told = move || peer.send(&Message::Completion(bare(request, STATUS_SUCCESS)));
+                let told = move || {
+                    // What a looped pin had mapped for its client is gone with it.
+                    looped::retire(&peer);
+                    peer.send(&Message::Completion(bare(request, STATUS_SUCCESS)));
+                };
                 let closed = {
                     let _inside = deferred::enter();
                     self.exports.remove(file, Box::new(told))
@@ -230,7 +237,7 @@ impl Inner {
         bytes: &mut Cow<'_, [u8]>,
     ) -> Result<Option<Lent>, NtStatus> {
         let (offset, handle) = match embedded {
-            Embedded::Nothing => return Ok(None),
+            Embedded::Nothing | Embedded::Registered(..) => return Ok(None),
             Embedded::File(offset, Named::Yours(number)) => {
                 let file = self.exports.file(number).ok_or(STATUS_INVALID_HANDLE)?;
                 (offset, session.lend(&file)?)
@@ -291,15 +298,20 @@ impl Inner {
         };
         let _inside = deferred::enter();
         let mut data = Cow::Borrowed(control.data);
+        let mut input = Cow::Borrowed(control.input);
+        let mut registration = None;
         let session = self.client(control.requestor);
         let ready = session.and_then(|session| {
             let lent = self.lend(&session, control.embedded, &mut data)?;
+            registration = self.registered_event(&session, control.file, control.embedded, &mut input)?;
             let life = Some(used.life.clone());
             let peer = Some(self.clone());
-            let answering = Answering { peer, request: control.request, form: Form::Control, lent, life };
+            let mapped = Mapped::of(code, control.input).map(|mapped| (mapped, session.origin().client()));
+            let form = Form::Control { mapped, registration };
+            let answering = Answering { peer, request: control.request, form, lent, life };
             let parts = RequestParts {
                 code,
-                input: control.input,
+                input: &input,
                 output: &data,
                 output_bytes: control.output_bytes as usize,
                 input_token: control.input_token,
@@ -309,7 +321,12 @@ impl Inner {
         });
         match ready {
             Ok(irp) => self.dispatch(control.request, &used.file, irp),
-            Err(status) => self.refuse(control.request, status),
+            Err(status) => {
+                if let Some(registration) = registration {
+                    self.registration_ended(registration, status);
+                }
+                self.refuse(control.request, status);
+            }
         }
         Ok(())
     }
@@ -415,10 +432,20 @@ fn restride(list: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// A handle that exists for one request.
-struct Lent {
+/// A handle that exists for one request, or as long as an event is registered.
+pub(super) struct Lent {
     session: Arc<Session>,
     handle: Handle,
+}
+
+impl Lent {
+    pub(super) fn event(session: &Arc<Session>, event: &Event) -> Result<Lent, NtStatus> {
+        Ok(Lent { session: session.clone(), handle: session.lend_event(event)? })
+    }
+
+    pub(super) fn handle(&self) -> u64 {
+        self.handle.0
+    }
 }
 
 impl Drop for Lent {
@@ -439,11 +466,13 @@ struct Answering {
 }
 
 enum Form {
-    Control,
-    /// The other side's size of a header.
-    Stream {
-        theirs: usize,
+    Control {
+        /// The answer has addresses, for this client.
+        mapped: Option<(Mapped, u64)>,
+        registration: Option<Registration>,
     },
+    /// The other side's size of a header.
+    Stream { theirs: usize },
 }
 
 impl Answering {
@@ -477,8 +506,40 @@ impl Answering {
                 }
                 self.send(peer, &request, list);
             }),
+            (Form::Control { mapped, registration }, _) => {
+                if let Some(registration) = *registration {
+                    peer.registration_ended(registration, request.status());
+                }
+                match *mapped {
+                    Some(mapped) if request.status().is_success() => self.send_mapped(peer, mapped, &request),
+                    _ if request.status().is_error() => self.send(peer, &request, &[]),
+                    _ => self.send(peer, &request, request.answer()),
+                }
+            }
             _ if request.status().is_error() => self.send(peer, &request, &[]),
             _ => self.send(peer, &request, request.answer()),
+        }
+    }
+
+    /// Sends an answer whose addresses mean nothing to the other side.
+    fn send_mapped(&self, peer: &Inner, (mapped, client): (Mapped, u64), request: &CompletedRequest) {
+        let mut answer = request.answer().to_vec();
+        if answer.is_empty() {
+            return self.send(peer, request, &[]);
+        }
+        match peer.places_for_addresses(mapped, client, &mut answer) {
+            Ok(file) => {
+                let information = request.information() as u64;
+                let done = Completion { information, answer: &answer, file, ..bare(self.request, request.status()) };
+                peer.send(&Message::Completion(done));
+            }
+            Err(STATUS_NOT_SUPPORTED) => {
+                let refusal = looped::not_shared();
+                let told = Some((refusal::number(refusal.aspect), refusal.reason.as_str()));
+                let done = Completion { refusal: told, ..bare(self.request, STATUS_NOT_SUPPORTED) };
+                peer.send(&Message::Completion(done));
+            }
+            Err(status) => peer.send(&Message::Completion(bare(self.request, status))),
         }
     }
 

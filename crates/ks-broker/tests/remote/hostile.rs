@@ -3,10 +3,11 @@
 
 use crate::rig::{Quiet, camera, client, client_pin, engine, renderer};
 use ks_abi::{
-    IoControlCode, KSNAME_Pin, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_CTYPES, KSPROPERTY_TYPE_GET,
-    KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KSPROPSETID_Pin, KsPinConnect, KsPriority, KsProperty, KsState,
-    KsStreamHeader, KsTime, NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
+    IoControlCode, KSNAME_Pin, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_CTYPES, KSPROPERTY_RTAUDIO_BUFFER,
+    KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KSPROPSETID_Pin, KSPROPSETID_RtAudio,
+    KsPinConnect, KsPriority, KsProperty, KsRtAudioBuffer, KsState, KsStreamHeader, KsTime, NtStatus, Ptr64,
+    STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_broker::remote::{Handler, Peer, PeerOptions};
 use ks_io::{AccessMask, IoManager, Transport};
@@ -507,6 +508,42 @@ fn an_answer_that_does_not_fit_its_question_is_a_protocol_error_and_no_byte_too_
         assert_eq!((outcome.status, outcome.information), (STATUS_DEVICE_PROTOCOL_ERROR, 0));
         assert_eq!(output, [0; 4]);
         assert_eq!(peer.death(), None, "it may do better next time");
+    }
+}
+
+#[test]
+fn an_address_outside_of_announced_memory_is_a_protocol_error_and_maps_nothing() {
+    let lies = [(0, 0, 4096), (7, 0, 4096), (9, 1, 4096), (9, u64::MAX, 1), (9, 0, u32::MAX)];
+    let truth = (9, 0, 4096);
+    for (file, offset, bytes) in lies.into_iter().chain([truth]) {
+        let (io, peer) = attached_to_a_liar(move |message, sender| {
+            let Message::Control(control) = message else { return };
+            let memory = SharedMemory::create("test", 4096).unwrap();
+            let cut = RegionCut { frames: 1, frame_bytes: 4096, stride_bytes: 4096 };
+            let announced = Message::AnnounceRegion { region: 9, cut };
+            sender.send_with(&announced, Some(memory.descriptor())).unwrap();
+            let buffer =
+                KsRtAudioBuffer { buffer_address: Ptr64(offset), actual_buffer_size: bytes, call_memory_barrier: 0 };
+            let honest = done(control.request, STATUS_SUCCESS);
+            let said = Completion { answer: buffer.as_bytes(), information: 16, file, ..honest };
+            sender.send(&Message::Completion(said)).unwrap();
+        });
+        let (_client, session) = client(&io);
+        let link = io.interfaces(None)[0].symbolic_link.clone();
+        let handle = session.open(&link, AccessMask::GENERIC_READ).unwrap();
+        let ask = KsProperty::new(KSPROPSETID_RtAudio, KSPROPERTY_RTAUDIO_BUFFER, KSPROPERTY_TYPE_GET);
+        let mut output = [0; 16];
+        let outcome = session.device_io_control(handle, IoControlCode::KS_PROPERTY, ask.as_bytes(), &mut output);
+        let address = u64::from_le_bytes(*output.first_chunk().unwrap());
+        if (file, offset, bytes) == truth {
+            assert_eq!(outcome.status, STATUS_SUCCESS);
+            assert!(session.frame_at(address, 4096).is_some() && session.frame_at(address, 4097).is_none());
+            assert!(io.session().frame_at(address, 1).is_none(), "another client's");
+        } else {
+            let told = (outcome.status, outcome.information, address);
+            assert_eq!(told, (STATUS_DEVICE_PROTOCOL_ERROR, 0, 0), "{file} {offset} {bytes}");
+        }
+        assert_eq!(peer.death(), None);
     }
 }
 

@@ -5,6 +5,7 @@ mod agreements;
 mod answers;
 mod events;
 mod hostile;
+mod looped;
 mod rig;
 mod streaming;
 mod two_processes;

@@ -1,14 +1,9 @@
 //! Properties, pins and frames across a connection.
 
 use crate::rig::{camera, client, engine, host, renderer, run};
-use ks_abi::{
-    KSPROPERTY_AUDIO_POSITION, KSPROPERTY_RTAUDIO_BUFFER, KSPROPERTY_RTAUDIO_HWLATENCY, KSPROPERTY_TYPE_GET,
-    KSPROPSETID_Audio, KSPROPSETID_RtAudio, KsAudioPosition, KsPinDataFlow, KsRtAudioBuffer, KsRtAudioBufferProperty,
-    KsRtAudioHwLatency, KsState, STATUS_NOT_SUPPORTED,
-};
+use ks_abi::{KsPinDataFlow, KsState};
 use ks_client::graph::run::{ConnectionReport, RunStatus};
 use ks_stream::Pin;
-use zerocopy::IntoBytes;
 
 #[test]
 fn the_filters_of_the_other_engine_open_and_describe_themselves() {
@@ -28,29 +23,6 @@ fn the_filters_of_the_other_engine_open_and_describe_themselves() {
     assert_eq!(session.open_handles(), 0);
     assert_eq!(host.peer.exported_files(), 0, "a closed handle closes over there too");
     assert_eq!(peer.pending_requests(), 0);
-}
-
-#[test]
-fn a_looped_pin_of_the_other_engine_says_why_it_has_no_buffer_to_map() {
-    let parent = engine(vec![renderer()]);
-    let (_host, _peer) = host(&parent, vec![ks_filters::looped_speaker::descriptor()]);
-    let (client, _session) = client(&parent);
-    let filter = client.open_by_name("looped-speaker").unwrap();
-    let pin = filter.create_client_pin(0).unwrap();
-    let property = ks_abi::KsProperty::new(KSPROPSETID_RtAudio, KSPROPERTY_RTAUDIO_BUFFER, KSPROPERTY_TYPE_GET);
-    let request = KsRtAudioBufferProperty { property, requested_buffer_size: 4096, ..Default::default() };
-    let (set, id) = (KSPROPSETID_RtAudio, KSPROPERTY_RTAUDIO_BUFFER);
-    let refused = pin.object().property_at::<KsRtAudioBuffer>(request.as_bytes(), set, id).unwrap_err();
-    assert_eq!(refused.status, STATUS_NOT_SUPPORTED);
-    assert!(refused.reason().contains("another process"), "{refused}");
-    // What has no address comes across.
-    let latency: KsRtAudioHwLatency = pin.object().property(set, KSPROPERTY_RTAUDIO_HWLATENCY).unwrap();
-    assert!(latency.fifo_size > 0);
-    let position: KsAudioPosition = pin.object().property(KSPROPSETID_Audio, KSPROPERTY_AUDIO_POSITION).unwrap();
-    assert_eq!(position, KsAudioPosition::default());
-    for state in [KsState::RUN, KsState::STOP] {
-        pin.set_state(state).unwrap();
-    }
 }
 
 /// The time from the source in one engine to the sink in another is known.

@@ -66,11 +66,11 @@ fn common(
     match source.iter().find(|one| sink.iter().any(|other| same(one, other))) {
         Some(found) => Ok(*found),
         None => {
-            let words = |list: &[KsIdentifier]| {
-                let words: Vec<_> =
-                    list.iter().map(|one| format!("{} {}", ks_abi::describe::guid(one.set), one.id)).collect();
-                words.join(", ")
+            let word = |one: &KsIdentifier| match aspect {
+                Aspect::Medium => ks_abi::describe::medium(*one),
+                _ => ks_abi::describe::interface(*one),
             };
+            let words = |list: &[KsIdentifier]| list.iter().map(word).collect::<Vec<_>>().join(", ");
             let reason =
                 format!("{} offers {}; {} takes {}; refused: {aspect}", names.0, words(source), names.1, words(sink));
             Err(refused(names, aspect, reason))

@@ -262,6 +262,8 @@ impl GraphRunner {
             taken[link.from.element].push(source.id);
             taken[link.to.element].push(sink.id);
             let connected = negotiate::connect(from, &source, to, &sink, arriving[link.from.element].as_ref())?;
+            connected.source.tell_name(from.name());
+            connected.sink.tell_name(to.name());
             arriving[link.to.element].get_or_insert_with(|| connected.format.clone());
             made[index] = Some(connected);
         }
@@ -493,7 +495,10 @@ fn open_filters(client: &Client, graph: &Graph) -> Result<Vec<Filter>, GraphErro
             known.dedup();
             return Err(GraphError::UnknownFilter { name: element.name.clone(), at: element.at, known });
         };
-        let filter = client.open(&interface.symbolic_link)?;
+        let mut filter = client.open(&interface.symbolic_link)?;
+        if let Some(name) = name_of_its_own(&filters, filter.name(), element) {
+            filter.rename(name);
+        }
         for setting in element.settings.iter().filter(|setting| !is_limit(&setting.key)) {
             if let Err(error) = filter.set_setting(&setting.key, &setting.value) {
                 let known =
@@ -511,6 +516,17 @@ fn open_filters(client: &Client, graph: &Graph) -> Result<Vec<Filter>, GraphErro
         filters.push(filter);
     }
     Ok(filters)
+}
+
+/// What to call a filter whose name another one of the graph has already: by its label, or by a number.
+fn name_of_its_own(others: &[Filter], name: &str, element: &Element) -> Option<String> {
+    let is_taken = |wanted: &str| others.iter().any(|other| other.name() == wanted);
+    if !is_taken(name) {
+        return None;
+    }
+    let labelled = element.label.iter().map(|label| format!("{name} {label}"));
+    let numbered = (2_usize..).map(|number| format!("{name}-{number}"));
+    labelled.chain(numbered).find(|wanted| !is_taken(wanted))
 }
 
 fn is_limit(key: &str) -> bool {

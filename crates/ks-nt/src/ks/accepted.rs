@@ -1,7 +1,7 @@
-//! What a driver announces and nothing here ever acts upon: thermal and profile callbacks, caches and adapters.
+//! What a driver announces and nothing here ever acts upon: thermal callbacks and adapters.
 //!
 //! Decision: these succeed, because a driver must be able to start; what they announce never happens to a device that is
-//! never hot, and has neither a bus nor a registry cache.
+//! never hot and has no bus.
 
 use crate::exports;
 use crate::exports::Export;
@@ -16,8 +16,7 @@ use ks_stream::DmaAdapter;
 use zerocopy::IntoBytes;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
-    KsDeviceRegisterThermalDispatch, KsDeviceRegisterAdapterObject, KsInitializeDeviceProfile, KsPublishDeviceProfile,
-    KsPersistDeviceProfile, KsRegisterFilterWithNoKSPins, KsHandleSizedListQuery, DllInitialize,
+    KsDeviceRegisterThermalDispatch, KsDeviceRegisterAdapterObject, KsHandleSizedListQuery, DllInitialize,
 );
 
 // ks-coverage: KsDeviceRegisterThermalDispatch partial
@@ -56,26 +55,6 @@ pub(crate) fn register_adapter(
             status
         }
     }
-}
-
-// ks-coverage: KsInitializeDeviceProfile partial
-pub(crate) unsafe extern "win64" fn KsInitializeDeviceProfile(factory: Address) -> NtStatus {
-    known(objects::factory(factory, "KsInitializeDeviceProfile").is_some())
-}
-
-// ks-coverage: KsPublishDeviceProfile partial
-pub(crate) unsafe extern "win64" fn KsPublishDeviceProfile(factory: Address, _profile: u64) -> NtStatus {
-    known(objects::factory(factory, "KsPublishDeviceProfile").is_some())
-}
-
-// ks-coverage: KsPersistDeviceProfile partial
-pub(crate) unsafe extern "win64" fn KsPersistDeviceProfile(factory: Address) -> NtStatus {
-    known(objects::factory(factory, "KsPersistDeviceProfile").is_some())
-}
-
-// ks-coverage: KsRegisterFilterWithNoKSPins partial
-pub(crate) unsafe extern "win64" fn KsRegisterFilterWithNoKSPins() -> NtStatus {
-    STATUS_SUCCESS
 }
 
 /// Offsets in an IRP and its stack location.

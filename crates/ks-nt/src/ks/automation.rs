@@ -6,6 +6,7 @@ use crate::ks::engine_file;
 use crate::ks::events;
 use crate::ks::filter::mode_byte;
 use crate::ks::irp::{FILTER_NODE, LentIrp, Target};
+use crate::ks::rt_audio::Exchange;
 use crate::ntoskrnl::object_manager;
 use ks_abi::kernel::{
     IRP_MJ_DEVICE_CONTROL, KsAutomationTable, KsEventItem, KsEventSet, KsMethodItem, KsMethodSet, KsPropertyItem,
@@ -278,6 +279,10 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     if let Some(named) = &named {
         data.store_u64(0, named.0);
     }
+    let exchange = match Exchange::begin(target, call, &request) {
+        Ok(exchange) => exchange,
+        Err(status) => return status,
+    };
     let irp = match LentIrp::lend_to_node(target.clone(), node(call), IRP_MJ_DEVICE_CONTROL, 0) {
         Ok(irp) => irp,
         Err(status) => return status,
@@ -296,6 +301,7 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     let routine = entry.routine.answering(call.property());
     let answer = irp.outcome(status(routine.call3(irp.address(), request.address(), address)));
     let information = usize::try_from(irp.information()).unwrap_or(0);
+    exchange.end(call, answer, &data, information.min(bytes));
     if verb == Verb::Set || !answer.is_success() || (verb == Verb::Method && information == 0) {
         // Of a failure only the size that a size query learns is kept.
         call.set_information(if answer.is_warning() || answer.is_success() { information } else { 0 });

@@ -8,6 +8,7 @@ use crate::ks::bag::Bag;
 use crate::ks::check;
 use crate::ks::descriptor::{self, FilterView};
 use crate::ks::device::HostedDevice;
+use crate::ks::device_profile::Profiles;
 use crate::ks::filter::HostedFilter;
 use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
@@ -48,6 +49,7 @@ pub(crate) struct HostedFactory {
     /// What KsCreateFilterFactory said of it.
     lifetime: FactoryLifetime,
     power: PowerCallbacks,
+    profiles: Profiles,
     /// A UNICODE_STRING with its text, made when it is asked for.
     symbolic_link: OnceLock<Option<Block>>,
 }
@@ -101,6 +103,7 @@ impl HostedFactory {
             filters: Mutex::new(Vec::new()),
             lifetime,
             power: PowerCallbacks::default(),
+            profiles: Profiles::default(),
             symbolic_link: OnceLock::new(),
         });
         let opener = Arc::new(Opener(Arc::downgrade(&factory)));
@@ -122,6 +125,11 @@ impl HostedFactory {
 
     pub(crate) fn context(&self) -> u64 {
         self.block.load_u64(offset::CONTEXT)
+    }
+
+    /// The profiles that it publishes.
+    pub(crate) fn profiles(&self) -> &Profiles {
+        &self.profiles
     }
 
     pub(crate) fn device(&self) -> Option<Arc<HostedDevice>> {

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use zerocopy::FromBytes;
 
 /// The table that a property request on an object of this process asks for; `None`: it asks for something else.
-// ks-coverage: KSPROPERTY_CLOCK_FUNCTIONTABLE partial
-// ks-coverage: KSPROPERTY_STREAMALLOCATOR_FUNCTIONTABLE partial
+// ks-coverage: KSPROPERTY_CLOCK_FUNCTIONTABLE done test=a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines,every_item_has_its_outcome_on_every_kind_of_object
+// ks-coverage: KSPROPERTY_STREAMALLOCATOR_FUNCTIONTABLE done test=a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines,every_item_has_its_outcome_on_every_kind_of_object
 pub(super) fn of(file: &FileObject, request: &[u8]) -> Option<Vec<u8>> {
     let (request, _) = KsProperty::read_from_prefix(request).ok()?;
     let asks = |set, id| request.flags == KSPROPERTY_TYPE_GET && request.set == set && request.id == id;

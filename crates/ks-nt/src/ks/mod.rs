@@ -12,12 +12,14 @@ mod attributes;
 mod automation;
 mod bag;
 mod check;
+mod client_event;
 mod clock;
 mod connected;
 mod control;
 mod descriptor;
 pub(crate) mod device;
 mod device_functions;
+mod device_profile;
 mod driver_allocator;
 mod driver_clock;
 mod dynamic;
@@ -44,6 +46,7 @@ pub(crate) mod objects;
 pub(crate) mod pin;
 pub(crate) mod pnp;
 mod process_pin;
+mod rt_audio;
 pub(crate) mod stream_pointer;
 mod stubs;
 mod worker;
@@ -58,6 +61,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     clock::EXPORTS,
     connected::EXPORTS,
     device::EXPORTS,
+    device_profile::EXPORTS,
     dynamic::EXPORTS,
     engine_file::EXPORTS,
     events::EXPORTS,

@@ -4,16 +4,15 @@
 //! Source: ns-ks-kseventdata.
 
 use crate::ks::address::Address;
+use crate::ks::client_event::ClientEvent;
 use crate::ks::kernel;
 use crate::ntoskrnl::object_manager::{self, Kind, Object};
-use ks_abi::kernel::KEvent;
 use ks_abi::{
     KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ENABLEBUFFERED, KSEVENT_TYPE_ONESHOT, KSEVENTF_DPC, KSEVENTF_EVENT_HANDLE,
     KSEVENTF_EVENT_OBJECT, KSEVENTF_SEMAPHORE_HANDLE, KSEVENTF_SEMAPHORE_OBJECT, KSEVENTF_WORKITEM, KsEvent,
-    KsEventData, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
+    KsEventData, NtStatus, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
 };
 use ks_io::{Event, EventKind, EventObserver, FileObject, LentEvent, Services, Signal};
-use ks_mem::Block;
 use std::any::Any;
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -76,7 +75,7 @@ impl Notification {
                 let event = by_handle(Kind::Event)?;
                 let client: Arc<dyn Any + Send + Sync> = event.clone();
                 let how = match client.downcast::<ClientEvent>() {
-                    Ok(client) => How::Client(client.event.clone()),
+                    Ok(client) => How::Client(client.event().clone()),
                     Err(_) => How::Event(Address(event.address() as u64)),
                 };
                 Ok(Notification { how, held: Some(event) })
@@ -132,30 +131,6 @@ struct Teller(Notification);
 impl EventObserver for Teller {
     fn event_set(&self) {
         self.0.tell(Address::NULL);
-    }
-}
-
-/// An event of a client of the engine's, as an object that a driver has a handle of.
-pub(crate) struct ClientEvent {
-    event: Event,
-    object: Block,
-}
-
-impl ClientEvent {
-    /// A handle for the event; whoever needs the object has it before the handle is closed.
-    pub(crate) fn open(event: Event) -> Result<u64, NtStatus> {
-        let object = Block::zeroed(size_of::<KEvent>(), 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        Ok(object_manager::open(Arc::new(ClientEvent { event, object }), 0))
-    }
-}
-
-impl object_manager::Object for ClientEvent {
-    fn kind(&self) -> Kind {
-        Kind::Event
-    }
-
-    fn address(&self) -> *mut u8 {
-        self.object.address() as *mut u8
     }
 }
 

@@ -7,6 +7,7 @@ use crate::ks::aggregation;
 use crate::ks::attributes;
 use crate::ks::automation;
 use crate::ks::bag::Bag;
+use crate::ks::client_event::ClientEvents;
 use crate::ks::connected::Shown;
 use crate::ks::descriptor;
 use crate::ks::file::file_object;
@@ -70,6 +71,8 @@ pub(crate) struct HostedPin {
     handshake: Mutex<Option<Routine>>,
     /// The connected pin, if the driver has asked for it.
     shown: Shown,
+    /// Events that clients have registered.
+    client_events: ClientEvents,
     power: PowerCallbacks,
     me: Weak<HostedPin>,
 }
@@ -130,6 +133,7 @@ impl HostedPin {
             returns: Returns::default(),
             handshake: Mutex::new(None),
             shown: Shown::default(),
+            client_events: ClientEvents::default(),
             power: PowerCallbacks::default(),
             me: me.clone(),
         });
@@ -243,6 +247,7 @@ impl HostedPin {
             edge.delete();
         }
         self.returns.forget();
+        self.client_events.forget();
         *lock(&self.handshake) = None;
         self.filter.remove_pin(self);
         Address(self.address).put(offset::DESCRIPTOR, descriptor::closed());
@@ -291,6 +296,11 @@ impl HostedPin {
     /// The engine's pin, while it lives.
     pub(crate) fn engine(&self) -> Option<Arc<Pin>> {
         self.pin.upgrade()
+    }
+
+    /// Events that clients have registered.
+    pub(crate) fn client_events(&self) -> &ClientEvents {
+        &self.client_events
     }
 
     /// The leading edge; `None` for a pin without queue.

@@ -57,6 +57,8 @@ refusals! {
     // ks-coverage: KsReferenceBusObject refused no software bus enumerates a device here that it would keep
     KsReferenceBusObject
     KsReferenceSoftwareBusObject
+    // ks-coverage: KsRegisterFilterWithNoKSPins refused it writes FilterData, whose form no page gives and nothing reads
+    KsRegisterFilterWithNoKSPins
     // ks-coverage: KsReleaseCachedMdl refused no MDL of a frame is kept from one frame to the next
     KsReleaseCachedMdl
     KsRemoveBusEnumInterface

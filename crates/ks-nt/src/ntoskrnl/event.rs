@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::block::Block;
 use super::dispatcher::{self, Kind, initialize, signal};
-use super::irql;
+use super::{irql, object_manager};
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck};
@@ -35,8 +35,29 @@ pub(crate) unsafe extern "win64" fn KeSetEvent(event: Block, _increment: i32, _w
     set(event)
 }
 
+/// The byte of a header that the kernel may use for itself, and what stands there in an event that stands for one of a
+/// client.
+const OWN_BYTE: usize = 3;
+const STANDS_FOR_ANOTHER: u8 = 0x5A;
+
+/// Writes the KEVENT of an object which hears of each set, see [`object_manager::Object::was_set`].
+pub(crate) fn initialize_for_another(event: Block) {
+    initialize(event, Kind::NOTIFICATION_EVENT, EVENT_BYTES, 0);
+    event.put(OWN_BYTE, STANDS_FOR_ANOTHER);
+}
+
+/// Tells the object that an event stands for. A driver can write the mark itself; who it is about, the table knows.
+fn tell_other(event: Block) {
+    if event.get::<u8>(OWN_BYTE) == STANDS_FOR_ANOTHER
+        && let Some(object) = object_manager::by_address(event.pointer())
+    {
+        object.was_set();
+    }
+}
+
 /// Sets an event; returns its state before.
 pub(crate) fn set(event: Block) -> i32 {
+    tell_other(event);
     let mut dispatcher = dispatcher::lock();
     let before = signal(event).swap(1, Ordering::AcqRel);
     if before == 0 {
@@ -62,6 +83,7 @@ pub(crate) unsafe extern "win64" fn KeReadStateEvent(event: Block) -> i32 {
 /// Lets go who waits now, and leaves the event clear.
 pub(crate) unsafe extern "win64" fn KePulseEvent(event: Block, _increment: i32, _wait: u8) -> i32 {
     irql::at_most(irql::DISPATCH, "KePulseEvent");
+    tell_other(event);
     let mut dispatcher = dispatcher::lock();
     let before = signal(event).swap(1, Ordering::AcqRel);
     if before == 0 {

@@ -123,16 +123,16 @@ pub(crate) unsafe extern "win64" fn ZwOpenEvent(handle: Block, access: u32, attr
 
 /// Does something with the event of a handle, which is referenced meanwhile.
 fn with(handle: u64, previous: Block, action: impl FnOnce(Block) -> i32) -> NtStatus {
-    match object_manager::typed::<EventObject>(handle) {
-        Ok(object) => {
-            let before = action(object.event);
-            if let Some(previous) = previous.optional() {
-                previous.put(0, before);
-            }
-            NtStatus::STATUS_SUCCESS
-        }
-        Err(status) => status,
+    let Some(object) = object_manager::by_handle(handle) else { return NtStatus::STATUS_INVALID_HANDLE };
+    if object.kind() != Kind::Event {
+        return NtStatus::STATUS_OBJECT_TYPE_MISMATCH;
     }
+    // SAFETY: the address of an event is a KEVENT, and `object` holds it.
+    let before = action(unsafe { Block::at(object.address()) });
+    if let Some(previous) = previous.optional() {
+        previous.put(0, before);
+    }
+    NtStatus::STATUS_SUCCESS
 }
 
 pub(crate) unsafe extern "win64" fn ZwSetEvent(handle: u64, previous: Block) -> NtStatus {

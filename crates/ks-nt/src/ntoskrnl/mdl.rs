@@ -10,8 +10,6 @@
 
 use core::mem::size_of;
 use core::ptr;
-use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
 
 use ks_abi::kernel::{
     Irp, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_PARENT_MAPPED_SYSTEM_VA, MDL_PARTIAL,
@@ -21,6 +19,7 @@ use ks_abi::pointer::Ptr64;
 use ks_abi::status::{NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DATATYPE_MISALIGNMENT, STATUS_SUCCESS};
 
 use super::driver_memory::{allocate_pool, field, free_pool, put, set_field};
+use super::mdl_pages;
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck};
@@ -29,12 +28,11 @@ use crate::report::{self, BugCheck};
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
     IoAllocateMdl, IoFreeMdl, IoBuildPartialMdl, MmSizeOfMdl, MmBuildMdlForNonPagedPool, MmProbeAndLockPages,
     MmUnlockPages, MmMapLockedPages, MmMapLockedPagesSpecifyCache, MmUnmapLockedPages, MmProtectMdlSystemAddress,
-    MmAllocatePagesForMdl, MmAllocatePagesForMdlEx, MmFreePagesFromMdl, MmGetPhysicalAddress, MmGetVirtualForPhysical,
-    MmIsAddressValid, MmIsNonPagedSystemAddressValid, MmMapIoSpace, MmUnmapIoSpace, ProbeForRead, ProbeForWrite,
+    MmGetPhysicalAddress, MmGetVirtualForPhysical, MmIsAddressValid, MmIsNonPagedSystemAddressValid, MmMapIoSpace, MmUnmapIoSpace, ProbeForRead, ProbeForWrite,
 );
 
-const TAG: u32 = u32::from_le_bytes(*b"Mdl ");
-const PAGE: u64 = 4096;
+pub(super) const TAG: u32 = u32::from_le_bytes(*b"Mdl ");
+pub(super) const PAGE: u64 = 4096;
 /// Most bytes that one list describes.
 const MOST: u64 = 0xFFFF_F000;
 
@@ -50,7 +48,7 @@ unsafe fn has(mdl: *const Mdl, flag: u16) -> bool {
     field!(mdl, flags) as u16 & flag != 0
 }
 
-unsafe fn set(mdl: *mut Mdl, on: u16, off: u16) {
+pub(super) unsafe fn set(mdl: *mut Mdl, on: u16, off: u16) {
     set_field!(mdl, flags, (field!(mdl, flags) as u16 & !off | on) as i16);
 }
 
@@ -58,7 +56,7 @@ unsafe fn start(mdl: *const Mdl) -> u64 {
     field!(mdl, start_va).0 + u64::from(field!(mdl, byte_offset))
 }
 
-unsafe fn fill_pages(mdl: *mut Mdl) {
+pub(super) unsafe fn fill_pages(mdl: *mut Mdl) {
     let first = field!(mdl, start_va).0 / PAGE;
     let numbers = mdl.wrapping_add(1).cast::<u64>();
     for at in 0..pages(start(mdl), field!(mdl, byte_count).into()) {
@@ -66,7 +64,7 @@ unsafe fn fill_pages(mdl: *mut Mdl) {
     }
 }
 
-unsafe fn make(address: u64, length: u64) -> *mut Mdl {
+pub(super) unsafe fn make(address: u64, length: u64) -> *mut Mdl {
     if length > MOST || address.checked_add(length).is_none() {
         return ptr::null_mut();
     }
@@ -201,7 +199,11 @@ pub(crate) unsafe extern "win64" fn MmUnlockPages(mdl: *mut Mdl) {
     set(mdl, 0, MDL_PAGES_LOCKED | MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED | MDL_WRITE_OPERATION);
 }
 
-pub(crate) unsafe extern "win64" fn MmMapLockedPages(mdl: *mut Mdl, _mode: u8) -> u64 {
+/// Mapped for user mode, pages of a list's own become such that a client can name.
+pub(crate) unsafe extern "win64" fn MmMapLockedPages(mdl: *mut Mdl, mode: u8) -> u64 {
+    if mode != 0 {
+        mdl_pages::map_for_user(mdl);
+    }
     let partial = if has(mdl, MDL_PARTIAL) { MDL_PARTIAL_HAS_BEEN_MAPPED } else { 0 };
     set_field!(mdl, mapped_system_va, Ptr64(start(mdl)));
     set(mdl, MDL_MAPPED_TO_SYSTEM_VA | partial, 0);
@@ -233,57 +235,6 @@ pub(crate) unsafe extern "win64" fn MmUnmapLockedPages(address: u64, mdl: *mut M
 /// Protections of such mappings are not changed; nothing shares the pages.
 pub(crate) unsafe extern "win64" fn MmProtectMdlSystemAddress(_mdl: *mut Mdl, _protection: u32) -> NtStatus {
     STATUS_SUCCESS
-}
-
-/// Pages that belong to a list: the address of each list, and of its memory.
-static PAGES: LazyLock<Mutex<HashMap<usize, usize>>> = LazyLock::new(Mutex::default);
-
-/// Zeroed pages; the driver frees them by `MmFreePagesFromMdl` and the list by `ExFreePool`.
-pub(crate) unsafe extern "win64" fn MmAllocatePagesForMdlEx(
-    _low: u64,
-    _high: u64,
-    _skip: u64,
-    bytes: usize,
-    _cache: u32,
-    _flags: u32,
-) -> *mut Mdl {
-    let bytes = bytes.next_multiple_of(PAGE as usize);
-    if bytes == 0 {
-        return ptr::null_mut();
-    }
-    let memory = allocate_pool(bytes, TAG);
-    if memory.is_null() {
-        return ptr::null_mut();
-    }
-    let mdl = make(memory as u64, bytes as u64);
-    if mdl.is_null() {
-        free_pool(memory);
-        return mdl;
-    }
-    memory.write_bytes(0, bytes);
-    fill_pages(mdl);
-    set(mdl, MDL_PAGES_LOCKED, 0);
-    PAGES.lock().unwrap_or_else(PoisonError::into_inner).insert(mdl as usize, memory as usize);
-    mdl
-}
-
-pub(crate) unsafe extern "win64" fn MmAllocatePagesForMdl(low: u64, high: u64, skip: u64, bytes: usize) -> *mut Mdl {
-    MmAllocatePagesForMdlEx(low, high, skip, bytes, 1, 0)
-}
-
-pub(crate) unsafe extern "win64" fn MmFreePagesFromMdl(mdl: *mut Mdl) {
-    let memory = PAGES.lock().unwrap_or_else(PoisonError::into_inner).remove(&(mdl as usize));
-    match memory {
-        Some(memory) => {
-            set(mdl, 0, MDL_PAGES_LOCKED | MDL_MAPPED_TO_SYSTEM_VA);
-            free_pool(memory as *mut u8);
-        }
-        None => report::misuse(
-            BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION,
-            "MmFreePagesFromMdl",
-            format!("the MDL at {mdl:?} has no pages of its own"),
-        ),
-    }
 }
 
 pub(crate) unsafe extern "win64" fn MmGetPhysicalAddress(address: u64) -> u64 {

@@ -18,7 +18,7 @@ mod device_queue;
 mod dispatcher;
 pub mod dpc;
 pub(crate) mod driver_memory;
-mod event;
+pub(crate) mod event;
 mod event_handle;
 mod ex_timer;
 pub(crate) mod fast_mutex;
@@ -36,6 +36,7 @@ mod kernel;
 mod lists;
 mod lookaside;
 mod mdl;
+pub(crate) mod mdl_pages;
 pub(crate) mod mutex;
 pub(crate) mod object_manager;
 pub mod pool;
@@ -100,6 +101,7 @@ pub(crate) const TABLES: &[&[Export]] = &[
     lists::EXPORTS,
     lookaside::EXPORTS,
     mdl::EXPORTS,
+    mdl_pages::EXPORTS,
     mutex::EXPORTS,
     object_manager::DATA_EXPORTS,
     object_manager::EXPORTS,

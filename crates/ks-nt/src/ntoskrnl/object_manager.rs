@@ -93,6 +93,35 @@ pub(crate) trait Object: Any + Send + Sync {
 
     /// The last handle was closed; references may go on.
     fn last_handle_closed(&self) {}
+
+    /// The driver has set it, by its address: asked only of an event that stands for one outside of the kernel.
+    fn was_set(&self) {}
+}
+
+/// A handle that is closed when this is dropped. Whoever needs the object longer has referenced it.
+pub(crate) struct OpenHandle(u64);
+
+impl OpenHandle {
+    /// Makes a handle, see [`open`].
+    pub(crate) fn new(object: Arc<dyn Object>, access: u32) -> OpenHandle {
+        OpenHandle(open(object, access))
+    }
+
+    /// Takes over a handle.
+    pub(crate) fn of(handle: u64) -> OpenHandle {
+        OpenHandle(handle)
+    }
+
+    /// The handle.
+    pub(crate) fn handle(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Drop for OpenHandle {
+    fn drop(&mut self) {
+        let _ = close(self.0);
+    }
 }
 
 struct Handle {

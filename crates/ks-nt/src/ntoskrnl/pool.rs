@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use super::block::Block;
-use super::{dispatcher, irql};
+use super::{dispatcher, irql, mdl, mdl_pages};
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck};
@@ -103,11 +103,12 @@ fn tag_name(tag: u32) -> String {
 /// What was allocated and not freed, by tag, in the order of the tags' names.
 pub fn leaks() -> Vec<Leak> {
     let mut by_tag: BTreeMap<[u8; 4], Leak> = BTreeMap::new();
-    for allocation in pool().blocks.values() {
-        let tag = allocation.tag;
+    let of_pool: Vec<_> = pool().blocks.values().map(|allocation| (allocation.tag, allocation.bytes)).collect();
+    let of_lists = mdl_pages::shared_left().into_iter().map(|bytes| (mdl::TAG, bytes));
+    for (tag, bytes) in of_pool.into_iter().chain(of_lists) {
         let leak = by_tag.entry(tag.to_le_bytes()).or_insert(Leak { tag, blocks: 0, bytes: 0 });
         leak.blocks += 1;
-        leak.bytes += allocation.bytes;
+        leak.bytes += bytes;
     }
     by_tag.into_values().collect()
 }

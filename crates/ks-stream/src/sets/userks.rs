@@ -5,9 +5,9 @@ use crate::pin::Pin;
 use crate::property::PropertyCall;
 use crate::statistics::{Limit, Measures};
 use ks_abi::{
-    NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
-    USERKS_PIN_FAILURE, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_PIPE, USERKS_PIN_STATISTICS,
-    USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
+    NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    STATUS_SUCCESS, USERKS_PIN_FAILURE, USERKS_PIN_LABEL, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_PIPE,
+    USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
 };
 use ks_io::{Aspect, Refusal};
 
@@ -20,6 +20,7 @@ pub(super) fn set() -> PropertySet<Pin> {
             PropertyItem::new(USERKS_PIN_LATENCY).data_bytes(4).set(measure_latency),
             PropertyItem::new(USERKS_PIN_FAILURE).get(failure),
             PropertyItem::new(USERKS_PIN_PIPE).get(pipe),
+            PropertyItem::new(USERKS_PIN_LABEL).data_bytes(1).set(label),
         ],
     }
 }
@@ -89,4 +90,16 @@ fn failure(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 /// The pipe section as UTF-8, one fact a line; empty before the pin has left STOP.
 fn pipe(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     call.answer(pin.pipe_report().as_bytes())
+}
+
+/// The most bytes of a filter's name.
+const MOST_LABEL_BYTES: usize = 256;
+
+fn label(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    let plain = |text: &&str| text.len() <= MOST_LABEL_BYTES && !text.chars().any(char::is_control);
+    let Some(label) = std::str::from_utf8(call.data()).ok().filter(plain) else {
+        let reason = format!("a name of a filter has 1 to {MOST_LABEL_BYTES} bytes of UTF-8, none of them control");
+        return call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason));
+    };
+    if pin.filter().set_label(label) { STATUS_SUCCESS } else { STATUS_INVALID_DEVICE_STATE }
 }

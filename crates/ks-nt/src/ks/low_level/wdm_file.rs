@@ -3,12 +3,12 @@
 
 use super::wdm_device::{self, WdmDevice};
 use crate::ks::address::Address;
+use crate::ks::client_event::ClientEvent;
 use crate::ks::engine_file;
-use crate::ks::notification::ClientEvent;
 use crate::machine;
 use crate::ntoskrnl::device_file::{Asked, DeviceFile};
 use crate::ntoskrnl::io_request::{self, IoAllocateIrp, IofCallDriver, next_location};
-use crate::ntoskrnl::object_manager;
+use crate::ntoskrnl::object_manager::OpenHandle;
 use ks_abi::kernel::{DeviceIoControlParameters, DeviceObject, IRP_MJ_DEVICE_CONTROL, IoStackLocation, Irp as Packet};
 use ks_abi::{
     IoControlCode, KSEVENTF_EVENT_HANDLE, KSNAME_Pin, KsEventData, KsPinConnect, NtStatus, Ptr64, STATUS_CANCELLED,
@@ -56,7 +56,7 @@ struct Lent {
     /// Bytes of the output buffer.
     room: usize,
     /// The client's event, as long as the driver may look its handle up.
-    _event: Opened,
+    _event: Option<OpenHandle>,
 }
 
 // SAFETY: the packet is a driver's, which accesses it from any thread by its own rules; the rest does not change.
@@ -80,7 +80,7 @@ fn block(bytes: &[u8], room: usize) -> Result<Block, NtStatus> {
 
 impl Lent {
     /// A device-control packet for a file.
-    fn new(file: &DeviceFile, irp: &Irp, input: &[u8], output: &[u8], room: usize, event: Opened) -> Made {
+    fn new(file: &DeviceFile, irp: &Irp, input: &[u8], output: &[u8], room: usize, event: Option<OpenHandle>) -> Made {
         let (code, mode) = (irp.io_control_code(), requestor(irp));
         let (input, output) = ((block(input, 0)?, input.len()), block(output, room)?);
         let device = Address(file.device() as u64);
@@ -243,7 +243,7 @@ impl WdmFile {
             let data = frame.buffer().map_or(0, ks_mem::Frame::address);
             header[DATA..DATA + 8].copy_from_slice(&data.to_le_bytes());
         }
-        let lent = Lent::new(file, &irp, &[], &headers, headers.len(), Opened(0));
+        let lent = Lent::new(file, &irp, &[], &headers, headers.len(), None);
         self.send(irp, lent, file)
     }
 }
@@ -252,49 +252,38 @@ fn requestor(irp: &Irp) -> u8 {
     u8::from(irp.origin().mode() == RequestorMode::User)
 }
 
-/// A handle of the driver's world that is closed when this is dropped; whoever needs the object has referenced it.
-struct Opened(u64);
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        if self.0 != 0 {
-            let _ = object_manager::close(self.0);
-        }
-    }
-}
-
 /// Names the client's event of an enable request by a handle that the driver can look up.
-fn rewrite_event(irp: &Irp, data: &mut [u8]) -> Result<Opened, NtStatus> {
+fn rewrite_event(irp: &Irp, data: &mut [u8]) -> Result<Option<OpenHandle>, NtStatus> {
     const PLACE: usize = offset_of!(KsEventData, object);
     let kind = data.first_chunk().map_or(0, |kind| u32::from_le_bytes(*kind));
     if irp.io_control_code() != IoControlCode::KS_ENABLE_EVENT || kind != KSEVENTF_EVENT_HANDLE {
-        return Ok(Opened(0));
+        return Ok(None);
     }
-    let Some(place) = data.get_mut(PLACE..PLACE + 8) else { return Ok(Opened(0)) };
+    let Some(place) = data.get_mut(PLACE..PLACE + 8) else { return Ok(None) };
     let handle = place.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let event = irp.file_object().and_then(|file| file.event_by_handle(handle)).ok_or(STATUS_INVALID_HANDLE)?;
     let own = ClientEvent::open(event)?;
-    place.copy_from_slice(&own.to_le_bytes());
-    Ok(Opened(own))
+    place.copy_from_slice(&own.handle().to_le_bytes());
+    Ok(Some(own))
 }
 
 /// Names the pin that a pin is created for by a handle that the driver can look up.
-fn rewrite_pin(request: &CreateRequest<'_>, parameters: &mut [u8]) -> Result<Opened, NtStatus> {
+fn rewrite_pin(request: &CreateRequest<'_>, parameters: &mut [u8]) -> Result<Option<OpenHandle>, NtStatus> {
     const PLACE: usize = offset_of!(KsPinConnect, pin_to_handle);
     let class = request.name.strip_suffix('\\').unwrap_or(request.name);
-    let Some(place) = parameters.get_mut(PLACE..PLACE + 8) else { return Ok(Opened(0)) };
+    let Some(place) = parameters.get_mut(PLACE..PLACE + 8) else { return Ok(None) };
     let handle = place.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     if handle == 0 || !class.eq_ignore_ascii_case(&KSNAME_Pin.to_string()) {
-        return Ok(Opened(0));
+        return Ok(None);
     }
     let other =
         request.file.file_by_handle(handle).filter(|file| !file.is_cleaned_up()).ok_or(STATUS_INVALID_HANDLE)?;
     let own = match other.object_as::<WdmFile>() {
-        Some(file) => object_manager::open(file.file().ok_or(STATUS_INVALID_HANDLE)?, request.access.0),
-        None => engine_file::lend(&other, request.access.0)?,
+        Some(file) => OpenHandle::new(file.file().ok_or(STATUS_INVALID_HANDLE)?, request.access.0),
+        None => OpenHandle::of(engine_file::lend(&other, request.access.0)?),
     };
-    place.copy_from_slice(&own.to_le_bytes());
-    Ok(Opened(own))
+    place.copy_from_slice(&own.handle().to_le_bytes());
+    Ok(Some(own))
 }
 
 impl Dispatch for WdmFile {

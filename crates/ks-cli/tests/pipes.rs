@@ -1,0 +1,96 @@
+//! Pipes as `ks run -v` and `--json` show them: who shares frames with whom, by names that tell filters apart.
+
+mod driver_rig;
+mod support;
+
+use std::fs;
+
+use driver_rig::{copied, of_tests, sample};
+use support::{Ran, Scratch, ks};
+
+const CAMERA: &str = "test-camera width=64 height=48 format=nv12 live=false frames=20";
+
+/// The pins of each pipe.
+fn pipes(ran: &Ran) -> Vec<Vec<String>> {
+    let document = ran.json();
+    let words = |pins: &serde_json::Value| {
+        let pins = pins["pins"].as_array().expect("pins").iter();
+        pins.map(|pin| pin.as_str().unwrap_or_default().to_owned()).collect()
+    };
+    document["pipes"].as_array().expect("pipes").iter().map(words).collect()
+}
+
+fn copies(ran: &Ran) -> Vec<u64> {
+    let document = ran.json();
+    let connections = document["connections"].as_array().expect("connections").iter();
+    connections.map(|one| one["copies"].as_u64().unwrap_or(u64::MAX)).collect()
+}
+
+/// A camera, two filters in place, a splitter and two sinks, by the command of the README.
+#[test]
+fn a_camera_two_filters_in_place_a_splitter_and_two_sinks_run_as_one_pipe_with_0_copies() {
+    let scratch = Scratch::new();
+    let file = scratch.path("a.y4m");
+    let graph =
+        format!("{CAMERA} ! video-invert ! video-invert ! tee name=t ! null-renderer  t. ! y4m-writer path={file}");
+    let ran = ks(&["run", &graph, "--json"]).done();
+    assert_eq!(copies(&ran), [0; 5], "{ran}");
+    let all = pipes(&ran);
+    // The splitter's branches are parts of it, each told with its input.
+    let first = ["test-camera.0", "video-invert.0", "video-invert.1", "video-invert-2.0", "video-invert-2.1", "tee.0"];
+    assert!(all[0].starts_with(&first.map(str::to_owned)), "{ran}");
+    let others: Vec<&str> = all[1..].iter().flatten().map(String::as_str).collect();
+    assert!(others.iter().all(|pin| !first[..5].contains(pin)), "nobody else shares the camera's frames: {ran}");
+    let allocators: Vec<_> = ran.json()["connections"].as_array().expect("connections").clone();
+    assert!(allocators.iter().all(|one| one["allocator"] == "8 x 4608"), "one allocator: {ran}");
+    let shown = ks(&["run", "-v", &graph]).done();
+    assert!(
+        shown.stdout.contains("pipe test-camera.0 > video-invert.0 > video-invert.1 > video-invert-2.0"),
+        "{shown}"
+    );
+    // Turned over twice, the pictures are those of the camera, between 16 and 235.
+    let plain = scratch.path("plain.y4m");
+    ks(&["run", &format!("{CAMERA} ! y4m-writer path={plain}")]).done();
+    assert_eq!(fs::read(&file).expect("a file").len(), fs::read(&plain).expect("a file").len());
+}
+
+/// The same with a Windows driver in the place of one of the filters: by its name, not by the GUID of its filter.
+#[test]
+fn a_pipe_with_a_windows_driver_has_0_copies_and_names_the_driver() {
+    let scratch = Scratch::new();
+    let mirror = copied(&scratch, &sample("mirror"));
+    let file = scratch.path("a.y4m");
+    let graph = format!("{CAMERA} ! video-invert ! {mirror} ! tee name=t ! null-renderer  t. ! y4m-writer path={file}");
+    let ran = ks(&["run", &graph, "--json"]).done();
+    assert_eq!(copies(&ran), [0; 5], "{ran}");
+    let of_driver: Vec<_> = pipes(&ran).into_iter().filter(|pins| pins.iter().any(|pin| pin == "mirror.0")).collect();
+    assert_eq!(of_driver, [["mirror.0", "mirror.1"]], "{ran}");
+    assert!(!pipes(&ran).iter().flatten().any(|pin| pin.contains('{')), "{ran}");
+    let shown = ks(&["run", "-v", &graph]).done();
+    assert!(shown.stdout.contains("pipe mirror.0 > mirror.1"), "{shown}");
+    assert!(!shown.stdout.contains("{1A4F"), "{shown}");
+}
+
+/// Two drivers that agree a private interface hand their frames over beside the pipe, by calls; with anybody else at the other
+/// end, or in another process, the frames go as usual.
+#[test]
+fn two_drivers_together_exchange_frames_without_requests_and_fall_back_where_an_end_is_foreign() {
+    /// Frames with data that went over each connection; the run ends with the stream.
+    fn frames(arguments: &[&str]) -> Vec<u64> {
+        let ran = ks(&[&["run", "--json", "--verifier"], arguments].concat()).done();
+        let document = ran.json();
+        assert_eq!(document["status"], "completed", "{ran}");
+        let connections = document["connections"].as_array().expect("connections").iter();
+        connections.map(|one| one["frames"].as_u64().unwrap_or(u64::MAX)).collect()
+    }
+    let [source, sink] = ["avs/exchange_source", "avs/exchange_sink"].map(|name| of_tests(name, &[]));
+    assert_eq!(frames(&["--together", &format!("{source} ! {sink}")]), [0], "all of them by the interface");
+    assert_eq!(frames(&[&format!("{source} ! {sink}")]), [10], "in two processes");
+    assert_eq!(
+        frames(&["--together", &format!("{source} ! s.1  {sink} name=s")]),
+        [10],
+        "a pin that knows no protocol"
+    );
+    assert_eq!(frames(&["--together", &format!("{source} ! pass-through ! {sink}")]), [10, 10], "a filter in between");
+    assert_eq!(frames(&["--together", &format!("{source} ! null-renderer")]), [10], "no driver at the other end");
+}
