@@ -23,6 +23,7 @@ use ks_mem::{Frame, RegionOwner};
 use ks_wire::{Embedded, FramePart};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::FromBytes;
 
 /// Where a KSRTAUDIO_NOTIFICATION_EVENT_PROPERTY has its handle.
@@ -119,6 +120,7 @@ impl Inner {
             }
             put(answer, at, part.offset);
         }
+        self.registered.mapped.store(true, Ordering::Relaxed);
         region.ok_or(STATUS_DEVICE_PROTOCOL_ERROR)
     }
 
@@ -202,17 +204,21 @@ enum Ends {
     Failure,
 }
 
-/// Events that clients of the other side have registered, by file object and by the client's handle.
+/// What clients of the other side have of looped pins here: events, by file object and by the client's handle.
 #[derive(Default)]
-pub(super) struct Registered(Mutex<BTreeMap<(u64, u64), Lent>>);
+pub(super) struct Registered {
+    events: Mutex<BTreeMap<(u64, u64), Lent>>,
+    /// Addresses of this side were answered with.
+    mapped: AtomicBool,
+}
 
 impl Registered {
     fn handle(&self, key: (u64, u64)) -> Option<u64> {
-        self.0.lock().get(&key).map(Lent::handle)
+        self.events.lock().get(&key).map(Lent::handle)
     }
 
     fn add(&self, key: (u64, u64), event: Lent) -> Result<(), NtStatus> {
-        let mut registered = self.0.lock();
+        let mut registered = self.events.lock();
         if registered.len() >= MOST_REGISTERED {
             drop(registered);
             return Err(STATUS_INSUFFICIENT_RESOURCES);
@@ -224,12 +230,12 @@ impl Registered {
     }
 
     fn remove(&self, key: (u64, u64)) -> Option<Lent> {
-        self.0.lock().remove(&key)
+        self.events.lock().remove(&key)
     }
 
     /// A file object is closed: its events go.
     pub(super) fn forget(&self, file: u64) {
-        let mut registered = self.0.lock();
+        let mut registered = self.events.lock();
         let mut of_file = registered.split_off(&(file, 0));
         let mut others = file.checked_add(1).map_or_else(BTreeMap::new, |next| of_file.split_off(&(next, 0)));
         registered.append(&mut others);
@@ -239,7 +245,7 @@ impl Registered {
 
     /// The connection has ended.
     pub(super) fn clear(&self) {
-        let registered = std::mem::take(&mut *self.0.lock());
+        let registered = std::mem::take(&mut *self.events.lock());
         drop(registered);
     }
 }
@@ -266,9 +272,12 @@ impl RemoteFile {
     }
 }
 
-/// Ends the connection where regions that nobody uses cannot be told of.
+/// A file object is closed: the other side hears of memory that went with it. Frames of circuits are left for the next
+/// announcement.
 pub(super) fn retire(peer: &Inner) {
-    if let Err(error) = peer.memory.retire(&peer.sender) {
+    if peer.registered.mapped.load(Ordering::Relaxed)
+        && let Err(error) = peer.memory.retire(&peer.sender)
+    {
         peer.break_off(error);
     }
 }
