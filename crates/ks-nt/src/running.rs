@@ -215,6 +215,9 @@ mod tests {
         assert!(processor_time_ns(thread).unwrap() < before.unwrap() + 10_000_000);
         drop(end);
         waiting.join().unwrap();
-        assert_eq!(processor_time_ns(thread), None, "the thread is gone");
+        // Whoever joins a thread may be quicker than the system, which forgets it next.
+        while processor_time_ns(thread).is_some() {
+            std::thread::yield_now();
+        }
     }
 }
