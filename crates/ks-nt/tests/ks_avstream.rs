@@ -510,3 +510,35 @@ fn a_camera_publishes_profiles_and_nothing_else_does() {
         rig.unload();
     }
 }
+
+#[test]
+fn names_of_pins_and_nodes_are_those_that_the_registry_has_for_their_guids() {
+    use ks_abi::{
+        KSPROPERTY_PIN_NAME, KSPROPERTY_TOPOLOGY_NAME, KSPROPERTY_TYPE_GET, KSPROPSETID_Pin, KSPROPSETID_Topology,
+    };
+    let rig = Rig::start("tests/avs/names.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None).pin;
+    // Both requests have a number and a word that is not used behind the identifier.
+    let name = |set, id, number: u32| {
+        let request =
+            [KsProperty::new(set, id, KSPROPERTY_TYPE_GET).as_bytes(), &number.to_le_bytes(), &[0; 4]].concat();
+        let mut answer = [0; 256];
+        let outcome = filter.object().control(IoControlCode::KS_PROPERTY, &request, &mut answer);
+        assert!(outcome.status.is_success(), "{}", outcome.status);
+        let units: Vec<u16> =
+            answer[..outcome.information].chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
+        String::from_utf16(&units).unwrap().trim_end_matches('\0').to_owned()
+    };
+    let names = || {
+        let node = |id| name(KSPROPSETID_Topology, KSPROPERTY_TOPOLOGY_NAME, id);
+        [name(KSPROPSETID_Pin, KSPROPERTY_PIN_NAME, 0), node(0), node(1), node(2)]
+    };
+    const OWN: &str = "{5B3E6E1A-0B57-4C41-8F1C-3D2A3A7E4401}";
+    const UNKNOWN: &str = "{5B3E6E1A-0B57-4C41-8F1C-3D2A3A7E4402}";
+    assert_eq!(names(), [OWN, OWN, "KSNODETYPE_VOLUME", UNKNOWN], "nobody has registered one");
+    assert_eq!(failure(pin.object(), 0), "");
+    assert_eq!(names(), ["Front panel", "Front panel", "KSNODETYPE_VOLUME", UNKNOWN]);
+    drop((pin, filter));
+    rig.unload();
+}

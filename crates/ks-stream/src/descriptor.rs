@@ -127,6 +127,11 @@ pub trait DescribeFilter: Send + Sync {
     fn pin(&self, id: PinId) -> Option<&dyn DescribePin>;
     /// Types of the topology nodes.
     fn nodes(&self) -> Cow<'_, [Guid]>;
+    /// Answer to KSPROPERTY_TOPOLOGY_NAME of a node; `None`: the name of its type.
+    fn node_name(&self, node: u32) -> Option<Cow<'_, str>> {
+        let _ = node;
+        None
+    }
     /// Topology connections; empty: the default, one node joined to every pin.
     fn connections(&self) -> Cow<'_, [KsTopologyConnection]>;
     /// Answer to KSPROPERTY_GENERAL_COMPONENTID.
@@ -185,6 +190,8 @@ pub struct FilterDescriptor {
     pub pins: Vec<PinDescriptor>,
     /// See [`DescribeFilter::nodes`].
     pub nodes: Vec<Guid>,
+    /// See [`DescribeFilter::node_name`]; those that are not there have the names of their types.
+    pub node_names: Vec<&'static str>,
     /// See [`DescribeFilter::connections`].
     pub connections: Vec<KsTopologyConnection>,
     /// See [`DescribeFilter::component_id`].
@@ -214,6 +221,7 @@ impl FilterDescriptor {
             categories: categories.to_vec(),
             pins,
             nodes: Vec::new(),
+            node_names: Vec::new(),
             connections: Vec::new(),
             component_id: None,
             in_place: None,
@@ -242,6 +250,9 @@ impl DescribeFilter for FilterDescriptor {
     }
     fn nodes(&self) -> Cow<'_, [Guid]> {
         (&self.nodes).into()
+    }
+    fn node_name(&self, node: u32) -> Option<Cow<'_, str>> {
+        self.node_names.get(node as usize).map(|name| Cow::from(*name))
     }
     fn connections(&self) -> Cow<'_, [KsTopologyConnection]> {
         (&self.connections).into()

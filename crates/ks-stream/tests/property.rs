@@ -207,7 +207,17 @@ fn topology_lists_categories_nodes_and_connections() {
         node_id,
         reserved: 0,
     };
-    assert!(utf16(&bench.whole(bench.filter, name(0).as_bytes())).ends_with('\0'));
+    assert_eq!(utf16(&bench.whole(bench.filter, name(0).as_bytes())), "KSNODETYPE_VOLUME\0", "of its type");
+    let named = bench_with(
+        |filter| {
+            filter.nodes = vec![KSNODETYPE_VOLUME, KSNODETYPE_MUTE];
+            filter.node_names = vec!["Master volume"];
+        },
+        None,
+        None,
+    );
+    assert_eq!(utf16(&named.whole(named.filter, name(0).as_bytes())), "Master volume\0");
+    assert_eq!(utf16(&named.whole(named.filter, name(1).as_bytes())), "KSNODETYPE_MUTE\0");
     assert_eq!(bench.ask(bench.filter, name(1).as_bytes(), 64).0.status, STATUS_INVALID_PARAMETER);
     assert_eq!(bench.ask(bench.filter, &name(0).as_bytes()[..31], 64).0.status, STATUS_INVALID_BUFFER_SIZE);
 }

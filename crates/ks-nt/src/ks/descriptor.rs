@@ -1,6 +1,7 @@
 //! Descriptors as they stand in the driver's memory, read at each use.
 
 use crate::ks::address::Address;
+use crate::ks::media_names;
 use ks_abi::kernel::{KsFilterDescriptor, KsNodeDescriptor, KsPinDescriptor, KsPinDescriptorEx};
 use ks_abi::{
     Guid, KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, KSDATARANGE_ATTRIBUTES, KsAllocatorFramingEx, KsComponentId,
@@ -142,6 +143,14 @@ impl DescribeFilter for FilterView {
             Some(node.follow(offset_of!(KsNodeDescriptor, node_type)).some().map_or(Guid::NULL, Address::read))
         };
         (0..count.min(MOST_ENTRIES)).filter_map(kind).collect::<Vec<_>>().into()
+    }
+
+    /// That of the GUID that the node's descriptor has for a name, or else for a type.
+    fn node_name(&self, node: u32) -> Option<Cow<'_, str>> {
+        let node = node_descriptor(self.descriptor(), node)?;
+        let name = node.follow(offset_of!(KsNodeDescriptor, name)).some();
+        let name = name.or_else(|| node.follow(offset_of!(KsNodeDescriptor, node_type)).some())?;
+        Some(media_names::text(name.read()).into())
     }
 
     fn connections(&self) -> Cow<'_, [KsTopologyConnection]> {
@@ -299,7 +308,7 @@ pub(crate) fn category(pin: &KsPinDescriptor) -> Option<Guid> {
 
 pub(crate) fn name<'a>(pin: &KsPinDescriptor) -> Option<Cow<'a, str>> {
     let name: Guid = Address(pin.name.0).some()?.read();
-    Some(name.name().map_or_else(|| name.to_string(), str::to_string).into())
+    Some(media_names::text(name).into())
 }
 
 impl DescribePin for PinView {

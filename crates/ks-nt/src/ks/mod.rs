@@ -37,6 +37,7 @@ mod intersect;
 pub(crate) mod irp;
 pub(crate) mod kernel;
 pub(crate) mod low_level;
+mod media_names;
 mod medium_cache;
 mod misuse;
 mod mutex;

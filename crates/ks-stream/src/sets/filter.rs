@@ -72,9 +72,10 @@ impl Topology for Filter {
         connections(self).into()
     }
 
-    /// Names of nodes live in the registry, which there is none of yet: the type's name stands in.
+    /// Where the descriptor has no name, that of the type stands in.
     fn node_name(&self, node: u32) -> Option<Cow<'_, str>> {
-        self.descriptor().nodes().get(node as usize)?.name().map(Cow::from)
+        let descriptor = self.descriptor();
+        descriptor.node_name(node).or_else(|| descriptor.nodes().get(node as usize)?.name().map(Cow::from))
     }
 }
 

@@ -130,7 +130,7 @@ impl Topology for Plan {
         let own =
             names.map(|names| names.get::<Guid>(node as usize * size_of::<Guid>())).filter(|name| !name.is_null());
         let name = own.or_else(|| self.nodes().get(node as usize).copied())?;
-        Some(name.name().map_or_else(|| name.to_string(), str::to_string).into())
+        Some(crate::ks::media_names::text(name).into())
     }
 }
 
