@@ -39,8 +39,15 @@ pub struct Tone {
     signal: Signal,
     /// The peak value; 1 is full scale.
     amplitude: f64,
-    /// Sine and cosine of as many blocks' phases, for a sine.
-    steps: Box<[(f64, f64)]>,
+    /// For a sine.
+    steps: Option<Box<Steps>>,
+}
+
+/// Sines and cosines of the first blocks' phases.
+#[derive(Debug, Clone)]
+struct Steps {
+    sines: [f64; STEPS],
+    cosines: [f64; STEPS],
 }
 
 /// The sine itself is computed for one block of so many, and the others follow by the sum of two angles. Which blocks it is
@@ -57,7 +64,7 @@ impl Tone {
             return Err(FieldError::new("the level in dB", level_db, "0 or less"));
         }
         let amplitude = 10f64.powf(level_db / 20.0);
-        let mut tone = Self { format: *format, signal, amplitude, steps: Box::default() };
+        let mut tone = Self { format: *format, signal, amplitude, steps: None };
         if let Signal::Sine { frequency_mhz } = signal {
             let second = tone.second_mhz();
             if frequency_mhz > second / 2 {
@@ -66,7 +73,9 @@ impl Tone {
                 return Err(FieldError::new("the frequency in Hz", value, expected));
             }
             let turn = |block: usize| (block as u64 * frequency_mhz % second) as f64 / second as f64;
-            tone.steps = (0..STEPS).map(|block| (turn(block) * TAU).sin_cos()).collect();
+            let sines = std::array::from_fn(|block| (turn(block) * TAU).sin());
+            let cosines = std::array::from_fn(|block| (turn(block) * TAU).cos());
+            tone.steps = Some(Box::new(Steps { sines, cosines }));
         }
         Ok(tone)
     }
@@ -82,29 +91,19 @@ impl Tone {
         let block_bytes = self.format.block_bytes();
         let whole_bytes = out.len() - out.len() % block_bytes;
         let out = &mut out[..whole_bytes];
-        let samples = out.chunks_exact_mut(self.format.sample_bytes());
         match self.signal {
-            Signal::Sine { frequency_mhz } => {
-                let second = u128::from(self.second_mhz());
-                let mut blocks = out.chunks_exact_mut(block_bytes);
-                let mut next = first_block;
-                while blocks.len() > 0 {
-                    let within = (next % STEPS as u64) as usize;
-                    let phase = u128::from(next - within as u64) * u128::from(frequency_mhz) % second;
-                    let (sine, cosine) = (phase as f64 / second as f64 * TAU).sin_cos();
-                    next += (STEPS - within).min(blocks.len()) as u64;
-                    for ((step_sine, step_cosine), block) in self.steps[within..].iter().zip(blocks.by_ref()) {
-                        self.put_in_all(block, sine * step_cosine + cosine * step_sine);
-                    }
-                }
-            }
+            Signal::Sine { frequency_mhz } => self.fill_sine(frequency_mhz, first_block, out),
             Signal::Noise { seed } => {
                 let first = first_block.wrapping_mul(u64::from(self.format.channels()));
+                let samples = out.chunks_exact_mut(self.format.sample_bytes());
                 for (sample, index) in samples.zip(0u64..) {
                     self.put(noise(seed, first.wrapping_add(index)), sample);
                 }
             }
-            Signal::Silence => samples.for_each(|sample| self.put(0.0, sample)),
+            Signal::Silence => {
+                let samples = out.chunks_exact_mut(self.format.sample_bytes());
+                samples.for_each(|sample| self.put(0.0, sample));
+            }
         }
         whole_bytes
     }
@@ -114,16 +113,46 @@ impl Tone {
         u64::from(self.format.sample_rate()) * 1000
     }
 
-    /// Codes `value` once, and puts it in all samples of a block.
-    #[inline]
-    fn put_in_all(&self, block: &mut [u8], value: f64) {
-        if self.format.sample_kind() == SampleKind::Int && self.format.container_bits() == 16 {
-            let coded = (self.code(value) as i16).to_le_bytes();
-            return block.as_chunks_mut().0.iter_mut().for_each(|sample| *sample = coded);
+    /// Fills whole blocks with the sine.
+    fn fill_sine(&self, frequency_mhz: u64, first_block: u64, out: &mut [u8]) {
+        let Some(steps) = &self.steps else { return };
+        let second = self.second_mhz();
+        let block_bytes = self.format.block_bytes();
+        let is_16_bit = self.format.sample_kind() == SampleKind::Int
+            && (self.format.container_bits(), self.format.valid_bits()) == (16, 16);
+        let mut within = (first_block % STEPS as u64) as usize;
+        // Where the run of blocks begins that the first one is in, in parts of a turn; the others follow, exactly.
+        let begin = u128::from(first_block - within as u64) * u128::from(frequency_mhz);
+        let mut phase = u64::try_from(begin % u128::from(second)).unwrap_or(0);
+        let run = STEPS as u64 * frequency_mhz % second;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let bytes = rest.len().min((STEPS - within) * block_bytes);
+            let (blocks, behind) = rest.split_at_mut(bytes);
+            let (sine, cosine) = (phase as f64 / second as f64 * TAU).sin_cos();
+            let value = |step: usize| sine * steps.cosines[step] + cosine * steps.sines[step];
+            if is_16_bit {
+                let coded: [i16; STEPS] = std::array::from_fn(|step| self.code_16(value(step)));
+                put_in_all(&coded[within..], blocks, usize::from(self.format.channels()));
+            } else {
+                for (block, step) in blocks.chunks_exact_mut(block_bytes).zip(within..) {
+                    let (first, others) = block.split_at_mut(self.format.sample_bytes());
+                    self.put(value(step), first);
+                    others.chunks_exact_mut(first.len()).for_each(|sample| sample.copy_from_slice(first));
+                }
+            }
+            phase = if phase >= second - run { phase - (second - run) } else { phase + run };
+            within = 0;
+            rest = behind;
         }
-        let (first, rest) = block.split_at_mut(self.format.sample_bytes());
-        self.put(value, first);
-        rest.chunks_exact_mut(first.len()).for_each(|sample| sample.copy_from_slice(first));
+    }
+
+    /// `value`, from -1 to 1, at the tone's amplitude in 16 bits.
+    #[inline]
+    fn code_16(&self, value: f64) -> i16 {
+        /// Added to a number of up to 51 bits it leaves that number, rounded, in the lowest bits.
+        const ROUNDING: f64 = ((1u64 << 52) + (1u64 << 51)) as f64;
+        (value * self.amplitude * f64::from(i16::MAX) + ROUNDING).to_bits() as i16
     }
 
     /// `value`, from -1 to 1, at the tone's amplitude as an integer of the format's width.
@@ -149,6 +178,27 @@ impl Tone {
                 sample.copy_from_slice(&coded.to_le_bytes()[..bytes]);
             }
         }
+    }
+}
+
+/// Puts each sample in all channels of its block.
+#[inline]
+fn put_in_all(samples: &[i16], blocks: &mut [u8], channels: usize) {
+    match channels {
+        1 => put_in(samples, blocks.as_chunks_mut::<2>().0),
+        2 => put_in(samples, blocks.as_chunks_mut::<4>().0),
+        _ => {
+            for (block, sample) in blocks.chunks_exact_mut(2 * channels).zip(samples) {
+                block.as_chunks_mut().0.fill(sample.to_le_bytes());
+            }
+        }
+    }
+}
+
+#[inline]
+fn put_in<const BYTES: usize>(samples: &[i16], blocks: &mut [[u8; BYTES]]) {
+    for (block, sample) in blocks.iter_mut().zip(samples) {
+        block.as_chunks_mut().0.fill(sample.to_le_bytes());
     }
 }
 

@@ -299,11 +299,13 @@ mod tests {
 
     #[test]
     fn the_processor_time_of_a_process_grows_with_its_work() {
-        let before = cpu_ns_of(std::process::id()).unwrap();
-        let mut sum = 0_u64;
-        while cpu_ns_of(std::process::id()).unwrap() == before {
-            sum = std::hint::black_box(sum + 1);
-        }
-        assert!(cpu_ns_of(std::process::id()).unwrap() > before);
+        // A process of its own: here threads of other tests end, and take their time along.
+        let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let before = cpu_ns_of(busy.id()).unwrap();
+        let mut readings = std::iter::repeat_with(|| cpu_ns_of(busy.id()).unwrap());
+        assert!(readings.find(|now| *now != before).is_some_and(|now| now > before));
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert!(cpu_ns_of(busy.id()).is_err(), "its time ends with it");
     }
 }
