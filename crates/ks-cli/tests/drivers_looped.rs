@@ -1,13 +1,28 @@
 //! Looped pins of Windows drivers: their pages, registers and events cross the border of their process.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
+// The script of the audio host, which a driver's filters are asked by as ours are.
+#[path = "../../ks-filters/tests/real_clients/audio_host.rs"]
+mod audio_host;
+#[path = "../../ks-filters/tests/real_clients/client.rs"]
+mod client;
 mod driver_rig;
+#[path = "../../ks-filters/tests/real_clients/looped_host.rs"]
+mod looped_host;
 mod support;
 
-use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_NOT_SUPPORTED};
+use ks_abi::{
+    Guid, IoControlCode, KSNODETYPE_LINE_CONNECTOR, KSNODETYPE_MICROPHONE, KSPROPERTY_TYPE_GET, KsIdentifier,
+    KsPinDataFlow, KsState, STATUS_NOT_SUPPORTED,
+};
 use ks_client::{LoopedBuffer, Pin};
+use ks_io::Transport;
 use zerocopy::IntoBytes;
 
+use audio_host::Path;
+use client::{Client, READ_WRITE};
 use driver_rig::{Rig, of_tests};
+use looped_host::Looped;
 
 /// What the driver's own check says has failed.
 fn said(pin: &Pin) -> String {
@@ -97,4 +112,63 @@ fn a_buffer_that_no_other_process_can_map_is_refused_with_what_can_be() {
     assert!(refused.reason().contains("MmAllocatePagesForMdlEx"), "{refused}");
     drop((pin, filter));
     hosted.stop_in_order();
+}
+
+/// The script over a wave filter of a driver, and over the topology filter behind its bridge pin.
+fn an_audio_host_captures_each_input(options: &[&str], wait_for_a_buffer: impl Fn(&Looped<'_>)) {
+    const WISHED: u32 = 2 * 480 * 4;
+    let rig = Rig::new();
+    let hosted = rig.start(&of_tests("avs/looped", options));
+    let host = Client { _system: None, session: rig.io.session() };
+    let devices = host.audio_devices(Path::Looped);
+    let found: Vec<_> = devices
+        .iter()
+        .map(|(_, pin)| (pin.endpoint.as_str(), pin.category, pin.flow, pin.rate, pin.mux.as_ref().unwrap().pin))
+        .collect();
+    let out = KsPinDataFlow::OUT;
+    let wanted = [
+        ("Front microphone", KSNODETYPE_MICROPHONE, out, 48000, 1),
+        ("Rear line", KSNODETYPE_LINE_CONNECTOR, out, 48000, 2),
+    ];
+    assert_eq!(found, wanted);
+    for (interface, pin) in &devices {
+        let mux = pin.mux.as_ref().unwrap();
+        host.select(mux);
+        let filter = host.session.open(&interface.symbolic_link, READ_WRITE).unwrap();
+        let looped = host.open_looped(filter, pin, WISHED);
+        assert_eq!(looped.bytes, 4096, "whole pages");
+        looped.run();
+        wait_for_a_buffer(&looped);
+        host.set_state(looped.pin, KsState::PAUSE);
+        let heard = looped.memory.read(looped.address, looped.bytes as usize);
+        // Each byte is its place in the stream, counted up or down, and the buffer is a multiple of 256.
+        let sample = |at: usize| if mux.pin == 1 { at as u8 } else { !at as u8 };
+        assert!(heard.iter().enumerate().all(|(at, byte)| *byte == sample(at)), "{}", pin.endpoint);
+        looped.stop();
+        looped.close();
+    }
+    assert_eq!(host.session.open_handles(), 0);
+    hosted.stop_in_order();
+}
+
+#[test]
+fn an_audio_host_captures_by_notifications_from_a_driver_with_a_topology_filter() {
+    an_audio_host_captures_each_input(&["-DTOPOLOGY", "-DNOTIFY"], |looped| {
+        // Two halves and one that may have been set before.
+        (0..3).for_each(|_| looped.wait_for_packet());
+    });
+}
+
+#[test]
+fn a_polled_audio_host_captures_from_a_driver_with_a_topology_filter() {
+    an_audio_host_captures_each_input(&["-DTOPOLOGY"], |looped| {
+        assert!(looped.notified.is_none());
+        let (mut rounds, mut last) = (0, 0);
+        while rounds < 2 {
+            let now = looped.position().play_offset;
+            rounds += u32::from(now < last);
+            last = now;
+            std::thread::yield_now();
+        }
+    });
 }

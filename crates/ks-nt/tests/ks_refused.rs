@@ -17,6 +17,7 @@ fn what_is_wrong_with_a_descriptor_is_said_before_the_device_starts() {
         (8, "Categories of filter descriptor 0 lies at 0x1234, where nothing can be read"),
         (9, "AutomationTable of filter descriptor 0 lies at 0x10, where nothing can be read"),
         (14, "FilterDescriptors of the device descriptor has 4294967295 entries"),
+        (15, "Name of node 0 of filter descriptor 0 lies at 0x1234, where nothing can be read"),
     ];
     for (case, expected) in cases {
         let message = refused("tests/ks/absurd.c", &format!("-DCASE={case}"));

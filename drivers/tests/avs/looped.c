@@ -4,9 +4,16 @@
  *
  * -DNOTIFY: it sets a client's events where a half of the buffer is done, and has a position register.
  * -DCAPTURE: the timer writes, each byte its place in the stream.
+ * -DTOPOLOGY: it is heard through another filter of its device, which is behind a bridge pin: see looped_topology.h.
  * -DPRIVATE: its pages are of the pool, which is nothing that a client could map.
  */
+#ifdef TOPOLOGY
+#define CAPTURE
+#endif
 #include "avs.h"
+
+#define ITEM(id, handler, request, data) \
+    DEFINE_KSPROPERTY_ITEM(id, handler, request, data, NULL, NULL, 0, NULL, NULL, 0)
 
 /* {A855A48C-2F78-4729-9051-1968746B9EEF} and {45FFAAA0-6E1B-11D0-BCF2-444553540000}: ksmedia.h is not needed for more. */
 static const GUID RtAudio = {0xa855a48c, 0x2f78, 0x4729, {0x90, 0x51, 0x19, 0x68, 0x74, 0x6b, 0x9e, 0xef}};
@@ -58,13 +65,19 @@ static volatile LONG Position, Sum;
 static KTIMER Timer;
 static KDPC Dpc;
 
+#ifdef TOPOLOGY
+#include "looped_topology.h"
+#else
+#define SAMPLE(place) ((UCHAR)(place))
+#endif
+
 static VOID NTAPI OnTimer(PKDPC This, PVOID Context, PVOID First, PVOID Second)
 {
     ULONG i, at = Position;
 
     for (i = 0; i < BURST; i++, at = (at + 1) % Bytes) {
 #ifdef CAPTURE
-        SystemAddress[at] = (UCHAR)Stream++;
+        SystemAddress[at] = SAMPLE(Stream++);
         Sum = 1;
 #else
         Sum += SystemAddress[at];
@@ -311,8 +324,6 @@ static const char *Heard(PKSPIN Pin)
 }
 
 static const CHECK_ROUTINE Checks[] = {Heard};
-#define ITEM(id, handler, request, data) \
-    DEFINE_KSPROPERTY_ITEM(id, handler, request, data, NULL, NULL, 0, NULL, NULL, 0)
 static const KSPROPERTY_ITEM RtAudioItems[] = {
     ITEM(RT_BUFFER, GetBuffer, PLAIN_PROPERTY_BYTES, sizeof(BUFFER)),
 #ifdef NOTIFY
@@ -335,10 +346,16 @@ static const KSAUTOMATION_TABLE Automation = {SIZEOF_ARRAY(Sets), sizeof(KSPROPE
 static const KSPIN_INTERFACE Interfaces[] = {
     {.Set = {STATIC_KSINTERFACESETID_Standard}, .Id = KSINTERFACE_STANDARD_LOOPED_STREAMING}};
 static const KSPIN_DISPATCH PinDispatch = {.Create = OnCreate, .Close = OnClose, .SetDeviceState = OnState};
-static const KSPIN_DESCRIPTOR_EX Pins[] = {{
-    .Dispatch = &PinDispatch, .AutomationTable = &Automation,
-    .PinDescriptor = {.InterfacesCount = 1, .Interfaces = Interfaces, .DataRangesCount = 1, .DataRanges = Ranges,
-                      .DataFlow = FLOW, .Communication = KSPIN_COMMUNICATION_SINK},
-    .InstancesPossible = 1,
-}};
+#define LOOPED_PIN(ranges) \
+    { \
+        .Dispatch = &PinDispatch, .AutomationTable = &Automation, \
+        .PinDescriptor = {.InterfacesCount = 1, .Interfaces = Interfaces, .DataRangesCount = 1, .DataRanges = (ranges), \
+                          .DataFlow = FLOW, .Communication = KSPIN_COMMUNICATION_SINK}, \
+        .InstancesPossible = 1, \
+    }
+#ifdef TOPOLOGY
+DEFINE_LOOPED_DRIVER
+#else
+static const KSPIN_DESCRIPTOR_EX Pins[] = {LOOPED_PIN(Ranges)};
 DEFINE_DRIVER(0x22, NULL, Pins, NULL)
+#endif

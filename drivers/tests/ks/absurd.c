@@ -13,6 +13,7 @@ static KSFILTER_DESCRIPTOR Filter;
 static const KSFILTER_DESCRIPTOR *const Filters[] = {&Filter};
 static const KSFILTER_DESCRIPTOR *const NullFilters[] = {NULL};
 static KSDEVICE_DISPATCH Dispatch;
+static const KSNODE_DESCRIPTOR Nodes[] = {{NULL, NULL, (GUID *)0x1234}};
 static KSDEVICE_DESCRIPTOR Device = {&Dispatch, 1, Filters, KSDEVICE_DESCRIPTOR_VERSION};
 
 static NTSTATUS OnAdd(PKSDEVICE Unused)
@@ -51,6 +52,11 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING Registry
     case 12: Dispatch.Add = OnAdd; break;
     case 13: Dispatch.Start = OnStart; break;
     case 14: Device.FilterDescriptorsCount = 0xFFFFFFFF; break;
+    case 15:
+        Filter.NodeDescriptorsCount = 1;
+        Filter.NodeDescriptorSize = sizeof(Nodes[0]);
+        Filter.NodeDescriptors = Nodes;
+        break;
     }
     return KsInitializeDriver(DriverObject, RegistryPath, &Device);
 }

@@ -1,4 +1,5 @@
 //! A client that knows nothing but handles, codes and bytes.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use ks_abi::*;
 use ks_io::{AccessMask, Finished, Handle, InterfaceInfo, Outcome, Request, Services, Session, Transport};
@@ -6,9 +7,9 @@ use ks_mem::Frame;
 use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// The client, and the engine that it is in.
+/// The client, and the filters of ours that it looks at, if it does.
 pub(crate) struct Client {
-    pub(crate) _system: ks_filters::System,
+    pub(crate) _system: Option<ks_filters::System>,
     pub(crate) session: Arc<Session>,
 }
 
@@ -17,7 +18,7 @@ pub(crate) const READ_WRITE: AccessMask = AccessMask::GENERIC_READ.union(AccessM
 pub(crate) fn client() -> Client {
     let system = ks_filters::system(Services::virtual_time(11)).unwrap();
     let session = system.session();
-    Client { _system: system, session }
+    Client { _system: Some(system), session }
 }
 
 pub(crate) fn property(set: Guid, id: u32) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Packets of a cyclic buffer, as newer clients count, write and read them.
 
 use crate::client::*;
+use crate::looped_devices::*;
 use crate::looped_host::*;
 use ks_abi::*;
 use ks_io::{Ticks, Transport};

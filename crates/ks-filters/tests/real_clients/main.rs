@@ -4,6 +4,8 @@
 
 mod audio_host;
 mod client;
+mod cyclic_host;
+mod looped_devices;
 mod looped_host;
 mod looped_packets;
 mod video_element;

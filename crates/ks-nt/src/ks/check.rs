@@ -86,7 +86,13 @@ pub(crate) fn filter(descriptor: Address, index: usize) -> Result<(), Wrong> {
     for id in 0..nodes {
         if let Some(node) = node_descriptor(descriptor, id) {
             automation(&format!("AutomationTable of node {id} of {name}"), node.follow(0))?;
-            optional(&format!("Type of node {id} of {name}"), node.follow(8), size_of::<Guid>())?;
+            let guid = size_of::<Guid>();
+            optional(
+                &format!("Type of node {id} of {name}"),
+                node.follow(offset_of!(KsNodeDescriptor, node_type)),
+                guid,
+            )?;
+            optional(&format!("Name of node {id} of {name}"), node.follow(offset_of!(KsNodeDescriptor, name)), guid)?;
         }
     }
     Ok(())
