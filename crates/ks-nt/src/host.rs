@@ -437,6 +437,13 @@ impl Driver {
         self.block.store_u64(offset_of!(DriverObject, major_function) + 8 * usize::from(major), routine);
     }
 
+    /// As [`Driver::set_major`], where the driver has set none.
+    pub(crate) fn set_missing_major(&self, major: u8, routine: u64) {
+        if self.block.load_u64(offset_of!(DriverObject, major_function) + 8 * usize::from(major)) == 0 {
+            self.set_major(major, routine);
+        }
+    }
+
     pub(crate) fn descriptor(&self) -> u64 {
         self.descriptor.load(Ordering::SeqCst)
     }

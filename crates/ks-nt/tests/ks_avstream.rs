@@ -542,3 +542,43 @@ fn names_of_pins_and_nodes_are_those_that_the_registry_has_for_their_guids() {
     drop((pin, filter));
     rig.unload();
 }
+
+/// Frames whose times are in bytes of the stream: only what is counted by them in units of time shows that they are scaled.
+#[test]
+fn a_drivers_presentation_times_are_scaled_by_their_numerators_and_denominators() {
+    use ks_abi::{KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsTime};
+    const SECOND: i64 = 10_000_000;
+    let rig = Rig::start("tests/avs/times.c");
+    let filter = rig.open();
+    let sink = rig.create(&filter, 0, None).pin;
+    sink.set_limit(0, SECOND).unwrap();
+    bring(&sink, &UP);
+    let times = [(0, 10_000_000, 88_200), (44_100, 10_000_000, 88_200), (-3, 10, 4), (i64::MAX, u32::MAX, 1)];
+    for (at, (time, numerator, denominator)) in times.into_iter().enumerate() {
+        assert_eq!(sink.statistics().unwrap().ended, 0, "frame {at} is within a second");
+        let mut frame = sink.allocate(64).unwrap();
+        frame.header.presentation_time = KsTime { time, numerator, denominator };
+        frame.header.options_flags = KSSTREAM_HEADER_OPTIONSF_TIMEVALID;
+        assert!(frame.fill(&[0; 64]));
+        sink.write_stream(vec![frame]).unwrap().wait().unwrap();
+    }
+    assert_eq!(sink.statistics().unwrap().ended, 1, "the last one lies beyond it, and nothing overflows");
+    assert_eq!(failure(sink.object(), 0), "", "the driver sees what was written");
+    bring(&sink, &DOWN);
+
+    let source = rig.create(&filter, 1, None);
+    source.pin.set_limit(0, SECOND).unwrap();
+    bring(&source.pin, &UP);
+    for frame in 0..4 {
+        assert_eq!(source.pin.statistics().unwrap().ended, 0, "after {frame} frames of a quarter of a second");
+        let header = source.read(1).wait().unwrap()[0].header;
+        let wanted = KsTime { time: frame * 22_050, numerator: 10_000_000, denominator: 88_200 };
+        assert_eq!(header.presentation_time, wanted);
+        assert_ne!(header.options_flags & KSSTREAM_HEADER_OPTIONSF_TIMEVALID, 0);
+    }
+    let _ = source.read(1).wait();
+    assert_eq!(source.pin.statistics().unwrap().ended, 1, "the fifth begins a second behind the first");
+    bring(&source.pin, &DOWN);
+    drop((sink, source, filter));
+    rig.unload();
+}

@@ -251,10 +251,17 @@ fn a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to() {
 #[test]
 fn a_driver_with_an_add_device_of_its_own_has_a_device() {
     const DEVICE: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e80);
-    for options in [&[][..], &["-DINITIALIZE"]] {
+    for options in [&[][..], &["-DINITIALIZE"], &["-DALONE"]] {
         let rig = Rig::start_with(&["tests/ks/own_device.c"], options);
         let filter = rig.open();
         assert_eq!(filter.object().property::<u32>(DEVICE, 0).unwrap(), 1, "{options:?}");
+        // Its requests come by the dispatch table of its driver object, whoever filled it.
+        let device = rig.driver(0).devices()[0].clone();
+        device.rebalance().unwrap();
+        device.sleep(ks_abi::kernel::DevicePowerState::D3).unwrap();
+        device.wake().unwrap();
+        assert_eq!(filter.object().property::<u32>(DEVICE, 1).unwrap(), 2, "{options:?}");
+        drop(device);
         drop(filter);
         rig.unload();
     }

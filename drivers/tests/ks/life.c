@@ -18,7 +18,8 @@ static const GUID InterfaceId = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 
 
 enum { LOG_BYTES = 4096, ANSWER = 4096 };
 enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER, LIFE_BUS };
-enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, REFUSE_POST_START = 16, PEND = 32, REFUSE_CREATE = 64 };
+enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, REFUSE_POST_START = 16, PEND = 32, REFUSE_CREATE = 64,
+       HOLD_PIN = 128, HOLD_FILTER = 256 };
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
 #define CHECK(condition) \
@@ -159,9 +160,18 @@ static void OnCancelRemove(PKSDEVICE Device, PIRP Irp)
     Note("CancelRemove");
 }
 
+/* A create that is held goes on behind the removal of its device. */
+static KEVENT Removed, WentOn;
+static volatile LONG Held;
+
 static void OnRemove(PKSDEVICE Device, PIRP Irp)
 {
     Note("Remove");
+    if (InterlockedExchange(&Held, 0)) {
+        Refused = 0;
+        KeSetEvent(&Removed, IO_NO_INCREMENT, FALSE);
+        KeWaitForSingleObject(&WentOn, Executive, KernelMode, FALSE, NULL);
+    }
 }
 
 static NTSTATUS OnQueryCapabilities(PKSDEVICE Device, PIRP Irp, PDEVICE_CAPABILITIES Capabilities)
@@ -252,6 +262,34 @@ static NTSTATUS Later(PIRP Irp, const char *what, NTSTATUS status)
     return STATUS_PENDING;
 }
 
+static VOID NTAPI OnRemoved(PVOID Context)
+{
+    LATER *later = Context;
+    KeWaitForSingleObject(&Removed, Executive, KernelMode, FALSE, NULL);
+    later->Irp->IoStatus.Status = STATUS_SUCCESS;
+    KsCompletePendingRequest(later->Irp);
+    ExFreePool(later);
+    Note("late");
+    KeSetEvent(&WentOn, IO_NO_INCREMENT, FALSE);
+}
+
+/* Pends until the device is removed. */
+static NTSTATUS Hold(PIRP Irp, const char *what)
+{
+    LATER *later = ExAllocatePoolWithTag(NonPagedPool, sizeof(*later), 'efiL');
+    if (!later)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    KeInitializeEvent(&Removed, NotificationEvent, FALSE);
+    KeInitializeEvent(&WentOn, NotificationEvent, FALSE);
+    Held = 1;
+    later->Irp = Irp;
+    ExInitializeWorkItem(&later->Item, OnRemoved, later);
+    IoMarkIrpPending(Irp);
+    ExQueueWorkItem(&later->Item, DelayedWorkQueue);
+    Note(what);
+    return STATUS_PENDING;
+}
+
 /* Pins and filters ------------------------------------------------------------------------------------------------- */
 
 static VOID NTAPI OnPinSleep(PKSPIN Pin, DEVICE_POWER_STATE State)
@@ -285,6 +323,8 @@ static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
     KsPinRegisterPowerCallbacks(Pin, OnPinSleep, OnPinWake);
     for (i = 1; i < 3; i++)
         KsAddItemToObjectBag(Pin->Bag, (PVOID)(ULONG_PTR)i, OnDiscarded);
+    if (Refused & HOLD_PIN)
+        return Hold(Irp, "pin-held");
     return Later(Irp, "pin-create", Refused & REFUSE_CREATE ? STATUS_DEVICE_BUSY : STATUS_SUCCESS);
 }
 
@@ -315,6 +355,8 @@ static NTSTATUS OnFilterCreate(PKSFILTER Filter, PIRP Irp)
 {
     KsFilterRegisterPowerCallbacks(Filter, OnFilterSleep, OnFilterWake);
     KsAddItemToObjectBag(Filter->Bag, (PVOID)(ULONG_PTR)9, OnDiscarded);
+    if (Refused & HOLD_FILTER)
+        return Hold(Irp, "filter-held");
     return Later(Irp, "filter-create", STATUS_SUCCESS);
 }
 

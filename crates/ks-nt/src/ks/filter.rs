@@ -253,7 +253,7 @@ impl FilterInstance for HostedFilter {
         let Some(descriptor) = self.view.pin_address(pin) else { return intersect::default_handler(range, matching) };
         match Routine::optional(
             descriptor.follow(offset_of!(KsPinDescriptorEx, intersect_handler)),
-            "the intersect handler",
+            "pin IntersectHandler",
         ) {
             Some(handler) => intersect::ask(&me, handler, descriptor, pin, range, matching),
             None => intersect::default_handler(range, matching),

@@ -26,7 +26,7 @@ pub(crate) fn ask(routine: Routine, pin: u64, offer: &KsHandshake) -> Result<KsH
 
 pub(crate) unsafe extern "win64" fn KsPinRegisterHandshakeCallback(pin: Address, callback: Address) {
     if let Some(pin) = objects::pin(pin, "KsPinRegisterHandshakeCallback") {
-        pin.set_handshake(Routine::optional(callback, "a pin's handshake routine"));
+        pin.set_handshake(Routine::optional(callback, "pin handshake"));
     }
 }
 

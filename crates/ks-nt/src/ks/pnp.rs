@@ -21,11 +21,11 @@ use crate::ntoskrnl::io_build;
 use crate::ntoskrnl::io_request::next_location;
 use crate::report::BugCheck;
 use ks_abi::kernel::{
-    DeviceCapabilities, DeviceObject, DevicePowerState, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE,
-    IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES, IRP_MN_QUERY_INTERFACE, IRP_MN_QUERY_POWER,
-    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_READ_CONFIG, IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER,
-    IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, IRP_MN_WRITE_CONFIG, IoStackLocation, Irp,
-    KsDeviceDescriptor, KsDeviceDispatch, KsStackUse, SystemPowerState,
+    DeviceCapabilities, DeviceObject, DevicePowerState, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_SYSTEM_CONTROL,
+    IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES, IRP_MN_QUERY_INTERFACE,
+    IRP_MN_QUERY_POWER, IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_READ_CONFIG, IRP_MN_REMOVE_DEVICE,
+    IRP_MN_SET_POWER, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, IRP_MN_WRITE_CONFIG,
+    IoStackLocation, Irp, KsDeviceDescriptor, KsDeviceDispatch, KsStackUse, SystemPowerState,
 };
 use ks_abi::{
     NtStatus, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
@@ -217,6 +217,15 @@ fn pass(device: &HostedDevice, irp: Address) -> NtStatus {
 fn after_below(device: &HostedDevice, irp: Address) -> NtStatus {
     // SAFETY: the request is this device's, and the device below lives as long as this one is attached to it.
     unsafe { KsForwardAndCatchIrp(device.below(), irp, 0, KsStackUse::COPY_TO_NEW_LOCATION.0) }
+}
+
+/// AVStream's routines, by the major functions that a driver's device is asked by.
+pub(crate) fn dispatches() -> [(u8, u64); 3] {
+    [
+        (IRP_MJ_PNP, dispatch_pnp as *const () as u64),
+        (IRP_MJ_POWER, dispatch_power as *const () as u64),
+        (IRP_MJ_SYSTEM_CONTROL, dispatch_system_control as *const () as u64),
+    ]
 }
 
 /// AVStream's routine for IRP_MJ_PNP.

@@ -99,21 +99,12 @@ impl Rig {
         id: u32,
         pin_to: Option<&Created>,
     ) -> Result<Created, ks_client::ClientError> {
-        let factory = &filter.pins().unwrap()[id as usize];
-        let format = match pin_to {
-            Some(other) => other.format.clone(),
-            None => filter.intersect(id, &factory.data_ranges).unwrap(),
-        };
-        let connect = Connect {
-            pin_id: id,
-            interface: factory.interfaces[0],
-            medium: factory.mediums[0],
-            pin_to: pin_to.map(|other| &other.pin),
-            format: &format,
-        };
-        let pin = filter.create_pin(connect, factory.data_flow)?;
-        let bytes = format.head().sample_size as usize;
-        Ok(Created { pin, format, bytes })
+        Created::try_new(filter, id, pin_to)
+    }
+
+    /// A client of its own, which another thread may have.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Pulls the devices of all drivers out.
@@ -131,6 +122,29 @@ impl Rig {
 }
 
 impl Created {
+    /// As [`Rig::try_create`], which needs no rig.
+    pub(crate) fn try_new(
+        filter: &Filter,
+        id: u32,
+        pin_to: Option<&Created>,
+    ) -> Result<Created, ks_client::ClientError> {
+        let factory = &filter.pins().unwrap()[id as usize];
+        let format = match pin_to {
+            Some(other) => other.format.clone(),
+            None => filter.intersect(id, &factory.data_ranges)?,
+        };
+        let connect = Connect {
+            pin_id: id,
+            interface: factory.interfaces[0],
+            medium: factory.mediums[0],
+            pin_to: pin_to.map(|other| &other.pin),
+            format: &format,
+        };
+        let pin = filter.create_pin(connect, factory.data_flow)?;
+        let bytes = format.head().sample_size as usize;
+        Ok(Created { pin, format, bytes })
+    }
+
     /// That many empty frames, sent to be filled.
     pub(crate) fn read(&self, frames: usize) -> StreamRequest {
         let frames = (0..frames).map(|_| self.pin.allocate(self.bytes).unwrap()).collect();
