@@ -9,11 +9,12 @@ use crate::ks::kernel::KernelDevice;
 use crate::ks::low_level::wdm_device::WdmDevice;
 use crate::ks::pnp;
 use crate::machine;
+use crate::ntoskrnl::power::PowerEnded;
 use crate::ntoskrnl::unload::{self, LeftBehind};
 use crate::verifier;
 use ks_abi::kernel::{
-    DriverExtension, DriverObject, IO_TYPE_DRIVER, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MN_QUERY_INTERFACE,
-    UnicodeString,
+    DevicePowerState, DriverExtension, DriverObject, IO_TYPE_DRIVER, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP,
+    IRP_MN_QUERY_INTERFACE, UnicodeString,
 };
 use ks_abi::{Guid, NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::IoManager;
@@ -321,6 +322,12 @@ pub(crate) struct Driver {
 }
 
 static DRIVERS: LazyLock<Mutex<HashMap<u64, Weak<Driver>>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
+
+/// Changes the power of the AVStream device that a stack with this device object has; `false`: it has none, or its power is
+/// this one already.
+pub(crate) fn change_power(of: u64, to: u32, ended: PowerEnded) -> bool {
+    pnp::change_power(Address(of), DevicePowerState(to), ended)
+}
 
 /// Names of the AVStream devices over a physical device object, or of all for 0.
 pub(crate) fn device_names(physical: u64) -> Vec<String> {

@@ -22,6 +22,7 @@ const FACTORIES: u32 = 2;
 const MERGE: u32 = 3;
 const NUMBER: u32 = 4;
 const BUS: u32 = 5;
+const POWER: u32 = 6;
 const UP: [KsState; 3] = [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
 
 fn text(object: &Object, property: u32) -> String {
@@ -162,6 +163,35 @@ fn a_drivers_objects_sleep_and_wake_in_order() {
         }
         drop((pin, opened));
     }
+    rig.unload();
+}
+
+#[test]
+fn power_that_a_driver_asks_for_itself_holds_its_streams() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    assert_eq!(number(&pin), 0);
+    told(&filter);
+    let ask = |state: u32| {
+        filter.object().set_property(LIFE, POWER, &state).unwrap();
+        let mut log = String::new();
+        while !log.contains("powered") {
+            log += &all_told(&filter);
+            std::thread::yield_now();
+        }
+        calls(&log, |_| true)
+    };
+    let down = "pin32 pin-sleep24 factory-sleep04 power-irp24 SetPower14 powered40";
+    assert_eq!(ask(4), down);
+    assert_eq!((device.power(), pin.pin.state().unwrap()), (DevicePowerState::D3, KsState::PAUSE));
+    let waits = pin.read(1);
+    assert_eq!(ask(4), "power-irp24 SetPower44 powered40", "it is there already");
+    assert!(!waits.is_done());
+    assert_eq!(ask(1), "power-irp21 SetPower41 factory-wake01 pin-wake21 pin23 powered10");
+    assert_eq!(waits.wait().unwrap()[0].data()[..4], [1, 0, 0, 0], "it streams on");
+    assert_eq!(ask(9), "powered91", "no such state");
+    drop((pin, filter));
     rig.unload();
 }
 

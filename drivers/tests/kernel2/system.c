@@ -177,7 +177,7 @@ TEST(PoRequestPowerIrp)
     state.DeviceState = PowerDeviceD3;
     CHECK(PoRequestPowerIrp(device, IRP_MN_SET_POWER, state, power_ended, &status, NULL) == STATUS_PENDING);
     CHECK(powered == PowerDeviceD3 && status == STATUS_SUCCESS && ended_state == PowerDeviceD3);
-    CHECK(PoRequestPowerIrp(device, 77, state, power_ended, &status, NULL) == STATUS_INVALID_PARAMETER);
+    CHECK(PoRequestPowerIrp(device, 77, state, power_ended, &status, NULL) == STATUS_INVALID_PARAMETER_2);
     CHECK(PoSetPowerState(device, DevicePowerState, state).DeviceState == PowerDeviceD0);
     irp = IoAllocateIrp(1, FALSE);
     IoGetNextIrpStackLocation(irp)->MajorFunction = IRP_MJ_POWER;

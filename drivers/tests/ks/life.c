@@ -17,7 +17,7 @@ static const GUID OtherSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5
 static const GUID InterfaceId = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x72}};
 
 enum { LOG_BYTES = 4096, ANSWER = 4096 };
-enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER, LIFE_BUS };
+enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER, LIFE_BUS, LIFE_POWER };
 enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, REFUSE_POST_START = 16, PEND = 32, REFUSE_CREATE = 64,
        HOLD_PIN = 128, HOLD_FILTER = 256 };
 #define TEXT(x) TEXT_(x)
@@ -406,6 +406,21 @@ static NTSTATUS OnBus(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     return STATUS_SUCCESS;
 }
 
+static VOID NTAPI OnPowered(PDEVICE_OBJECT Device, UCHAR Minor, POWER_STATE State, PVOID Context, PIO_STATUS_BLOCK Block)
+{
+    if (Minor != IRP_MN_SET_POWER || Device != TheDevice->PhysicalDeviceObject || Context != TheDevice)
+        Note("bad-completion");
+    NoteNumbers("powered", State.DeviceState, Block->Status != STATUS_SUCCESS);
+}
+
+/* Asks for a power state of its device by itself. */
+static NTSTATUS OnPower(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    POWER_STATE state = {.DeviceState = *(DEVICE_POWER_STATE *)Data};
+    NTSTATUS status = PoRequestPowerIrp(TheDevice->PhysicalDeviceObject, IRP_MN_SET_POWER, state, OnPowered, TheDevice, NULL);
+    return status == STATUS_PENDING ? STATUS_SUCCESS : STATUS_UNSUCCESSFUL;
+}
+
 static PKSFILTERFACTORY Dynamic;
 static const KSFILTER_DESCRIPTOR Added;
 
@@ -504,6 +519,7 @@ static const KSPROPERTY_ITEM FilterItems[] = {
     DEFINE_KSPROPERTY_ITEM(LIFE_LOG, OnLog, sizeof(KSPROPERTY), 0, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(LIFE_REFUSE, NULL, sizeof(KSPROPERTY), sizeof(LONG), OnRefuse, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(LIFE_FACTORIES, NULL, sizeof(KSPROPERTY), sizeof(ULONG), OnFactories, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(LIFE_POWER, NULL, sizeof(KSPROPERTY), sizeof(ULONG), OnPower, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(LIFE_BUS, OnBus, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
 };
 static DEFINE_KSPROPERTY_SET_TABLE(FilterSets){

@@ -19,6 +19,7 @@ use crate::ks::objects::{self, Object};
 use crate::machine;
 use crate::ntoskrnl::io_build;
 use crate::ntoskrnl::io_request::next_location;
+use crate::ntoskrnl::power::PowerEnded;
 use crate::report::BugCheck;
 use ks_abi::kernel::{
     DeviceCapabilities, DeviceObject, DevicePowerState, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_SYSTEM_CONTROL,
@@ -28,9 +29,11 @@ use ks_abi::kernel::{
     IoStackLocation, Irp, KsDeviceDescriptor, KsDeviceDispatch, KsStackUse, SystemPowerState,
 };
 use ks_abi::{
-    NtStatus, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    NtStatus, STATUS_DEVICE_BUSY, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_UNSUCCESSFUL,
 };
 use ks_io::{Level, Refusal};
+use ks_mem::Block;
 use ks_stream::{Device, DeviceDispatch, Rule};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -331,6 +334,61 @@ pub(crate) unsafe extern "win64" fn dispatch_power(functional: Address, irp: Add
         }
         _ => pass(&device, irp),
     }
+}
+
+/// A change of power that a driver has asked for, as a work item of the kernel's.
+struct PowerChange {
+    _item: Block,
+    device: Arc<HostedDevice>,
+    to: DevicePowerState,
+    ended: PowerEnded,
+}
+
+/// Offsets of WORK_QUEUE_ITEM.
+const ITEM_ROUTINE: usize = 16;
+const ITEM_PARAMETER: usize = 24;
+const ITEM_BYTES: usize = 32;
+/// DelayedWorkQueue
+const DELAYED: u32 = 1;
+
+/// Changes the power of the device in a stack on another thread, as the power manager does: who asks may hold mutexes that
+/// the change takes. `false`: no device of AVStream's, or no change.
+pub(crate) fn change_power(of: Address, to: DevicePowerState, ended: PowerEnded) -> bool {
+    let mut at = Some(of);
+    let device = loop {
+        let Some(object) = at else { return false };
+        if let Some(device) = device_of(object) {
+            break device;
+        }
+        at = object.follow(offset_of!(DeviceObject, attached_device)).some();
+    };
+    if device.engine().power() == to {
+        return false;
+    }
+    let Ok(item) = Block::zeroed(ITEM_BYTES, 16) else { return false };
+    let place = Address(item.address());
+    place.put(ITEM_ROUTINE, carry_out as *const () as u64);
+    // The item lives in the box, which goes to the routine.
+    let change = Box::new(PowerChange { _item: item, device, to, ended });
+    place.put(ITEM_PARAMETER, Box::into_raw(change) as u64);
+    kernel::queue_work_item(place.0, DELAYED);
+    true
+}
+
+/// Decision: a device that is in the middle of another request, which its driver may have pended until this one ends, is
+/// sent the request alone: its streams are that other request's to hold.
+unsafe extern "win64" fn carry_out(change: u64) {
+    // SAFETY: the address of a box that was given away when the item was queued, which runs once.
+    let change = unsafe { Box::from_raw(change as *mut PowerChange) };
+    let PowerChange { device, to, ended, .. } = *change;
+    let status = match device.engine().set_power(to) {
+        Ok(()) => STATUS_SUCCESS,
+        Err(refusal) if refusal.status == STATUS_DEVICE_BUSY => {
+            send(device.functional(), IRP_MJ_POWER, IRP_MN_SET_POWER, [0, OF_DEVICE, to.0.into(), 0])
+        }
+        Err(refusal) => refusal.status,
+    };
+    ended.tell(status);
 }
 
 /// AVStream's routine for IRP_MJ_SYSTEM_CONTROL: the devices below answer.

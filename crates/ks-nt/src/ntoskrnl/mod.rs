@@ -40,7 +40,7 @@ pub(crate) mod mdl_pages;
 pub(crate) mod mutex;
 pub(crate) mod object_manager;
 pub mod pool;
-mod power;
+pub(crate) mod power;
 mod process;
 mod property_data;
 mod random;

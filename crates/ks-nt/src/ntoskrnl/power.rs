@@ -13,7 +13,7 @@ use ks_abi::kernel::{
 };
 use ks_abi::pointer::Ptr64;
 use ks_abi::status::{
-    NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_MORE_PROCESSING_REQUIRED,
+    NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER_2, STATUS_MORE_PROCESSING_REQUIRED,
     STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
 };
 
@@ -22,6 +22,7 @@ use super::io_device::IoGetAttachedDevice;
 use super::io_request::{IoAllocateIrp, IoFreeIrp, IofCallDriver, next_location};
 use crate::exports;
 use crate::exports::Export;
+use crate::host;
 
 /// Exports of this file.
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
@@ -49,6 +50,30 @@ struct Request {
     context: u64,
 }
 
+/// Whom to tell that a device's power is as it was asked for.
+pub(crate) struct PowerEnded {
+    device: u64,
+    state: u32,
+    routine: u64,
+    context: u64,
+}
+
+impl PowerEnded {
+    /// Calls the routine, if there is one, with what the request ended with.
+    pub(crate) fn tell(self, status: NtStatus) {
+        if self.routine == 0 {
+            return;
+        }
+        let mut block = IoStatusBlock { status, ..Default::default() };
+        // SAFETY: the driver has given the address as that of a REQUEST_POWER_COMPLETE routine.
+        let routine = unsafe { transmute::<u64, Ended>(self.routine) };
+        // SAFETY: what the driver gave with it, and a block that lives until the routine returns.
+        unsafe {
+            routine(self.device as *mut DeviceObject, IRP_MN_SET_POWER, self.state, self.context, &raw mut block);
+        }
+    }
+}
+
 unsafe extern "win64" fn ended(_device: *mut DeviceObject, irp: *mut Irp, request: u64) -> NtStatus {
     let request = Box::from_raw(request as *mut Request);
     let mut status = field!(irp, io_status);
@@ -60,7 +85,8 @@ unsafe extern "win64" fn ended(_device: *mut DeviceObject, irp: *mut Irp, reques
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-/// Sends a power request to the top of a device's stack; the routine is told its end.
+/// Sends a power request to the top of a device's stack; the routine is told its end. One that changes the power of a device
+/// of AVStream's goes by the engine, which holds the streams meanwhile and sends the request itself.
 pub(crate) unsafe extern "win64" fn PoRequestPowerIrp(
     device: *mut DeviceObject,
     minor: u8,
@@ -72,7 +98,13 @@ pub(crate) unsafe extern "win64" fn PoRequestPowerIrp(
     const WAIT_WAKE: u8 = 0;
     const QUERY_POWER: u8 = 3;
     if ![WAIT_WAKE, IRP_MN_SET_POWER, QUERY_POWER].contains(&minor) {
-        return STATUS_INVALID_PARAMETER;
+        return STATUS_INVALID_PARAMETER_2;
+    }
+    if minor == IRP_MN_SET_POWER {
+        let ended = PowerEnded { device: device as u64, state, routine, context };
+        if host::change_power(device as u64, state, ended) {
+            return STATUS_PENDING;
+        }
     }
     let top = IoGetAttachedDevice(device);
     let irp = IoAllocateIrp(field!(top, stack_size).saturating_add(1), 0);
