@@ -43,16 +43,20 @@ pub struct Tone {
     steps: Option<Box<Steps>>,
 }
 
-/// Sines and cosines of the first blocks' phases.
+/// Sines and cosines of the phases of the first blocks, and of the block behind them.
 #[derive(Debug, Clone)]
 struct Steps {
     sines: [f64; STEPS],
     cosines: [f64; STEPS],
+    run: (f64, f64),
 }
 
-/// The sine itself is computed for one block of so many, and the others follow by the sum of two angles. Which blocks it is
-/// computed for follows from their index, and so a sample still follows from its index alone.
+/// The blocks of a run: their sines are those of its first block and of a step, by the sum of two angles.
 const STEPS: usize = 32;
+
+/// The sine itself is computed for the first of so many runs; each of the others is a turn on from the one before. Which run
+/// that is follows from its index, and so a sample still follows from its index alone.
+const RUNS: u64 = 8;
 
 impl Tone {
     /// Prepares `signal` at `level_db`, the level of its peaks relative to full scale.
@@ -75,7 +79,7 @@ impl Tone {
             let turn = |block: usize| (block as u64 * frequency_mhz % second) as f64 / second as f64;
             let sines = std::array::from_fn(|block| (turn(block) * TAU).sin());
             let cosines = std::array::from_fn(|block| (turn(block) * TAU).cos());
-            tone.steps = Some(Box::new(Steps { sines, cosines }));
+            tone.steps = Some(Box::new(Steps { sines, cosines, run: (turn(STEPS) * TAU).sin_cos() }));
         }
         Ok(tone)
     }
@@ -121,29 +125,42 @@ impl Tone {
         let is_16_bit = self.format.sample_kind() == SampleKind::Int
             && (self.format.container_bits(), self.format.valid_bits()) == (16, 16);
         let mut within = (first_block % STEPS as u64) as usize;
-        // Where the run of blocks begins that the first one is in, in parts of a turn; the others follow, exactly.
-        let begin = u128::from(first_block - within as u64) * u128::from(frequency_mhz);
+        let mut run = first_block / STEPS as u64 % RUNS;
+        // Where the runs begin that the first block is in, in parts of a turn; the others follow, exactly.
+        let begin = u128::from(first_block / (STEPS as u64 * RUNS)) * u128::from(STEPS as u64 * RUNS * frequency_mhz);
         let mut phase = u64::try_from(begin % u128::from(second)).unwrap_or(0);
-        let run = STEPS as u64 * frequency_mhz % second;
+        let stride = STEPS as u64 * RUNS * frequency_mhz % second;
+        let computed = |phase: u64| (phase as f64 / second as f64 * TAU).sin_cos();
+        let turned = |(sine, cosine): (f64, f64)| {
+            (sine * steps.run.1 + cosine * steps.run.0, cosine * steps.run.1 - sine * steps.run.0)
+        };
+        let mut first = (0..run).fold(computed(phase), |angle, _| turned(angle));
         let mut rest = out;
         while !rest.is_empty() {
             let bytes = rest.len().min((STEPS - within) * block_bytes);
             let (blocks, behind) = rest.split_at_mut(bytes);
-            let (sine, cosine) = (phase as f64 / second as f64 * TAU).sin_cos();
+            let (sine, cosine) = first;
             let value = |step: usize| sine * steps.cosines[step] + cosine * steps.sines[step];
             if is_16_bit {
                 let coded: [i16; STEPS] = std::array::from_fn(|step| self.code_16(value(step)));
                 put_in_all(&coded[within..], blocks, usize::from(self.format.channels()));
             } else {
                 for (block, step) in blocks.chunks_exact_mut(block_bytes).zip(within..) {
-                    let (first, others) = block.split_at_mut(self.format.sample_bytes());
-                    self.put(value(step), first);
-                    others.chunks_exact_mut(first.len()).for_each(|sample| sample.copy_from_slice(first));
+                    let (one, others) = block.split_at_mut(self.format.sample_bytes());
+                    self.put(value(step), one);
+                    others.chunks_exact_mut(one.len()).for_each(|sample| sample.copy_from_slice(one));
                 }
             }
-            phase = if phase >= second - run { phase - (second - run) } else { phase + run };
             within = 0;
             rest = behind;
+            run += 1;
+            if run < RUNS {
+                first = turned(first);
+            } else {
+                run = 0;
+                phase = if phase >= second - stride { phase - (second - stride) } else { phase + stride };
+                first = computed(phase);
+            }
         }
     }
 
