@@ -21,7 +21,7 @@ use ks_stream::{
 
 use crate::null_renderer::any;
 use crate::pass_through::{self, INPUT, OUTPUT};
-use crate::settings::{Setting, Settings, Write, number};
+use crate::settings::{self, HasSettings, Setting, Settings, Write, number};
 use crate::video_format;
 
 /// The name of the filter.
@@ -44,7 +44,8 @@ pub fn descriptor() -> FilterDescriptor {
         pin
     };
     let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
-    let mut filter = FilterDescriptor::new(NAME, "Delay", &[KSCATEGORY_DATATRANSFORM], pins, Arc::new(Dispatch));
+    let dispatch = Arc::new(Dispatch(Arc::new(settings::automation::<Instance>(SETTINGS))));
+    let mut filter = FilterDescriptor::new(NAME, "Delay", &[KSCATEGORY_DATATRANSFORM], pins, dispatch);
     filter.connections = pass_through::straight();
     // The end of a stream may come without data.
     filter.flags = FilterFlags::RECEIVE_ZERO_LENGTH_SAMPLES;
@@ -65,12 +66,11 @@ static SETTINGS: &[Setting<Values>] = &[Setting {
     write: Write::Value(|values, text| number(text, 0..=LONGEST_MS).map(|ms| values.ms = ms)),
 }];
 
-struct Dispatch;
+struct Dispatch(Arc<AutomationTable<Filter>>);
 
 impl FilterDispatch for Dispatch {
     fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(NAME, SETTINGS, Values { ms: 100 });
-        let automation = settings.automation();
+        let (settings, automation) = (Settings::new(NAME, Values { ms: 100 }), self.0.clone());
         let formats = pass_through::Instance { name: NAME, filter: Mutex::new(Arc::downgrade(filter)) };
         Ok(Arc::new(Instance { formats, settings, automation, line: Arc::default() }))
     }
@@ -80,8 +80,16 @@ struct Instance {
     /// Its output has the format of its input, as a filter that changes nothing.
     formats: pass_through::Instance,
     settings: Arc<Settings<Values>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
     line: Arc<Mutex<Line>>,
+}
+
+impl HasSettings for Instance {
+    type Values = Values;
+
+    fn settings(&self) -> &Settings<Values> {
+        &self.settings
+    }
 }
 
 /// The frames that wait.

@@ -18,7 +18,7 @@ use ks_stream::{
 };
 
 use crate::media::Result;
-use crate::settings::{Setting, SettingError, Settings, Write, file_refusal, no_path};
+use crate::settings::{self, HasSettings, Setting, SettingError, Settings, Write, file_refusal, no_path};
 
 /// A kind of file that frames are read from.
 pub(crate) trait Reader: Send + Sized + 'static {
@@ -118,28 +118,31 @@ pub(crate) const fn path<R: Reader>(help: &'static str) -> Setting<Option<Opened
 pub(crate) fn descriptor<R: Reader>() -> FilterDescriptor {
     let mut pin = PinDescriptor::new(KsPinDataFlow::OUT, Vec::new());
     pin.name = Some(R::PIN);
-    FilterDescriptor::new(
-        R::FILTER,
-        R::TITLE,
-        &[KSCATEGORY_FILESYSTEM],
-        vec![pin],
-        Arc::new(Dispatch::<R>(PhantomData)),
-    )
+    let automation = settings::automation::<Instance<R>>(R::SETTINGS);
+    let dispatch = Dispatch::<R>(Arc::new(automation), PhantomData);
+    FilterDescriptor::new(R::FILTER, R::TITLE, &[KSCATEGORY_FILESYSTEM], vec![pin], Arc::new(dispatch))
 }
 
-struct Dispatch<R>(PhantomData<fn() -> R>);
+struct Dispatch<R>(Arc<AutomationTable<Filter>>, PhantomData<fn() -> R>);
 
 impl<R: Reader> FilterDispatch for Dispatch<R> {
     fn create(&self, _filter: &Arc<Filter>) -> std::result::Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(R::FILTER, R::SETTINGS, None);
-        let automation = settings.automation();
-        Ok(Arc::new(Instance::<R> { settings, automation }))
+        let settings = Settings::new(R::FILTER, None);
+        Ok(Arc::new(Instance::<R> { settings, automation: self.0.clone() }))
     }
 }
 
 struct Instance<R: Reader> {
     settings: Arc<Settings<Option<Opened<R>>>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
+}
+
+impl<R: Reader> HasSettings for Instance<R> {
+    type Values = Option<Opened<R>>;
+
+    fn settings(&self) -> &Settings<Option<Opened<R>>> {
+        &self.settings
+    }
 }
 
 impl<R: Reader> Instance<R> {

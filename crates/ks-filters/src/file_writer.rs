@@ -17,7 +17,7 @@ use ks_stream::{
 };
 
 use crate::media::Result;
-use crate::settings::{Setting, SettingError, Settings, Write, file_refusal, no_path};
+use crate::settings::{self, HasSettings, Setting, SettingError, Settings, Write, file_refusal, no_path};
 
 /// A kind of file that frames are written to.
 pub(crate) trait Writer: Send + Sized + 'static {
@@ -86,22 +86,31 @@ pub(crate) fn descriptor<W: Writer>() -> FilterDescriptor {
     pin.name = Some(W::PIN);
     pin.flags = PinFlags::GENERATE_EOS_EVENTS;
     let categories = [KSCATEGORY_FILESYSTEM, KSCATEGORY_RENDER];
-    FilterDescriptor::new(W::FILTER, W::TITLE, &categories, vec![pin], Arc::new(Dispatch::<W>(PhantomData)))
+    let automation = settings::automation::<Instance<W>>(W::SETTINGS);
+    let dispatch = Dispatch::<W>(Arc::new(automation), PhantomData);
+    FilterDescriptor::new(W::FILTER, W::TITLE, &categories, vec![pin], Arc::new(dispatch))
 }
 
-struct Dispatch<W>(PhantomData<fn() -> W>);
+struct Dispatch<W>(Arc<AutomationTable<Filter>>, PhantomData<fn() -> W>);
 
 impl<W: Writer> FilterDispatch for Dispatch<W> {
     fn create(&self, _filter: &Arc<Filter>) -> std::result::Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(W::FILTER, W::SETTINGS, Values::default());
-        let automation = settings.automation();
-        Ok(Arc::new(Instance::<W> { settings, automation }))
+        let settings = Settings::new(W::FILTER, Values::default());
+        Ok(Arc::new(Instance::<W> { settings, automation: self.0.clone() }))
     }
 }
 
 struct Instance<W: Writer> {
     settings: Arc<Settings<Values<W::Wish>>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
+}
+
+impl<W: Writer> HasSettings for Instance<W> {
+    type Values = Values<W::Wish>;
+
+    fn settings(&self) -> &Settings<Values<W::Wish>> {
+        &self.settings
+    }
 }
 
 impl<W: Writer> FilterInstance for Instance<W> {

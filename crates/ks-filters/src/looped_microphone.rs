@@ -22,7 +22,7 @@ use crate::looped::engine::{Engine, Sound};
 use crate::looped::{self, HasQuirks, Quirks};
 use crate::looped_speaker::SpeakerPin;
 use crate::media::tone::{DEFAULT_LEVEL_DB, Signal, Tone};
-use crate::settings::{Setting, Settings};
+use crate::settings::{self, HasSettings, Setting, Settings};
 
 /// The name of the filter, and of its device.
 pub const NAME: &str = "looped-microphone";
@@ -42,7 +42,12 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
         bridge::pin(Side::Hearing, KSCATEGORY_AUDIO, "Wire from the topology"),
     ];
     let categories = [KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE, KSCATEGORY_REALTIME];
-    let dispatch = Arc::new(LoopedMicrophone(mux.clone()));
+    let mut automation = settings::automation::<Microphone>(SETTINGS);
+    let wire = PropertyItem::standard(looped::PHYSICAL_SET, KSPROPERTY_PIN_PHYSICALCONNECTION)
+        .expect("invariant: a standard property")
+        .get(physical_connection);
+    automation.properties.push(PropertySet { set: looped::PHYSICAL_SET, items: vec![wire] });
+    let dispatch = Arc::new(LoopedMicrophone { mux: mux.clone(), automation: Arc::new(automation) });
     let mut wave = FilterDescriptor::new(NAME, "Looped microphone", &categories, pins, dispatch);
     wave.nodes = vec![KSNODETYPE_ADC];
     wave.connections = bridge::connections(Side::Hearing);
@@ -67,7 +72,10 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
 #[derive(Debug)]
 struct Mux(AtomicU32);
 
-struct LoopedMicrophone(Arc<Mux>);
+struct LoopedMicrophone {
+    mux: Arc<Mux>,
+    automation: Arc<AutomationTable<Filter>>,
+}
 
 #[derive(Clone, Default)]
 struct Values {
@@ -88,13 +96,8 @@ static SETTINGS: &[Setting<Values>] = &[looped::notifications(), looped::sizes()
 
 impl FilterDispatch for LoopedMicrophone {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(NAME, SETTINGS, Values::default());
-        let mut automation = settings.automation();
-        let wire = PropertyItem::standard(looped::PHYSICAL_SET, KSPROPERTY_PIN_PHYSICALCONNECTION)
-            .expect("invariant: a standard property")
-            .get(physical_connection);
-        automation.properties.push(PropertySet { set: looped::PHYSICAL_SET, items: vec![wire] });
-        Ok(Arc::new(Microphone { settings, automation, mux: self.0.clone() }))
+        let settings = Settings::new(NAME, Values::default());
+        Ok(Arc::new(Microphone { settings, automation: self.automation.clone(), mux: self.mux.clone() }))
     }
 }
 
@@ -116,8 +119,16 @@ fn physical_connection(filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus
 
 struct Microphone {
     settings: Arc<Settings<Values>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
     mux: Arc<Mux>,
+}
+
+impl HasSettings for Microphone {
+    type Values = Values;
+
+    fn settings(&self) -> &Settings<Values> {
+        &self.settings
+    }
 }
 
 impl FilterInstance for Microphone {

@@ -20,7 +20,7 @@ use crate::looped::engine::{Engine, Sound};
 use crate::looped::{self, HasQuirks, Quirks};
 use crate::media::audio::AudioFormat;
 use crate::media::wav::WavWriter;
-use crate::settings::{Setting, Settings, Write, file_refusal};
+use crate::settings::{self, HasSettings, Setting, Settings, Write, file_refusal};
 
 /// The name of the filter.
 pub const NAME: &str = "looped-speaker";
@@ -32,13 +32,14 @@ pub fn descriptor() -> FilterDescriptor {
         bridge::pin(Side::Sound, KSNODETYPE_SPEAKER, "Looped speaker"),
     ];
     let categories = [KSCATEGORY_AUDIO, KSCATEGORY_RENDER, KSCATEGORY_REALTIME];
-    let mut filter = FilterDescriptor::new(NAME, "Looped speaker", &categories, pins, Arc::new(LoopedSpeaker));
+    let dispatch = Arc::new(LoopedSpeaker(Arc::new(settings::automation::<Speaker>(SETTINGS))));
+    let mut filter = FilterDescriptor::new(NAME, "Looped speaker", &categories, pins, dispatch);
     filter.nodes = vec![KSNODETYPE_DAC];
     filter.connections = bridge::connections(Side::Sound);
     filter
 }
 
-struct LoopedSpeaker;
+struct LoopedSpeaker(Arc<AutomationTable<Filter>>);
 
 #[derive(Clone, Default)]
 struct Values {
@@ -75,15 +76,21 @@ static SETTINGS: &[Setting<Values>] = &[
 
 impl FilterDispatch for LoopedSpeaker {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(NAME, SETTINGS, Values::default());
-        let automation = settings.automation();
-        Ok(Arc::new(Speaker { settings, automation }))
+        Ok(Arc::new(Speaker { settings: Settings::new(NAME, Values::default()), automation: self.0.clone() }))
     }
 }
 
 struct Speaker {
     settings: Arc<Settings<Values>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
+}
+
+impl HasSettings for Speaker {
+    type Values = Values;
+
+    fn settings(&self) -> &Settings<Values> {
+        &self.settings
+    }
 }
 
 impl FilterInstance for Speaker {

@@ -10,7 +10,7 @@ use ks_abi::{
 };
 use ks_io::sync::Mutex;
 use ks_io::{Aspect, Refusal};
-use ks_stream::{AutomationTable, Filter, PropertyCall, PropertyItem, PropertySet};
+use ks_stream::{AutomationTable, Filter, FilterInstance, PropertyCall, PropertyItem, PropertySet};
 
 use crate::media::MediaError;
 
@@ -51,45 +51,60 @@ pub(crate) enum SettingError {
 /// The settings of one open filter.
 pub(crate) struct Settings<V: 'static> {
     filter: &'static str,
-    table: &'static [Setting<V>],
     values: Mutex<V>,
+}
+
+/// An open filter that has settings.
+pub(crate) trait HasSettings: FilterInstance + Sized {
+    /// Their values.
+    type Values: Clone + Send + 'static;
+
+    /// Its own.
+    fn settings(&self) -> &Settings<Self::Values>;
+}
+
+/// The property set that reads and writes the settings of every filter whose instance is an `I`: one table for all of
+/// them, whose handlers find the settings by the filter.
+pub(crate) fn automation<I: HasSettings>(table: &'static [Setting<I::Values>]) -> AutomationTable<Filter> {
+    let list = PropertyItem::new(USERKS_SETTINGS_LIST)
+        .get(move |_: &Filter, call: &mut PropertyCall<'_>| call.answer(list(table).as_bytes()));
+    let item = |(id, setting): (u32, &'static Setting<I::Values>)| {
+        PropertyItem::new(id)
+            .get(move |filter: &Filter, call: &mut PropertyCall<'_>| match own::<I>(filter) {
+                Some(settings) => {
+                    let text = (setting.read)(&settings.values.lock());
+                    call.answer(text.as_bytes())
+                }
+                None => STATUS_INVALID_DEVICE_STATE,
+            })
+            .set(move |filter: &Filter, call: &mut PropertyCall<'_>| match own::<I>(filter) {
+                Some(settings) => settings.set(setting, filter, call),
+                None => STATUS_INVALID_DEVICE_STATE,
+            })
+    };
+    let items = std::iter::once(list).chain((1..).zip(table).map(item)).collect();
+    AutomationTable::of_properties(vec![PropertySet { set: USERKS_PROPSET_SETTINGS, items }])
+}
+
+/// The settings of the open filter; nobody asks another one.
+fn own<I: HasSettings>(filter: &Filter) -> Option<&Settings<I::Values>> {
+    filter.instance_as::<I>().map(I::settings)
+}
+
+fn list<V>(table: &[Setting<V>]) -> String {
+    let line = |setting: &Setting<V>| [setting.name, setting.kind, setting.default, setting.help].join("\t") + "\n";
+    table.iter().map(line).collect()
 }
 
 impl<V: Clone + Send + 'static> Settings<V> {
     /// Settings of the filter with this name, all at their defaults.
-    pub(crate) fn new(filter: &'static str, table: &'static [Setting<V>], values: V) -> Arc<Self> {
-        Arc::new(Self { filter, table, values: Mutex::new(values) })
+    pub(crate) fn new(filter: &'static str, values: V) -> Arc<Self> {
+        Arc::new(Self { filter, values: Mutex::new(values) })
     }
 
     /// A copy of the values as they are now.
     pub(crate) fn values(&self) -> V {
         self.values.lock().clone()
-    }
-
-    /// The property set that reads and writes the settings.
-    pub(crate) fn automation(self: &Arc<Self>) -> AutomationTable<Filter> {
-        let settings = self.clone();
-        let mut items = vec![
-            PropertyItem::new(USERKS_SETTINGS_LIST)
-                .get(move |_: &Filter, call: &mut PropertyCall<'_>| call.answer(settings.list().as_bytes())),
-        ];
-        for (id, setting) in (1..).zip(self.table) {
-            let (reader, writer) = (self.clone(), self.clone());
-            items.push(
-                PropertyItem::new(id)
-                    .get(move |_: &Filter, call: &mut PropertyCall<'_>| {
-                        let text = (setting.read)(&reader.values.lock());
-                        call.answer(text.as_bytes())
-                    })
-                    .set(move |filter: &Filter, call: &mut PropertyCall<'_>| writer.set(setting, filter, call)),
-            );
-        }
-        AutomationTable::of_properties(vec![PropertySet { set: USERKS_PROPSET_SETTINGS, items }])
-    }
-
-    fn list(&self) -> String {
-        let line = |setting: &Setting<V>| [setting.name, setting.kind, setting.default, setting.help].join("\t") + "\n";
-        self.table.iter().map(line).collect()
     }
 
     fn set(&self, setting: &Setting<V>, filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
@@ -210,7 +225,7 @@ mod tests {
     use super::*;
     use ks_abi::{IoControlCode, KSCATEGORY_FILESYSTEM, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KsIdentifier};
     use ks_io::{AccessMask, IoManager, Services, Transport};
-    use ks_stream::{Device, FilterDescriptor, FilterDispatch, FilterInstance, Pin, PinInstance};
+    use ks_stream::{Device, FilterDescriptor, FilterDispatch, Pin, PinInstance};
     use std::sync::OnceLock;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
@@ -252,7 +267,18 @@ mod tests {
         },
     ];
 
-    struct Slow(AutomationTable<Filter>);
+    struct Slow {
+        settings: Arc<Settings<u32>>,
+        automation: Arc<AutomationTable<Filter>>,
+    }
+
+    impl HasSettings for Slow {
+        type Values = u32;
+
+        fn settings(&self) -> &Settings<u32> {
+            &self.settings
+        }
+    }
 
     impl FilterInstance for Slow {
         fn create_pin(&self, _pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
@@ -260,16 +286,15 @@ mod tests {
         }
 
         fn automation(&self) -> Option<&AutomationTable<Filter>> {
-            Some(&self.0)
+            Some(&self.automation)
         }
     }
 
-    struct Dispatch;
+    struct Dispatch(Arc<AutomationTable<Filter>>);
 
     impl FilterDispatch for Dispatch {
         fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-            let settings = Settings::new("slow-filter", SLOW_AND_QUICK, 0);
-            Ok(Arc::new(Slow(settings.automation())))
+            Ok(Arc::new(Slow { settings: Settings::new("slow-filter", 0), automation: self.0.clone() }))
         }
     }
 
@@ -280,8 +305,8 @@ mod tests {
         let (opening, begun) = channel();
         OPENING.set(opening).ok().unwrap();
         let io = IoManager::new(Services::real());
-        let descriptor =
-            FilterDescriptor::new("slow-filter", "Slow", &[KSCATEGORY_FILESYSTEM], Vec::new(), Arc::new(Dispatch));
+        let dispatch = Arc::new(Dispatch(Arc::new(automation::<Slow>(SLOW_AND_QUICK))));
+        let descriptor = FilterDescriptor::new("slow-filter", "Slow", &[KSCATEGORY_FILESYSTEM], Vec::new(), dispatch);
         let device = Device::start(&io, "slow-filter", vec![Arc::new(descriptor)]).unwrap();
         let session = io.session();
         let link = &session.interfaces(None)[0].symbolic_link;
@@ -301,6 +326,31 @@ mod tests {
         assert_eq!(request(1, KSPROPERTY_TYPE_GET, &mut value), STATUS_SUCCESS);
         assert_eq!(&value, b"7");
         session.close(filter);
+        device.surprise_remove();
+    }
+
+    #[test]
+    fn filters_of_one_factory_share_a_table_and_have_values_of_their_own() {
+        let io = IoManager::new(Services::real());
+        let dispatch = Arc::new(Dispatch(Arc::new(automation::<Slow>(SLOW_AND_QUICK))));
+        let descriptor = FilterDescriptor::new("two-filters", "Two", &[KSCATEGORY_FILESYSTEM], Vec::new(), dispatch);
+        let device = Device::start(&io, "two-filters", vec![Arc::new(descriptor)]).unwrap();
+        let session = io.session();
+        let link = &session.interfaces(None)[0].symbolic_link;
+        let access = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
+        let filters = [0; 2].map(|_| session.open(link, access).unwrap());
+        let request = |filter, kind, value: &mut [u8]| {
+            let property = KsIdentifier::new(USERKS_PROPSET_SETTINGS, 2, kind);
+            session.device_io_control(filter, IoControlCode::KS_PROPERTY, property.as_bytes(), value).status
+        };
+        assert_eq!(request(filters[0], KSPROPERTY_TYPE_SET, &mut b"5".to_vec()), STATUS_SUCCESS);
+        let values = filters.map(|filter| {
+            let mut value = [0];
+            assert_eq!(request(filter, KSPROPERTY_TYPE_GET, &mut value), STATUS_SUCCESS);
+            session.close(filter);
+            value
+        });
+        assert_eq!(values, [*b"5", *b"0"]);
         device.surprise_remove();
     }
 

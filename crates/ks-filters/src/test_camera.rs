@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 use crate::live::{Beat, Pace};
 use crate::media::pattern::Pattern;
 use crate::media::video::{MAX_DIMENSION, PixelLayout, Ratio, VideoFormat};
-use crate::settings::{Setting, SettingError, Settings, Write, boolean, choice, number};
+use crate::settings::{self, HasSettings, Setting, SettingError, Settings, Write, boolean, choice, number};
 use crate::video_format;
 
 /// The name of the filter.
@@ -35,17 +35,16 @@ pub fn descriptor() -> FilterDescriptor {
     pin.name = Some("Capture");
     pin.flags = PinFlags::PROCESS_IN_RUN_STATE_ONLY | PinFlags::IMPLEMENT_CLOCK;
     let categories = [KSCATEGORY_VIDEO, KSCATEGORY_CAPTURE, KSCATEGORY_VIDEO_CAMERA];
-    FilterDescriptor::new(NAME, "Test camera", &categories, vec![pin], Arc::new(TestCamera))
+    let dispatch = Arc::new(TestCamera(Arc::new(settings::automation::<Camera>(SETTINGS))));
+    FilterDescriptor::new(NAME, "Test camera", &categories, vec![pin], dispatch)
 }
 
-struct TestCamera;
+struct TestCamera(Arc<AutomationTable<Filter>>);
 
 impl FilterDispatch for TestCamera {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
         let values = Values { width: 640, height: 480, rate: Ratio::new(30, 1), layout: None, live: true };
-        let settings = Settings::new(NAME, SETTINGS, values);
-        let automation = settings.automation();
-        Ok(Arc::new(Camera { settings, automation }))
+        Ok(Arc::new(Camera { settings: Settings::new(NAME, values), automation: self.0.clone() }))
     }
 }
 
@@ -131,7 +130,15 @@ fn parse_rate(text: &str) -> Result<Ratio, SettingError> {
 
 struct Camera {
     settings: Arc<Settings<Values>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
+}
+
+impl HasSettings for Camera {
+    type Values = Values;
+
+    fn settings(&self) -> &Settings<Values> {
+        &self.settings
+    }
 }
 
 impl Camera {

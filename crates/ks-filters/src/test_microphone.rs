@@ -21,7 +21,7 @@ use crate::live::{Beat, Pace};
 use crate::media::FieldError;
 use crate::media::audio::{AudioFormat, SampleKind};
 use crate::media::tone::{Signal, Tone};
-use crate::settings::{Setting, SettingError, Settings, Write, boolean, choice, number};
+use crate::settings::{self, HasSettings, Setting, SettingError, Settings, Write, boolean, choice, number};
 
 /// The name of the filter.
 pub const NAME: &str = "test-microphone";
@@ -32,14 +32,15 @@ pub fn descriptor() -> FilterDescriptor {
     pin.name = Some("Capture");
     pin.flags = PinFlags::PROCESS_IN_RUN_STATE_ONLY | PinFlags::IMPLEMENT_CLOCK;
     let categories = [KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE];
+    let dispatch = Arc::new(TestMicrophone(Arc::new(settings::automation::<Microphone>(SETTINGS))));
     let pins = vec![pin, bridge::pin(Side::Hearing, KSNODETYPE_MICROPHONE, "Test microphone")];
-    let mut filter = FilterDescriptor::new(NAME, "Test microphone", &categories, pins, Arc::new(TestMicrophone));
+    let mut filter = FilterDescriptor::new(NAME, "Test microphone", &categories, pins, dispatch);
     filter.nodes = vec![KSNODETYPE_ADC];
     filter.connections = bridge::connections(Side::Hearing);
     filter
 }
 
-struct TestMicrophone;
+struct TestMicrophone(Arc<AutomationTable<Filter>>);
 
 impl FilterDispatch for TestMicrophone {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
@@ -53,9 +54,7 @@ impl FilterDispatch for TestMicrophone {
             seed: 1,
             live: true,
         };
-        let settings = Settings::new(NAME, SETTINGS, values);
-        let automation = settings.automation();
-        Ok(Arc::new(Microphone { settings, automation }))
+        Ok(Arc::new(Microphone { settings: Settings::new(NAME, values), automation: self.0.clone() }))
     }
 }
 
@@ -188,7 +187,15 @@ impl Values {
 
 struct Microphone {
     settings: Arc<Settings<Values>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
+}
+
+impl HasSettings for Microphone {
+    type Values = Values;
+
+    fn settings(&self) -> &Settings<Values> {
+        &self.settings
+    }
 }
 
 impl Microphone {
@@ -276,10 +283,12 @@ impl MicrophonePin {
         // A packet can be had when its last sample was taken.
         let begin = |packet: u64| PACKET * i64::try_from(packet).unwrap_or(i64::MAX);
         let due = |packet: u64| begin(packet.saturating_add(1));
+        // One look at the clock does for a turn: a packet that comes due while others are filled has the pin woken at once.
+        let mut looked = None;
         let mut leading = pin.leading_edge();
         while let Some(frame) = leading {
             if self.live {
-                let now = self.beat.time(pin, begin(stream.pace.next()));
+                let now = *looked.get_or_insert_with(|| self.beat.time(pin, begin(stream.pace.next())));
                 let missed = stream.pace.pass_missed(now, due);
                 if missed > 0 {
                     stream.next_block = self.packet_start(stream.pace.next());

@@ -18,7 +18,7 @@ use crate::audio_format;
 use crate::bridge::{self, Side};
 use crate::live::Beat;
 use crate::media::audio::{AudioFormat, SampleKind};
-use crate::settings::{Setting, Settings, Write, boolean};
+use crate::settings::{self, HasSettings, Setting, Settings, Write, boolean};
 
 /// The name of the filter.
 pub const NAME: &str = "test-speaker";
@@ -34,13 +34,14 @@ pub fn descriptor() -> FilterDescriptor {
     pin.flags = PinFlags::RENDERER | PinFlags::IMPLEMENT_CLOCK;
     let pins = vec![pin, bridge::pin(Side::Sound, KSNODETYPE_SPEAKER, "Test speaker")];
     let categories = [KSCATEGORY_AUDIO, KSCATEGORY_RENDER];
-    let mut filter = FilterDescriptor::new(NAME, "Test speaker", &categories, pins, Arc::new(TestSpeaker));
+    let dispatch = Arc::new(TestSpeaker(Arc::new(settings::automation::<Speaker>(SETTINGS))));
+    let mut filter = FilterDescriptor::new(NAME, "Test speaker", &categories, pins, dispatch);
     filter.nodes = vec![KSNODETYPE_DAC];
     filter.connections = bridge::connections(Side::Sound);
     filter
 }
 
-struct TestSpeaker;
+struct TestSpeaker(Arc<AutomationTable<Filter>>);
 
 #[derive(Clone)]
 struct Values {
@@ -58,15 +59,21 @@ static SETTINGS: &[Setting<Values>] = &[Setting {
 
 impl FilterDispatch for TestSpeaker {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(NAME, SETTINGS, Values { live: true });
-        let automation = settings.automation();
-        Ok(Arc::new(Speaker { settings, automation }))
+        Ok(Arc::new(Speaker { settings: Settings::new(NAME, Values { live: true }), automation: self.0.clone() }))
     }
 }
 
 struct Speaker {
     settings: Arc<Settings<Values>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
+}
+
+impl HasSettings for Speaker {
+    type Values = Values;
+
+    fn settings(&self) -> &Settings<Values> {
+        &self.settings
+    }
 }
 
 impl FilterInstance for Speaker {

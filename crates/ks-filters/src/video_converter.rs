@@ -21,7 +21,7 @@ use crate::media::error::FieldError;
 use crate::media::video::{ColorRange, MAX_DIMENSION, PixelLayout, VideoFormat};
 use crate::media::video_conversion::{self, Matrix, VideoConversion};
 use crate::pass_through::{INPUT, OUTPUT, straight};
-use crate::settings::{ANY, Setting, Settings, Write, choice, number, or_any};
+use crate::settings::{self, ANY, HasSettings, Setting, Settings, Write, choice, number, or_any};
 use crate::video_format;
 
 /// The name of the filter.
@@ -37,7 +37,8 @@ pub fn descriptor() -> FilterDescriptor {
     };
     let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
     let categories = [KSCATEGORY_DATATRANSFORM, KSCATEGORY_VIDEO];
-    let mut filter = FilterDescriptor::new(NAME, "Video converter", &categories, pins, Arc::new(Dispatch));
+    let dispatch = Arc::new(Dispatch(Arc::new(settings::automation::<Instance>(SETTINGS))));
+    let mut filter = FilterDescriptor::new(NAME, "Video converter", &categories, pins, dispatch);
     filter.connections = straight();
     filter
 }
@@ -151,12 +152,11 @@ fn name_of<T: PartialEq>(choices: &[(&str, T)], value: T) -> String {
     choices.iter().find(|(_, choice)| *choice == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
 }
 
-struct Dispatch;
+struct Dispatch(Arc<AutomationTable<Filter>>);
 
 impl FilterDispatch for Dispatch {
     fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        let settings = Settings::new(NAME, SETTINGS, Values::default());
-        let automation = settings.automation();
+        let (settings, automation) = (Settings::new(NAME, Values::default()), self.0.clone());
         let filter = Mutex::new(Arc::downgrade(filter));
         Ok(Arc::new(Instance { filter, settings, automation, conversion: Arc::new(Mutex::new(None)) }))
     }
@@ -169,8 +169,16 @@ type SharedConversion = Arc<Mutex<Option<VideoConversion>>>;
 struct Instance {
     filter: Mutex<Weak<Filter>>,
     settings: Arc<Settings<Values>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
     conversion: SharedConversion,
+}
+
+impl HasSettings for Instance {
+    type Values = Values;
+
+    fn settings(&self) -> &Settings<Values> {
+        &self.settings
+    }
 }
 
 fn no_match(problem: impl std::fmt::Display) -> Refusal {

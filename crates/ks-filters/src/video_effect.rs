@@ -20,7 +20,7 @@ use ks_stream::{
 use crate::media::effect::Effect;
 use crate::media::video::VideoFormat;
 use crate::pass_through::{self, INPUT, OUTPUT};
-use crate::settings::{Setting, SettingError, Settings, Write, number};
+use crate::settings::{self, HasSettings, Setting, SettingError, Settings, Write, number};
 use crate::video_format::{self, LAYOUTS};
 
 /// The name of the filter that makes negatives.
@@ -87,8 +87,9 @@ fn descriptor(
     };
     let pins = vec![pin("In", KsPinDataFlow::IN), pin("Out", KsPinDataFlow::OUT)];
     let categories = [KSCATEGORY_DATATRANSFORM, KSCATEGORY_VIDEO];
-    let mut filter =
-        FilterDescriptor::new(name, friendly_name, &categories, pins, Arc::new(Dispatch { name, settings, make }));
+    let automation = Arc::new(settings::automation::<Instance>(settings));
+    let dispatch = Arc::new(Dispatch { name, automation, make });
+    let mut filter = FilterDescriptor::new(name, friendly_name, &categories, pins, dispatch);
     filter.connections = pass_through::straight();
     filter.in_place = Some((INPUT, OUTPUT));
     filter
@@ -96,15 +97,15 @@ fn descriptor(
 
 struct Dispatch {
     name: &'static str,
-    settings: &'static [Setting<Levels>],
+    automation: Arc<AutomationTable<Filter>>,
     make: fn(&Levels) -> Effect,
 }
 
 impl FilterDispatch for Dispatch {
     fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
-        let Dispatch { name, settings, make } = *self;
-        let settings = Settings::new(name, settings, Levels { brightness: 0, contrast: 100 });
-        let automation = settings.automation();
+        let Dispatch { name, ref automation, make } = *self;
+        let settings = Settings::new(name, Levels { brightness: 0, contrast: 100 });
+        let automation = automation.clone();
         let formats = pass_through::Instance { name, filter: Mutex::new(Arc::downgrade(filter)) };
         Ok(Arc::new(Instance { formats, settings, automation, make, work: Mutex::default() }))
     }
@@ -114,10 +115,18 @@ struct Instance {
     /// Its output has the format of its input, as a filter that changes nothing.
     formats: pass_through::Instance,
     settings: Arc<Settings<Levels>>,
-    automation: AutomationTable<Filter>,
+    automation: Arc<AutomationTable<Filter>>,
     make: fn(&Levels) -> Effect,
     /// Made with the first pin: settings and format do not change any more.
     work: Mutex<Option<Arc<(VideoFormat, Effect)>>>,
+}
+
+impl HasSettings for Instance {
+    type Values = Levels;
+
+    fn settings(&self) -> &Settings<Levels> {
+        &self.settings
+    }
 }
 
 impl Instance {

@@ -14,9 +14,10 @@ use crate::refusal::Refusal;
 use crate::stream_frame::{CircuitPlace, StreamFrames};
 use crate::sync::{Arc, Weak, thread_local};
 use crate::wait_help::HelpTicket;
-use ks_abi::{IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES};
-use ks_mem::{Block, BlockPrefix};
+use ks_abi::{IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+use ks_mem::{BlockPrefix, LateBlock};
 use std::cell::RefCell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const IRP_BYTES: usize = 208;
@@ -100,13 +101,15 @@ pub struct Irp(Option<Box<Body>>);
 pub(crate) struct Body {
     pub(crate) stream: Option<StreamFrames>,
     pub(crate) reply: Reply,
-    block: Block,
+    /// Not there before a driver is shown it, for the request of a circuit; there from the beginning for any other.
+    block: LateBlock<BLOCK_BYTES>,
     pub(crate) origin: Origin,
     pub(crate) file: FileReference,
     pub(crate) input: Capture,
     pub(crate) output: Output,
     pub(crate) refusal: Option<Box<Refusal>>,
-    pub(crate) cancel: Arc<CancelCell>,
+    /// Made for the first who wants it: the request of a circuit has nobody who could cancel it.
+    cancel: OnceLock<Arc<CancelCell>>,
     /// Somebody else may hold the cancel state, so a cancel may have reached it or still reach it.
     cancel_is_shared: bool,
 }
@@ -184,7 +187,10 @@ impl Irp {
     /// A request of a circuit: frames that travel between queues and never have a caller. It is retired by dropping
     /// its frames, see [`Irp::retire`].
     pub fn circuit(origin: &Origin, frames: StreamFrames) -> Result<Irp, NtStatus> {
-        let mut body = Body::take(origin)?;
+        let mut body = Body::pooled_or_new(origin);
+        if let Some(block) = body.block.get() {
+            body.begin(block);
+        }
         body.file.clear();
         body.stream = Some(frames);
         body.reply = Reply::None;
@@ -203,7 +209,7 @@ impl Irp {
 
     /// Address of the IRP, as a driver is lent it.
     pub fn address(&self) -> u64 {
-        self.body().block.address()
+        self.body().fields().address()
     }
 
     /// The kind of request.
@@ -295,12 +301,17 @@ impl Irp {
     #[doc(alias = "IoStatus")]
     #[inline]
     pub fn status(&self) -> NtStatus {
-        NtStatus(self.body().fields().load_u32(offset::IO_STATUS))
+        self.body().block.get().map_or(STATUS_SUCCESS, |block| NtStatus(block.load_u32(offset::IO_STATUS)))
     }
 
     /// Sets the status that the IRP carries, for the frames' owner to complete with.
     pub fn set_status(&self, status: NtStatus) {
-        self.body().fields().store_u32(offset::IO_STATUS, status.0);
+        match self.body().block.get() {
+            Some(block) => block.store_u32(offset::IO_STATUS, status.0),
+            // What a block says that is made now.
+            None if status == STATUS_SUCCESS => {}
+            None => self.body().fields().store_u32(offset::IO_STATUS, status.0),
+        }
     }
 
     /// True when somebody may wait for this request and so may cancel it; a circuit's IRP has nobody.
@@ -319,25 +330,27 @@ impl Irp {
 
     /// True once a cancel was asked for.
     pub fn is_cancelled(&self) -> bool {
-        self.body().cancel.is_cancelled()
+        self.body().cancel.get().is_some_and(|cancel| cancel.is_cancelled())
     }
 
     /// Makes `target` the queue where a cancel finds this IRP under `key`; see [`CancelTarget`]. A queue calls this
     /// with its lock held, right before it keeps the IRP, and must not keep it when refused.
     pub fn arm(&self, target: Weak<dyn CancelTarget>, key: u64) -> Result<(), AlreadyCancelled> {
-        self.body().cancel.arm(target, key)
+        self.body().cancel.get_or_init(Arc::default).arm(target, key)
     }
 
     /// The queue has let go of the IRP.
     pub fn disarm(&self) {
-        self.body().cancel.disarm();
+        if let Some(cancel) = self.body().cancel.get() {
+            cancel.disarm();
+        }
     }
 
     /// The cancel state, to be kept by whoever may cancel the request.
     pub fn cancel_cell(&mut self) -> Arc<CancelCell> {
         let body = self.body_mut();
         body.cancel_is_shared = true;
-        body.cancel.clone()
+        body.cancel.get_or_init(Arc::default).clone()
     }
 
     /// Completes the request with a status.
@@ -413,34 +426,61 @@ const POOL_LIMIT: usize = 32;
 impl Body {
     #[inline(always)]
     fn take(origin: &Origin) -> Result<Box<Body>, NtStatus> {
-        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
-        let mut body = match pooled {
-            Some(body) => body,
-            None => Body::allocate()?,
-        };
-        body.origin.clone_from(origin);
-        let block = body.fields();
-        block.store_u32(offset::IO_STATUS, 0);
-        block.store_u64(offset::INFORMATION, 0);
-        block.store_u8(offset::REQUESTOR_MODE, u8::from(origin.mode() == crate::RequestorMode::User));
-        block.store_u8(offset::CANCEL, 0);
-        for word in 0..4 {
-            block.store_u64(offset::DRIVER_CONTEXT + 8 * word, 0);
+        let body = Body::pooled_or_new(origin);
+        match body.block.get() {
+            Some(block) => body.begin(block),
+            None => body.make_block()?,
         }
         Ok(body)
     }
 
+    #[inline(always)]
+    fn pooled_or_new(origin: &Origin) -> Box<Body> {
+        let pooled = POOL.try_with(|pool| pool.borrow_mut().pop()).ok().flatten();
+        let mut body = pooled.unwrap_or_else(Body::allocate);
+        body.origin.clone_from(origin);
+        body
+    }
+
+    /// The block has served another request.
+    #[inline(always)]
+    fn begin(&self, block: BlockPrefix<'_, BLOCK_BYTES>) {
+        block.store_u32(offset::IO_STATUS, 0);
+        block.store_u64(offset::INFORMATION, 0);
+        block.store_u8(offset::REQUESTOR_MODE, self.requestor_mode());
+        block.store_u8(offset::CANCEL, 0);
+        for word in 0..4 {
+            block.store_u64(offset::DRIVER_CONTEXT + 8 * word, 0);
+        }
+    }
+
+    #[inline]
+    fn requestor_mode(&self) -> u8 {
+        u8::from(self.origin.mode() == crate::RequestorMode::User)
+    }
+
     #[cold]
     #[inline(never)]
-    fn allocate() -> Result<Box<Body>, NtStatus> {
-        let block = Block::zeroed(BLOCK_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+    fn make_block(&self) -> Result<(), NtStatus> {
+        let made = self.block.make(|block| self.lay_out(block));
+        made.map(drop).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+    }
+
+    /// What stands in a block from the beginning.
+    fn lay_out(&self, block: BlockPrefix<'_, BLOCK_BYTES>) {
         block.store_u16(0, 6); // IO_TYPE_IRP
         block.store_u16(2, BLOCK_BYTES as u16);
+        block.store_u8(offset::REQUESTOR_MODE, self.requestor_mode());
         block.store_u8(offset::STACK_COUNT, STACK_LOCATIONS as u8);
         block.store_u8(offset::CURRENT_LOCATION, STACK_LOCATIONS as u8);
         block.store_u64(offset::CURRENT_STACK_LOCATION, block.address() + CURRENT as u64);
-        Ok(Box::new(Body {
-            block,
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate() -> Box<Body> {
+        Box::new(Body {
+            block: LateBlock::new(),
             origin: Origin::class_driver(),
             file: FileReference::default(),
             input: Capture::default(),
@@ -448,14 +488,23 @@ impl Body {
             stream: None,
             refusal: None,
             reply: Reply::None,
-            cancel: Arc::new(CancelCell::default()),
+            cancel: OnceLock::new(),
             cancel_is_shared: false,
-        }))
+        })
     }
 
     #[inline]
     fn fields(&self) -> BlockPrefix<'_, BLOCK_BYTES> {
-        self.block.prefix()
+        match self.block.get() {
+            Some(block) => block,
+            None => self.late_fields(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn late_fields(&self) -> BlockPrefix<'_, BLOCK_BYTES> {
+        self.block.made(|block| self.lay_out(block))
     }
 
     #[inline]
@@ -517,7 +566,7 @@ impl Body {
         self.input.clear();
         self.output.reset(0);
         if std::mem::take(&mut self.cancel_is_shared) {
-            let Some(cancel) = Arc::get_mut(&mut self.cancel) else { return };
+            let Some(cancel) = self.cancel.get_mut().and_then(Arc::get_mut) else { return };
             cancel.reset();
         }
         let _ = POOL.try_with(|pool| {

@@ -205,6 +205,12 @@ pub struct BlockPrefix<'a, const BYTES: usize> {
 }
 
 impl<const BYTES: usize> BlockPrefix<'_, BYTES> {
+    /// Address of the first byte, as a driver sees it.
+    #[inline]
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
     field_accessors!(load_u8, store_u8, u8, AtomicU8);
     field_accessors!(load_u16, store_u16, u16, AtomicU16);
     field_accessors!(load_u32, store_u32, u32, AtomicU32);
@@ -222,6 +228,15 @@ impl<const BYTES: usize> BlockPrefix<'_, BYTES> {
 impl<const BYTES: usize> std::fmt::Debug for BlockPrefix<'_, BYTES> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BlockPrefix").field("bytes", &BYTES).finish_non_exhaustive()
+    }
+}
+
+impl<'a, const BYTES: usize> BlockPrefix<'a, BYTES> {
+    /// # Safety
+    ///
+    /// `start` begins `BYTES` bytes that are aligned to eight, were zeroed, and are touched by atomics only, all through `'a`.
+    pub(crate) unsafe fn at(start: NonNull<u8>) -> BlockPrefix<'a, BYTES> {
+        BlockPrefix { start, block: PhantomData }
     }
 }
 

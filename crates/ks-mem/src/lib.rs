@@ -18,6 +18,7 @@ mod fallible;
 #[cfg(feature = "faults")]
 mod faults;
 mod frame;
+mod late_block;
 mod pool;
 mod region_table;
 mod shared;
@@ -32,6 +33,7 @@ pub use faults::{FaultyAllocator, end_faults, fail_allocation, fault_sites, larg
 pub use frame::{
     Cut, Frame, FrameBytes, FrameBytesMut, FrameRead, FrameWrite, MOST_SHARED_FRAMES, Region, quarantined_regions,
 };
+pub use late_block::LateBlock;
 pub use pool::{FrameMemory, FramePool, PoolSpec};
 pub use region_table::{RegionOwner, RegionTable};
 pub use shared::{SharedMemory, SharedMemoryError, copied_frame_bytes};

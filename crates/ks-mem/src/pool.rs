@@ -30,7 +30,8 @@ pub enum FrameMemory {
 pub struct FramePool {
     region: Arc<Region>,
     spec: PoolSpec,
-    free: Mutex<Vec<Frame>>,
+    /// Indices of the frames that are not out; the next one last.
+    free: Mutex<Vec<u32>>,
 }
 
 impl FramePool {
@@ -41,15 +42,18 @@ impl FramePool {
 
     /// As [`FramePool::new`], in memory of either kind.
     pub fn in_memory(memory: FrameMemory, spec: PoolSpec, table: &RegionTable) -> Result<FramePool, MemoryError> {
+        let PoolSpec { frames, frame_bytes, alignment } = spec;
+        let shape = MemoryError::Shape { frames, frame_bytes, alignment };
         let region = match memory {
             FrameMemory::Private => Region::zeroed(spec.frames, spec.frame_bytes, spec.alignment)?,
             FrameMemory::Shared => Region::shared(spec.frames, spec.frame_bytes, spec.alignment)?,
         };
         let mut free = Vec::new();
         let reserved = crate::fallible(|| free.try_reserve_exact(spec.frames));
-        reserved.map_err(|_| MemoryError::Exhausted { bytes: spec.frames * size_of::<Frame>() })?;
+        reserved.map_err(|_| MemoryError::Exhausted { bytes: spec.frames * size_of::<u32>() })?;
+        let indices = 0..u32::try_from(spec.frames).map_err(|_| shape)?;
         table.register(&region);
-        free.extend((0..spec.frames).rev().filter_map(|index| region.frame(index)));
+        free.extend(indices.rev());
         Ok(FramePool { region, spec, free: Mutex::new(free) })
     }
 
@@ -73,7 +77,8 @@ impl FramePool {
 
     /// Takes a free frame; `None` when all are out.
     pub fn take(&self) -> Option<Frame> {
-        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()
+        let index = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop()?;
+        self.region.frame(index as usize)
     }
 
     /// Another name of the frame with this index, free or out; `None` past the last.
@@ -86,7 +91,7 @@ impl FramePool {
         if !Arc::ptr_eq(frame.region(), &self.region) {
             return Err(frame);
         }
-        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(frame);
+        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(frame.index() as u32);
         Ok(())
     }
 

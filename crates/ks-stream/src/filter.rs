@@ -215,6 +215,13 @@ impl Filter {
         self.label.get_or_init(|| label.to_owned()) == label
     }
 
+    /// What the minidriver made for this filter; `None` for another type, and until the filter is open. A handler in an
+    /// automation table that all filters of a factory share finds its own by this.
+    #[doc(alias = "KSFILTER.Context")]
+    pub fn instance_as<I: FilterInstance>(&self) -> Option<&I> {
+        self.instance.get()?.instance_as()
+    }
+
     pub(crate) fn instance(&self) -> Option<&FilterCallbacks> {
         self.instance.get()
     }

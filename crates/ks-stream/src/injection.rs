@@ -20,7 +20,7 @@ use ks_io::sync::{
 };
 use ks_io::{CircuitPlace, Irp, StreamFrame, StreamFrames, Work, deferred};
 use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// A frame on its way into a circuit.
@@ -52,7 +52,7 @@ pub(crate) struct Returns {
     injects: AtomicBool,
     watches: AtomicBool,
     /// Frames on their way: the address of the header, and the driver's word.
-    travelling: Mutex<HashMap<u64, u64>>,
+    travelling: Mutex<BTreeMap<u64, u64>>,
     /// Frames that are back and that the driver has not been told of.
     back: Mutex<Vec<ReturnedFrame>>,
 }

@@ -22,6 +22,7 @@ use crate::stream_pointer::CloneId;
 use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
 use ks_io::Refusal;
+use std::any::Any;
 use std::sync::Arc;
 
 /// The routines of a kind of filter.
@@ -46,7 +47,7 @@ pub trait FilterDispatch: Send + Sync {
 }
 
 /// One open filter of a minidriver.
-pub trait FilterInstance: Send + Sync {
+pub trait FilterInstance: Any + Send + Sync {
     /// A pin is created, after its format was accepted (`IRP_MJ_CREATE`). Filter control mutex held.
     ///
     /// The pin has its format, interface and medium; a driver that wants extended stream headers calls

@@ -71,7 +71,7 @@ struct State {
     /// How many entries are changes of format, and [`changes::TURNING`]; see `changes.rs`.
     changes: u32,
     /// A format that the next empty frame is to tell of.
-    announce: Option<DataFormat>,
+    announce: Option<Box<DataFormat>>,
     /// Headers of frames by which the class driver told of a format; the others are the driver's own.
     told: Vec<u64>,
     clones: Vec<CloneState>,

@@ -17,6 +17,7 @@ use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_PENDING, STATUS_UNSUCCESSFUL};
 use ks_io::Refusal;
 use ks_io::sync::{Arc, Weak};
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 /// The callbacks of one open filter.
 pub(crate) struct FilterCallbacks {
@@ -28,6 +29,11 @@ pub(crate) struct FilterCallbacks {
 impl FilterCallbacks {
     pub(crate) fn of(filter: &Arc<Filter>, instance: Arc<dyn FilterInstance>) -> FilterCallbacks {
         FilterCallbacks { instance, filter: Arc::downgrade(filter), watched: filter.watched().clone() }
+    }
+
+    pub(crate) fn instance_as<I: FilterInstance>(&self) -> Option<&I> {
+        let instance: &dyn Any = &*self.instance;
+        instance.downcast_ref()
     }
 
     fn subject(&self) -> Subject<'_> {

@@ -28,7 +28,7 @@ pub(crate) struct PipeSection {
     /// What the foreign pin asks of the frames, that this one is connected to.
     foreign_framing: Mutex<Option<Arc<ExtendedFraming>>>,
     /// What the section was when it was last bound, for a client.
-    description: Mutex<String>,
+    description: Mutex<Box<str>>,
     /// A foreign pin was not ready for the frames that are parked.
     not_ready: AtomicBool,
     /// What this head, an output of a splitter, sends its shares by.
@@ -43,7 +43,7 @@ pub(crate) struct PipeSection {
 struct State {
     current: Circulation,
     /// What the running state change replaced. It comes back if the minidriver refuses a later step.
-    former: Option<Circulation>,
+    former: Option<Box<Circulation>>,
     /// Allocators that were made here, so that no two have one number.
     made: u64,
 }
@@ -51,7 +51,8 @@ struct State {
 /// An allocator with its requests.
 #[derive(Default)]
 pub(crate) struct Circulation {
-    allocator: Option<Allocator>,
+    /// There for the head of a section.
+    allocator: Option<Box<Allocator>>,
     /// Requests that do not travel: the section is stopped, or a pin downstream does not take them.
     parked: Vec<Irp>,
     generation: u64,
@@ -145,11 +146,11 @@ impl PipeSection {
     }
 
     pub(crate) fn description(&self) -> String {
-        self.description.lock().clone()
+        self.description.lock().to_string()
     }
 
     pub(super) fn set_description(&self, text: String) {
-        *self.description.lock() = text;
+        *self.description.lock() = text.into_boxed_str();
     }
 
     /// What the connected foreign pin asked of the frames when it was last asked.
@@ -246,7 +247,11 @@ impl PipeSection {
         for irp in batch {
             let generation = irp.place().circuit;
             let State { current, former, .. } = &mut *state;
-            match [Some(current), former.as_mut()].into_iter().flatten().find(|kept| kept.generation == generation) {
+            match [Some(current), former.as_deref_mut()]
+                .into_iter()
+                .flatten()
+                .find(|kept| kept.generation == generation)
+            {
                 Some(kept) => {
                     rewind(&irp);
                     irp.set_status(STATUS_SUCCESS);
@@ -280,7 +285,7 @@ impl PipeSection {
             let mut state = self.state.lock();
             let fits =
                 |kept: &Allocator| kept.header_bytes == header_bytes && kept.memory.fits(spec, memory, lender.as_ref());
-            if state.current.allocator.as_ref().is_some_and(fits) {
+            if state.current.allocator.as_deref().is_some_and(fits) {
                 return Ok(None);
             }
             state.made += 1;
@@ -318,7 +323,7 @@ impl PipeSection {
                 }
             }
         }
-        fresh.allocator = Some(Allocator { memory, header_bytes });
+        fresh.allocator = Some(Box::new(Allocator { memory, header_bytes }));
         Ok(Some(fresh))
     }
 
@@ -347,15 +352,15 @@ impl PipeSection {
         let gone = {
             let mut state = self.state.lock();
             let old = std::mem::replace(&mut state.current, fresh);
-            state.former.replace(old)
+            state.former.replace(Box::new(old))
         };
-        gone.into_iter().for_each(Circulation::retire);
+        gone.into_iter().for_each(|gone| gone.retire());
     }
 
     /// The state change succeeded: what it replaced goes.
     pub(super) fn settle(&self) {
         let gone = self.state.lock().former.take();
-        gone.into_iter().for_each(Circulation::retire);
+        gone.into_iter().for_each(|gone| gone.retire());
     }
 
     /// The state change was taken back: what it replaced is there again. Its own requests go, those that still travel
@@ -363,7 +368,7 @@ impl PipeSection {
     pub(super) fn restore(&self) {
         let gone = {
             let mut state = self.state.lock();
-            state.former.take().map(|old| std::mem::replace(&mut state.current, old))
+            state.former.take().map(|old| std::mem::replace(&mut state.current, *old))
         };
         gone.into_iter().for_each(Circulation::retire);
     }
@@ -376,7 +381,7 @@ impl PipeSection {
             let mut state = self.state.lock();
             state.made += 1;
             let none = Circulation { generation: state.made, ..Circulation::default() };
-            [Some(std::mem::replace(&mut state.current, none)), state.former.take()]
+            [Some(std::mem::replace(&mut state.current, none)), state.former.take().map(|former| *former)]
         };
         gone.into_iter().flatten().for_each(Circulation::retire);
     }

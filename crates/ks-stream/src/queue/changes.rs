@@ -181,7 +181,7 @@ impl Queue {
     /// The next empty frame tells of `format`, ahead of everything that is filled from now on.
     pub(crate) fn announce(&self, format: DataFormat) {
         let mut state = self.state.lock();
-        state.announce = Some(format);
+        state.announce = Some(Box::new(format));
         self.tell(&mut state);
     }
 
