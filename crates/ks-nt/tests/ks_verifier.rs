@@ -17,10 +17,15 @@ use zerocopy::IntoBytes;
 const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
 const UP: [KsState; 3] = [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
 
-/// Runs a check of the driver's own; what it says is not looked at. The second waits until the source was called.
+/// Runs a check of the driver's own, which may be refused. The second waits for a while until the source was called, which
+/// a defect may prevent.
 fn check(object: &Object, id: u32) {
     let request = KsIdentifier { set: CHECKS, id, flags: KSPROPERTY_TYPE_GET };
-    let _ = object.control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut [0; 200]);
+    let mut answer = [0; 200];
+    let outcome = object.control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+    if id == 0 && outcome.status.is_success() {
+        assert_eq!(String::from_utf8_lossy(&answer[..outcome.information]), "", "check {id}");
+    }
 }
 
 /// What was reported, and in which callback.
@@ -117,7 +122,7 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
 }
 
 /// The callbacks of device, filter and pin that answer, by their numbers in `rules.c`, and the rule of a wrong answer.
-const ANSWERS: [(u32, &str, Rule); 18] = [
+const ANSWERS: [(u32, &str, Rule); 21] = [
     (1, "Add", Rule::CallbackReturn),
     (2, "Start", Rule::CallbackReturn),
     (3, "PostStart", Rule::CallbackReturn),
@@ -136,4 +141,7 @@ const ANSWERS: [(u32, &str, Rule); 18] = [
     (16, "pin Create", Rule::MarkPendingIrp),
     (17, "filter Close", Rule::CallbackReturn),
     (18, "filter Close", Rule::MarkPendingIrp),
+    (19, "pin handshake", Rule::CallbackReturn),
+    (20, "pin IntersectHandler", Rule::CallbackReturn),
+    (21, "pin IntersectHandler", Rule::CallbackReturn),
 ];

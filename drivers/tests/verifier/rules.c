@@ -112,8 +112,25 @@ static NTSTATUS OnSetDeviceState(PKSPIN Pin, KSSTATE To, KSSTATE From)
     return STATUS_SUCCESS;
 }
 
+static NTSTATUS OnHandshake(PKSPIN Pin, PKSHANDSHAKE In, PKSHANDSHAKE Out)
+{
+    return RETURNS_IN == 19 ? STATUS_PENDING : STATUS_SUCCESS;
+}
+
+static NTSTATUS OnIntersect(PVOID Context, PIRP Irp, PKSP_PIN Pin, PKSDATARANGE DataRange, PKSDATARANGE Matching, ULONG Room,
+                            PVOID Data, PULONG Bytes)
+{
+    *Bytes = sizeof(KSDATAFORMAT);
+    if (!Room)
+        return RETURNS_IN == 20 ? STATUS_PENDING : STATUS_BUFFER_OVERFLOW;
+    *(PKSDATAFORMAT)Data = *Matching;
+    /* 21: it has said how large it is, and then does not fill it. */
+    return RETURNS_IN == 21 ? STATUS_PENDING : STATUS_SUCCESS;
+}
+
 static NTSTATUS OnCreate(PKSPIN Pin, PIRP Irp)
 {
+    KsPinRegisterHandshakeCallback(Pin, OnHandshake);
 #if RULE == 18 || RETURNS_IN == 16
     Irp->IoStatus.Status = STATUS_SUCCESS;
     KsCompletePendingRequest(Irp);
@@ -254,6 +271,15 @@ static const char *OnCheck(PKSPIN Pin)
     KsPinReleaseControl(Pin);
     KsReleaseDevice(device);
     CHECK(NT_SUCCESS(status));
+    if (Pin->Id == SOURCE) {
+        KSHANDSHAKE offer = {CheckSet, NULL, NULL}, answer;
+        status = KsPinHandshake(Pin, &offer, &answer);
+        CHECK(status == (RETURNS_IN == 19 ? STATUS_UNSUCCESSFUL : STATUS_SUCCESS));
+#if RETURNS_IN == 19
+        /* Its filter stands still now: nobody is to wait for it. */
+        KeSetEvent(&Processed, IO_NO_INCREMENT, FALSE);
+#endif
+    }
 #endif
     return NULL;
 }
@@ -270,9 +296,16 @@ DEFINE_CHECKS(OnCheck, OnWait);
 static const KSPIN_DISPATCH PinDispatch = {
     .Create = OnCreate, .Close = OnPinClose, .Process = OnProcess, .SetDeviceState = OnSetDeviceState,
     .SetDataFormat = OnSetDataFormat, .Connect = OnConnect};
+#define ASKED_PIN(flow) \
+    { \
+        .Dispatch = &PinDispatch, .AutomationTable = &Automation, \
+        .PinDescriptor = {.DataRangesCount = 1, .DataRanges = Ranges, .DataFlow = (flow), \
+                          .Communication = KSPIN_COMMUNICATION_BOTH}, \
+        .InstancesPossible = 1, .IntersectHandler = OnIntersect, \
+    }
 static const KSPIN_DESCRIPTOR_EX Pins[] = {
-    PIN(&PinDispatch, KSPIN_DATAFLOW_OUT, 0, 1),
-    PIN(&PinDispatch, KSPIN_DATAFLOW_IN, 0, 1),
+    ASKED_PIN(KSPIN_DATAFLOW_OUT),
+    ASKED_PIN(KSPIN_DATAFLOW_IN),
 };
 static const KSFILTER_DISPATCH FilterDispatch = {.Create = OnFilterCreate, .Close = OnFilterClose};
 static const KSDEVICE_DISPATCH DeviceDispatch = {

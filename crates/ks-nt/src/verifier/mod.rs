@@ -105,10 +105,15 @@ pub(crate) fn returned(routine: &'static str, [object, second]: [u64; 2], result
         }
         "pin Create" | "filter Create" | "pin SetDeviceState" | "pin SetDataFormat" | "pin Connect" | "Add"
         | "Start" => Some(Rule::CallbackReturn),
-        // Pages of these forbid STATUS_PENDING, and say nothing of other successes.
-        "PostStart" | "QueryStop" | "QueryRemove" | "QueryCapabilities" | "QueryPower" | "QueryInterface" => {
-            (status == STATUS_PENDING).then_some(Rule::CallbackReturn)
-        }
+        // Pages of these forbid STATUS_PENDING, or nobody could wait for them; of other successes nothing is said.
+        "PostStart"
+        | "QueryStop"
+        | "QueryRemove"
+        | "QueryCapabilities"
+        | "QueryPower"
+        | "QueryInterface"
+        | "pin handshake"
+        | "pin IntersectHandler" => (status == STATUS_PENDING).then_some(Rule::CallbackReturn),
         _ => None,
     };
     match wrong {
