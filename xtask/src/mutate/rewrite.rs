@@ -214,7 +214,8 @@ pub fn request(code: IoControlCode, input: &[u8]) -> bool {{
         IoControlCode::KS_ENABLE_EVENT => crate::event_name,
         _ => return false,
     }};
-    name(id.set, id.id) == Some(chosen)
+    // A row may stand for a whole set, whose items have no names of their own.
+    name(id.set, id.id) == Some(chosen) || id.set.name() == Some(chosen)
 }}
 "#
     )
