@@ -1,10 +1,10 @@
 //! The pace of live sources: the clock that they go by, when a frame is due, and which frames are missed.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use ks_abi::{KsState, STATUS_INVALID_DEVICE_STATE};
 use ks_io::sync::Mutex;
-use ks_io::{Aspect, Dpc, Refusal, Ticks, Time, Timer};
+use ks_io::{Aspect, Dpc, Refusal, Ticks, Timer};
 use ks_stream::{ClockAlarm, Pin, ReferenceClock};
 
 /// The time that a live pin goes by: that of the master clock which its client named, else that of its own.
@@ -15,7 +15,8 @@ use ks_stream::{ClockAlarm, Pin, ReferenceClock};
 #[derive(Debug)]
 pub(crate) struct Beat {
     timer: Timer,
-    ring: Arc<Ring>,
+    /// The procedure of the timer and of the alarm.
+    ring: Ring,
     master: Mutex<Option<Master>>,
 }
 
@@ -27,15 +28,12 @@ struct Master {
     origin: Option<Ticks>,
 }
 
-/// The procedure of the timer and of the alarm. It runs at DISPATCH level, so it only asks a worker to process.
-#[derive(Debug)]
-struct Ring(Weak<Pin>);
+/// Has the pin process.
+struct Ring(Arc<dyn Dpc>);
 
-impl Dpc for Ring {
-    fn expired(self: Arc<Self>, _now: Time) {
-        if let Some(pin) = self.0.upgrade() {
-            pin.attempt_processing_later();
-        }
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").finish_non_exhaustive()
     }
 }
 
@@ -46,8 +44,8 @@ const TOLERANCE: Ticks = Ticks::from_millis(4);
 impl Beat {
     /// The beat of this pin, by its own clock for now.
     pub(crate) fn new(pin: &Arc<Pin>) -> Self {
-        let ring = Arc::new(Ring(Arc::downgrade(pin)));
-        Self { timer: pin.services().timer(ring.clone()), ring, master: Mutex::new(None) }
+        let ring = pin.timed_attempt();
+        Self { timer: pin.services().timer(ring.clone()), ring: Ring(ring), master: Mutex::new(None) }
     }
 
     /// Follows the pin's state: chooses the clock on the way to ACQUIRE, and forgets what was to come on the way down.
@@ -76,7 +74,7 @@ impl Beat {
             let reason = format!("{}: the master clock that was set cannot be followed ({status})", pin.describe());
             Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::State, reason)
         })?;
-        Ok(Master { alarm: clock.alarm(self.ring.clone()), clock, origin: None })
+        Ok(Master { alarm: clock.alarm(self.ring.0.clone()), clock, origin: None })
     }
 
     /// How long the stream has run, if its next frame is due at `next`.

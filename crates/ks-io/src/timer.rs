@@ -86,16 +86,23 @@ pub(crate) struct TimerId(usize);
 pub(crate) struct TimerQueue {
     slots: Vec<Slot>,
     free: Vec<usize>,
-    /// Indices of slots; the first is due first.
-    heap: Vec<usize>,
+    /// Those that are set; the first is due first.
+    heap: Vec<Entry>,
     settings: u64,
+}
+
+/// A timer that is set. What they are compared by lies side by side in the heap.
+#[derive(Clone, Copy)]
+struct Entry {
+    due: Time,
+    /// Number of the setting: equal times expire in the order they were set.
+    setting: u64,
+    /// Index of the slot.
+    slot: usize,
 }
 
 struct Slot {
     dpc: Option<Arc<dyn Dpc>>,
-    due: Time,
-    /// Number of the setting: equal times expire in the order they were set.
-    setting: u64,
     period: Option<Ticks>,
     /// Place in the heap, while set.
     place: Option<usize>,
@@ -103,7 +110,7 @@ struct Slot {
 
 impl TimerQueue {
     pub(crate) fn insert(&mut self, dpc: Arc<dyn Dpc>) -> TimerId {
-        let slot = Slot { dpc: Some(dpc), due: Time::NEVER, setting: 0, period: None, place: None };
+        let slot = Slot { dpc: Some(dpc), period: None, place: None };
         if let Some(index) = self.free.pop() {
             self.slots[index] = slot;
             TimerId(index)
@@ -123,10 +130,10 @@ impl TimerQueue {
         let was = self.cancel(id);
         self.settings += 1;
         let slot = &mut self.slots[id.0];
-        (slot.due, slot.period, slot.setting) = (due, period, self.settings);
+        slot.period = period;
         let place = self.heap.len();
         slot.place = Some(place);
-        self.heap.push(id.0);
+        self.heap.push(Entry { due, setting: self.settings, slot: id.0 });
         self.sift_up(place);
         was
     }
@@ -135,7 +142,7 @@ impl TimerQueue {
         let Some(place) = self.slots[id.0].place.take() else { return WasSet::No };
         self.heap.swap_remove(place);
         if let Some(&moved) = self.heap.get(place) {
-            self.slots[moved].place = Some(place);
+            self.slots[moved.slot].place = Some(place);
             self.sift_down(place);
             self.sift_up(place);
         }
@@ -144,24 +151,23 @@ impl TimerQueue {
 
     /// Cancels every timer.
     pub(crate) fn cancel_all(&mut self) {
-        for index in self.heap.drain(..) {
-            self.slots[index].place = None;
+        for entry in self.heap.drain(..) {
+            self.slots[entry.slot].place = None;
         }
     }
 
     pub(crate) fn next_due(&self) -> Option<Time> {
-        self.heap.first().map(|&index| self.slots[index].due)
+        self.heap.first().map(|first| first.due)
     }
 
     /// Takes the first timer that is due at `now`, and sets it again if it is periodic.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<Arc<dyn Dpc>> {
-        let &index = self.heap.first()?;
-        let Slot { due, period, .. } = self.slots[index];
+        let &Entry { due, slot, .. } = self.heap.first()?;
         if due > now {
             return None;
         }
-        let id = TimerId(index);
-        match period {
+        let id = TimerId(slot);
+        match self.slots[slot].period {
             // The setter saw to it that a period is positive.
             Some(period) => {
                 let missed = (now - due).0 / period.0;
@@ -171,21 +177,18 @@ impl TimerQueue {
                 self.cancel(id);
             }
         }
-        self.slots[index].dpc.clone()
+        self.slots[slot].dpc.clone()
     }
 
     fn before(&self, a: usize, b: usize) -> bool {
-        let key = |place: usize| {
-            let slot = &self.slots[self.heap[place]];
-            (slot.due, slot.setting)
-        };
+        let key = |place: usize| (self.heap[place].due, self.heap[place].setting);
         key(a) < key(b)
     }
 
     fn swap(&mut self, a: usize, b: usize) {
         self.heap.swap(a, b);
-        self.slots[self.heap[a]].place = Some(a);
-        self.slots[self.heap[b]].place = Some(b);
+        self.slots[self.heap[a].slot].place = Some(a);
+        self.slots[self.heap[b].slot].place = Some(b);
     }
 
     fn sift_up(&mut self, mut place: usize) {

@@ -49,6 +49,7 @@ mod standard;
 mod statistics;
 mod stream_io;
 mod stream_pointer;
+mod timed_attempt;
 mod trailing_edge;
 pub mod validate;
 pub mod verifier;

@@ -72,10 +72,7 @@ impl Work for WorkerItem {
     fn run(self: Arc<Self>) {
         let Some(pin) = self.0.upgrade() else { return };
         pin.worker_queued.store(false, Ordering::SeqCst);
-        let _turn = Turn::of_queue(pin.services(), pin.work_queue());
-        // Attempts of the next pins join this thread's list and run when this one has let go of its mutex.
-        let _inside = deferred::enter();
-        pin.process_here(Level::Passive);
+        pin.process_on_worker(pin.work_queue());
     }
 }
 
@@ -227,7 +224,7 @@ impl Pin {
     }
 
     /// The workers that processing is left to.
-    fn work_queue(&self) -> WorkQueue {
+    pub(crate) fn work_queue(&self) -> WorkQueue {
         let flags = self.flags();
         if flags.contains(PinFlags::HYPERCRITICAL_PROCESSING) {
             WorkQueue::HyperCritical
@@ -242,6 +239,14 @@ impl Pin {
         if !self.worker_queued.swap(true, Ordering::SeqCst) {
             self.services().queue_work(self.work_queue(), self.worker_item());
         }
+    }
+
+    /// The turn of a worker of `queue`, which has nothing else to do.
+    pub(crate) fn process_on_worker(self: &Arc<Pin>, queue: WorkQueue) {
+        let _turn = Turn::of_queue(self.services(), queue);
+        // Attempts of the next pins join this thread's list and run when this one has let go of its mutex.
+        let _inside = deferred::enter();
+        self.process_here(Level::Passive);
     }
 
     /// Processes until the driver pends, the frames are gone, or the budget is.
