@@ -336,6 +336,40 @@ fn creates_and_closes_that_a_driver_pends_are_waited_for() {
 }
 
 #[test]
+fn a_removal_ends_creates_that_a_driver_pends_and_what_it_completes_later_is_nobodys() {
+    const HOLD_PIN: u32 = 128;
+    const HOLD_FILTER: u32 = 256;
+    for (what, held) in [(HOLD_PIN, "pin-held"), (HOLD_FILTER, "filter-held")] {
+        let rig = Rig::start("tests/ks/life.c");
+        let (gone, other) = (device(&rig), rig.open());
+        let (client, name) = (rig.client(), rig.driver(0).filters()[0].clone());
+        refuse(&other, what);
+        told(&other);
+        let creates = std::thread::spawn(move || {
+            let filter = client.open_by_name(&name)?;
+            Created::try_new(&filter, 0, None).map(drop)
+        });
+        while !told(&other).contains(held) {
+            std::thread::yield_now();
+        }
+        rig.surprise_remove();
+        assert_eq!(creates.join().unwrap().unwrap_err().status, STATUS_DEVICE_REMOVED, "{held}");
+        assert_eq!(gone.pnp_state(), PnpState::SurpriseRemoved, "{held}: another filter is open");
+        drop(other);
+        assert_eq!(gone.pnp_state(), PnpState::Deleted);
+        rig.driver(0).add_device().unwrap();
+        let filter = rig.open();
+        let log = told(&filter);
+        let life = calls(&log, |call| call.starts_with(char::is_uppercase) || call == "late");
+        assert_eq!(life, "SurpriseRemoval Stop Remove late Add Start PostStart", "{held}");
+        assert!(!log.contains("pin-close"), "{log}: a pin that was never made is not closed");
+        assert_eq!(number(&running(&rig, &filter)), 0, "{held}: plugged in again, it works");
+        drop(filter);
+        rig.unload();
+    }
+}
+
+#[test]
 fn a_driver_merges_tables_and_edits_descriptors_while_it_runs() {
     let rig = Rig::start("tests/ks/life.c");
     let filter = rig.open();

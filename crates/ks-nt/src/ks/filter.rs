@@ -112,13 +112,16 @@ impl HostedFilter {
             Ok(Answer::Now(status)) | Err(status) => hosted.opened(status),
             Ok(Answer::Later(irp)) => {
                 let (later, pending) = filter.pend_create();
+                // The driver has the filter's memory until it ends the create, whatever becomes of the device meanwhile.
+                let filter = filter.clone();
                 irp.when_completed(move |status| {
                     let own = hosted.clone();
                     let made: CreateEnding<dyn FilterInstance> = Box::new(move || own.opened(status));
                     if later.complete_with(made).is_err() {
-                        // The device was removed meanwhile, and nobody will close it.
+                        // The device was removed, and nobody will close it.
                         hosted.forget();
                     }
+                    drop(filter);
                 });
                 Err(pending)
             }

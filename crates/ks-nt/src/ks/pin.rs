@@ -24,8 +24,7 @@ use crate::report::BugCheck;
 use crate::verifier;
 use ks_abi::kernel::{DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
 use ks_abi::{
-    KsHandshake, KsState, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH,
-    STATUS_PENDING, STATUS_SUCCESS,
+    KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
@@ -153,20 +152,16 @@ impl HostedPin {
             Ok(Answer::Now(status)) => hosted.opened(pin, status),
             Ok(Answer::Later(irp)) => {
                 let (later, pending) = pin.pend_create();
-                let pin = Arc::downgrade(pin);
+                // The driver has the pin's memory until it ends the create, whatever becomes of the device meanwhile.
+                let pin = pin.clone();
                 irp.when_completed(move |status| {
-                    let own = hosted.clone();
-                    let made: CreateEnding<dyn PinInstance> = Box::new(move || match pin.upgrade() {
-                        Some(pin) => own.opened(&pin, status),
-                        None => {
-                            own.forget();
-                            Err(refused("Create", &own.name(), STATUS_DEVICE_REMOVED))
-                        }
-                    });
+                    let (own, kept) = (hosted.clone(), pin.clone());
+                    let made: CreateEnding<dyn PinInstance> = Box::new(move || own.opened(&kept, status));
                     if later.complete_with(made).is_err() {
-                        // The device was removed meanwhile, and nobody will close it.
+                        // The device was removed, and nobody will close it.
                         hosted.forget();
                     }
+                    drop(pin);
                 });
                 Err(pending)
             }
