@@ -1,7 +1,7 @@
 //! `fuzz`: runs each target of `fuzz/targets` from its kept corpus, then lets it find its planted bug.
 //!
 //! libFuzzer is linked into the targets and the coverage counters come from flags that the stable compiler takes, so that
-//! neither a nightly toolchain nor a cargo plug-in is needed. Targets run side by side, one a processor.
+//! neither a nightly toolchain nor a cargo plug-in is needed. Targets run side by side, one a processor if nothing else is asked for.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -34,6 +34,8 @@ struct Wish {
     targets: Vec<String>,
     seconds: u32,
     planted: bool,
+    /// How many targets run at a time.
+    jobs: usize,
 }
 
 /// The builds of the targets.
@@ -58,21 +60,25 @@ impl Build {
 /// Runs each target from its corpus for so many seconds under AddressSanitizer.
 pub fn under_asan(seconds: u32) -> Outcome {
     build(Build::Asan)?;
-    each(&targets()?, |target| fuzz_target(Build::Asan, target, seconds))
+    each(&targets()?, processors(), |target| fuzz_target(Build::Asan, target, seconds))
 }
 
-/// `cargo xtask fuzz [TARGET...] [--seconds S] [--no-planted]`.
+/// `cargo xtask fuzz [TARGET...] [--seconds S] [--jobs N] [--no-planted]`.
 pub fn run(arguments: &[String]) -> ExitCode {
     repo::exit("fuzz", wish(arguments).and_then(|wish| fuzz(&wish)))
 }
 
 fn wish(arguments: &[String]) -> Outcome<Wish> {
     let known = targets()?;
-    let mut wish = Wish { targets: Vec::new(), seconds: DEFAULT_SECONDS, planted: true };
+    let mut wish = Wish { targets: Vec::new(), seconds: DEFAULT_SECONDS, planted: true, jobs: processors() };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--no-planted" => wish.planted = false,
+            "--jobs" => {
+                let number = words.next().and_then(|word| word.parse().ok());
+                wish.jobs = number.filter(|jobs| *jobs > 0).ok_or("--jobs takes a number above 0")?;
+            }
             "--seconds" => {
                 let number = words.next().and_then(|word| word.parse().ok());
                 wish.seconds = number.filter(|seconds| *seconds > 0).ok_or("--seconds takes a number above 0")?;
@@ -99,23 +105,26 @@ fn targets() -> Outcome<Vec<String>> {
 
 fn fuzz(wish: &Wish) -> Outcome {
     build(Build::Plain)?;
-    each(&wish.targets, |target| fuzz_target(Build::Plain, target, wish.seconds))?;
+    each(&wish.targets, wish.jobs, |target| fuzz_target(Build::Plain, target, wish.seconds))?;
     if wish.planted {
         build(Build::Planted)?;
         let patience = wish.seconds.saturating_mul(PLANTED_PATIENCE);
-        each(&wish.targets, |target| find_planted_bug(target, patience))?;
+        each(&wish.targets, wish.jobs, |target| find_planted_bug(target, patience))?;
     }
     Ok(())
 }
 
-/// Runs `action` for every target, as many at a time as there are processors, and gathers the failures.
-fn each(targets: &[String], action: impl Fn(&str) -> Outcome + Sync) -> Outcome {
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs `action` for every target, so many at a time, and gathers the failures.
+fn each(targets: &[String], jobs: usize, action: impl Fn(&str) -> Outcome + Sync) -> Outcome {
     let open = Mutex::new(targets.iter().collect::<VecDeque<_>>());
     let next = || open.lock().ok().and_then(|mut open| open.pop_front());
     let failures = Mutex::new(Vec::new());
-    let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        for _ in 0..workers.min(targets.len()) {
+        for _ in 0..jobs.min(targets.len()) {
             scope.spawn(|| {
                 while let Some(target) = next() {
                     if let Err(message) = action(target)

@@ -109,7 +109,7 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "fuzz",
-        arguments: "[TARGET...] [--seconds S] [--no-planted]",
+        arguments: "[TARGET...] [--seconds S] [--jobs N] [--no-planted]",
         summary: "fuzz each target, then let it find its planted bug",
         run: fuzz::run,
     },

@@ -67,6 +67,8 @@ fn cargo(copy: &Path, name: &str, rest: &[&str]) -> Command {
     command.args(rest).current_dir(copy);
     command.env("RUSTFLAGS", "--cfg shuttle").env("CARGO_TARGET_DIR", copy.join("target"));
     command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_TEST_DEBUG", "0");
+    // Each breakage changes a line of what was just built.
+    command.env("CARGO_INCREMENTAL", "1");
     command.env("RUST_BACKTRACE", "0").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("SHUTTLE_RANDOM_SEED");
     command
 }

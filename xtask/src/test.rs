@@ -20,10 +20,10 @@ const FLOOR: &str = "tests-floor.toml";
 type LongStep = (&'static str, &'static [&'static str]);
 
 /// The steps that take minutes. None of the first four keeps all processors busy for its whole time, so they run side by
-/// side; a fuzz target counts what it finds by the minute and has its processor alone.
+/// side. A fuzz target runs a minute; three at a time share two processors.
 const LONG: &[&[LongStep]] = &[
     &[("asan", &[]), ("models", &[]), ("mutate", &["--sample", "20"]), ("counts", &[])],
-    &[("fuzz", &["--seconds", "60"])],
+    &[("fuzz", &["--seconds", "60", "--jobs", "3"])],
 ];
 
 /// What the command line asks for.
