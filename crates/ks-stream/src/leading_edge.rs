@@ -1,6 +1,5 @@
 //! The leading edge as an object with an address, for a driver that keeps it locked across calls.
 
-use crate::callback::PinCallbacks;
 use crate::pin::Pin;
 use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, Queue, Step};
 use crate::stream_pointer::ClonePointer;
@@ -52,7 +51,7 @@ impl LeadingEdge {
     /// Locks the edge on its frame; its block then shows the frame. False when there is none.
     #[doc(alias = "KsStreamPointerLock")]
     pub fn lock(&self) -> bool {
-        self.check();
+        verifier::edge_is_used(&self.pin);
         let mut held = self.held.lock();
         let was_locked = held.is_some();
         if !was_locked {
@@ -61,7 +60,7 @@ impl LeadingEdge {
         let is_locked = held.as_ref().map(|locked| self.queue.stand_leading(locked)).is_some();
         drop(held);
         if was_locked {
-            self.is_already("locked");
+            verifier::edge_is_already(&self.pin, "locked");
         }
         is_locked
     }
@@ -79,9 +78,9 @@ impl LeadingEdge {
     }
 
     fn give_up(&self, eject: Eject) -> bool {
-        self.check();
+        verifier::edge_is_used(&self.pin);
         let Some(locked) = self.held.lock().take() else {
-            self.is_already("unlocked");
+            verifier::edge_is_already(&self.pin, "unlocked");
             return false;
         };
         let flush = self.queue.unlock_leading(locked, eject);
@@ -92,7 +91,7 @@ impl LeadingEdge {
     /// Lets the frame go and stands on the next one, locked if it was.
     #[doc(alias = "KsStreamPointerAdvance")]
     pub fn advance(&self) -> Step {
-        self.check();
+        verifier::edge_is_used(&self.pin);
         let (step, flush) = {
             let mut held = self.held.lock();
             match held.take() {
@@ -110,7 +109,7 @@ impl LeadingEdge {
     /// Moves the locked edge by bytes, see [`crate::Locked::advance_offsets`]; `None` when it is not locked.
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
     pub fn advance_offsets(&self, in_bytes: u32, out_bytes: u32, after: AfterAdvance) -> Option<Step> {
-        self.check();
+        verifier::edge_is_used(&self.pin);
         let eject = if after == AfterAdvance::Always { Eject::Next } else { Eject::Stay };
         let (step, flush) = {
             let mut held = self.held.lock();
@@ -167,24 +166,6 @@ impl LeadingEdge {
     #[doc(alias = "KsPinGetAvailableByteCount")]
     pub fn available_bytes(&self) -> (u64, u64) {
         self.queue.available_bytes(self.held.lock().as_ref())
-    }
-
-    /// Looks, if anybody wants to know, whether the edge is one of a living pin.
-    fn check(&self) {
-        if verifier::is_enabled()
-            && self.pin.upgrade().is_none_or(|pin| pin.instance().is_some_and(PinCallbacks::is_closed))
-        {
-            verifier::stale_edge();
-        }
-    }
-
-    /// Tells, if anybody wants to know, that the edge is locked or unlocked where it is so already.
-    fn is_already(&self, locked: &str) {
-        if verifier::is_enabled()
-            && let Some(pin) = self.pin.upgrade()
-        {
-            verifier::pointer_is_already(&pin, locked);
-        }
     }
 
     fn flush(&self, flush: bool) {

@@ -1,6 +1,5 @@
 //! The trailing edge as an object, for a driver that lets frames go later than its leading edge passes them.
 
-use crate::callback::PinCallbacks;
 use crate::leading_edge::AfterAdvance;
 use crate::pin::Pin;
 use crate::queue::{Eject, FrameRequest, Queue, Step};
@@ -49,9 +48,9 @@ impl TrailingEdge {
     /// Locks the edge on its frame; `None` when there is none.
     #[doc(alias = "KsStreamPointerLock")]
     pub fn lock(&self) -> Option<Arc<StreamFrame>> {
-        self.check();
+        verifier::edge_is_used(&self.pin);
         if verifier::is_enabled() && self.frame().is_some() {
-            self.is_already("locked");
+            verifier::edge_is_already(&self.pin, "locked");
         }
         self.queue.lock_trailing()
     }
@@ -69,10 +68,10 @@ impl TrailingEdge {
     }
 
     fn give_up(&self, eject: Eject) -> bool {
-        self.check();
+        verifier::edge_is_used(&self.pin);
         let flush = self.queue.unlock_trailing(eject);
         if flush.is_none() {
-            self.is_already("unlocked");
+            verifier::edge_is_already(&self.pin, "unlocked");
         }
         self.flush(flush.unwrap_or(false));
         flush.is_some()
@@ -81,7 +80,7 @@ impl TrailingEdge {
     /// Moves to the next frame, locked if it was.
     #[doc(alias = "KsStreamPointerAdvance")]
     pub fn advance(&self) -> Step {
-        self.check();
+        verifier::edge_is_used(&self.pin);
         let (step, flush) = self.queue.advance_trailing();
         self.flush(flush);
         step
@@ -91,7 +90,7 @@ impl TrailingEdge {
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
     pub fn advance_offsets(&self, in_bytes: u32, out_bytes: u32, after: AfterAdvance) -> Option<Step> {
         let eject = if after == AfterAdvance::Always { Eject::Next } else { Eject::Stay };
-        self.check();
+        verifier::edge_is_used(&self.pin);
         let (step, flush) = self.queue.advance_trailing_offsets((in_bytes, out_bytes), eject)?;
         self.flush(flush);
         Some(step)
@@ -115,24 +114,6 @@ impl TrailingEdge {
     #[doc(alias = "KsStreamPointerGetIrp")]
     pub fn request(&self) -> Option<FrameRequest> {
         self.queue.trailing_request()
-    }
-
-    /// Looks, if anybody wants to know, whether the edge is one of a living pin.
-    fn check(&self) {
-        if verifier::is_enabled()
-            && self.pin.upgrade().is_none_or(|pin| pin.instance().is_some_and(PinCallbacks::is_closed))
-        {
-            verifier::stale_edge();
-        }
-    }
-
-    /// Tells, if anybody wants to know, that the edge is locked or unlocked where it is so already.
-    fn is_already(&self, locked: &str) {
-        if verifier::is_enabled()
-            && let Some(pin) = self.pin.upgrade()
-        {
-            verifier::pointer_is_already(&pin, locked);
-        }
     }
 
     fn flush(&self, flush: bool) {

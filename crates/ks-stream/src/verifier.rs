@@ -10,10 +10,11 @@
 //!
 //! Source: "Rules for AVStream drivers" and the page of each rule.
 
-use crate::callback::{self, Callback};
+use crate::callback::{self, Callback, PinCallbacks};
 use crate::filter::Filter;
 use crate::pin::Pin;
 use ks_abi::{KsPinDataFlow, KsState};
+use ks_io::sync::Weak;
 use ks_io::{Level, LockRank, Misuse, StreamFrame};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -192,11 +193,23 @@ pub(crate) fn pointer_is_already(pin: &Pin, locked: &str) {
     broken_by(pin, Rule::StreamPointerLock, || format!("a stream pointer is {locked} that is {locked} already"));
 }
 
-/// An edge is used whose pin is gone.
-#[cold]
-pub(crate) fn stale_edge() {
-    let what = || "an edge of a queue is used after its pin was closed".to_owned();
-    callback::broken_here(Rule::InvalidStreamPointer, what);
+/// An edge of a queue is used: is its pin open?
+#[inline]
+pub(crate) fn edge_is_used(pin: &Weak<Pin>) {
+    if is_enabled() && pin.upgrade().is_none_or(|pin| pin.instance().is_some_and(PinCallbacks::is_closed)) {
+        let what = || "an edge of a queue is used after its pin was closed".to_owned();
+        callback::broken_here(Rule::InvalidStreamPointer, what);
+    }
+}
+
+/// An edge of a queue is locked or unlocked that is so already.
+#[inline]
+pub(crate) fn edge_is_already(pin: &Weak<Pin>, locked: &str) {
+    if is_enabled()
+        && let Some(pin) = pin.upgrade()
+    {
+        pointer_is_already(&pin, locked);
+    }
 }
 
 /// A routine that is for passive level is called.

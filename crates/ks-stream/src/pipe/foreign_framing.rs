@@ -113,7 +113,7 @@ fn parse_plain(answer: &[u8]) -> Option<ExtendedFraming> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::framing::{ANY, SAME};
+    use super::super::framing::{ANY, tests::wish};
     use super::*;
     use ks_abi::{KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KsFramingRange};
 
@@ -138,23 +138,6 @@ mod tests {
         let range = parsed.items[0].framing_range.range;
         assert_eq!((parsed.items[0].frames, range.min_frame_size, range.max_frame_size), (3, 640, 0));
         assert_eq!(parse_plain(&plain.as_bytes()[..20]), None);
-    }
-
-    fn wish(name: &str, bytes: u32) -> Wish {
-        Wish {
-            name: name.into(),
-            frames: 0,
-            bytes,
-            range: ANY,
-            physical: ANY,
-            alignment: 0,
-            flags: 0,
-            other_memory: Vec::new(),
-            compression: SAME,
-            after: None,
-            is_modified: false,
-            is_foreign: false,
-        }
     }
 
     /// The second behind the first.

@@ -407,10 +407,11 @@ fn collect_branch(output: &Arc<Pin>, after: Option<usize>, wishes: &mut Vec<Wish
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn wish(name: &str, bytes: u32) -> Wish {
+    /// A wish for nothing but the size of a frame.
+    pub(in crate::pipe) fn wish(name: &str, bytes: u32) -> Wish {
         Wish {
             name: name.into(),
             frames: 0,
