@@ -323,10 +323,9 @@ pub(crate) struct Driver {
 
 static DRIVERS: LazyLock<Mutex<HashMap<u64, Weak<Driver>>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
 
-/// Changes the power of the AVStream device that a stack with this device object has; `false`: it has none, or its power is
-/// this one already.
-pub(crate) fn change_power(of: u64, to: u32, ended: PowerEnded) -> bool {
-    pnp::change_power(Address(of), DevicePowerState(to), ended)
+/// Changes the power of the AVStream device that a stack with this device object has, or asks for it; `None`: it has none.
+pub(crate) fn request_power(of: u64, minor: u8, to: u32, ended: PowerEnded) -> Option<NtStatus> {
+    pnp::request_power(Address(of), minor, DevicePowerState(to), ended)
 }
 
 /// Names of the AVStream devices over a physical device object, or of all for 0.

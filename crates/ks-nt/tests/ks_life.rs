@@ -195,6 +195,77 @@ fn power_that_a_driver_asks_for_itself_holds_its_streams() {
     rig.unload();
 }
 
+/// Waits until the driver has noted these, and gives what it has noted besides.
+fn noted_besides(filter: &Filter, awaited: &[&str]) -> String {
+    let mut log = String::new();
+    while !awaited.iter().all(|awaited| log.split(' ').any(|call| call == *awaited)) {
+        log += &all_told(filter);
+        std::thread::yield_now();
+    }
+    calls(&log, |call| !awaited.contains(&call))
+}
+
+#[test]
+fn power_that_a_driver_asks_for_in_the_midst_of_another_change_comes_after_it_and_holds_its_streams() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    assert_eq!(number(&pin), 0);
+    told(&filter);
+    let ask = |bytes: u32| filter.object().set_property(LIFE, POWER, &bytes).unwrap();
+    // While it is told of D3 it asks for D0.
+    ask(0x0104);
+    let down = "pin32 pin-sleep24 factory-sleep04 power-irp24 SetPower14 ";
+    let up = "power-irp21 SetPower41 factory-wake01 pin-wake21 pin23";
+    assert_eq!(noted_besides(&filter, &["powered40", "powered10"]), format!("{down}{up}"));
+    assert_eq!((device.power(), number(&pin)), (DevicePowerState::D0, 1), "it streams on");
+    // The power manager puts the device to sleep, and the driver wakes it.
+    for round in 0..20 {
+        // A query, and the power manager's change, in whose midst the driver asks.
+        filter.object().set_property(LIFE, POWER, &0x0001_0101).unwrap();
+        device.set_power(DevicePowerState::D3).unwrap();
+        let log = noted_besides(&filter, &["asked10", "powered10"]);
+        assert_eq!(log, format!("power-irp31 QueryPower11 {down}{up}"), "round {round}");
+        assert_eq!((device.power(), number(&pin)), (DevicePowerState::D0, 2 + round));
+    }
+    drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_driver_waits_for_power_that_it_asks_for_in_its_stop_and_in_the_request_of_its_system() {
+    const POWER_IN_STOP: u32 = 512;
+    const OWNS_POLICY: u32 = 1024;
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    assert_eq!(number(&pin), 0);
+    refuse(&filter, POWER_IN_STOP);
+    told(&filter);
+    device.query_stop().unwrap();
+    device.stop_device().unwrap();
+    let stopped = "QueryStop pin32 Stop pin-sleep24 factory-sleep04 SetPower14 in-stop40";
+    assert_eq!(told(&filter), stopped);
+    refuse(&filter, 0);
+    device.start_device().unwrap();
+    assert_eq!((pin.pin.state().unwrap(), device.power()), (KsState::PAUSE, DevicePowerState::D3), "it sleeps still");
+    device.wake().unwrap();
+    assert_eq!(number(&pin), 1);
+    refuse(&filter, OWNS_POLICY);
+    told(&filter);
+    device.system_sleep(SystemPowerState::SLEEPING3).unwrap();
+    let power = |log: &str| calls(log, |call| call.contains("ower") || call.contains("policy"));
+    let down = "power-irp34 QueryPower11 power-irp34 QueryPower14 power-irp24 SetPower14 power-irp24 power-irp24 SetPower44 \
+                policy40";
+    assert_eq!(power(&all_told(&filter)), down);
+    device.system_wake().unwrap();
+    assert_eq!(power(&all_told(&filter)), "power-irp21 power-irp21 SetPower41 policy10 power-irp21 SetPower11");
+    assert_eq!(number(&pin), 2, "it streams on");
+    refuse(&filter, 0);
+    drop((pin, filter));
+    rig.unload();
+}
+
 #[test]
 fn a_driver_sleeps_and_wakes_with_its_system() {
     let rig = Rig::start("tests/ks/life.c");

@@ -4,9 +4,11 @@ mod callbacks;
 mod dispatch;
 mod pnp;
 mod power;
+mod turns;
 
 pub use dispatch::DeviceDispatch;
 pub use pnp::{PnpState, Removal};
+pub use power::PowerTurn;
 
 use crate::callback::Watched;
 use crate::descriptor::DescribeFilter;

@@ -67,7 +67,7 @@ pub use descriptor::{
     DescribeFilter, DescribePin, ExtendedFraming, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags,
     PinId,
 };
-pub use device::{Device, DeviceDispatch, FactoryLifetime, PnpState, Removal};
+pub use device::{Device, DeviceDispatch, FactoryLifetime, PnpState, PowerTurn, Removal};
 pub use event::{EventBuffer, EventRequest, EventToken};
 pub use factories::{PinFactories, Topology, answer_pin_property, answer_topology_property};
 pub use filter::Filter;

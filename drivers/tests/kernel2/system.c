@@ -150,10 +150,16 @@ SAME(IoReportTargetDeviceChange, IoRegisterPlugPlayNotification)
 SAME(IoReportTargetDeviceChangeAsynchronous, IoRegisterPlugPlayNotification)
 
 static int powered, ended_state;
+static PIRP *held_power;
 static NTSTATUS NTAPI on_power(PDEVICE_OBJECT device, PIRP irp)
 {
     PIO_STACK_LOCATION stack = IoGetCurrentIrpStackLocation(irp);
     powered = stack->Parameters.Power.Type == DevicePowerState ? (int)stack->Parameters.Power.State.DeviceState : -1;
+    if (held_power && !*held_power) {
+        IoMarkIrpPending(irp);
+        *held_power = irp;
+        return STATUS_PENDING;
+    }
     PoStartNextPowerIrp(irp);
     irp->IoStatus.Status = STATUS_SUCCESS;
     IofCompleteRequest(irp, IO_NO_INCREMENT);
@@ -170,13 +176,25 @@ TEST(PoRequestPowerIrp)
     DRIVER_OBJECT driver = { 0 };
     PDEVICE_OBJECT device;
     POWER_STATE state;
-    NTSTATUS status = STATUS_UNSUCCESSFUL;
-    PIRP irp;
+    NTSTATUS status = STATUS_UNSUCCESSFUL, second = STATUS_UNSUCCESSFUL;
+    PIRP irp, held = NULL;
     driver.MajorFunction[IRP_MJ_POWER] = on_power;
     CHECK(IoCreateDevice(&driver, 0, NULL, FILE_DEVICE_KS, 0, FALSE, &device) == STATUS_SUCCESS);
     state.DeviceState = PowerDeviceD3;
     CHECK(PoRequestPowerIrp(device, IRP_MN_SET_POWER, state, power_ended, &status, NULL) == STATUS_PENDING);
     CHECK(powered == PowerDeviceD3 && status == STATUS_SUCCESS && ended_state == PowerDeviceD3);
+    /* One at a time: the second and the third are sent when the one before has ended. */
+    held_power = &held;
+    CHECK(PoRequestPowerIrp(device, IRP_MN_SET_POWER, state, power_ended, &status, NULL) == STATUS_PENDING && held);
+    state.DeviceState = PowerDeviceD1;
+    CHECK(PoRequestPowerIrp(device, IRP_MN_QUERY_POWER, state, power_ended, &status, NULL) == STATUS_PENDING);
+    state.DeviceState = PowerDeviceD0;
+    CHECK(PoRequestPowerIrp(device, IRP_MN_SET_POWER, state, power_ended, &second, NULL) == STATUS_PENDING);
+    CHECK(powered == PowerDeviceD3 && second == STATUS_UNSUCCESSFUL);
+    held->IoStatus.Status = STATUS_SUCCESS;
+    IofCompleteRequest(held, IO_NO_INCREMENT);
+    CHECK(powered == PowerDeviceD0 && second == STATUS_SUCCESS && ended_state == PowerDeviceD0);
+    held_power = NULL;
     CHECK(PoRequestPowerIrp(device, 77, state, power_ended, &status, NULL) == STATUS_INVALID_PARAMETER_2);
     CHECK(PoSetPowerState(device, DevicePowerState, state).DeviceState == PowerDeviceD0);
     irp = IoAllocateIrp(1, FALSE);

@@ -19,7 +19,7 @@ static const GUID InterfaceId = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 
 enum { LOG_BYTES = 4096, ANSWER = 4096 };
 enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER, LIFE_BUS, LIFE_POWER };
 enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, REFUSE_POST_START = 16, PEND = 32, REFUSE_CREATE = 64,
-       HOLD_PIN = 128, HOLD_FILTER = 256 };
+       HOLD_PIN = 128, HOLD_FILTER = 256, POWER_IN_STOP = 512, OWNS_POLICY = 1024 };
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
 #define CHECK(condition) \
@@ -80,10 +80,25 @@ static NTSTATUS NTAPI OnPnpIrp(PDEVICE_OBJECT Device, PIRP Irp)
     return NextPnp(Device, Irp);
 }
 
+static VOID NTAPI OnPolicy(PDEVICE_OBJECT Device, UCHAR Minor, POWER_STATE State, PVOID Irp, PIO_STATUS_BLOCK Block)
+{
+    NoteNumbers("policy", State.DeviceState, Block->Status != STATUS_SUCCESS);
+    NextPower(TheDevice->FunctionalDeviceObject, Irp);
+}
+
 static NTSTATUS NTAPI OnPowerIrp(PDEVICE_OBJECT Device, PIRP Irp)
 {
-    NoteNumbers("power-irp", IoGetCurrentIrpStackLocation(Irp)->MinorFunction,
-                IoGetCurrentIrpStackLocation(Irp)->Parameters.Power.State.DeviceState);
+    PIO_STACK_LOCATION stack = IoGetCurrentIrpStackLocation(Irp);
+    NoteNumbers("power-irp", stack->MinorFunction, stack->Parameters.Power.State.DeviceState);
+    if ((Refused & OWNS_POLICY) && stack->MinorFunction == IRP_MN_SET_POWER &&
+        stack->Parameters.Power.Type == SystemPowerState) {
+        /* The request of the system ends when that of the device has. */
+        POWER_STATE state = {.DeviceState = stack->Parameters.Power.State.SystemState == PowerSystemWorking ? PowerDeviceD0
+                                                                                                            : PowerDeviceD3};
+        IoMarkIrpPending(Irp);
+        PoRequestPowerIrp(TheDevice->PhysicalDeviceObject, IRP_MN_SET_POWER, state, OnPolicy, Irp, NULL);
+        return STATUS_PENDING;
+    }
     return NextPower(Device, Irp);
 }
 
@@ -141,9 +156,22 @@ static void OnCancelStop(PKSDEVICE Device, PIRP Irp)
     Note("CancelStop");
 }
 
+static VOID NTAPI OnPoweredInStop(PDEVICE_OBJECT Device, UCHAR Minor, POWER_STATE State, PVOID Context, PIO_STATUS_BLOCK Block)
+{
+    NoteNumbers("in-stop", State.DeviceState, Block->Status != STATUS_SUCCESS);
+    KeSetEvent(Context, IO_NO_INCREMENT, FALSE);
+}
+
 static void OnStop(PKSDEVICE Device, PIRP Irp)
 {
     Note("Stop");
+    if (Refused & POWER_IN_STOP) {
+        POWER_STATE state = {.DeviceState = PowerDeviceD3};
+        KEVENT ended;
+        KeInitializeEvent(&ended, NotificationEvent, FALSE);
+        PoRequestPowerIrp(Device->PhysicalDeviceObject, IRP_MN_SET_POWER, state, OnPoweredInStop, &ended, NULL);
+        KeWaitForSingleObject(&ended, Executive, KernelMode, FALSE, NULL);
+    }
 #ifdef BREAKS_ON_STOP
     Refused |= REFUSE_START;
 #endif
@@ -198,11 +226,17 @@ static NTSTATUS OnQueryPower(PKSDEVICE Device, PIRP Irp, DEVICE_POWER_STATE To, 
     return Answer(REFUSE_POWER);
 }
 
+static volatile LONG Next;
+static NTSTATUS AskForPower(ULONG Minor, ULONG State);
+
 static void OnSetPower(PKSDEVICE Device, PIRP Irp, DEVICE_POWER_STATE To, DEVICE_POWER_STATE From)
 {
+    ULONG next = InterlockedExchange(&Next, 0);
     if (IoGetCurrentIrpStackLocation(Irp)->MinorFunction != IRP_MN_SET_POWER || Device->DevicePowerState != From)
         Note("bad-power");
     NoteNumbers("SetPower", From, To);
+    if (next)
+        AskForPower(IRP_MN_SET_POWER, next);
 #ifdef STANDS_STILL
     Asleep = TRUE;
 #endif
@@ -408,17 +442,25 @@ static NTSTATUS OnBus(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 
 static VOID NTAPI OnPowered(PDEVICE_OBJECT Device, UCHAR Minor, POWER_STATE State, PVOID Context, PIO_STATUS_BLOCK Block)
 {
-    if (Minor != IRP_MN_SET_POWER || Device != TheDevice->PhysicalDeviceObject || Context != TheDevice)
+    if (Device != TheDevice->PhysicalDeviceObject || Context != TheDevice)
         Note("bad-completion");
-    NoteNumbers("powered", State.DeviceState, Block->Status != STATUS_SUCCESS);
+    NoteNumbers(Minor == IRP_MN_SET_POWER ? "powered" : "asked", State.DeviceState, Block->Status != STATUS_SUCCESS);
 }
 
-/* Asks for a power state of its device by itself. */
+static NTSTATUS AskForPower(ULONG Minor, ULONG State)
+{
+    POWER_STATE state = {.DeviceState = (DEVICE_POWER_STATE)State};
+    NTSTATUS status = PoRequestPowerIrp(TheDevice->PhysicalDeviceObject, (UCHAR)Minor, state, OnPowered, TheDevice, NULL);
+    return status == STATUS_PENDING ? STATUS_SUCCESS : STATUS_UNSUCCESSFUL;
+}
+
+/* Asks for a power state of its device by itself: the lowest byte, and in the midst of that for the next one. The third
+ * says that it is a query. */
 static NTSTATUS OnPower(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
-    POWER_STATE state = {.DeviceState = *(DEVICE_POWER_STATE *)Data};
-    NTSTATUS status = PoRequestPowerIrp(TheDevice->PhysicalDeviceObject, IRP_MN_SET_POWER, state, OnPowered, TheDevice, NULL);
-    return status == STATUS_PENDING ? STATUS_SUCCESS : STATUS_UNSUCCESSFUL;
+    const UCHAR *bytes = Data;
+    Next = bytes[1];
+    return AskForPower(bytes[2] ? IRP_MN_QUERY_POWER : IRP_MN_SET_POWER, bytes[0]);
 }
 
 static PKSFILTERFACTORY Dynamic;

@@ -29,12 +29,12 @@ use ks_abi::kernel::{
     IoStackLocation, Irp, KsDeviceDescriptor, KsDeviceDispatch, KsStackUse, SystemPowerState,
 };
 use ks_abi::{
-    NtStatus, STATUS_DEVICE_BUSY, STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
-    STATUS_UNSUCCESSFUL,
+    NtStatus, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED, STATUS_PENDING,
+    STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 use ks_io::{Level, Refusal};
 use ks_mem::Block;
-use ks_stream::{Device, DeviceDispatch, Rule};
+use ks_stream::{Device, DeviceDispatch, PowerTurn, Rule};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -336,10 +336,11 @@ pub(crate) unsafe extern "win64" fn dispatch_power(functional: Address, irp: Add
     }
 }
 
-/// A change of power that a driver has asked for, as a work item of the kernel's.
-struct PowerChange {
+/// A change of power that a driver has asked for, or a query for one, as a work item of the kernel's.
+struct PowerRequest {
     _item: Block,
-    device: Arc<HostedDevice>,
+    turn: PowerTurn,
+    minor: u8,
     to: DevicePowerState,
     ended: PowerEnded,
 }
@@ -351,44 +352,37 @@ const ITEM_BYTES: usize = 32;
 /// DelayedWorkQueue
 const DELAYED: u32 = 1;
 
-/// Changes the power of the device in a stack on another thread, as the power manager does: who asks may hold mutexes that
-/// the change takes. `false`: no device of AVStream's, or no change.
-pub(crate) fn change_power(of: Address, to: DevicePowerState, ended: PowerEnded) -> bool {
-    let mut at = Some(of);
+/// Has the engine change the power of the device in a stack, or ask for a change, after what was asked for before, and on
+/// another thread: who asks may hold mutexes that the change takes. `None`: no device of AVStream's.
+pub(crate) fn request_power(of: Address, minor: u8, to: DevicePowerState, ended: PowerEnded) -> Option<NtStatus> {
+    let mut at = of.some();
     let device = loop {
-        let Some(object) = at else { return false };
+        let object = at?;
         if let Some(device) = device_of(object) {
             break device;
         }
         at = object.follow(offset_of!(DeviceObject, attached_device)).some();
     };
-    if device.engine().power() == to {
-        return false;
-    }
-    let Ok(item) = Block::zeroed(ITEM_BYTES, 16) else { return false };
-    let place = Address(item.address());
-    place.put(ITEM_ROUTINE, carry_out as *const () as u64);
-    // The item lives in the box, which goes to the routine.
-    let change = Box::new(PowerChange { _item: item, device, to, ended });
-    place.put(ITEM_PARAMETER, Box::into_raw(change) as u64);
-    kernel::queue_work_item(place.0, DELAYED);
-    true
+    let Ok(item) = Block::zeroed(ITEM_BYTES, 16) else { return Some(STATUS_INSUFFICIENT_RESOURCES) };
+    device.engine().power_turn(move |turn| {
+        let place = Address(item.address());
+        place.put(ITEM_ROUTINE, carry_out as *const () as u64);
+        // The item lives in the box, which goes to the routine.
+        let request = Box::new(PowerRequest { _item: item, turn, minor, to, ended });
+        place.put(ITEM_PARAMETER, Box::into_raw(request) as u64);
+        kernel::queue_work_item(place.0, DELAYED);
+    });
+    Some(STATUS_PENDING)
 }
 
-/// Decision: a device that is in the middle of another request, which its driver may have pended until this one ends, is
-/// sent the request alone: its streams are that other request's to hold.
-unsafe extern "win64" fn carry_out(change: u64) {
+unsafe extern "win64" fn carry_out(request: u64) {
     // SAFETY: the address of a box that was given away when the item was queued, which runs once.
-    let change = unsafe { Box::from_raw(change as *mut PowerChange) };
-    let PowerChange { device, to, ended, .. } = *change;
-    let status = match device.engine().set_power(to) {
-        Ok(()) => STATUS_SUCCESS,
-        Err(refusal) if refusal.status == STATUS_DEVICE_BUSY => {
-            send(device.functional(), IRP_MJ_POWER, IRP_MN_SET_POWER, [0, OF_DEVICE, to.0.into(), 0])
-        }
-        Err(refusal) => refusal.status,
-    };
-    ended.tell(status);
+    let request = unsafe { Box::from_raw(request as *mut PowerRequest) };
+    let PowerRequest { turn, minor, to, ended, .. } = *request;
+    let answer = if minor == IRP_MN_QUERY_POWER { turn.query(to) } else { turn.set(to) };
+    // The driver may ask for the next in its routine, and wait for it.
+    drop(turn);
+    ended.tell(answer.map_or_else(|refusal| refusal.status, |()| STATUS_SUCCESS));
 }
 
 /// AVStream's routine for IRP_MJ_SYSTEM_CONTROL: the devices below answer.

@@ -6,6 +6,8 @@
 )]
 
 use core::mem::transmute;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use ks_abi::kernel::{
     DeviceObject, IRP_MJ_POWER, IRP_MN_SET_POWER, IoStackLocation, IoStatusBlock, Irp, SL_INVOKE_ON_CANCEL,
@@ -36,7 +38,7 @@ pub(crate) unsafe extern "win64" fn PoCallDriver(device: *mut DeviceObject, irp:
     IofCallDriver(device, irp)
 }
 
-/// Power requests are not queued, so there is no next one to start.
+/// The next request of a device goes when the one before has ended, as since Windows Vista, where this does nothing.
 pub(crate) unsafe extern "win64" fn PoStartNextPowerIrp(_irp: *mut Irp) {}
 
 /// What is called when a request of `PoRequestPowerIrp` ends.
@@ -44,15 +46,21 @@ type Ended = unsafe extern "win64" fn(*mut DeviceObject, u8, u32, u64, *mut IoSt
 
 struct Request {
     device: *mut DeviceObject,
+    /// The top of the stack that it goes to, where it is one of those that go one at a time.
+    waits_at: Option<u64>,
     minor: u8,
     state: u32,
     routine: u64,
     context: u64,
 }
 
+/// The requests that wait for the one before, by the top of the device stack that has one on its way.
+static ON_THEIR_WAY: Mutex<BTreeMap<u64, VecDeque<u64>>> = Mutex::new(BTreeMap::new());
+
 /// Whom to tell that a device's power is as it was asked for.
 pub(crate) struct PowerEnded {
     device: u64,
+    minor: u8,
     state: u32,
     routine: u64,
     context: u64,
@@ -69,7 +77,7 @@ impl PowerEnded {
         let routine = unsafe { transmute::<u64, Ended>(self.routine) };
         // SAFETY: what the driver gave with it, and a block that lives until the routine returns.
         unsafe {
-            routine(self.device as *mut DeviceObject, IRP_MN_SET_POWER, self.state, self.context, &raw mut block);
+            routine(self.device as *mut DeviceObject, self.minor, self.state, self.context, &raw mut block);
         }
     }
 }
@@ -82,11 +90,23 @@ unsafe extern "win64" fn ended(_device: *mut DeviceObject, irp: *mut Irp, reques
         routine(request.device, request.minor, request.state, request.context, &raw mut status);
     }
     IoFreeIrp(irp);
+    if let Some(top) = request.waits_at {
+        let mut on_their_way = ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = on_their_way.get_mut(&top).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            on_their_way.remove(&top);
+        }
+        drop(on_their_way);
+        if let Some(next) = next {
+            let _ = IofCallDriver(top as *mut DeviceObject, next as *mut Irp);
+        }
+    }
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-/// Sends a power request to the top of a device's stack; the routine is told its end. One that changes the power of a device
-/// of AVStream's goes by the engine, which holds the streams meanwhile and sends the request itself.
+/// Sends a power request to the top of a device's stack, when those that were asked for before have ended; the routine is
+/// told its end. One for a device of AVStream's goes by the engine, which holds the streams meanwhile and sends the request
+/// itself.
 pub(crate) unsafe extern "win64" fn PoRequestPowerIrp(
     device: *mut DeviceObject,
     minor: u8,
@@ -100,10 +120,10 @@ pub(crate) unsafe extern "win64" fn PoRequestPowerIrp(
     if ![WAIT_WAKE, IRP_MN_SET_POWER, QUERY_POWER].contains(&minor) {
         return STATUS_INVALID_PARAMETER_2;
     }
-    if minor == IRP_MN_SET_POWER {
-        let ended = PowerEnded { device: device as u64, state, routine, context };
-        if host::change_power(device as u64, state, ended) {
-            return STATUS_PENDING;
+    if minor != WAIT_WAKE {
+        let ended = PowerEnded { device: device as u64, minor, state, routine, context };
+        if let Some(status) = host::request_power(device as u64, minor, state, ended) {
+            return status;
         }
     }
     let top = IoGetAttachedDevice(device);
@@ -113,7 +133,8 @@ pub(crate) unsafe extern "win64" fn PoRequestPowerIrp(
     }
     // DevicePowerState is 1 of POWER_STATE_TYPE.
     let parameters = if minor == WAIT_WAKE { [state.into(), 0, 0, 0] } else { [0, 1, state.into(), 0] };
-    let request = Box::new(Request { device, minor, state, routine, context });
+    let waits_at = (minor != WAIT_WAKE).then_some(top as u64);
+    let request = Box::new(Request { device, waits_at, minor, state, routine, context });
     let location = IoStackLocation {
         major_function: IRP_MJ_POWER,
         minor_function: minor,
@@ -126,6 +147,14 @@ pub(crate) unsafe extern "win64" fn PoRequestPowerIrp(
     put(next_location(irp), location);
     set_field!(irp, io_status.status, STATUS_NOT_SUPPORTED);
     put_optional(irp_out, irp);
+    if let Some(top) = waits_at {
+        let mut on_their_way = ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = on_their_way.get_mut(&top) {
+            waiting.push_back(irp as u64);
+            return STATUS_PENDING;
+        }
+        on_their_way.insert(top, VecDeque::new());
+    }
     let _ = IofCallDriver(top, irp);
     STATUS_PENDING
 }

@@ -9,7 +9,8 @@ use ks_io::sync::Arc;
 /// The routines of a device. Every one has a default that agrees or does nothing.
 ///
 /// PASSIVE level; the device mutex is held where it is said, and no other. None of them is called while another runs, but
-/// for the creates and closes of filters, which are not of this table.
+/// for a change of power that the driver has asked for by [`Device::request_power`], which comes also while one without
+/// device mutex runs. The creates and closes of filters are not of this table.
 #[doc(alias = "KSDEVICE_DISPATCH")]
 pub trait DeviceDispatch: Send + Sync {
     /// The device was found and exists. A refusal lets it not come to be.
@@ -107,8 +108,8 @@ pub trait DeviceDispatch: Send + Sync {
         Ok(())
     }
 
-    /// The system goes to this power state: on the way down the device sleeps already, on the way up it wakes next. Device
-    /// mutex held.
+    /// The system goes to this power state: on the way down the device sleeps already, on the way up it wakes next. The
+    /// driver may ask for a power state of the device, and wait for it.
     #[doc(alias = "IRP_MN_SET_POWER")]
     fn set_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) {
         let _ = (device, to, from);

@@ -1,17 +1,17 @@
 //! Plug and play: the states of a device and the requests that lead from one to the next.
 //!
-//! The requests come one at a time, as a PnP manager sends them; only a surprise removal may come in the middle of
-//! another, and takes effect at once: its callback waits until the other has returned. What a request does to the streams
-//! of the device it does here, before or after the driver is told; the driver is told by [`super::DeviceDispatch`].
+//! The requests are carried out one at a time, as a PnP manager sends them; the others wait ([`super::turns`]). Only a
+//! surprise removal takes effect at once, in the middle of another: its callback waits until the other has returned. What a
+//! request does to the streams of the device it does here, before or after the driver is told; the driver is told by
+//! [`super::DeviceDispatch`].
 //!
 //! Source: "State Transitions for PnP Devices" and the pages on handling each IRP_MN_*.
 
+use super::turns::{Order, Turns};
 use super::{Device, Hold, Refused};
 use crate::handshake::Interface;
 use ks_abi::kernel::{DeviceCapabilities, DevicePowerState};
-use ks_abi::{
-    Guid, NtStatus, STATUS_DEVICE_BUSY, STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_STATE, STATUS_UNSUCCESSFUL,
-};
+use ks_abi::{Guid, NtStatus, STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_STATE, STATUS_UNSUCCESSFUL};
 use ks_io::sync::{Arc, atomic::Ordering};
 use ks_io::{Aspect, Refusal, deferred};
 use std::fmt;
@@ -66,8 +66,9 @@ pub(super) struct Life {
     pub(super) state: PnpState,
     /// Where a query that is cancelled leads back to.
     before: PnpState,
-    /// A request is going on.
-    busy: bool,
+    /// The requests of the managers, and the changes of power.
+    requests: Turns,
+    pub(super) power: Turns,
     /// The driver is to be told of a surprise removal.
     tell_removal: bool,
     /// Start succeeded, and no Stop came since.
@@ -81,14 +82,27 @@ impl Life {
         Life {
             state: PnpState::NotStarted,
             before: PnpState::NotStarted,
-            busy: false,
+            requests: Turns::default(),
+            power: Turns::default(),
             tell_removal: false,
             has_resources: false,
             post_start: None,
         }
     }
 
-    fn is_gone(&self) -> bool {
+    pub(super) fn turns(&mut self, order: Order) -> &mut Turns {
+        match order {
+            Order::Requests => &mut self.requests,
+            Order::Power => &mut self.power,
+        }
+    }
+
+    /// Is the driver being called, or about to be, for a request or a change of power?
+    fn is_busy(&self) -> bool {
+        self.requests.is_taken() || self.power.is_taken()
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
         matches!(self.state, PnpState::SurpriseRemoved | PnpState::Deleted)
     }
 }
@@ -117,8 +131,7 @@ impl Step<'_> {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        self.device.life.lock().busy = false;
-        self.device.go_on_removing();
+        self.device.end_turn(Order::Requests);
     }
 }
 
@@ -137,25 +150,24 @@ impl Device {
         self.life.lock().post_start.clone()
     }
 
+    /// The turn of a request, for which it may wait.
     pub(super) fn begin(&self, what: &str, allowed: &[PnpState]) -> Result<Step<'_>, Refusal> {
-        let gone = || refuse(STATUS_DEVICE_REMOVED, format!("the device {} was removed", self.name));
-        let me = self.me.upgrade().ok_or_else(gone)?;
-        let mut life = self.life.lock();
-        let from = life.state;
-        if life.is_gone() && !allowed.contains(&from) {
-            return Err(gone());
+        let me = self.me.upgrade().ok_or_else(|| self.gone())?;
+        if self.life.lock().is_gone() {
+            return Err(self.gone());
         }
-        if life.busy {
-            let reason = format!("{what} came to the device {} in the middle of another request", self.name);
-            return Err(refuse(STATUS_DEVICE_BUSY, reason));
+        self.wait_for_turn(Order::Requests, what)?;
+        let from = self.pnp_state();
+        // Gives the turn back, whatever follows.
+        let step = Step { device: self, me, from };
+        if allowed.contains(&from) {
+            return Ok(step);
         }
-        if !allowed.contains(&from) {
-            let reason = format!("{what} does not come to the device {}, which is {from}", self.name);
-            return Err(refuse(STATUS_INVALID_DEVICE_STATE, reason));
+        if self.life.lock().is_gone() {
+            return Err(self.gone());
         }
-        life.busy = true;
-        drop(life);
-        Ok(Step { device: self, me, from })
+        let reason = format!("{what} does not come to the device {}, which is {from}", self.name);
+        Err(refuse(STATUS_INVALID_DEVICE_STATE, reason))
     }
 
     /// Starts the device, or starts it anew after a stop: the driver's Start, then PostStart, then the interfaces of its
@@ -290,7 +302,7 @@ impl Device {
         let _inside = deferred::enter();
         let unused = {
             let mut life = self.life.lock();
-            let unused = !life.is_gone() && !life.busy && self.opened.load(Ordering::SeqCst) == 0;
+            let unused = !life.is_gone() && !life.is_busy() && self.opened.load(Ordering::SeqCst) == 0;
             if unused {
                 life.state = PnpState::SurpriseRemoved;
             }
@@ -322,7 +334,7 @@ impl Device {
             }
             life.state = PnpState::SurpriseRemoved;
             life.tell_removal = true;
-            life.busy
+            life.is_busy()
         };
         self.show_removed();
         if waits {
@@ -334,20 +346,26 @@ impl Device {
 
     /// What is left of a removal, as far as nothing is in its way: who was in it calls this again.
     pub(super) fn go_on_removing(&self) {
+        self.tell_of_removal();
+        // What waited for the callbacks above is refused.
+        self.next_turns();
+    }
+
+    fn tell_of_removal(&self) {
         let Some(me) = self.me.upgrade() else { return };
         loop {
             let mut life = self.life.lock();
-            if life.state != PnpState::SurpriseRemoved || life.busy {
+            if life.state != PnpState::SurpriseRemoved || life.is_busy() {
                 return;
             }
             if std::mem::take(&mut life.tell_removal) {
-                life.busy = true;
+                life.requests.take();
                 drop(life);
                 if let Some(dispatch) = self.dispatch() {
                     dispatch.surprise_removal(&me);
                 }
                 self.end_streams();
-                self.life.lock().busy = false;
+                self.life.lock().requests.give_back();
                 continue;
             }
             if self.opened.load(Ordering::SeqCst) > 0 {

@@ -3,15 +3,20 @@
 //! Down: pins in RUN go to PAUSE and nothing processes; the sleep callbacks of pins, filters and factories; SetPower. Up:
 //! SetPower; the wake callbacks of factories, filters and pins; processing goes on and pins go where they were told to be.
 //!
-//! Source: "Power and State Changes in AVStream", nf-ks-kspinregisterpowercallbacks, nf-ks-ksfilterregisterpowercallbacks.
+//! A device goes from one power state to the next one change at a time ([`super::turns`]): the power manager's and those
+//! that its driver asks for itself.
+//!
+//! Source: "Power and State Changes in AVStream", nf-ks-kspinregisterpowercallbacks, nf-ks-ksfilterregisterpowercallbacks,
+//! nf-wdm-porequestpowerirp.
 
 use super::pnp::PnpState;
+use super::turns::Order;
 use super::{DEVICE_POWER, Device, Refused, SYSTEM_POWER, callbacks};
 use crate::filter::{Filter, GoOn};
 use ks_abi::STATUS_INVALID_PARAMETER;
 use ks_abi::kernel::{DevicePowerState, SystemPowerState};
-use ks_io::sync::{Arc, Weak, atomic::Ordering};
-use ks_io::{Aspect, Refusal, deferred};
+use ks_io::sync::{Arc, Mutex, Weak, atomic::Ordering};
+use ks_io::{Aspect, Refusal, Work, WorkQueue, deferred};
 
 /// Why the streams of a device are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,55 @@ fn known_of_system(state: SystemPowerState) -> Refused {
     Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, format!("{} is no power state of a system", state.0)))
 }
 
+/// The turn of one change of a device's power, from [`Device::power_turn`]. The next has its turn when this is dropped.
+#[derive(Debug)]
+pub struct PowerTurn {
+    pub(super) device: Arc<Device>,
+}
+
+impl PowerTurn {
+    /// Brings the device to a power state, as [`Device::set_power`].
+    pub fn set(&self, to: DevicePowerState) -> Refused {
+        known(to)?;
+        self.device.change_power(to)
+    }
+
+    /// Asks the driver whether the device may go to a power state, as [`Device::query_power`].
+    pub fn query(&self, to: DevicePowerState) -> Refused {
+        known(to)?;
+        let device = self.device.mutex.hold();
+        if self.device.life.lock().is_gone() {
+            return Err(self.device.gone());
+        }
+        let dispatch = self.device.dispatch();
+        let answer = dispatch.map_or(Ok(()), |dispatch| dispatch.query_power(&self.device, to, self.device.power()));
+        drop(device);
+        answer
+    }
+}
+
+impl Drop for PowerTurn {
+    fn drop(&mut self) {
+        let _inside = deferred::enter();
+        self.device.end_turn(Order::Power);
+    }
+}
+
+/// A change that a driver has asked for, until a worker has its turn and carries it out.
+struct Asked<F>(Mutex<Option<(PowerTurn, DevicePowerState, F)>>);
+
+impl<F: FnOnce(Refused) + Send + 'static> Work for Asked<F> {
+    fn run(self: Arc<Self>) {
+        let _inside = deferred::enter();
+        let asked = self.0.lock().take();
+        if let Some((turn, to, ended)) = asked {
+            let answer = turn.set(to);
+            drop(turn);
+            ended(answer);
+        }
+    }
+}
+
 impl Device {
     /// The power state of the device.
     #[doc(alias = "DevicePowerState")]
@@ -45,39 +99,72 @@ impl Device {
         DevicePowerState(self.block.load_u32(DEVICE_POWER))
     }
 
-    /// Asks the driver whether the device may go to a power state; nothing changes.
+    /// Asks the driver whether the device may go to a power state; nothing changes. One request at a time: it waits for
+    /// its turn.
     #[doc(alias = "IRP_MN_QUERY_POWER")]
     pub fn query_power(&self, to: DevicePowerState) -> Refused {
         known(to)?;
-        let step = self.begin("a query for power", &POWERED)?;
-        let _device = self.mutex.hold();
-        self.dispatch().map_or(Ok(()), |dispatch| dispatch.query_power(&step.me(), to, self.power()))
+        let _step = self.begin("a query for power", &POWERED)?;
+        self.wait_for_power()?.query(to)
     }
 
     /// Brings the device to a power state. From D0 down its streams are held first; up to D0 they go on last. A request
-    /// for the state that it is in only tells the driver.
+    /// for the state that it is in only tells the driver. One request at a time: it waits for its turn.
     #[doc(alias = "IRP_MN_SET_POWER")]
     pub fn set_power(&self, to: DevicePowerState) -> Refused {
         known(to)?;
         let _inside = deferred::enter();
-        let step = self.begin("power", &POWERED)?;
-        let me = step.me();
+        let _step = self.begin("power", &POWERED)?;
+        self.wait_for_power()?.set(to)
+    }
+
+    /// A change of power that the driver asks for itself. Returns at once; a worker carries it out after those that came
+    /// before, in the middle of another request too, where that holds no device mutex; then `ended` is told the answer. A
+    /// device that was removed meanwhile answers STATUS_DEVICE_REMOVED.
+    ///
+    /// Legal at DISPATCH level and with any mutex held, by a driver that waits for the end in a callback without device
+    /// mutex, too.
+    #[doc(alias = "PoRequestPowerIrp")]
+    pub fn request_power(&self, to: DevicePowerState, ended: impl FnOnce(Refused) + Send + 'static) {
+        let services = self.io.services().clone();
+        self.power_turn(move |turn| {
+            services.queue_work(WorkQueue::Delayed, Arc::new(Asked(Mutex::new(Some((turn, to, ended))))));
+        });
+    }
+
+    /// Has `hand` called with the turn of a change of power: at once, on this thread, or later on the thread that ends the
+    /// change before. It does not wait, but hands the turn to a thread that may.
+    pub fn power_turn(&self, hand: impl FnOnce(PowerTurn) + Send + 'static) {
+        self.hand_turn(Box::new(hand));
+    }
+
+    fn wait_for_power(&self) -> Result<PowerTurn, Refusal> {
+        let device = self.me.upgrade().ok_or_else(|| self.gone())?;
+        self.wait_for_turn(Order::Power, "power")?;
+        Ok(PowerTurn { device })
+    }
+
+    /// The turn is the caller's.
+    fn change_power(self: &Arc<Device>, to: DevicePowerState) -> Refused {
         let device = self.mutex.hold();
+        if self.life.lock().is_gone() {
+            return Err(self.gone());
+        }
         let from = self.power();
         let (sleeps, wakes) = (from == DevicePowerState::D0, to == DevicePowerState::D0);
         if sleeps && !wakes {
             self.hold_filters(Hold::Asleep, Some(to));
             for factory in self.factory_list() {
-                callbacks::factory_sleeps(&me, &factory, to);
+                callbacks::factory_sleeps(self, &factory, to);
             }
         }
         if let Some(dispatch) = self.dispatch() {
-            dispatch.set_power(&me, to, from);
+            dispatch.set_power(self, to, from);
         }
         self.block.store_u32(DEVICE_POWER, to.0);
         if wakes && !sleeps {
             for factory in self.factory_list() {
-                callbacks::factory_wakes(&me, &factory, to);
+                callbacks::factory_wakes(self, &factory, to);
             }
             self.let_filters_go(Hold::Asleep, Some(to));
         }
@@ -120,7 +207,8 @@ impl Device {
     /// that of the system, and then it is told; up, it is told first and goes to D0 then.
     ///
     /// Decision: the power policy of a device is the class driver's, which asks for no power state of its own while the
-    /// system works.
+    /// system works. A driver that does is told of the system's state with no mutex held, so that it can wait for the end of
+    /// what it asks for.
     #[doc(alias = "IRP_MN_SET_POWER")]
     pub fn set_system_power(&self, to: SystemPowerState) -> Refused {
         known_of_system(to)?;
@@ -158,7 +246,6 @@ impl Device {
     fn tell_of_system(&self, to: SystemPowerState) -> Refused {
         let _inside = deferred::enter();
         let step = self.begin("power of the system", &POWERED)?;
-        let _device = self.mutex.hold();
         if let Some(dispatch) = self.dispatch() {
             dispatch.set_system_power(&step.me(), to, self.system_power());
         }

@@ -19,6 +19,7 @@ mod low_level;
 mod mappings;
 mod own_objects;
 mod pointers;
+mod power;
 mod processing;
 mod refusals;
 mod removal;

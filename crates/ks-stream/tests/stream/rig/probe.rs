@@ -238,19 +238,24 @@ pub struct Driver(pub Arc<Probe>);
 impl Driver {
     fn told(&self, what: &'static str, device: &Arc<Device>) -> Result<(), Refusal> {
         self.0.note(format!("{} {what}", device.device_name()));
-        let hook = self.0.on_device.lock().clone();
-        if let Some(hook) = hook {
-            hook(what, device);
-        }
+        self.hook(what, device);
         if *self.0.refuse_device.lock() == Some(what) {
             return Err(Refusal::new(STATUS_UNSUCCESSFUL, Aspect::Driver, format!("told to refuse {what}")));
         }
         Ok(())
     }
 
+    fn hook(&self, what: &str, device: &Arc<Device>) {
+        let hook = self.0.on_device.lock().clone();
+        if let Some(hook) = hook {
+            hook(what, device);
+        }
+    }
+
     fn told_power(&self, what: &str, device: &Arc<Device>, to: DevicePowerState, from: DevicePowerState) {
         let name = |state: DevicePowerState| state.name().unwrap_or("?");
         self.0.note(format!("{} {what} {}->{}", device.device_name(), name(from), name(to)));
+        self.hook(what, device);
     }
 }
 
@@ -316,6 +321,7 @@ impl DeviceDispatch for Driver {
     fn set_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) {
         let name = |state: SystemPowerState| state.name().unwrap_or("?");
         self.0.note(format!("{} set-system {}->{}", device.device_name(), name(from), name(to)));
+        self.hook("set-system", device);
     }
     fn query_interface(&self, _: &Arc<Device>, id: Guid) -> Option<Interface> {
         self.0.interface(1, id)
