@@ -100,7 +100,7 @@ pub mod win32 {
     use ks_abi::Win32Error;
 
     /// See [`kernel::create_pin`]. ERROR_NO_MATCH: the pin does not take that interface, medium or data format.
-    // ks-coverage: KsCreatePin done test=the_functions_create_in_three_worlds,a_failure_leaves_the_output_alone_in_every_world
+    // ks-coverage: KsCreatePin done test=the_functions_create_in_three_worlds,a_failure_leaves_the_output_alone_in_every_world,a_driver_opens_another_and_reads_from_it
     #[doc(alias = "KsCreatePin")]
     pub fn create_pin(
         transport: &dyn Transport,

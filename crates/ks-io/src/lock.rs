@@ -87,7 +87,7 @@ impl RankedMutex {
     /// # Panics
     /// In debug builds, naming both mutexes, if the thread holds this one or another one of the same or a later rank.
     /// Under virtual time, naming every blocked thread, if no thread can ever run again.
-    // ks-coverage: KsAcquireControl done test=ranks_are_acquired_in_order_and_released_in_any
+    // ks-coverage: KsAcquireControl done test=ranks_are_acquired_in_order_and_released_in_any,mutexes_keep_other_threads_of_a_driver_out
     #[doc(alias = "KeWaitForMutexObject")]
     #[track_caller]
     #[inline]

@@ -2,9 +2,12 @@
 
 mod ks_rig;
 
-use ks_abi::{Guid, KsState, STATUS_CANCELLED, STATUS_INVALID_DEVICE_STATE};
+use ks_abi::{
+    Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_CANCELLED, STATUS_INVALID_DEVICE_STATE,
+};
 use ks_rig::{Created, Rig};
 use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
 
 /// The totals of a pin of ks10 and of drain: bytes, frames and their sum.
 const KS10: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e10);
@@ -105,5 +108,40 @@ fn a_driver_without_avstream_can_be_pulled_out() {
     rig.surprise_remove();
     assert_eq!(pin.pin.state().expect_err("it is gone").status, ks_abi::STATUS_DEVICE_REMOVED);
     drop((pin, filter));
+    rig.unload();
+}
+
+/// What failed of a check of the AVStream drivers in `tests/avs`.
+fn failure(pin: &Created, check: u32) -> String {
+    const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+    let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
+    let mut answer = [0; 200];
+    let outcome = pin.pin.object().control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+    assert!(outcome.status.is_success(), "check {check}: {}", outcome.status);
+    String::from_utf8_lossy(&answer[..outcome.information]).into_owned()
+}
+
+/// KSPIN.ConnectionIsExternal, whichever of the two sends the requests; either end closes first while both run.
+#[test]
+fn an_avstream_pin_knows_its_other_end_as_foreign_and_either_closes_first() {
+    const IS_FOREIGN: u32 = 3;
+    let rig = Rig::start_all(&["tests/avs/exchange_source.c", "tests/avs/exchange_sink.c", "ks10/ks10.c"]);
+    for (from, to) in [(0, 2), (2, 1)] {
+        for sink_first in [true, false] {
+            let (source_filter, sink_filter) = (rig.open_of(from), rig.open_of(to));
+            let sink = rig.create(&sink_filter, 1, None);
+            let source = rig.create(&source_filter, 0, Some(&sink));
+            for pin in [&sink, &source] {
+                pin.pin.set_state(KsState::RUN).expect("the pin runs");
+            }
+            let (old, new) = if from == 2 { (&source, &sink) } else { (&sink, &source) };
+            wait_for_frames(old, KS10, 10);
+            assert_eq!(failure(new, IS_FOREIGN), "", "from {from}");
+            let (first, second) = if sink_first { (sink, source) } else { (source, sink) };
+            drop(first);
+            second.pin.set_state(KsState::STOP).expect("who is left can be stopped");
+            drop((second, source_filter, sink_filter));
+        }
+    }
     rig.unload();
 }

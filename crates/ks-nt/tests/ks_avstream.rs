@@ -159,6 +159,7 @@ fn two_drivers_agree_an_interface_and_exchange_frames_without_requests() {
         bring(&sink.pin, &UP);
         bring(&source.pin, &UP);
         eventually(sink.pin.object(), of_sink);
+        assert_eq!(failure(sink.pin.object(), 4), "");
         assert_eq!(failure(source.pin.object(), of_source), "", "sink {sink_pin}");
         bring(&source.pin, &DOWN);
         bring(&sink.pin, &DOWN);
@@ -501,7 +502,7 @@ fn an_audio_host_is_notified_by_the_event_that_a_driver_references() {
 
 #[test]
 fn a_camera_publishes_profiles_and_nothing_else_does() {
-    for (options, check) in [(&["-DCAMERA"][..], 0), (&[], 1)] {
+    for (options, check) in [(&["-DCAMERA", "-DBY_REFERENCE"][..], 0), (&["-DCAMERA"], 2), (&["-DBY_REFERENCE"], 1)] {
         let rig = Rig::start_with(&["tests/avs/profile.c"], options);
         let filter = rig.open();
         let pin = rig.create(&filter, 0, None).pin;

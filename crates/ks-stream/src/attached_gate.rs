@@ -151,7 +151,8 @@ impl Pin {
     /// holds its filter back no more, the gate does: until every pin that is attached to it is ready.
     ///
     /// Only in STOP: STATUS_INVALID_DEVICE_STATE. STATUS_INVALID_DEVICE_REQUEST: the pins of this filter process by
-    /// themselves, and nothing asks its gate. Source: nf-ks-kspinattachandgate.
+    /// themselves, and nothing asks its gate; or the pin's factory has SOME_FRAMES_REQUIRED_FOR_PROCESSING, which is an
+    /// OR gate already. Source: nf-ks-kspinattachandgate, ns-ks-_kspin_descriptor_ex.
     // ks-coverage: KsPinAttachAndGate done test=pins_behind_an_and_gate_are_ready_together,pins_behind_a_drivers_gate_process_as_the_gate_says
     #[doc(alias = "KsPinAttachAndGate")]
     pub fn attach_and_gate(&self, gate: Option<Arc<dyn AttachedGate>>) -> Result<(), NtStatus> {
@@ -170,6 +171,9 @@ impl Pin {
 
     fn attach_gate(&self, gate: Option<Arc<dyn AttachedGate>>, kind: Kind) -> Result<(), NtStatus> {
         let processing = self.filter().processing().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
+        if self.flags().contains(PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING) {
+            return Err(STATUS_INVALID_DEVICE_REQUEST);
+        }
         if self.agreed_state() != KsState::STOP {
             return Err(STATUS_INVALID_DEVICE_STATE);
         }

@@ -297,28 +297,28 @@ impl ReferenceClock {
     }
 
     /// Stream time in 100-ns units.
-    // ks-coverage: IKsReferenceClock.GetTime done test=a_pin_goes_by_its_master_clock
+    // ks-coverage: IKsReferenceClock.GetTime done test=a_pin_goes_by_its_master_clock,a_pins_own_clock_tells_its_time_and_sets_its_timers
     #[doc(alias = "IKsReferenceClock::GetTime")]
     pub fn time(&self) -> Ticks {
         self.0.time()
     }
 
     /// Time that never stands, whatever the state.
-    // ks-coverage: IKsReferenceClock.GetPhysicalTime done test=a_pin_goes_by_its_master_clock
+    // ks-coverage: IKsReferenceClock.GetPhysicalTime done test=a_pin_goes_by_its_master_clock,every_inline_function_of_the_headers_works_on_living_objects
     #[doc(alias = "IKsReferenceClock::GetPhysicalTime")]
     pub fn physical_time(&self) -> Time {
         self.0.physical_time()
     }
 
     /// Stream time, and the engine's monotonic time at that moment.
-    // ks-coverage: IKsReferenceClock.GetCorrelatedTime done test=a_pin_goes_by_its_master_clock
+    // ks-coverage: IKsReferenceClock.GetCorrelatedTime done test=a_pin_goes_by_its_master_clock,a_pins_own_clock_tells_its_time_and_sets_its_timers
     #[doc(alias = "IKsReferenceClock::GetCorrelatedTime")]
     pub fn correlated_time(&self) -> (Ticks, Time) {
         self.0.correlated_time()
     }
 
     /// Physical time, and the engine's monotonic time at that moment: the same for a default clock.
-    // ks-coverage: IKsReferenceClock.GetCorrelatedPhysicalTime done test=a_pin_goes_by_its_master_clock
+    // ks-coverage: IKsReferenceClock.GetCorrelatedPhysicalTime done test=a_pin_goes_by_its_master_clock,every_inline_function_of_the_headers_works_on_living_objects
     #[doc(alias = "IKsReferenceClock::GetCorrelatedPhysicalTime")]
     pub fn correlated_physical_time(&self) -> (Time, Time) {
         let now = self.0.physical_time();
@@ -326,14 +326,14 @@ impl ReferenceClock {
     }
 
     /// Granularity and error in 100-ns units.
-    // ks-coverage: IKsReferenceClock.GetResolution done test=a_pin_goes_by_its_master_clock
+    // ks-coverage: IKsReferenceClock.GetResolution done test=a_pin_goes_by_its_master_clock,a_pins_own_clock_tells_its_time_and_sets_its_timers
     #[doc(alias = "IKsReferenceClock::GetResolution")]
     pub fn resolution(&self) -> KsResolution {
         self.0.resolution()
     }
 
     /// The state of the clock.
-    // ks-coverage: IKsReferenceClock.GetState done test=a_pin_goes_by_its_master_clock
+    // ks-coverage: IKsReferenceClock.GetState done test=a_pin_goes_by_its_master_clock,every_inline_function_of_the_headers_works_on_living_objects
     #[doc(alias = "IKsReferenceClock::GetState")]
     pub fn state(&self) -> KsState {
         self.0.state()

@@ -81,6 +81,9 @@ bitflags::bitflags! {
         const HYPERCRITICAL_PROCESSING = 0x4;
         /// `KSFILTER_FLAG_RECEIVE_ZERO_LENGTH_SAMPLES`: a filter-centric filter is given input frames without data, too.
         const RECEIVE_ZERO_LENGTH_SAMPLES = 0x8;
+        /// `KSFILTER_FLAG_PRIORITIZE_REFERENCEGUID`: the reference GUID tells this kind of filter from all others. Who
+        /// publishes camera profiles for it must say so; nothing else asks.
+        const PRIORITIZE_REFERENCEGUID = 0x10;
         /// `KSFILTER_FLAG_DENY_USERMODE_ACCESS`
         const DENY_USERMODE_ACCESS = 0x8000_0000;
     }

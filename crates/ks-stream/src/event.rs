@@ -340,7 +340,7 @@ impl EventList {
     }
 
     /// Raises every enabled event of this set and item.
-    // ks-coverage: KsGenerateEventList done test=an_enabled_event_signals_until_it_is_disabled
+    // ks-coverage: KsGenerateEventList done test=an_enabled_event_signals_until_it_is_disabled,events_are_enabled_on_a_drivers_own_lists
     #[doc(alias = "KsGenerateEventList")]
     pub(crate) fn generate(&self, set: Guid, id: u32) {
         let _ = self.generate_with(set, id, &[]);
@@ -352,7 +352,7 @@ impl EventList {
     }
 
     /// Raises one enabled event.
-    // ks-coverage: KsGenerateEvent done test=a_driver_raises_one_event_by_its_token
+    // ks-coverage: KsGenerateEvent done test=a_driver_raises_one_event_by_its_token,events_are_enabled_on_a_drivers_own_lists
     #[doc(alias = "KsGenerateEvent")]
     pub(crate) fn generate_one(&self, token: EventToken) {
         let _ = self.generate_one_with(token, &[]);

@@ -349,7 +349,7 @@ impl Filter {
     }
 
     /// Raises every enabled event of this set and item on the filter.
-    // ks-coverage: KsFilterGenerateEvents done test=a_filter_raises_its_events_by_set_and_item
+    // ks-coverage: KsFilterGenerateEvents done test=a_filter_raises_its_events_by_set_and_item,an_event_is_raised_with_its_object_once_it_was_added
     #[doc(alias = "KsFilterGenerateEvents")]
     pub fn generate_events(&self, set: Guid, id: u32) {
         self.events.generate(set, id);

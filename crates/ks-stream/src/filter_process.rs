@@ -130,7 +130,7 @@ enum Round {
 impl Filter {
     /// Tries to start filter-centric processing; never a promise that it will. Without effect on a filter whose pins
     /// process by themselves.
-    // ks-coverage: KsFilterAttemptProcessing done test=an_attempt_at_the_filter_processes_what_waits
+    // ks-coverage: KsFilterAttemptProcessing done test=an_attempt_at_the_filter_processes_what_waits,every_flag_of_a_driver_does_what_its_page_says_and_nothing_of_it_without
     #[doc(alias = "KsFilterAttemptProcessing")]
     pub fn attempt_processing(self: &Arc<Filter>) {
         if let Some(processing) = self.processing() {
@@ -149,7 +149,7 @@ impl Filter {
     }
 
     /// The filter's AND gate; `None` for a filter whose pins process by themselves.
-    // ks-coverage: KsFilterGetAndGate done test=a_closed_filter_gate_holds_processing_back
+    // ks-coverage: KsFilterGetAndGate done test=a_closed_filter_gate_holds_processing_back,pins_behind_a_drivers_gate_process_as_the_gate_says
     #[doc(alias = "KsFilterGetAndGate")]
     pub fn and_gate(&self) -> Option<&Arc<Gate>> {
         self.processing().map(FilterProcessing::gate)

@@ -24,14 +24,14 @@ const GATE_BYTES: usize = 16;
 
 impl Gate {
     /// An AND gate without inputs: open.
-    // ks-coverage: KsGateInitializeAnd done test=an_and_gate_is_open_while_no_input_is_off
+    // ks-coverage: KsGateInitializeAnd done test=an_and_gate_is_open_while_no_input_is_off,pins_behind_a_drivers_gate_process_as_the_gate_says
     #[doc(alias = "KsGateInitializeAnd")]
     pub fn and() -> Result<Arc<Gate>, NtStatus> {
         Gate::with_count(1)
     }
 
     /// An OR gate without inputs: closed.
-    // ks-coverage: KsGateInitializeOr done test=an_or_gate_follows_the_and_gates_that_feed_it
+    // ks-coverage: KsGateInitializeOr done test=an_or_gate_follows_the_and_gates_that_feed_it,pins_behind_a_drivers_gate_process_as_the_gate_says
     #[doc(alias = "KsGateInitializeOr")]
     pub fn or() -> Result<Arc<Gate>, NtStatus> {
         Gate::with_count(0)
@@ -77,7 +77,7 @@ impl Gate {
     }
 
     /// Is the count above zero? Without synchronisation.
-    // ks-coverage: KsGateGetStateUnsafe done test=an_and_gate_is_open_while_no_input_is_off
+    // ks-coverage: KsGateGetStateUnsafe done test=an_and_gate_is_open_while_no_input_is_off,pins_behind_a_drivers_gate_process_as_the_gate_says
     #[doc(alias = "KsGateGetStateUnsafe")]
     #[inline]
     pub fn is_open(&self) -> bool {
@@ -85,7 +85,7 @@ impl Gate {
     }
 
     /// One more input is on. True when this opened the gate.
-    // ks-coverage: KsGateTurnInputOn done test=an_and_gate_is_open_while_no_input_is_off
+    // ks-coverage: KsGateTurnInputOn done test=an_and_gate_is_open_while_no_input_is_off,pins_behind_a_drivers_gate_process_as_the_gate_says
     #[doc(alias = "KsGateTurnInputOn")]
     pub fn turn_input_on(&self) -> bool {
         let opened = self.block.fetch_add_u32(COUNT, 1) == 0;
@@ -96,7 +96,7 @@ impl Gate {
     }
 
     /// One more input is off. True when this closed the gate.
-    // ks-coverage: KsGateTurnInputOff done test=an_and_gate_is_open_while_no_input_is_off
+    // ks-coverage: KsGateTurnInputOff done test=an_and_gate_is_open_while_no_input_is_off,pins_behind_a_drivers_gate_process_as_the_gate_says
     #[doc(alias = "KsGateTurnInputOff")]
     pub fn turn_input_off(&self) -> bool {
         let closed = self.block.fetch_sub_u32(COUNT, 1) == 1;
@@ -107,7 +107,7 @@ impl Gate {
     }
 
     /// Takes an open gate for oneself: 1 becomes 0. False when it is closed or taken.
-    // ks-coverage: KsGateCaptureThreshold done test=only_one_captures_an_open_gate
+    // ks-coverage: KsGateCaptureThreshold done test=only_one_captures_an_open_gate,every_inline_function_of_the_headers_works_on_living_objects
     #[doc(alias = "KsGateCaptureThreshold")]
     #[inline]
     pub fn capture_threshold(&self) -> bool {

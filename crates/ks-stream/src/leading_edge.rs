@@ -162,7 +162,8 @@ impl LeadingEdge {
         self.queue.leading_request(self.held.lock().as_ref()?)
     }
 
-    /// Bytes at and ahead of the edge: to be read, and to be filled.
+    /// Bytes ahead of the edge: to be read, and to be filled. Of the frame that it stands on those that its offsets have
+    /// not passed.
     #[doc(alias = "KsPinGetAvailableByteCount")]
     pub fn available_bytes(&self) -> (u64, u64) {
         self.queue.available_bytes(self.held.lock().as_ref())

@@ -19,7 +19,7 @@ use ks_io::{Aspect, Dispatched, Irp, IrpParts, Refusal};
 use zerocopy::FromBytes;
 
 /// Answers a method request from `tables`, the driver's before the class driver's.
-// ks-coverage: KsMethodHandler done test=a_method_is_run_with_its_request_and_data,a_method_request_asks_for_one_thing
+// ks-coverage: KsMethodHandler done test=a_method_is_run_with_its_request_and_data,a_method_request_asks_for_one_thing,property_and_method_tables_answer_a_drivers_own_requests
 // ks-coverage: IOCTL_KS_METHOD done test=a_method_is_run_with_its_request_and_data
 #[doc(alias = "KsMethodHandler")]
 pub(crate) fn handle<T: 'static>(object: &T, mut irp: Irp, tables: &[&AutomationTable<T>]) -> Dispatched {

@@ -283,7 +283,7 @@ impl Pin {
     ///
     /// A minidriver asks on the way to ACQUIRE: a master clock is set in STOP. Source:
     /// nf-ks-kspingetreferenceclockinterface.
-    // ks-coverage: KsPinGetReferenceClockInterface done test=a_pin_goes_by_its_master_clock
+    // ks-coverage: KsPinGetReferenceClockInterface done test=a_pin_goes_by_its_master_clock,a_pins_own_clock_tells_its_time_and_sets_its_timers
     #[doc(alias = "KsPinGetReferenceClockInterface")]
     pub fn reference_clock(&self) -> Result<ReferenceClock, ks_abi::NtStatus> {
         let master = self.master_clock.lock().clone();
@@ -297,7 +297,7 @@ impl Pin {
     }
 
     /// The pin's AND gate.
-    // ks-coverage: KsPinGetAndGate done test=a_gate_that_the_driver_closed_holds_processing_until_it_opens
+    // ks-coverage: KsPinGetAndGate done test=a_gate_that_the_driver_closed_holds_processing_until_it_opens,every_flag_of_a_driver_does_what_its_page_says_and_nothing_of_it_without
     #[doc(alias = "KsPinGetAndGate")]
     pub fn and_gate(&self) -> &Arc<Gate> {
         &self.and_gate
@@ -316,7 +316,7 @@ impl Pin {
     }
 
     /// The leading edge of the queue, locked on its frame; `None` when there is no frame.
-    // ks-coverage: KsPinGetLeadingEdgeStreamPointer done test=the_leading_edge_locks_advances_ejects_and_stays
+    // ks-coverage: KsPinGetLeadingEdgeStreamPointer done test=the_leading_edge_locks_advances_ejects_and_stays,stream_pointers_lock_move_clone_and_time_out
     #[doc(alias = "KsPinGetLeadingEdgeStreamPointer")]
     #[inline]
     pub fn leading_edge(self: &Arc<Pin>) -> Option<Locked<'_>> {
@@ -473,7 +473,7 @@ impl Pin {
     }
 
     /// Raises every enabled event of this set and item on the pin.
-    // ks-coverage: KsPinGenerateEvents done test=a_drivers_event_is_agreed_raised_and_removed
+    // ks-coverage: KsPinGenerateEvents done test=a_drivers_event_is_agreed_raised_and_removed,every_inline_function_of_the_headers_works_on_living_objects
     #[doc(alias = "KsPinGenerateEvents")]
     pub fn generate_events(&self, set: ks_abi::Guid, id: u32) {
         self.events.generate(set, id);

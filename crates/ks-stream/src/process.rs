@@ -180,7 +180,7 @@ impl Pin {
     ///
     /// It runs on this thread when that is allowed (PASSIVE level, and for the pins of a circuit only on a worker, or
     /// where a client has just set the state), else a worker is asked. An attempt made while the pin is processing is honoured when the callback returns.
-    // ks-coverage: KsPinAttemptProcessing done test=without_initiation_only_an_attempt_processes,an_attempt_during_processing_is_honoured_when_the_callback_returns
+    // ks-coverage: KsPinAttemptProcessing done test=without_initiation_only_an_attempt_processes,an_attempt_during_processing_is_honoured_when_the_callback_returns,every_flag_of_a_driver_does_what_its_page_says_and_nothing_of_it_without
     #[doc(alias = "KsPinAttemptProcessing")]
     pub fn attempt_processing(self: &Arc<Pin>) {
         self.again.store(true, Ordering::SeqCst);

@@ -126,7 +126,7 @@ impl<'a> PropertyCall<'a> {
 const MODIFIERS: u32 = KSPROPERTY_TYPE_COPYPAYLOAD | KSPROPERTY_TYPE_HIGHPRIORITY | KSPROPERTY_TYPE_FSFILTERSCOPE;
 
 /// Answers a property request from `tables`, the driver's before the class driver's.
-// ks-coverage: KsPropertyHandler done test=a_request_asks_for_one_thing,basic_support_has_three_sizes,a_set_is_serialized_and_written_back
+// ks-coverage: KsPropertyHandler done test=a_request_asks_for_one_thing,basic_support_has_three_sizes,a_set_is_serialized_and_written_back,property_and_method_tables_answer_a_drivers_own_requests
 // ks-coverage: IOCTL_KS_PROPERTY done test=a_request_asks_for_one_thing
 #[doc(alias = "KsPropertyHandler")]
 #[inline]

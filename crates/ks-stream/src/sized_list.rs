@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 
 /// Answers with a list: no room gives STATUS_BUFFER_OVERFLOW and the size; room for the head alone gives size and
 /// count; room for less than all gives STATUS_BUFFER_TOO_SMALL; else everything, each item at a multiple of eight.
-// ks-coverage: KsHandleSizedListQuery done test=relations_are_a_sized_list
+// ks-coverage: KsHandleSizedListQuery done test=relations_are_a_sized_list,workers_run_their_items_and_are_waited_for
 #[doc(alias = "KsHandleSizedListQuery")]
 pub fn answer<'i>(output: &mut Output, items: impl Iterator<Item = &'i [u8]> + Clone) -> NtStatus {
     let head_bytes = size_of::<KsMultipleItem>();

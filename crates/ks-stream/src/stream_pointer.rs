@@ -150,6 +150,19 @@ impl PointerBlock {
         self.mappings.as_ref().map_or_else(Vec::new, list)
     }
 
+    /// Bytes of a frame that the offsets have passed, of input and of output.
+    pub(crate) fn passed(&self, sequence: u64) -> (u32, u32) {
+        if self.sequence != sequence {
+            return (0, 0);
+        }
+        let passed = |at| {
+            let count = self.block.load_u32(at + offset::COUNT);
+            let units = count.saturating_sub(self.block.load_u32(at + offset::REMAINING));
+            self.mappings.as_ref().map_or(units, |table| table.bytes(0, units))
+        };
+        (passed(offset::OFFSET_IN), passed(offset::OFFSET_OUT))
+    }
+
     pub(crate) fn remaining(&self, data_sink: bool) -> u32 {
         let at = if data_sink { offset::OFFSET_IN } else { offset::OFFSET_OUT };
         self.block.load_u32(at + offset::REMAINING)
@@ -193,7 +206,7 @@ impl<'p> Locked<'p> {
     }
 
     /// Lets the frame go and locks the next one; `None` at the end of the queue.
-    // ks-coverage: KsStreamPointerAdvance done test=the_leading_edge_locks_advances_ejects_and_stays
+    // ks-coverage: KsStreamPointerAdvance done test=the_leading_edge_locks_advances_ejects_and_stays,stream_pointers_lock_move_clone_and_time_out
     #[doc(alias = "KsStreamPointerAdvance")]
     #[inline(always)]
     pub fn advance(mut self) -> Option<Locked<'p>> {
@@ -208,7 +221,7 @@ impl<'p> Locked<'p> {
     }
 
     /// Lets the frame go and unlocks the edge.
-    // ks-coverage: KsStreamPointerUnlock done test=the_leading_edge_locks_advances_ejects_and_stays
+    // ks-coverage: KsStreamPointerUnlock done test=the_leading_edge_locks_advances_ejects_and_stays,stream_pointers_lock_move_clone_and_time_out
     #[doc(alias = "KsStreamPointerUnlock")]
     pub fn eject(mut self) {
         if let Some(held) = self.held.take() {
@@ -223,7 +236,7 @@ impl<'p> Locked<'p> {
     /// Moves on by bytes, or by mappings where the pin generates them: `in_bytes` consumed of an input frame, `out_bytes` produced in an output frame, whose DataUsed
     /// rises by as much. When nothing remains of the frame the edge goes to the next one, at most one. `None`: there is
     /// no next frame, and the edge is unlocked.
-    // ks-coverage: KsStreamPointerAdvanceOffsets done test=offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains,offsets_of_an_input_follow_its_valid_bytes
+    // ks-coverage: KsStreamPointerAdvanceOffsets done test=offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains,offsets_of_an_input_follow_its_valid_bytes,offsets_of_a_driver_go_over_the_end_of_a_request
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
     pub fn advance_offsets(mut self, in_bytes: u32, out_bytes: u32) -> Option<Locked<'p>> {
         let (pin, queue) = (self.pin, self.queue);
@@ -262,7 +275,7 @@ impl<'p> Locked<'p> {
     }
 
     /// A second pointer on the same frame, locked like this one.
-    // ks-coverage: KsStreamPointerClone done test=a_clone_keeps_the_request_after_the_edge_has_moved_on
+    // ks-coverage: KsStreamPointerClone done test=a_clone_keeps_the_request_after_the_edge_has_moved_on,stream_pointers_lock_move_clone_and_time_out
     #[doc(alias = "KsStreamPointerClone")]
     pub fn clone_pointer(&self) -> Option<ClonePointer> {
         let (id, frame) = self.queue.clone_leading(self.held.as_ref()?, 0)?;
@@ -270,7 +283,7 @@ impl<'p> Locked<'p> {
     }
 
     /// The status with which the frame's request will complete.
-    // ks-coverage: KsStreamPointerSetStatusCode done test=a_status_code_is_what_the_request_completes_with
+    // ks-coverage: KsStreamPointerSetStatusCode done test=a_status_code_is_what_the_request_completes_with,a_status_code_of_a_driver_is_what_its_request_completes_with
     #[doc(alias = "KsStreamPointerSetStatusCode")]
     pub fn set_status_code(&self, status: NtStatus) {
         self.queue.set_status_code(status);
@@ -375,7 +388,7 @@ impl ClonePointer {
     }
 
     /// Locks the pointer. `None` when the frame's request was cancelled: the clone is to be dropped.
-    // ks-coverage: KsStreamPointerLock done test=a_clone_keeps_the_request_after_the_edge_has_moved_on
+    // ks-coverage: KsStreamPointerLock done test=a_clone_keeps_the_request_after_the_edge_has_moved_on,stream_pointers_lock_move_clone_and_time_out
     #[doc(alias = "KsStreamPointerLock")]
     pub fn lock(&mut self) -> Option<&StreamFrame> {
         if self.locked.is_some() {
@@ -413,7 +426,7 @@ impl ClonePointer {
     }
 }
 
-// ks-coverage: KsStreamPointerDelete done test=a_closed_pin_waits_for_the_clones_that_its_driver_has
+// ks-coverage: KsStreamPointerDelete done test=a_closed_pin_waits_for_the_clones_that_its_driver_has,stream_pointers_lock_move_clone_and_time_out
 impl Drop for ClonePointer {
     fn drop(&mut self) {
         self.locked = None;

@@ -3,7 +3,7 @@
 mod support;
 
 use ks_abi::*;
-use ks_io::{AccessMask, Aspect, Handle, Outcome, Transport};
+use ks_io::{AccessMask, Aspect, Handle, Outcome, RequestorMode, Transport};
 use ks_stream::DataFormat;
 use support::specimen::*;
 use support::video;
@@ -196,6 +196,12 @@ fn a_pin_can_be_closed_to_user_mode() {
     let bench = bench();
     let reason = refused(&bench, &pin_create(KERNEL_ONLY), STATUS_INVALID_DEVICE_REQUEST, Aspect::Access);
     says(&reason, &["specimen.6", "user mode"]);
+    // A driver creates it, and user mode the pins of the same filter that have no such flag.
+    let driver = bench.io.session_as(RequestorMode::Kernel);
+    let filter = driver.open(&bench.link, both_accesses()).unwrap();
+    let create = pin_create(KERNEL_ONLY);
+    driver.create(filter, &create.class, &create.parameters(), create.access).unwrap();
+    bench.pin(IN);
 }
 
 #[test]

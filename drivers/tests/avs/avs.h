@@ -45,6 +45,10 @@ static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range};
 #endif
 static const GUID Categories[] = {OWN_CATEGORIES};
 
+#ifndef OWN_FILTER_FLAGS
+#define OWN_FILTER_FLAGS 0
+#endif
+
 /* The checks of the table, and a driver of one filter. */
 #define DEFINE_CHECKS(...) \
     static const CHECK_ROUTINE Checks[] = {__VA_ARGS__}; \
@@ -65,6 +69,7 @@ static const GUID Categories[] = {OWN_CATEGORIES};
     static const KSFILTER_DESCRIPTOR FilterDescriptor = { \
         .Dispatch = (filter_dispatch), \
         .Version = KSFILTER_DESCRIPTOR_VERSION, \
+        .Flags = OWN_FILTER_FLAGS, \
         .ReferenceGuid = &Reference, \
         .PinDescriptorsCount = SIZEOF_ARRAY(pins), \
         .PinDescriptorSize = sizeof(pins[0]), \

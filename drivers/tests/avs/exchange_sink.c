@@ -97,7 +97,21 @@ static const char *LetGo(PKSPIN Pin)
     return NULL;
 }
 
-DEFINE_CHECKS(ByInterface, ByTheQueue, LetGo);
+/* 3: what is connected is not of AVStream. */
+static const char *Foreign(PKSPIN Pin)
+{
+    CHECK(Pin->ConnectionIsExternal);
+    return NULL;
+}
+
+/* 4: it is. */
+static const char *Own(PKSPIN Pin)
+{
+    CHECK(!Pin->ConnectionIsExternal);
+    return NULL;
+}
+
+DEFINE_CHECKS(ByInterface, ByTheQueue, LetGo, Foreign, Own);
 static const KSPIN_DISPATCH PinDispatch = {.Create = OnCreate, .Process = OnProcess};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {
     PIN(&PinDispatch, KSPIN_DATAFLOW_IN, KSPIN_FLAG_GENERATE_EOS_EVENTS, 1),

@@ -4,6 +4,10 @@
  */
 #include "avs.h"
 
+#ifndef OUTPUT_FLAGS
+#define OUTPUT_FLAGS KSPIN_FLAG_SPLITTER
+#endif
+
 static ULONG Calls, Frames, Wrong;
 
 /* The first output is the driver's affair; the others are delegated to it. */
@@ -56,7 +60,25 @@ static const char *FourInOne(PKSPIN Pin)
     return NULL;
 }
 
-DEFINE_CHECKS(FourInOne);
+/* 1: an output behind the first of a splitter. */
+static const char *Follows(PKSPIN Pin)
+{
+    PKSPIN source, branch;
+    KsPinGetCopyRelationships(Pin, &source, &branch);
+    CHECK(branch && branch != Pin && branch->Id == Pin->Id && !source);
+    return NULL;
+}
+
+/* 2: the same where it is none. */
+static const char *StandsAlone(PKSPIN Pin)
+{
+    PKSPIN source, branch;
+    KsPinGetCopyRelationships(Pin, &source, &branch);
+    CHECK(!branch && !source);
+    return NULL;
+}
+
+DEFINE_CHECKS(FourInOne, Follows, StandsAlone);
 
 static DECLARE_SIMPLE_FRAMING_EX(Framing, STATIC_KSMEMORY_TYPE_KERNEL_NONPAGED,
                                  KSALLOCATOR_REQUIREMENTF_SYSTEM_MEMORY | KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER |
@@ -74,6 +96,6 @@ static DECLARE_SIMPLE_FRAMING_EX(Framing, STATIC_KSMEMORY_TYPE_KERNEL_NONPAGED,
 static const KSFILTER_DISPATCH FilterDispatch = {.Process = OnProcess};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {
     SHARED_PIN(KSPIN_DATAFLOW_IN, 0, 1),
-    SHARED_PIN(KSPIN_DATAFLOW_OUT, KSPIN_FLAG_SPLITTER, 4),
+    SHARED_PIN(KSPIN_DATAFLOW_OUT, OUTPUT_FLAGS, 4),
 };
 DEFINE_DRIVER(0x0b, &FilterDispatch, Pins, NULL)

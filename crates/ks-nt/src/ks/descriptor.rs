@@ -77,6 +77,11 @@ impl FilterView {
         self.owner.follow(0)
     }
 
+    /// Has the descriptor a reference GUID?
+    pub(crate) fn has_reference_guid(&self) -> bool {
+        self.descriptor().follow(offset_of!(KsFilterDescriptor, reference_guid)).some().is_some()
+    }
+
     /// The descriptor of a pin factory.
     pub(crate) fn pin_address(&self, id: PinId) -> Option<Address> {
         self.pins.get(id as usize)?.address()

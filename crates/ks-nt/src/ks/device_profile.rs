@@ -2,7 +2,8 @@
 //!
 //! Decision (docs/adr/0112): what a driver publishes is checked as the pages say, and kept nowhere: no page gives the form of
 //! the store, and nothing here reads it. A profile that is published before the store was initialized is refused as the
-//! commit of one is.
+//! commit of one is. Decision (docs/adr/0124): a store is initialized for a filter with a reference GUID that is flagged as
+//! what tells it from others; the page requires both and names no status.
 
 use crate::exports;
 use crate::exports::Export;
@@ -13,7 +14,7 @@ use crate::ntoskrnl::irql;
 use ks_abi::{
     KSCATEGORY_VIDEO_CAMERA, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
-use ks_stream::DescribeFilter;
+use ks_stream::{DescribeFilter, FilterFlags};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,9 +51,16 @@ fn camera(factory: Address, routine: &'static str) -> Result<Arc<HostedFactory>,
     if is_camera { Ok(factory) } else { Err(STATUS_INVALID_PARAMETER) }
 }
 
+/// Does the filter's descriptor have a reference GUID, and say that it tells the filter from others?
+fn goes_by_reference(factory: &HostedFactory) -> bool {
+    let view = factory.view();
+    view.has_reference_guid() && view.flags().contains(FilterFlags::PRIORITIZE_REFERENCEGUID)
+}
+
 // ks-coverage: KsInitializeDeviceProfile done test=a_camera_publishes_profiles_and_nothing_else_does
 pub(crate) unsafe extern "win64" fn KsInitializeDeviceProfile(factory: Address) -> NtStatus {
     match camera(factory, "KsInitializeDeviceProfile") {
+        Ok(factory) if !goes_by_reference(&factory) => STATUS_INVALID_PARAMETER,
         Ok(factory) => {
             factory.profiles().initialized.store(true, Ordering::SeqCst);
             STATUS_SUCCESS

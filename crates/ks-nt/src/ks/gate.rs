@@ -73,9 +73,14 @@ fn attach(pin: Address, gate: Address, name: &'static str, how: Attach) {
         return misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, name, "the KSGATE is not aligned");
     }
     let gate = gate.some().map(|gate| Arc::new(DriverGate(gate)) as Arc<dyn AttachedGate>);
-    if how(&pin, gate) == Err(STATUS_INVALID_DEVICE_STATE) {
-        misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, name, "the pin has left STOP; gates are attached before");
-    }
+    let what = match how(&pin, gate) {
+        Err(STATUS_INVALID_DEVICE_STATE) => "the pin has left STOP; gates are attached before",
+        Err(_) if pin.filter().and_gate().is_some() => {
+            "pins of KSPIN_FLAG_SOME_FRAMES_REQUIRED_FOR_PROCESSING have their gate by the flag"
+        }
+        _ => return,
+    };
+    misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, name, what);
 }
 
 pub(crate) unsafe extern "win64" fn KsPinAttachAndGate(pin: Address, gate: Address) {

@@ -538,7 +538,7 @@ pub(crate) unsafe extern "win64" fn KsPinGetNextSiblingPin(pin: Address) -> u64 
     at.and_then(|at| pins.get(at + 1)).map_or(0, |next| next.address)
 }
 
-// ks-coverage: KsPinGetAvailableByteCount done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsPinGetAvailableByteCount done test=every_inline_function_of_the_headers_works_on_living_objects,offsets_of_a_driver_go_over_the_end_of_a_request
 pub(crate) unsafe extern "win64" fn KsPinGetAvailableByteCount(
     pin: Address,
     input: Address,

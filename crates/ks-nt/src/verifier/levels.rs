@@ -1,13 +1,13 @@
 //! The highest level at which each routine of `ks.sys` may be called: facts of the documentation, one name a routine.
 //!
 //! Taken from the entry `req.irql` of the routine's page: PASSIVE_LEVEL, below DISPATCH_LEVEL (here APC), or up to
-//! DISPATCH_LEVEL. A routine that is not here may be called at any level, or its page names none.
+//! DISPATCH_LEVEL. A routine that is not here may be called at any level, or its page names none: of the 264 pages of
+//! `ks.h`, 111 name one of these, 28 any level, one refers to its remarks, and 124 say nothing.
 
 use ks_io::Level;
 
 /// PASSIVE_LEVEL only.
 const PASSIVE: &[&str] = &[
-    "",
     "KsAcquireControl",
     "KsAcquireDevice",
     "KsAddDevice",
@@ -26,10 +26,12 @@ const PASSIVE: &[&str] = &[
     "KsCreatePin2",
     "KsCreateTopologyNode2",
     "KsDefaultAddEventHandler",
+    "KsDeleteFilterFactory",
     "KsDeviceGetBusData",
     "KsDeviceGetFirstChildFilterFactory",
     "KsDeviceGetOuterUnknown",
     "KsDeviceRegisterAdapterObject",
+    "KsDiscard",
     "KsFilterAcquireControl",
     "KsFilterAcquireProcessingMutex",
     "KsFilterAddEvent",
@@ -137,6 +139,13 @@ pub(super) fn most(routine: &str) -> Option<Level> {
 mod tests {
     use super::*;
     use crate::exports::{self, Module};
+
+    /// One routine a page; whoever adds one has seen its page and counts it here and above.
+    #[test]
+    fn every_page_that_names_a_level_has_its_routine() {
+        assert_eq!([PASSIVE.len(), APC.len(), DISPATCH.len()], [81, 5, 25]);
+        assert!([PASSIVE, APC, DISPATCH].concat().iter().all(|name| !name.is_empty()));
+    }
 
     #[test]
     fn a_routine_has_one_level_and_the_lists_are_sorted() {

@@ -77,6 +77,11 @@ impl Rig {
         self.client.open_by_name(name)
     }
 
+    /// As [`Rig::try_open_named`], as another driver.
+    pub(crate) fn try_open_named_as_driver(&self, name: &str) -> Result<Filter, ks_client::ClientError> {
+        self.kernel.open_by_name(name)
+    }
+
     /// One of the drivers.
     pub(crate) fn driver(&self, driver: usize) -> &LoadedDriver {
         &self.drivers[driver]

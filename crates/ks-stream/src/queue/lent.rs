@@ -92,13 +92,17 @@ impl Queue {
         state.set_status_at(sequence, status);
     }
 
-    /// Bytes at and ahead of the leading edge: to be read of an input, to be filled of an output.
+    /// Bytes ahead of the leading edge, with what its offsets have left of the frame that it stands on: to be read of an
+    /// input, to be filled of an output.
     pub(crate) fn available_bytes(&self, locked: Option<&LockedFrame>) -> (u64, u64) {
         let state = self.state.lock();
         let (mut to_read, mut room) = (0, 0);
+        // Of the frame at the edge only.
+        let mut passed = state.leading_block.passed(state.leading);
         let mut count = |frame: &StreamFrame| {
-            to_read += u64::from(frame.data_used());
-            room += u64::from(frame.frame_extent());
+            let (of_input, of_output) = std::mem::take(&mut passed);
+            to_read += u64::from(frame.data_used().saturating_sub(of_input));
+            room += u64::from(frame.frame_extent().saturating_sub(of_output));
         };
         for index in state.leading_index().into_iter().flat_map(|first| first..state.entries.len()) {
             match (&state.entries[index].held, locked) {

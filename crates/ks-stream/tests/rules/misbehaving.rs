@@ -11,7 +11,7 @@ use ks_io::{Aspect, Refusal, RequestorMode};
 use ks_stream::{
     AutomationTable, CloneId, ClonePointer, DataFormat, DataRange, Device, EventItem, EventSet, Filter,
     FilterDescriptor, FilterDispatch, FilterInstance, Framing, LeadingEdge, Pin, PinDescriptor, PinInstance,
-    PropertyItem, PropertySet, Rule, Violation,
+    ProcessPins, PropertyItem, PropertySet, Rule, Violation,
 };
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{MutexGuard, PoisonError};
@@ -42,6 +42,8 @@ pub struct Kept {
 
 struct Driver {
     hook: Hook,
+    /// The filter of the sink processes as a whole.
+    sink_is_whole: bool,
     kept: Arc<Kept>,
 }
 
@@ -72,6 +74,7 @@ impl FilterDispatch for Kind {
         let on_pin = |driver: Arc<Driver>| move |pin: &Pin, name: &'static str| driver.at(name, None, Some(pin));
         Ok(Arc::new(Instance {
             driver: self.0.clone(),
+            is_whole: self.0.sink_is_whole && filter.name().contains("sink"),
             filter: table(on_filter(self.0.clone())),
             pin: Arc::new(table(on_pin(self.0.clone()))),
         }))
@@ -93,11 +96,27 @@ fn table<T: 'static>(at: impl Fn(&T, &'static str) -> NtStatus + Clone + Send + 
 
 struct Instance {
     driver: Arc<Driver>,
+    is_whole: bool,
     filter: AutomationTable<Filter>,
     pin: Arc<AutomationTable<Pin>>,
 }
 
 impl FilterInstance for Instance {
+    fn is_filter_centric(&self) -> bool {
+        self.is_whole
+    }
+    fn process(&self, filter: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
+        match self.driver.at("filter Process", Some(filter), None) {
+            STATUS_SUCCESS => {
+                pins.iter().for_each(|pin| pin.terminate());
+                STATUS_PENDING
+            }
+            other => other,
+        }
+    }
+    fn reset(&self, filter: &Arc<Filter>) {
+        let _ = self.driver.at("filter Reset", Some(filter), None);
+    }
     fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
         outcome(self.driver.with("pin Create", pin, None))?;
         Ok(Arc::new(DriverPin { made: AtomicU32::new(0), driver: self.driver.clone(), table: self.pin.clone() }))
@@ -192,11 +211,20 @@ pub struct Bad {
 
 impl Bad {
     pub fn new(hook: impl Fn(&Place<'_>) -> NtStatus + Send + Sync + 'static) -> Bad {
+        Bad::of(Arc::new(hook), false)
+    }
+
+    /// As [`Bad::new`]; the filter of the sink processes as a whole.
+    pub fn whole(hook: impl Fn(&Place<'_>) -> NtStatus + Send + Sync + 'static) -> Bad {
+        Bad::of(Arc::new(hook), true)
+    }
+
+    fn of(hook: Hook, sink_is_whole: bool) -> Bad {
         static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let rig = Rig::new(1);
         let kept = Arc::<Kept>::default();
-        let driver = Arc::new(Driver { hook: Arc::new(hook), kept: kept.clone() });
+        let driver = Arc::new(Driver { hook, sink_is_whole, kept: kept.clone() });
         let pin = |flow, communication| {
             let mut pin = PinDescriptor { communication, ..PinDescriptor::new(flow, vec![video()]) };
             pin.instances_possible = PinDescriptor::UNLIMITED;
@@ -319,7 +347,7 @@ fn other_graph(rig: &Rig) -> Pair {
 }
 
 /// Each callback, as reports name it.
-const CALLBACKS: [(&str, &str); 16] = [
+const CALLBACKS: [(&str, &str); 18] = [
     ("filter Create", "filter Create callback of bad"),
     ("filter data ranges", "filter data ranges callback of bad"),
     ("intersect", "intersect callback of bad"),
@@ -329,6 +357,8 @@ const CALLBACKS: [(&str, &str); 16] = [
     ("pin framing", "pin framing callback of bad"),
     ("pin SetDeviceState", "pin SetDeviceState callback of bad-sink.0"),
     ("pin Process", "pin Process callback of bad.0"),
+    ("filter Process", "filter Process callback of bad-sink"),
+    ("filter Reset", "filter Reset callback of bad-sink"),
     ("handler", "property, method or event callback of bad"),
     ("event", "property, method or event callback of bad"),
     ("pin Reset", "pin Reset callback of bad"),
@@ -338,12 +368,15 @@ const CALLBACKS: [(&str, &str); 16] = [
     ("filter Close", "filter Close callback of bad"),
 ];
 
+/// Those of a filter that processes as a whole.
+const OF_WHOLE: [&str; 2] = ["filter Process", "filter Reset"];
+
 #[test]
 fn a_panic_in_any_callback_ends_in_its_own_filter_and_other_graphs_go_on() {
     for (callback, named) in CALLBACKS {
         let reached = Arc::new(AtomicU32::new(0));
         let count = reached.clone();
-        let bad = Bad::new(move |place| {
+        let hook = move |place: &Place<'_>| {
             if place.name == "pin Process"
                 && callback == "clone cancel"
                 && let Some(mut clone) = place.shared.and_then(|pin| pin.leading_edge()?.clone_pointer())
@@ -360,7 +393,8 @@ fn a_panic_in_any_callback_ends_in_its_own_filter_and_other_graphs_go_on() {
                 std::panic::resume_unwind(Box::new("told to panic"));
             }
             STATUS_SUCCESS
-        });
+        };
+        let bad = if OF_WHOLE.contains(&callback) { Bad::whole(hook) } else { Bad::new(hook) };
         let other = other_graph(&bad.rig);
         other.bring(&UP[2..]);
         let said = bad.run();
@@ -389,8 +423,9 @@ pub fn broken(violations: &[Violation]) -> Vec<Rule> {
 
 #[test]
 fn a_status_that_a_callback_may_not_return_stops_its_filter_by_name_and_other_graphs_go_on() {
-    let cases: [(&str, NtStatus, Rule); 9] = [
+    let cases: [(&str, NtStatus, Rule); 10] = [
         ("pin Process", STATUS_TIMEOUT, Rule::CallbackReturn),
+        ("filter Process", STATUS_TIMEOUT, Rule::CallbackReturn),
         ("pin SetDeviceState", STATUS_PENDING, Rule::CallbackReturn),
         ("pin SetDataFormat", STATUS_PENDING, Rule::CallbackReturn),
         ("pin Connect", STATUS_PENDING, Rule::CallbackReturn),
@@ -401,7 +436,8 @@ fn a_status_that_a_callback_may_not_return_stops_its_filter_by_name_and_other_gr
         ("intersect", STATUS_PENDING, Rule::CallbackReturn),
     ];
     for (callback, status, rule) in cases {
-        let bad = Bad::new(move |place| if place.name == callback { status } else { STATUS_SUCCESS });
+        let hook = move |place: &Place<'_>| if place.name == callback { status } else { STATUS_SUCCESS };
+        let bad = if OF_WHOLE.contains(&callback) { Bad::whole(hook) } else { Bad::new(hook) };
         let other = other_graph(&bad.rig);
         other.bring(&UP[2..]);
         let _ = bad.run();

@@ -3,7 +3,9 @@
 use crate::rig::{
     BOTH_WAYS, FRAME_BYTES, Probe, Requests, Rig, SEEDS, Setup, UP, bring, create, filled, frames, numbers,
 };
-use ks_abi::{KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsPinDataFlow, NtStatus, STATUS_PENDING, STATUS_SUCCESS};
+use ks_abi::{
+    KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsPinDataFlow, KsReset, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS,
+};
 use ks_io::sync::{Arc, Mutex};
 use ks_stream::{CopyRelationship, Filter, PinFlags, ProcessPins};
 use std::sync::atomic::Ordering::SeqCst;
@@ -383,6 +385,32 @@ fn an_update_of_a_shared_frame_sends_it_on_and_shows_the_next_at_both_pins() {
         assert!(rig.middle.calls() < 12, "several frames a call: {}", rig.middle.calls());
         drop((sink, output, input, source, from, middle, to));
         rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn a_filter_is_told_of_each_reset_and_flush_of_a_pin_if_it_processes_as_a_whole() {
+    for (is_whole, wanted) in [(true, [1, 1, 2, 3]), (false, [0; 4])] {
+        let rig = Rig::with(Setup { middle_in_place: None, ..Setup::default() });
+        if is_whole {
+            rig.middle.script_filter(transform);
+        }
+        let (_middle, input, _output) = alone(&rig);
+        rig.take_log();
+        let mut told = 0;
+        let mut after = |step: &dyn Fn()| {
+            step();
+            told += rig.take_log().iter().filter(|call| *call == "middle reset").count();
+            told
+        };
+        let seen = [
+            after(&|| input.reset(KsReset::BEGIN).unwrap()),
+            after(&|| input.reset(KsReset::BEGIN).unwrap()),
+            after(&|| input.reset(KsReset::END).unwrap()),
+            // What is queued goes with the state.
+            after(&|| bring(&input, &[KsState::PAUSE, KsState::ACQUIRE, KsState::STOP])),
+        ];
+        assert_eq!(seen, wanted, "{is_whole}");
     }
 }
 

@@ -176,6 +176,20 @@ fn gates_are_attached_in_stop_and_to_filters_that_process_as_a_whole() {
     assert_eq!(mixer.rig.source.pin().attach_or_gate(lent(&gate)), Err(STATUS_INVALID_DEVICE_REQUEST));
 }
 
+/// The flag is an OR gate already.
+#[test]
+fn no_gate_is_attached_to_a_pin_of_which_some_frames_are_required() {
+    let mixer = Mixer::new(PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING);
+    let (and, or) = (Gate::and().unwrap(), Gate::or().unwrap());
+    assert_eq!(mixer.pins[0].attach_and_gate(lent(&and)), Err(STATUS_INVALID_DEVICE_REQUEST));
+    assert_eq!(mixer.pins[0].attach_or_gate(lent(&or)), Err(STATUS_INVALID_DEVICE_REQUEST));
+    assert!(and.is_open() && !or.is_open() && mixer.gate().is_open(), "they are as they were");
+    mixer.run();
+    let _reads = mixer.read(1);
+    let _write = mixer.write(1, 6);
+    assert_eq!(mixer.seen(), [6]);
+}
+
 #[test]
 fn a_frame_of_one_pin_is_enough_where_some_frames_are_required() {
     for (flags, wanted) in [(PinFlags::empty(), vec![]), (PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING, vec![6])] {

@@ -3,7 +3,7 @@
 use crate::rig::{DOWN, FRAME_BYTES, Rig, SEEDS, Setup, UP, bring, filled, frames, put, wait};
 use ks_abi::{KsReset, KsState, STATUS_CANCELLED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use ks_client::StreamRequest;
-use ks_stream::{ClonePointer, Locked, PinFlags, Step, TrailingEdge};
+use ks_stream::{AfterAdvance, ClonePointer, LeadingEdge, Locked, PinFlags, Step, TrailingEdge};
 use proptest::prelude::*;
 
 #[test]
@@ -74,6 +74,62 @@ fn offsets_of_an_input_follow_its_valid_bytes() {
     assert_eq!((edge.remaining(), edge.data_used()), (6, 10));
     assert!(edge.advance_offsets(6, 0).is_none());
     assert_eq!(request.wait().unwrap()[0].header.data_used, 10);
+}
+
+#[test]
+fn offsets_of_an_output_go_over_the_end_of_a_request() {
+    let rig = Rig::new(1);
+    rig.source.script(wait);
+    let (_filter, client) = rig.alone("source");
+    bring(&client, &UP);
+    let [first, second] = [(); 2].map(|()| client.read_stream(frames(&client, 1)).unwrap());
+    let pin = rig.source.pin();
+    let edge = LeadingEdge::of(&pin).unwrap();
+    assert_eq!(edge.available_bytes(), (0, 128));
+    assert!(edge.lock());
+    let irp = edge.request().unwrap().irp;
+    assert_eq!(edge.advance_offsets(0, 24, AfterAdvance::WhenUsedUp), Some(Step::OnFrame));
+    assert_eq!(edge.available_bytes(), (24, 104));
+    assert!(edge.unlock() && edge.lock(), "it goes on where it was");
+    assert_eq!(edge.available_bytes(), (24, 104));
+    assert_eq!(edge.advance_offsets(0, 40, AfterAdvance::WhenUsedUp), Some(Step::OnFrame));
+    assert!(first.is_done() && !second.is_done());
+    assert_ne!(edge.request().unwrap().irp, irp);
+    assert_eq!(edge.available_bytes(), (0, 64));
+    assert_eq!(edge.advance_offsets(0, 1, AfterAdvance::Always), Some(Step::AtEnd));
+    assert_eq!(edge.available_bytes(), (0, 0));
+    let used = [first, second].map(|request| request.wait().unwrap()[0].header.data_used);
+    assert_eq!(used, [64, 1]);
+}
+
+#[test]
+fn offsets_of_an_input_go_over_the_end_of_a_request() {
+    let rig = Rig::new(1);
+    rig.sink.script(wait);
+    let (_filter, client) = rig.alone("sink");
+    bring(&client, &UP);
+    let write = |number, bytes| {
+        let mut frame = filled(&client, number);
+        frame.header.data_used = bytes;
+        client.write_stream(vec![frame]).unwrap()
+    };
+    let (first, second) = (write(1, 40), write(2, 64));
+    let pin = rig.sink.pin();
+    let edge = LeadingEdge::of(&pin).unwrap();
+    assert_eq!(edge.available_bytes().0, 104);
+    assert!(edge.lock());
+    let irp = edge.request().unwrap().irp;
+    assert_eq!(edge.advance_offsets(16, 0, AfterAdvance::WhenUsedUp), Some(Step::OnFrame));
+    assert_eq!(edge.available_bytes().0, 88);
+    // No more than the frame has: the second is not begun.
+    assert_eq!(edge.advance_offsets(1000, 0, AfterAdvance::WhenUsedUp), Some(Step::OnFrame));
+    assert!(first.is_done() && !second.is_done());
+    assert_ne!(edge.request().unwrap().irp, irp);
+    assert_eq!(edge.available_bytes().0, 64);
+    assert_eq!(edge.advance_offsets(64, 0, AfterAdvance::WhenUsedUp), Some(Step::AtEnd));
+    assert_eq!(edge.available_bytes().0, 0);
+    let used = [first, second].map(|request| request.wait().unwrap()[0].header.data_used);
+    assert_eq!(used, [40, 64], "reading changes nothing");
 }
 
 #[test]
@@ -223,6 +279,7 @@ enum Op {
     Lock,
     Unlock,
     Advance,
+    Offsets(u32),
     Eject,
     Clone,
     UnlockClone(usize),
@@ -241,6 +298,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Lock),
         2 => Just(Op::Unlock),
         4 => Just(Op::Advance),
+        4 => (0..FRAME_BYTES + 8).prop_map(Op::Offsets),
         1 => Just(Op::Eject),
         3 => Just(Op::Clone),
         2 => (0..8usize).prop_map(Op::UnlockClone),
@@ -263,6 +321,8 @@ struct Model {
     /// Index of the frame that the edge stands on or before.
     edge: usize,
     edge_locked: bool,
+    /// The frame that its offset belongs to, and the bytes that the offset has passed.
+    offset: (usize, u32),
     /// Frame and lock of each clone.
     clones: Vec<(usize, bool)>,
     /// The trailing edge, of a queue that has one.
@@ -317,6 +377,14 @@ impl Model {
         self.edge_locked = false;
         self.frames[self.edge].in_window = false;
         self.settle();
+    }
+
+    /// Moves the offset of the locked edge. True when the frame is used up.
+    fn step(&mut self, bytes: u32) -> bool {
+        let (frame, passed) = self.offset;
+        let passed = if frame == self.edge { passed } else { 0 };
+        self.offset = (self.edge, (passed + bytes).min(FRAME_BYTES));
+        self.offset.1 == FRAME_BYTES
     }
 
     fn lock_trailing(&mut self) -> Option<usize> {
@@ -391,6 +459,25 @@ proptest! {
                         model.pass();
                         edge = locked.advance();
                         prop_assert_eq!(at(&edge), model.lock().map(|index| addresses[index]));
+                    }
+                }
+                Op::Offsets(bytes) => {
+                    if let Some(locked) = edge.take() {
+                        let used_up = model.step(bytes);
+                        let wanted = match used_up {
+                            true => {
+                                model.pass();
+                                model.lock()
+                            }
+                            false => Some(model.edge),
+                        };
+                        edge = locked.advance_offsets(0, bytes);
+                        prop_assert_eq!(at(&edge), wanted.map(|index| addresses[index]));
+                        if let Some(locked) = &edge {
+                            let passed = if used_up { 0 } else { model.offset.1 };
+                            prop_assert_eq!(locked.remaining(), FRAME_BYTES - passed);
+                            prop_assert_eq!(locked.data_used(), passed);
+                        }
                     }
                 }
                 Op::Eject => {

@@ -361,6 +361,9 @@ impl FilterInstance for Instance {
         let script = self.0.filter_process.lock().clone().unwrap();
         script(&self.0, filter, pins)
     }
+    fn reset(&self, filter: &Arc<Filter>) {
+        self.0.note(format!("{} reset", filter.name()));
+    }
     fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
         self.0.note(format!("{} create", pin.describe()));
         let bytes = self.0.header_bytes.load(SeqCst);
