@@ -233,6 +233,28 @@ fn a_timeout_that_was_cancelled_does_not_come() {
     rig.unload();
 }
 
+/// The driver deletes its clone in both: one comes, and the other not while it runs and not after it.
+#[test]
+fn a_clone_is_told_of_its_timeout_or_of_its_cancel_whichever_is_first() {
+    let rig = Rig::start("tests/ks/pointers.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    let object = pin.pin.object();
+    pin.pin.set_state(KsState::PAUSE).unwrap();
+    // The timeout is being told when the cancel comes; and the timeout passes while the cancel is being told.
+    for first in ["timeout", "cancel"] {
+        let read = pin.read(1);
+        assert_eq!(failure_of(object, POINTERS, 4), "");
+        read.cancel();
+        let _ = read.wait();
+        let [most, ended] = object.property::<[i32; 2]>(POINTERS, 5).unwrap();
+        assert_eq!((most, ended), (1, 1), "{first} first");
+    }
+    pin.pin.set_state(KsState::STOP).unwrap();
+    drop((pin, filter));
+    rig.unload();
+}
+
 /// A pin of its own driver, and one of a driver without AVStream.
 #[test]
 fn a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to() {

@@ -88,6 +88,7 @@ callbacks! {
     DEVICE_QUERY_INTERFACE = 42, "device QueryInterface";
     FACTORY_SLEEP = 43, "factory Sleep";
     FACTORY_WAKE = 44, "factory Wake";
+    POINTER_TIMEOUT = 45, "stream pointer timeout";
 }
 
 impl Callback {

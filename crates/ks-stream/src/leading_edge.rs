@@ -1,10 +1,11 @@
 //! The leading edge as an object with an address, for a driver that keeps it locked across calls.
 
 use crate::pin::Pin;
-use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, Queue, Step};
+use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, PointerId, Queue, Step};
 use crate::stream_pointer::ClonePointer;
 use crate::verifier;
 use ks_abi::NtStatus;
+use ks_io::Ticks;
 use ks_io::sync::{Arc, Mutex, Weak};
 
 /// The leading edge of a pin whose driver is lent its address. What it has locked stays here between two calls.
@@ -167,6 +168,20 @@ impl LeadingEdge {
     #[doc(alias = "KsPinGetAvailableByteCount")]
     pub fn available_bytes(&self) -> (u64, u64) {
         self.queue.available_bytes(self.held.lock().as_ref())
+    }
+
+    /// As [`ClonePointer::schedule_timeout`], for the edge.
+    #[doc(alias = "KsStreamPointerScheduleTimeout")]
+    pub fn schedule_timeout(&self, context: u64, interval: Ticks) {
+        if let Some(pin) = self.pin.upgrade() {
+            self.queue.schedule_timeout(pin.services(), PointerId::LeadingEdge, context, interval);
+        }
+    }
+
+    /// As [`ClonePointer::cancel_timeout`], for the edge.
+    #[doc(alias = "KsStreamPointerCancelTimeout")]
+    pub fn cancel_timeout(&self) {
+        self.queue.cancel_timeout(PointerId::LeadingEdge);
     }
 
     fn flush(&self, flush: bool) {

@@ -92,7 +92,7 @@ pub use process::Turn;
 pub use property::{PropertyCall, answer as answer_property};
 pub use property_values::{Bounds, PropertyMembers, PropertyValues, Stepping};
 pub use quality::quality_manager_item;
-pub use queue::{FrameRequest, Step};
+pub use queue::{FrameRequest, PointerId, Step};
 pub use rate::{NOMINAL_RATE, RateControl};
 pub use standard::{STANDARD_PROPERTIES, StandardProperty, Target, standard_property};
 pub use stream_io::{Direction, check_header, memory_of, probe_headers};

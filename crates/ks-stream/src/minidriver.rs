@@ -18,6 +18,7 @@ use crate::format::{DataFormat, DataRange};
 use crate::handshake::Interface;
 use crate::injection::{ReturnedFrame, ReturnedRequest};
 use crate::pin::Pin;
+use crate::queue::PointerId;
 use crate::stream_pointer::CloneId;
 use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
@@ -277,10 +278,20 @@ pub trait PinInstance: Send + Sync {
     /// The request under an unlocked clone was cancelled. The driver drops its [`crate::ClonePointer`] of this number,
     /// here or soon; the request completes when the last one is gone.
     ///
-    /// Decision: called without the queue lock, so the driver may take its own locks. Source: nc-ks-pfnksstreampointer.
+    /// Decision: called without the queue lock, so the driver may take its own locks. A timeout that passes meanwhile is
+    /// told of after this one has returned, if the clone lives on. Source: nc-ks-pfnksstreampointer.
     #[doc(alias = "PFNKSSTREAMPOINTER")]
     fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
         let _ = (pin, clone);
+    }
+
+    /// The timeout of a stream pointer has passed, with the word that came with it; see
+    /// [`crate::ClonePointer::schedule_timeout`]. At DISPATCH level, with no lock held. The driver may let the clone go
+    /// here: a clone is in one callback at a time, and a cancel that comes meanwhile is told of after this one has
+    /// returned, if the clone lives on.
+    #[doc(alias = "PFNKSSTREAMPOINTER")]
+    fn pointer_timed_out(&self, pin: &Arc<Pin>, pointer: PointerId, context: u64) {
+        let _ = (pin, pointer, context);
     }
 
     /// A driver creates an allocator on this pin: where its frames come from; `None`: system memory. An error refuses the

@@ -26,7 +26,7 @@ use crate::pipe::PipeSection;
 use crate::process::WorkerItem;
 use crate::quality::QualityManager;
 use crate::queue::Queue;
-use crate::stream_pointer::{CloneId, Locked};
+use crate::stream_pointer::Locked;
 use crate::trailing_edge::TrailingEdge;
 use crate::{method, property};
 use ks_abi::{
@@ -578,13 +578,6 @@ impl Pin {
         }
         if self.data_flow() == KsPinDataFlow::OUT {
             self.output_ended();
-        }
-    }
-
-    /// Clones whose frames were cancelled: the driver is told, outside of every lock.
-    pub(crate) fn orphaned(&self, clones: Vec<CloneId>) {
-        if let Some(instance) = self.instance.get() {
-            clones.into_iter().for_each(|clone| instance.clone_cancelled(self, clone));
         }
     }
 

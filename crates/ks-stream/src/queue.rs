@@ -14,6 +14,7 @@ mod changes;
 mod clones;
 mod leading;
 mod lent;
+mod timeouts;
 mod trailing;
 
 use crate::descriptor::PinFlags;
@@ -33,11 +34,13 @@ use ks_io::sync::{
 use ks_io::{CancelTarget, Irp, StreamFrame, StreamFrames};
 use ks_mem::fallible;
 use std::collections::VecDeque;
+use timeouts::Scheduled;
 use trailing::Trailing;
 
 pub(crate) use changes::{format_in, is_change};
 pub(crate) use leading::{Eject, LockedFrame, Moved};
 pub use lent::{FrameRequest, Step};
+pub use timeouts::PointerId;
 
 /// The queue of one standard-transport pin.
 pub(crate) struct Queue {
@@ -76,6 +79,10 @@ struct State {
     told: Vec<u64>,
     clones: Vec<CloneState>,
     next_clone: u64,
+    /// Timeouts of pointers that nobody has claimed.
+    timeouts: Vec<Scheduled>,
+    /// Blocks of clones that were deleted while a callback has their address.
+    deleted: Vec<(CloneId, PointerBlock)>,
     /// Requests of callers, and those of several frames.
     requests: Vec<Option<Queued>>,
     free: Vec<u32>,
@@ -212,6 +219,8 @@ impl Queue {
             told: Vec::new(),
             clones: Vec::new(),
             next_clone: 1,
+            timeouts: Vec::new(),
+            deleted: Vec::new(),
             requests: Vec::new(),
             free: Vec::new(),
             order: VecDeque::new(),
@@ -412,7 +421,9 @@ impl Queue {
             // A cancel and a stop may both let go of one frame, and its driver deletes a clone once.
             for clone in state.clones.iter_mut().filter(|c| c.sequence == sequence && !c.locked && !c.told) {
                 clone.told = true;
-                orphans.push(clone.id);
+                if clone.calls.begin_cancel() {
+                    orphans.push(clone.id);
+                }
             }
             self.settle(state, sequence);
         }

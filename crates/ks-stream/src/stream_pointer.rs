@@ -6,11 +6,11 @@
 
 use crate::mapping::{AdapterSlot, Mapping, MappingTable};
 use crate::pin::Pin;
-use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, Queue, Step};
+use crate::queue::{Eject, FrameRequest, LockedFrame, Moved, PointerId, Queue, Step};
 use crate::verifier;
 use ks_abi::{KsPinDataFlow, NtStatus, STATUS_INSUFFICIENT_RESOURCES};
-use ks_io::StreamFrame;
 use ks_io::sync::Arc;
+use ks_io::{StreamFrame, Ticks};
 use ks_mem::Block;
 use std::ops::Deref;
 
@@ -412,6 +412,25 @@ impl ClonePointer {
         {
             let flush = queue.unlock_clone(self.id);
             self.pin.send_outgoing_if(flush);
+        }
+    }
+
+    /// Has the driver told by [`crate::PinInstance::pointer_timed_out`] when the interval has passed, with a word of its
+    /// own; in the place of what was scheduled for this clone before. Deleting the clone, and closing its pin, ends it.
+    ///
+    /// Legal at DISPATCH level, also in that callback. Source: nf-ks-ksstreampointerscheduletimeout.
+    #[doc(alias = "KsStreamPointerScheduleTimeout")]
+    pub fn schedule_timeout(&self, context: u64, interval: Ticks) {
+        if let Some(queue) = self.pin.queue() {
+            queue.schedule_timeout(self.pin.services(), PointerId::Clone(self.id), context, interval);
+        }
+    }
+
+    /// What was scheduled does not come any more. A callback that has begun goes on.
+    #[doc(alias = "KsStreamPointerCancelTimeout")]
+    pub fn cancel_timeout(&self) {
+        if let Some(queue) = self.pin.queue() {
+            queue.cancel_timeout(PointerId::Clone(self.id));
         }
     }
 

@@ -2,12 +2,12 @@
 
 use crate::leading_edge::AfterAdvance;
 use crate::pin::Pin;
-use crate::queue::{Eject, FrameRequest, Queue, Step};
+use crate::queue::{Eject, FrameRequest, PointerId, Queue, Step};
 use crate::stream_pointer::ClonePointer;
 use crate::verifier;
 use ks_abi::NtStatus;
-use ks_io::StreamFrame;
 use ks_io::sync::{Arc, Weak};
+use ks_io::{StreamFrame, Ticks};
 
 /// The trailing edge of a pin with [`crate::PinFlags::DISTINCT_TRAILING_EDGE`]: it stands on the oldest frame, and a
 /// frame leaves the queue when both edges have passed it and no clone is on it. Frames between the edges can be
@@ -114,6 +114,20 @@ impl TrailingEdge {
     #[doc(alias = "KsStreamPointerGetIrp")]
     pub fn request(&self) -> Option<FrameRequest> {
         self.queue.trailing_request()
+    }
+
+    /// As [`ClonePointer::schedule_timeout`], for the edge.
+    #[doc(alias = "KsStreamPointerScheduleTimeout")]
+    pub fn schedule_timeout(&self, context: u64, interval: Ticks) {
+        if let Some(pin) = self.pin.upgrade() {
+            self.queue.schedule_timeout(pin.services(), PointerId::TrailingEdge, context, interval);
+        }
+    }
+
+    /// As [`ClonePointer::cancel_timeout`], for the edge.
+    #[doc(alias = "KsStreamPointerCancelTimeout")]
+    pub fn cancel_timeout(&self) {
+        self.queue.cancel_timeout(PointerId::TrailingEdge);
     }
 
     fn flush(&self, flush: bool) {

@@ -26,7 +26,7 @@ use ks_io::{
 use ks_mem::Frame;
 use ks_stream::{
     CloneId, ClonePointer, DataFormat, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin,
-    PinDescriptor, PinInstance,
+    PinDescriptor, PinInstance, PointerId,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -73,6 +73,8 @@ struct Driver {
     closed: AtomicUsize,
     /// Lets a clone go whose request was cancelled, as drivers do.
     lets_go: AtomicBool,
+    /// Words of the timeouts that it was told of.
+    timed_out: Mutex<Vec<u64>>,
 }
 
 impl Driver {
@@ -85,6 +87,7 @@ impl Driver {
             pins: Mutex::default(),
             closed: AtomicUsize::new(0),
             lets_go: AtomicBool::new(false),
+            timed_out: Mutex::default(),
         })
     }
 }
@@ -131,7 +134,21 @@ impl PinInstance for Part {
         self.0.cancelled.lock().push(clone);
         if self.0.lets_go.load(Ordering::Relaxed) {
             let gone: Vec<_> = self.0.clones.lock().extract_if(.., |kept| kept.id() == clone).collect();
-            drop(gone);
+            assert_eq!(gone.len(), 1, "the driver is told of a clone that it has");
+        }
+    }
+    /// It looks at the frame once more, if it may, and lets the clone go.
+    fn pointer_timed_out(&self, _: &Arc<Pin>, pointer: PointerId, context: u64) {
+        self.0.timed_out.lock().push(context);
+        if !self.0.lets_go.load(Ordering::Relaxed) {
+            return;
+        }
+        let PointerId::Clone(clone) = pointer else { return };
+        let gone: Vec<_> = self.0.clones.lock().extract_if(.., |kept| kept.id() == clone).collect();
+        assert_eq!(gone.len(), 1, "the driver is told of a clone that it has");
+        for mut clone in gone {
+            let _ = clone.lock();
+            clone.unlock();
         }
     }
     fn close(&self, _: &Pin) {

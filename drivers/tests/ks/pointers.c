@@ -7,7 +7,9 @@
 static const GUID CheckSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x40}};
 
 enum { ANSWER = 200, FRAME = 64 };
-enum { MOVE, WAIT, CANCELLED, TIMEOUT };
+enum { MOVE, WAIT, CANCELLED, TIMEOUT, MEET, MET };
+/* Which callback of a clone begins first, and takes its time. */
+enum { TIMEOUT_FIRST, CANCEL_FIRST };
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
 #define CHECK(condition) \
@@ -18,6 +20,9 @@ enum { MOVE, WAIT, CANCELLED, TIMEOUT };
 
 static KEVENT TimedOut;
 static LONG Cancelled, Late;
+/* Callbacks that run, the most at a time, and how many have ended. */
+static LONG Running, Most, Ended;
+static ULONG Slow;
 
 static const char *Move(PKSPIN Pin)
 {
@@ -129,10 +134,62 @@ static const char *Timeout(PKSPIN Pin)
     return NULL;
 }
 
+/* Deletes its clone, as its timeout and its cancel both do: whichever comes is to be the only one. */
+static void Ends(PKSSTREAM_POINTER Pointer, ULONG StallMs)
+{
+    LONG running = InterlockedIncrement(&Running);
+    if (running > Most)
+        Most = running;
+    KeSetEvent(&TimedOut, IO_NO_INCREMENT, FALSE);
+    while (StallMs--)
+        KeStallExecutionProcessor(1000);
+    InterlockedIncrement(&Ended);
+    InterlockedDecrement(&Running);
+    KsStreamPointerDelete(Pointer);
+}
+
+static void TimeoutEnds(PKSSTREAM_POINTER Pointer)
+{
+    Ends(Pointer, Slow == TIMEOUT_FIRST ? 400 : 0);
+}
+
+static void CancelEnds(PKSSTREAM_POINTER Pointer)
+{
+    Ends(Pointer, Slow == CANCEL_FIRST ? 400 : 0);
+}
+
+/* Leaves a clone with a timeout on the frame. Returns when the timeout is being told, if that is to be first. */
+static const char *Meet(PKSPIN Pin)
+{
+    PKSSTREAM_POINTER lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED), clone;
+
+    KeInitializeEvent(&TimedOut, NotificationEvent, FALSE);
+    CHECK(lead && NT_SUCCESS(KsStreamPointerClone(lead, CancelEnds, 0, &clone)));
+    KsStreamPointerUnlock(clone, FALSE);
+    KsStreamPointerUnlock(lead, TRUE);
+    KsStreamPointerScheduleTimeout(clone, TimeoutEnds, Slow == TIMEOUT_FIRST ? 0 : 2000000);
+    if (Slow == TIMEOUT_FIRST)
+        KeWaitForSingleObject(&TimedOut, Executive, KernelMode, FALSE, NULL);
+    return NULL;
+}
+
+static NTSTATUS OnMet(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    ((LONG *)Data)[0] = Most;
+    ((LONG *)Data)[1] = Ended;
+    Most = Ended = 0;
+    Slow = CANCEL_FIRST;
+    Irp->IoStatus.Information = 2 * sizeof(LONG);
+    return STATUS_SUCCESS;
+}
+
 static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     PKSPIN pin = KsGetPinFromIrp(Irp);
-    const char *wrong = Request->Id == MOVE ? Move(pin) : Request->Id == WAIT ? Wait(pin) : Timeout(pin);
+    const char *wrong = Request->Id == MOVE   ? Move(pin)
+                        : Request->Id == WAIT ? Wait(pin)
+                        : Request->Id == MEET ? Meet(pin)
+                                              : Timeout(pin);
     ULONG i;
     PAGED_CODE();
     for (i = 0; wrong && wrong[i] && i < ANSWER; i++)
@@ -157,6 +214,8 @@ static const KSPROPERTY_ITEM Properties[] = {
     DEFINE_KSPROPERTY_ITEM(MOVE, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(WAIT, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(TIMEOUT, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(MEET, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(MET, OnMet, sizeof(KSPROPERTY), 2 * sizeof(LONG), NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CANCELLED, OnCancelled, sizeof(KSPROPERTY), sizeof(LONG), NULL, NULL, 0, NULL, NULL, 0),
 };
 static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){

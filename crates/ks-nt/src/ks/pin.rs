@@ -30,7 +30,7 @@ use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
 use ks_stream::{
     AllocatorFraming, AutomationTable, CloneId, CreateEnding, DataFormat, DataRange, DescribeFilter, ExtendedFraming,
-    FrameSource, Framing, Pin, PinFlags, PinId, PinInstance, ReturnedFrame, ReturnedRequest, format,
+    FrameSource, Framing, Pin, PinFlags, PinId, PinInstance, PointerId, ReturnedFrame, ReturnedRequest, format,
 };
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -443,6 +443,17 @@ impl PinInstance for HostedPin {
         let found = lock(&self.clones).iter().find(|pointer| pointer.is(clone)).cloned();
         if let Some(pointer) = found {
             pointer.cancelled();
+        }
+    }
+
+    fn pointer_timed_out(&self, _pin: &Arc<Pin>, pointer: PointerId, routine: u64) {
+        let found = match pointer {
+            PointerId::LeadingEdge => self.edge.get().cloned().flatten(),
+            PointerId::TrailingEdge => self.trailing.get().cloned().flatten(),
+            PointerId::Clone(clone) => lock(&self.clones).iter().find(|pointer| pointer.is(clone)).cloned(),
+        };
+        if let Some(pointer) = found {
+            pointer.timed_out(Address(routine));
         }
     }
 

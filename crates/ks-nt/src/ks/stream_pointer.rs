@@ -15,7 +15,7 @@ use ks_abi::{
     KsStreamHeader, NtStatus, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
     STATUS_SUCCESS,
 };
-use ks_io::{Dpc, Level, Ticks, Time, Timer};
+use ks_io::{Level, Ticks};
 use ks_stream::{AfterAdvance, CloneId, ClonePointer, FrameRequest, LeadingEdge, Pin, Step, TrailingEdge};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -36,7 +36,6 @@ pub(crate) struct Pointer {
     address: u64,
     pin: Weak<HostedPin>,
     kind: Kind,
-    timeout: Mutex<Option<Timer>>,
     /// The frame's MDL, made when the driver asks for it: the address of the bytes, their number, the MDL.
     mdl: Mutex<Option<(u64, u32, Mdl)>>,
 }
@@ -78,7 +77,7 @@ impl Pointer {
 
     fn of_queue(hosted: &Arc<HostedPin>, address: u64, kind: Kind) -> Arc<Pointer> {
         let pin = Arc::downgrade(hosted);
-        let pointer = Arc::new(Pointer { address, pin, kind, timeout: Mutex::new(None), mdl: Mutex::new(None) });
+        let pointer = Arc::new(Pointer { address, pin, kind, mdl: Mutex::new(None) });
         objects::insert(address, Object::Pointer(pointer.clone()));
         pointer
     }
@@ -95,7 +94,6 @@ impl Pointer {
             address: clone.address(),
             pin: self.pin.clone(),
             kind: Kind::Clone { id: clone.id(), cancel, clone: Mutex::new(Some(clone)) },
-            timeout: Mutex::new(None),
             mdl: Mutex::new(None),
         });
         objects::insert(pointer.address, Object::Pointer(pointer.clone()));
@@ -111,15 +109,17 @@ impl Pointer {
     /// The address is forgotten; a clone lets its frame go, an edge is unlocked.
     pub(crate) fn delete(&self) {
         drop(objects::remove(self.address));
-        drop(lock(&self.timeout).take());
         drop(lock(&self.mdl).take());
         match &self.kind {
             Kind::Edge(edge) => {
+                edge.cancel_timeout();
                 edge.unlock();
             }
             Kind::Trailing(edge) => {
+                edge.cancel_timeout();
                 edge.unlock();
             }
+            // Its timeout goes with it.
             Kind::Clone { clone, .. } => {
                 let clone = lock(clone).take();
                 drop(clone);
@@ -133,6 +133,38 @@ impl Pointer {
             && let Some(routine) = Routine::optional(*cancel, "a clone's cancel routine")
         {
             let _level = raise();
+            routine.call1(self.address);
+        }
+    }
+
+    /// The engine is to call a routine of the driver with this pointer, in the place of one that it was to call before.
+    fn schedule_timeout(&self, routine: Address, interval: Ticks) {
+        match &self.kind {
+            Kind::Edge(edge) => edge.schedule_timeout(routine.0, interval),
+            Kind::Trailing(edge) => edge.schedule_timeout(routine.0, interval),
+            Kind::Clone { clone, .. } => {
+                if let Some(clone) = lock(clone).as_ref() {
+                    clone.schedule_timeout(routine.0, interval);
+                }
+            }
+        }
+    }
+
+    fn cancel_timeout(&self) {
+        match &self.kind {
+            Kind::Edge(edge) => edge.cancel_timeout(),
+            Kind::Trailing(edge) => edge.cancel_timeout(),
+            Kind::Clone { clone, .. } => {
+                if let Some(clone) = lock(clone).as_ref() {
+                    clone.cancel_timeout();
+                }
+            }
+        }
+    }
+
+    /// Calls the routine that was scheduled, at DISPATCH_LEVEL.
+    pub(crate) fn timed_out(&self, routine: Address) {
+        if let Some(routine) = Routine::optional(routine, "a stream pointer's timeout routine") {
             routine.call1(self.address);
         }
     }
@@ -230,21 +262,6 @@ impl Pointer {
 /// Raises the thread to DISPATCH_LEVEL for a callback.
 fn raise() -> Option<ks_io::LevelGuard> {
     (Level::current() < Level::Dispatch).then(|| Level::Dispatch.raise())
-}
-
-/// A timeout that a driver scheduled.
-struct Timeout {
-    pointer: Weak<Pointer>,
-    callback: Address,
-}
-
-impl Dpc for Timeout {
-    fn expired(self: Arc<Self>, _now: Time) {
-        let routine = Routine::optional(self.callback, "a stream pointer's timeout routine");
-        if let (Some(pointer), Some(routine)) = (self.pointer.upgrade(), routine) {
-            routine.call1(pointer.address);
-        }
-    }
 }
 
 pub(crate) unsafe extern "win64" fn KsPinGetLeadingEdgeStreamPointer(pin: Address, state: u32) -> u64 {
@@ -412,21 +429,16 @@ pub(crate) unsafe extern "win64" fn KsStreamPointerGetMdl(pointer: Address) -> u
     mdl.as_ref().map_or(0, |(_, _, mdl)| mdl.address())
 }
 
-// ks-coverage: KsStreamPointerScheduleTimeout done test=stream_pointers_lock_move_clone_and_time_out
+// ks-coverage: KsStreamPointerScheduleTimeout done test=stream_pointers_lock_move_clone_and_time_out,a_clone_is_told_of_its_timeout_or_of_its_cancel_whichever_is_first,a_timeout_comes_once_at_its_time_and_not_after_a_cancel_or_a_delete
 pub(crate) unsafe extern "win64" fn KsStreamPointerScheduleTimeout(pointer: Address, callback: Address, interval: u64) {
-    let Some(pointer) = objects::pointer(pointer, "KsStreamPointerScheduleTimeout") else { return };
-    let Some(pin) = pointer.pin.upgrade().and_then(|pin| pin.engine()) else { return };
-    let services = pin.services();
-    let timer = services.timer(Arc::new(Timeout { pointer: Arc::downgrade(&pointer), callback }));
-    timer.set(services.now() + Ticks(i64::try_from(interval).unwrap_or(i64::MAX)), None);
-    let before = lock(&pointer.timeout).replace(timer);
-    drop(before);
+    if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerScheduleTimeout") {
+        pointer.schedule_timeout(callback, Ticks(i64::try_from(interval).unwrap_or(i64::MAX)));
+    }
 }
 
-// ks-coverage: KsStreamPointerCancelTimeout done test=a_timeout_that_was_cancelled_does_not_come
+// ks-coverage: KsStreamPointerCancelTimeout done test=a_timeout_that_was_cancelled_does_not_come,a_timeout_comes_once_at_its_time_and_not_after_a_cancel_or_a_delete
 pub(crate) unsafe extern "win64" fn KsStreamPointerCancelTimeout(pointer: Address) {
     if let Some(pointer) = objects::pointer(pointer, "KsStreamPointerCancelTimeout") {
-        let timer = lock(&pointer.timeout).take();
-        drop(timer);
+        pointer.cancel_timeout();
     }
 }

@@ -11,6 +11,7 @@ use crate::handshake::Interface;
 use crate::injection::{ReturnedFrame, ReturnedRequest};
 use crate::minidriver::{FilterInstance, PinInstance};
 use crate::pin::Pin;
+use crate::queue::PointerId;
 use crate::stream_pointer::CloneId;
 use crate::verifier::{self, Rule};
 use ks_abi::kernel::DevicePowerState;
@@ -219,6 +220,9 @@ impl PinCallbacks {
     /// The close has ended, which a minidriver may have pended.
     pub(crate) fn closed(&self, pin: &Pin) {
         self.closed.store(true, Ordering::SeqCst);
+        if let Some(queue) = pin.queue() {
+            queue.forget_timeouts();
+        }
         if verifier::is_enabled()
             && let Some(filter) = self.filter.upgrade()
         {
@@ -228,6 +232,10 @@ impl PinCallbacks {
 
     pub(crate) fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
         self.ask(Callback::CLONE_CANCEL, || self.instance.clone_cancelled(pin, clone));
+    }
+
+    pub(crate) fn pointer_timed_out(&self, pin: &Arc<Pin>, pointer: PointerId, context: u64) {
+        self.ask(Callback::POINTER_TIMEOUT, || self.instance.pointer_timed_out(pin, pointer, context));
     }
 
     pub(crate) fn frame_source(

@@ -1,6 +1,7 @@
 //! Clones: pointers that stay on one frame while the leading edge moves on.
 
-use super::{LockedFrame, Queue};
+use super::timeouts::Calls;
+use super::{LockedFrame, PointerId, Queue};
 use crate::stream_pointer::{CloneId, PointerBlock};
 use ks_abi::STATUS_SUCCESS;
 use ks_io::StreamFrame;
@@ -12,6 +13,7 @@ pub(super) struct CloneState {
     pub(super) locked: bool,
     /// The driver was told, or is about to be, that the frame's request was cancelled.
     pub(super) told: bool,
+    pub(super) calls: Calls,
     block: PointerBlock,
     frame: Arc<StreamFrame>,
 }
@@ -92,6 +94,7 @@ impl Queue {
         let clone = &mut state.clones[at];
         clone.sequence = to;
         clone.told = false;
+        clone.calls.forget_cancel();
         clone.locked = locked && may_lock;
         if let Some((sequence, frame)) = &next {
             clone.frame = frame.clone();
@@ -139,6 +142,7 @@ impl Queue {
         let mut state = self.state.lock();
         let Some(at) = state.clones.iter().position(|clone| clone.id == id) else { return false };
         let clone = state.clones.swap_remove(at);
+        let timeout = state.take_timeout(PointerId::Clone(id));
         if let Some(index) = state.index(clone.sequence) {
             if clone.locked {
                 state.entries[index].locks -= 1;
@@ -147,7 +151,13 @@ impl Queue {
             self.settle(&mut state, clone.sequence);
             state.skip_left();
         }
-        state.must_flush()
+        if clone.calls.is_in_one() {
+            state.deleted.push((id, clone.block));
+        }
+        let flush = state.must_flush();
+        drop(state);
+        drop(timeout);
+        flush
     }
 
     /// Adds to the used bytes of a clone's frame; see [`crate::ClonePointer::advance_offsets`]. Returns what remains.
@@ -173,7 +183,7 @@ impl super::State {
     ) -> CloneId {
         let id = CloneId(self.next_clone);
         self.next_clone += 1;
-        self.clones.push(CloneState { id, sequence, locked, told: false, block, frame });
+        self.clones.push(CloneState { id, sequence, locked, told: false, calls: Calls::default(), block, frame });
         id
     }
 }

@@ -1,9 +1,9 @@
 //! Removal while a circuit streams and is closed, and a cancel that meets the timeout of a clone.
 
-use super::{Driver, Read, World, all, beside, check_times, circuit, take_all};
+use super::{World, all, beside, check_times, circuit, take_all};
 use ks_abi::{KsState, STATUS_CANCELLED, STATUS_DEVICE_REMOVED, STATUS_INVALID_HANDLE, STATUS_PENDING, STATUS_SUCCESS};
 use ks_io::sync::Arc;
-use ks_io::{Dpc, Time, Transport};
+use ks_io::{Handle, Ticks, Transport};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
@@ -39,59 +39,61 @@ fn a_removal_that_meets_streaming_and_a_close_ends_everything_once() {
     });
 }
 
-/// The timeout of a driver's oldest clone: it looks at the frame once more, if it may, and lets the clone go.
-struct Timeout {
-    driver: Arc<Driver>,
-    read: Arc<Read>,
-    expired: AtomicUsize,
-}
-
-impl Dpc for Timeout {
-    fn expired(self: std::sync::Arc<Self>, _: Time) {
-        let clone = self.driver.clones.lock().pop();
-        let Some(mut clone) = clone else { return };
-        if clone.lock().is_some() {
-            assert!(!self.read.request.is_done(), "the client has its memory back while the driver has it");
+/// A pin whose driver leaves an unlocked clone on the frame, with these timeouts, each in the place of the one before.
+fn timed(contexts: &'static [u64]) -> (Arc<World>, Handle) {
+    let (world, pin) = World::reader(move |driver, pin| {
+        let Some(frame) = pin.leading_edge() else { return STATUS_PENDING };
+        if let Some(mut clone) = frame.clone_pointer() {
             clone.unlock();
+            driver.clones.lock().push(clone);
         }
-        self.expired.fetch_add(1, Ordering::Relaxed);
-    }
+        frame.eject();
+        for &context in contexts {
+            // One that has come, or a cancel, may have let it go.
+            if let Some(clone) = driver.clones.lock().last() {
+                clone.schedule_timeout(context, Ticks::ZERO);
+            }
+        }
+        STATUS_SUCCESS
+    });
+    world.drivers[0].lets_go.store(true, Ordering::Relaxed);
+    world.bring(pin, KsState::RUN);
+    (world, pin)
 }
 
+/// The driver lets its clone go in both callbacks, and each time finds that it has it.
 #[test]
 fn a_cancel_that_meets_the_timeout_of_a_clone_ends_the_request_once() {
     check_times(3_000, || {
-        let (world, pin) = World::reader(|driver, pin| {
-            let Some(frame) = pin.leading_edge() else { return STATUS_PENDING };
-            if let Some(mut clone) = frame.clone_pointer() {
-                clone.unlock();
-                driver.clones.lock().push(clone);
-            }
-            frame.eject();
-            STATUS_SUCCESS
-        });
-        let driver = world.drivers[0].clone();
-        driver.lets_go.store(true, Ordering::Relaxed);
-        world.bring(pin, KsState::RUN);
+        let (world, pin) = timed(&[1]);
         let read = Arc::new(world.read(pin, 1));
-        let timeout = Arc::new(Timeout { driver: driver.clone(), read: read.clone(), expired: AtomicUsize::new(0) });
-        let timer = world.session.io_manager().services().timer(timeout.clone());
-        timer.set(Time::ORIGIN, None);
+        let driver = world.drivers[0].clone();
         let cancelled = read.clone();
         let cancels = beside(&world, move |_| cancelled.cancel());
         let stops = beside(&world, move |world| assert_eq!(world.set_state(pin, KsState::STOP), STATUS_SUCCESS));
         all(vec![cancels, stops]);
         // Whoever was first has let the clone go, or will: the request ends by that, and only by that.
-        let told = driver.cancelled.lock().len();
-        assert!(told <= 1, "the driver is told of its clone once");
         super::until(|| read.request.is_done());
         assert!(driver.clones.lock().is_empty(), "a request ends with its last clone");
-        drop(timer);
-        super::until(|| Arc::strong_count(&timeout) == 1);
-        drop(timeout);
+        let told = driver.cancelled.lock().len() + driver.timed_out.lock().len();
+        assert!(told <= 1, "the driver is told of its clone once");
         let status = Arc::into_inner(read).unwrap().status();
         assert!([STATUS_SUCCESS, STATUS_CANCELLED].contains(&status), "{status}");
         drop(driver);
+        world.end();
+    });
+}
+
+#[test]
+fn of_two_timeouts_of_a_clone_that_lets_go_in_both_one_is_told() {
+    check_times(3_000, || {
+        let (world, pin) = timed(&[1, 2]);
+        let status = world.read(pin, 1).status();
+        assert_eq!(status, STATUS_SUCCESS);
+        let driver = world.drivers[0].clone();
+        assert_eq!((driver.timed_out.lock().len(), driver.cancelled.lock().len()), (1, 0));
+        drop(driver);
+        world.bring(pin, KsState::STOP);
         world.end();
     });
 }

@@ -27,4 +27,5 @@ mod reset;
 mod rig;
 mod seeds;
 mod splitter;
+mod timeouts;
 mod trailing;

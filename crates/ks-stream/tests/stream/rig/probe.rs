@@ -11,8 +11,8 @@ use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, Refusal, Ticks, Time};
 use ks_stream::{
     AllocatorFraming, CloneId, ClonePointer, DataFormat, DataRange, Device, DeviceDispatch, ExtendedFraming, Filter,
-    FilterDispatch, FilterInstance, FrameSource, Framing, Interface, Pin, PinInstance, ProcessPins, ReturnedFrame,
-    ReturnedRequest,
+    FilterDispatch, FilterInstance, FrameSource, Framing, Interface, Pin, PinInstance, PointerId, ProcessPins,
+    ReturnedFrame, ReturnedRequest,
 };
 use std::collections::HashSet;
 use std::sync::Weak;
@@ -27,6 +27,8 @@ pub type OnHandshake = Arc<dyn Fn(&KsHandshake) -> Result<KsHandshake, NtStatus>
 pub type OnCircuitFrames = Arc<dyn Fn(&AllocatorFraming) -> Result<Arc<dyn FrameSource>, Refusal> + Send + Sync>;
 pub type OnReturned = Arc<dyn Fn(&Arc<Pin>, ReturnedFrame) + Send + Sync>;
 pub type OnDevice = Arc<dyn Fn(&str, &Arc<Device>) + Send + Sync>;
+pub type OnCancelled = Arc<dyn Fn(&Pin, CloneId) + Send + Sync>;
+pub type OnTimeout = Arc<dyn Fn(&Arc<Pin>, PointerId, u64) + Send + Sync>;
 pub type Hook = Box<dyn Fn(&Pin) + Send + Sync>;
 
 /// What a test sees of one filter, and tells it to do.
@@ -44,6 +46,9 @@ pub struct Probe {
     pub threads: Mutex<HashSet<ThreadId>>,
     pub clones: Mutex<Vec<ClonePointer>>,
     pub cancelled: Mutex<Vec<CloneId>>,
+    /// What it does when it is told of one, and of a timeout.
+    pub on_cancelled: Mutex<Option<OnCancelled>>,
+    pub on_timeout: Mutex<Option<OnTimeout>>,
     /// The step that is refused.
     pub refuse: Mutex<Option<(KsState, KsState)>>,
     pub on_reset: Mutex<Option<Hook>>,
@@ -97,6 +102,8 @@ impl Probe {
             threads: Mutex::default(),
             clones: Mutex::default(),
             cancelled: Mutex::default(),
+            on_cancelled: Mutex::default(),
+            on_timeout: Mutex::default(),
             refuse: Mutex::default(),
             on_reset: Mutex::default(),
             on_state: Mutex::default(),
@@ -483,8 +490,18 @@ impl PinInstance for RigPin {
         assert!(request.irp != 0 && request.status == STATUS_SUCCESS);
         self.0.watched.lock().extend(number(request.frame));
     }
-    fn clone_cancelled(&self, _: &Pin, clone: CloneId) {
+    fn clone_cancelled(&self, pin: &Pin, clone: CloneId) {
         self.0.cancelled.lock().push(clone);
+        let hook = self.0.on_cancelled.lock().clone();
+        if let Some(hook) = hook {
+            hook(pin, clone);
+        }
+    }
+    fn pointer_timed_out(&self, pin: &Arc<Pin>, pointer: PointerId, context: u64) {
+        let hook = self.0.on_timeout.lock().clone();
+        if let Some(hook) = hook {
+            hook(pin, pointer, context);
+        }
     }
     fn framing(&self, _: &Pin) -> Option<Framing> {
         let frames = self.0.frames.load(SeqCst);
