@@ -13,8 +13,8 @@ use ks_abi::{
     Guid, IoControlCode, KSEVENT_TYPE_BASICSUPPORT, KSEVENT_TYPE_ENABLE, KSEVENT_TYPE_ENABLEBUFFERED,
     KSEVENT_TYPE_ONESHOT, KSEVENT_TYPE_QUERYBUFFER, KSEVENT_TYPE_SETSUPPORT, KSEVENT_TYPE_TOPOLOGY, KsEvent,
     KsEventData, KsQueryBuffer, NtStatus, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
-    STATUS_UNSUCCESSFUL,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::Mutex;
 use ks_io::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -25,9 +25,12 @@ use zerocopy::FromBytes;
 /// The events that an object can raise by the class driver, as (set, item).
 pub(crate) type EventTable = [(Guid, u32)];
 
-/// The enabled events of one object. All of them go when its file object is closed.
+/// The enabled events of one object. Its owner frees all of them when the file object is cleaned up.
+///
+/// AVStream's objects have one each; a driver without AVStream keeps one in an object of its own and has [`answer`] serve its
+/// clients.
 #[derive(Debug, Default)]
-pub(crate) struct EventList {
+pub struct EventList {
     entries: Mutex<Vec<EventEntry>>,
     next: AtomicU64,
     /// Bytes that wait in the buffers of all entries; changed under the lock of the entries.
@@ -342,7 +345,7 @@ impl EventList {
     /// Raises every enabled event of this set and item.
     // ks-coverage: KsGenerateEventList done test=an_enabled_event_signals_until_it_is_disabled,events_are_enabled_on_a_drivers_own_lists
     #[doc(alias = "KsGenerateEventList")]
-    pub(crate) fn generate(&self, set: Guid, id: u32) {
+    pub fn generate(&self, set: Guid, id: u32) {
         let _ = self.generate_with(set, id, &[]);
     }
 
@@ -354,7 +357,7 @@ impl EventList {
     /// Raises one enabled event.
     // ks-coverage: KsGenerateEvent done test=a_driver_raises_one_event_by_its_token,events_are_enabled_on_a_drivers_own_lists
     #[doc(alias = "KsGenerateEvent")]
-    pub(crate) fn generate_one(&self, token: EventToken) {
+    pub fn generate_one(&self, token: EventToken) {
         let _ = self.generate_one_with(token, &[]);
     }
 
@@ -399,7 +402,7 @@ impl EventList {
     /// Forgets every event that the object's own handle enabled.
     // ks-coverage: KsFreeEventList done test=closing_a_pin_frees_its_events
     #[doc(alias = "KsFreeEventList")]
-    pub(crate) fn free<T: 'static>(&self, object: &T, own: Option<&AutomationTable<T>>) {
+    pub fn free<T: 'static>(&self, object: &T, own: Option<&AutomationTable<T>>) {
         self.free_with(object, |_| own);
     }
 
@@ -436,6 +439,21 @@ impl EventList {
             }
         }
         gone
+    }
+}
+
+/// Answers an event request of `object`, whose events are those of `table`, and completes it: IOCTL_KS_ENABLE_EVENT with its
+/// queries, and IOCTL_KS_DISABLE_EVENT. Any other request is STATUS_INVALID_DEVICE_REQUEST.
+///
+/// The handlers of the table are called on this thread, with no lock held. Unlike a property or a method, an event is
+/// identified by where its data stands, so the request is taken whole.
+#[doc(alias = "KsEnableEvent")]
+#[doc(alias = "KsDisableEvent")]
+pub fn answer<T: 'static>(events: &EventList, object: &T, irp: Irp, table: &AutomationTable<T>) -> Dispatched {
+    match irp.io_control_code() {
+        IoControlCode::KS_ENABLE_EVENT => events.enable(object, irp, &[], Some(table)),
+        IoControlCode::KS_DISABLE_EVENT => events.disable(object, irp, Some(table)),
+        _ => irp.done(STATUS_INVALID_DEVICE_REQUEST),
     }
 }
 

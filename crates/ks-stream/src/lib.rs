@@ -68,7 +68,7 @@ pub use descriptor::{
     PinId,
 };
 pub use device::{Device, DeviceDispatch, FactoryLifetime, PnpState, PowerTurn, Removal};
-pub use event::{EventBuffer, EventRequest, EventToken};
+pub use event::{EventBuffer, EventList, EventRequest, EventToken, answer as answer_event};
 pub use factories::{PinFactories, Topology, answer_pin_property, answer_topology_property};
 pub use filter::Filter;
 pub use filter_process::{CopyRelationship, ProcessFrame, ProcessPin, ProcessPins};

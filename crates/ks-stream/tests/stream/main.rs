@@ -18,6 +18,7 @@ mod limits;
 mod low_level;
 mod mappings;
 mod own_objects;
+mod own_tables;
 mod pointers;
 mod power;
 mod processing;
