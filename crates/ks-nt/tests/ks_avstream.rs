@@ -141,6 +141,92 @@ fn pins_behind_a_drivers_gate_process_as_the_gate_says() {
     rig.unload();
 }
 
+/// The flags of a frame without data reach a frame of the output that comes later, and the driver is not called.
+#[test]
+fn flags_without_data_pass_a_driver_by_and_wait_for_a_frame() {
+    const GAP: u32 = ks_abi::KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY;
+    const END: u32 = ks_abi::KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
+    let rig = Rig::start("tests/avs/passes.c");
+    let filter = rig.open();
+    let (input, output) = (rig.create(&filter, 0, None), rig.create(&filter, 1, None));
+    for pin in [&output, &input] {
+        bring(&pin.pin, &UP);
+    }
+    let say = |flags| {
+        let mut frame = input.pin.allocate(64).unwrap();
+        assert!(frame.fill(&[]));
+        frame.header.options_flags = flags;
+        input.pin.write_stream(vec![frame]).unwrap().wait().unwrap();
+    };
+    say(GAP);
+    let read = output.read(1).wait().unwrap();
+    assert_eq!((read[0].data().len(), read[0].header.options_flags), (0, GAP));
+    assert_eq!(failure(output.pin.object(), 0), "");
+    // Data goes through the driver, and the end of the stream by it again.
+    let read = output.read(1);
+    input.write(&[5; 64]).wait().unwrap();
+    assert_eq!(read.wait().unwrap()[0].data(), [5; 64]);
+    assert_eq!(failure(output.pin.object(), 1), "");
+    say(END);
+    let read = output.read(1).wait().unwrap();
+    assert_eq!((read[0].data().len(), read[0].header.options_flags), (0, END));
+    for pin in [&input, &output] {
+        bring(&pin.pin, &DOWN);
+    }
+    drop((input, output, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_filter_whose_pins_need_no_frames_is_called_by_a_change_of_state() {
+    for (options, check) in [(&["-DNO_FRAMES"][..], 2), (&[], 0)] {
+        let rig = Rig::start_with(&["tests/avs/passes.c"], options);
+        let filter = rig.open();
+        let (input, output) = (rig.create(&filter, 0, None), rig.create(&filter, 1, None));
+        bring(&output.pin, &UP[..2]);
+        assert_eq!(failure(output.pin.object(), 0), "");
+        bring(&input.pin, &UP[..2]);
+        eventually(output.pin.object(), check);
+        for pin in [&input, &output] {
+            bring(&pin.pin, &DOWN[1..]);
+        }
+        drop((input, output, filter));
+        rig.unload();
+    }
+}
+
+#[test]
+fn a_codecs_input_waits_behind_the_end_of_a_stream_until_its_output_has_said_it() {
+    const END: u32 = ks_abi::KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM;
+    for options in [&[][..], &["-DWHOLE"]] {
+        let rig = Rig::start_with(&["tests/avs/ends.c"], options);
+        let filter = rig.open();
+        let (input, output) = (rig.create(&filter, 0, None), rig.create(&filter, 1, None));
+        for pin in [&output, &input] {
+            bring(&pin.pin, &UP);
+        }
+        let mut last = input.pin.allocate(64).unwrap();
+        assert!(last.fill(&[1; 64]));
+        last.header.options_flags = END;
+        input.pin.write_stream(vec![last]).unwrap().wait().unwrap();
+        let next = [2, 3].map(|byte| input.write(&[byte; 64]));
+        assert_eq!(failure(input.pin.object(), 0), "", "{options:?}");
+        assert!(!next[0].is_done());
+        let read = output.read(1);
+        assert_eq!(failure(output.pin.object(), 1), "");
+        assert_eq!(read.wait().unwrap()[0].header.options_flags & END, END);
+        for request in next {
+            request.wait().unwrap();
+        }
+        assert_eq!(failure(input.pin.object(), 2), "", "{options:?}");
+        for pin in [&input, &output] {
+            bring(&pin.pin, &DOWN);
+        }
+        drop((input, output, filter));
+        rig.unload();
+    }
+}
+
 /// Checks that follow frames which travel on other threads: asked until they hold. The test program's own limit ends a
 /// wait for what never comes.
 fn eventually(object: &Object, check: u32) {

@@ -6,6 +6,7 @@
 //!
 //! Source: "Filter-centric processing", nc-ks-pfnksfilterprocess, ns-ks-_ksprocesspin.
 
+mod empty_frames;
 mod process_pins;
 
 use crate::attached_gate::Attachments;
@@ -16,6 +17,7 @@ use crate::gate::Gate;
 use crate::pin::Pin;
 use crate::process::{self, Turn};
 use crate::queue::Outgoing;
+use empty_frames::bypass;
 use ks_abi::{KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use ks_io::sync::{
     Arc, Mutex, Weak,
@@ -23,7 +25,7 @@ use ks_io::sync::{
 };
 use ks_io::{Level, LockRank, RankedMutex, Services, Work, WorkQueue, deferred};
 use ks_mem::Block;
-use process_pins::{bypass, settle};
+use process_pins::settle;
 use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 
@@ -234,7 +236,11 @@ impl Filter {
         let round = {
             let Some(held) = process::hold_at(&processing.mutex, level) else { return Round::Taken };
             let taking_part: Vec<&Arc<Pin>> = pins.iter().filter(|pin| pin.is_processing()).collect();
-            if !processing.attachments.are_open() || !self.is_ready(processing, &pins, &taking_part) {
+            let is_open = processing.attachments.are_open();
+            // Said before the minidriver sees the frame, and without it.
+            let owing: Vec<_> =
+                taking_part.iter().filter(|pin| is_open && pin.owes_flags() && pin.has_frame()).collect();
+            if owing.is_empty() && !(is_open && self.is_ready(processing, &pins, &taking_part)) {
                 drop(held);
                 // A change of format holds its pin back like a frame that is missing.
                 let mut met = false;
@@ -248,7 +254,12 @@ impl Filter {
                     queue.hold_outgoing();
                 }
             }
-            let round = self.call(processing, instance, &taking_part);
+            let round = if owing.is_empty() {
+                self.call(processing, instance, &taking_part)
+            } else {
+                let said = owing.into_iter().fold(false, |said, pin| pin.say_owed_flags() || said);
+                if said { Round::Again } else { Round::Pending }
+            };
             for pin in &pins {
                 let (mut out, mut flags) = (Outgoing::default(), 0);
                 if let Some(queue) = pin.queue() {

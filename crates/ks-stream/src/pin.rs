@@ -98,6 +98,8 @@ pub struct Pin {
     gate_held: AtomicU32,
     /// Another input of the gate is off while the device sleeps or is stopped.
     stream_held: AtomicBool,
+    /// Options of frames without data that went by the minidriver, for a frame of this output to say.
+    pub(crate) owed_flags: AtomicU32,
     gone: AtomicBool,
     pended: Pended<dyn PinInstance>,
 }
@@ -356,6 +358,9 @@ impl Pin {
             let orphans = queue.close(status, status);
             self.orphaned(orphans);
             self.send_outgoing();
+            if self.data_flow() == KsPinDataFlow::OUT {
+                self.say_end_to_inputs();
+            }
         }
         self.events.generate(crate::USERKS_EVENTSET_PIN, crate::USERKS_EVENT_PIN_FAILED);
     }
@@ -553,7 +558,8 @@ impl Pin {
     pub(crate) fn triggers(&self, into_empty: bool) -> bool {
         let flags = self.flags();
         if flags.contains(PinFlags::DO_NOT_INITIATE_PROCESSING) {
-            return false;
+            // The minidriver is not called for what the class driver has to say.
+            return into_empty && self.owes_flags();
         }
         into_empty || flags.contains(PinFlags::INITIATE_PROCESSING_ON_EVERY_ARRIVAL)
     }

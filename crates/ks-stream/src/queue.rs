@@ -12,6 +12,7 @@
 
 mod changes;
 mod clones;
+mod ends;
 mod leading;
 mod lent;
 mod timeouts;
@@ -24,6 +25,7 @@ use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock, Units};
 use changes::Changes;
 use clones::CloneState;
+use ends::Ends;
 use ks_abi::{
     KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
 };
@@ -95,6 +97,7 @@ struct State {
     /// The running process callback has consumed something.
     progress: bool,
     counters: Counters,
+    ends: Ends,
 }
 
 struct Entry {
@@ -229,6 +232,7 @@ impl Queue {
             processing: false,
             progress: false,
             counters: Counters::default(),
+            ends: Ends::default(),
         };
         let (tabled, state) = (fifo || distinct, Mutex::new(state));
         Ok(Arc::new_cyclic(|me| Queue {
@@ -352,6 +356,7 @@ impl Queue {
         if !state.closed_for_good {
             state.closed = Some(later);
         }
+        state.ends.forget();
         self.cancel_all(&mut state, status, Changes::Stay)
     }
 
@@ -620,6 +625,7 @@ impl State {
     fn is_ready(&self, data_sink: bool) -> bool {
         self.leading < self.end()
             && self.closed.is_none()
+            && !self.ends.hold
             && if data_sink { self.changes == 0 || !self.at_change() } else { !self.counters.ended }
     }
 

@@ -272,33 +272,3 @@ pub(super) fn settle(pins: &ProcessPins<'_>) -> bool {
     }
     progress
 }
-
-/// Input frames without data go by the minidriver: what they say is said again by a frame of each output.
-///
-/// Decision: the options of the frame are copied, so that the end of a stream reaches the outputs of a filter that
-/// never sees it.
-pub(super) fn bypass(pins: &ProcessPins<'_>) {
-    let mut flags = 0;
-    for entry in &pins.entries {
-        if entry.is_bypassed()
-            && let Some(locked) = entry.locked.take()
-        {
-            flags |= locked.options_flags();
-            if entry.counterpart.is_some() {
-                flags = 0;
-            }
-            locked.eject();
-        }
-    }
-    if flags == 0 {
-        return;
-    }
-    for entry in &pins.entries {
-        if entry.pin.data_flow() == KsPinDataFlow::OUT
-            && let Some(locked) = entry.locked.take()
-        {
-            locked.set_options_flags(flags);
-            locked.eject();
-        }
-    }
-}

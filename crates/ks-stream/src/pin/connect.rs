@@ -178,6 +178,7 @@ fn make(
             allocators: Mutex::new(Vec::new()),
             agreed: AtomicU32::new(KsState::STOP.0),
             gate_held: AtomicU32::new(HELD_BELOW_ITS_STATE),
+            owed_flags: AtomicU32::new(0),
             stream_held: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             pended: Pended::default(),

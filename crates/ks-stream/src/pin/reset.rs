@@ -11,6 +11,7 @@
 
 use super::{Connection, Pin, offset};
 use crate::descriptor::DescribeFilter;
+use crate::filter::Filter;
 use crate::{foreign, process};
 use ks_abi::{
     KSFILTER_NODE, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
@@ -103,10 +104,15 @@ impl Pin {
         let Some(queue) = &self.queue else { return };
         match reset {
             KsReset::BEGIN => {
+                self.forget_owed_flags();
                 let orphans = queue.close(STATUS_CANCELLED, STATUS_DEVICE_NOT_READY);
                 queue.with_counters(|counters| counters.begin_next_stream());
                 self.orphaned(orphans);
                 self.send_outgoing();
+                if self.data_flow() == KsPinDataFlow::OUT {
+                    // With what the driver had for it.
+                    self.say_end_to_inputs();
+                }
             }
             // A pin that has failed takes nothing until it has been in STOP.
             _ if self.agreed_state() >= KsState::ACQUIRE && self.failure.lock().is_none() => {
@@ -137,10 +143,11 @@ impl Pin {
         let by_limit = self.queue().is_none_or(|queue| queue.with_counters(|counters| counters.is_limited()));
         if by_limit {
             // The driver knows of no end.
-            return;
+            return self.say_end_to_inputs();
         }
         if process::turn().is_some() && Level::current() == Level::Passive && !ks_io::holds_ranked_mutex() {
             self.tell_end_of_output();
+            self.say_end_to_inputs();
         } else {
             self.services().queue_work(WorkQueue::Delayed, Arc::new(OutputEnded(Arc::downgrade(self))));
         }
@@ -161,14 +168,28 @@ impl Pin {
             }
             self.tell_reset();
         }
-        let descriptor = self.filter.descriptor();
-        let is_input = |id| self.filter.pin_descriptor(id).is_some_and(|pin| pin.data_flow() == KsPinDataFlow::IN);
-        let feeds = |id: &u32| is_input(*id) && outputs_reached(descriptor, *id).contains(&self.id());
-        if (0..descriptor.pin_count()).any(|id| feeds(&id))
+        if !self.fed_by().is_empty()
             && let Some(queue) = self.queue()
         {
             queue.with_counters(|counters| counters.go_on());
             self.attempt_processing();
+        }
+    }
+
+    /// The factories of the inputs that the declared topology leads to this output from.
+    fn fed_by(&self) -> Vec<u32> {
+        let descriptor = self.filter.descriptor();
+        let is_input = |id| self.filter.pin_descriptor(id).is_some_and(|pin| pin.data_flow() == KsPinDataFlow::IN);
+        let feeds = |id: &u32| is_input(*id) && outputs_reached(descriptor, *id).contains(&self.id());
+        (0..descriptor.pin_count()).filter(feeds).collect()
+    }
+
+    /// What waits at the inputs behind the end of their stream goes on: this output has said it, or cannot any more.
+    pub(crate) fn say_end_to_inputs(&self) {
+        for input in self.fed_by().into_iter().flat_map(|id| self.filter.pins(id)) {
+            if input.queue().is_some_and(|queue| queue.end_is_said()) {
+                input.attempt_processing();
+            }
         }
     }
 
@@ -197,6 +218,31 @@ impl Pin {
     }
 }
 
+impl Filter {
+    /// An output has begun or ended to stream: at the inputs that feed one that does, frames wait behind the end of a
+    /// stream until an output has said it.
+    ///
+    /// Decision: not where frames are shared in place, which carry their end themselves; and not where the declared
+    /// topology leads nowhere, because nobody would say it.
+    pub(super) fn see_whose_ends_are_said(&self) {
+        let descriptor = self.descriptor();
+        if descriptor.connections().is_empty() {
+            return;
+        }
+        let shares = |id| descriptor.in_place().is_some_and(|(input, output)| [input, output].contains(&id));
+        let says = |id: &u32| {
+            let outputs = if shares(*id) { Vec::new() } else { self.pins(*id) };
+            outputs.iter().any(|pin| pin.data_flow() == KsPinDataFlow::OUT && pin.agreed_state() > KsState::STOP)
+        };
+        for pin in self.all_pins().iter().filter(|pin| pin.data_flow() == KsPinDataFlow::IN && !shares(pin.id())) {
+            let are_said = outputs_reached(descriptor, pin.id()).iter().any(says);
+            if pin.queue().is_some_and(|queue| queue.set_ends_are_said(are_said)) {
+                pin.attempt_processing();
+            }
+        }
+    }
+}
+
 /// A driver that is to hear that the stream of its output has ended.
 struct OutputEnded(Weak<Pin>);
 
@@ -204,6 +250,7 @@ impl Work for OutputEnded {
     fn run(self: Arc<Self>) {
         if let Some(pin) = self.0.upgrade() {
             pin.tell_end_of_output();
+            pin.say_end_to_inputs();
         }
     }
 }

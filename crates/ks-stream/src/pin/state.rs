@@ -207,6 +207,7 @@ impl Pin {
         }
         self.agree(to);
         if acquires {
+            self.filter.see_whose_ends_are_said();
             if let Some(queue) = self.queue() {
                 let fills_for_callers = self.data_flow() == KsPinDataFlow::OUT && !self.in_circuit();
                 queue.with_counters(|counters| {
@@ -276,6 +277,8 @@ impl Pin {
     /// is refused with `later`.
     fn flush(self: &Arc<Pin>, later: ks_abi::NtStatus) {
         let Some(queue) = self.queue() else { return };
+        self.forget_owed_flags();
+        self.filter.see_whose_ends_are_said();
         let in_reset = self.reset_state() == KsReset::BEGIN;
         let orphans = queue.close(STATUS_CANCELLED, if in_reset { STATUS_DEVICE_NOT_READY } else { later });
         self.orphaned(orphans);

@@ -43,6 +43,9 @@ impl Queue {
     /// An unlocked clone on the frame at the unlocked leading edge.
     pub(crate) fn clone_unlocked_leading(&self, context_bytes: usize) -> Option<CloneId> {
         let mut state = self.state.lock();
+        if state.ends.hold {
+            return None;
+        }
         let (index, sequence) = (state.leading_index()?, state.leading);
         let frame = state.frame_at(sequence)?;
         state.leading_block.stand_on(&frame, sequence, self.data_sink);

@@ -112,6 +112,9 @@ impl Queue {
                 // The common path: only the window holds the frame, and nothing before it is left.
                 state.leading_locked = false;
                 state.progress = true;
+                if state.ends.are_said {
+                    state.ends.pass(only_frame(&irp).options_flags());
+                }
                 self.leave(&mut state.counters, only_frame(&irp));
                 state.outgoing.onward.push(irp);
                 // Its request is out of it: there is nothing to drop.
@@ -131,6 +134,9 @@ impl Queue {
         let Some(index) = state.leading_index() else { return };
         state.leading_locked = false;
         state.progress = true;
+        if state.ends.are_said {
+            state.ends.pass(locked.frame().options_flags());
+        }
         let entry = &mut state.entries[index];
         entry.locks -= 1;
         state.leading += 1;
@@ -232,8 +238,9 @@ impl State {
 
     #[inline(always)]
     pub(super) fn lock_leading(&mut self, data_sink: bool) -> Option<LockedFrame> {
-        if self.counters.ended && !data_sink {
-            // A limit may end the stream in the middle of a process call: no frame is filled after the last.
+        if (self.counters.ended && !data_sink) || self.ends.hold {
+            // A limit may end the stream in the middle of a process call: no frame is filled after the last. Behind the
+            // last of an input, the outputs come first.
             return None;
         }
         let index = self.leading_index()?;

@@ -130,6 +130,27 @@ fn a_pin_that_needs_no_frame_does_not_hold_the_filter_back() {
 }
 
 #[test]
+fn where_no_pin_needs_a_frame_a_change_of_state_calls_the_filter() {
+    const NONE: PinFlags = PinFlags::FRAMES_NOT_REQUIRED_FOR_PROCESSING;
+    for (flags, calls) in [([NONE; 2], 1), ([NONE, PinFlags::empty()], 0), ([PinFlags::empty(); 2], 0)] {
+        let rig = rig(1, false, flags);
+        rig.middle.script_filter(|_, _, pins| {
+            assert!(pins.iter().count() == 2 && pins.iter().all(|pin| pins.frame(pin).is_none()));
+            STATUS_PENDING
+        });
+        let middle = rig.open("middle");
+        let pins = [create(&middle, INPUT, KsPinDataFlow::IN, None), create(&middle, OUTPUT, KsPinDataFlow::OUT, None)];
+        pins.iter().for_each(|pin| bring(pin, &UP[..1]));
+        bring(&pins[0], &UP[1..2]);
+        rig.settle();
+        assert_eq!(rig.middle.calls(), 0, "the other pin is on its way");
+        bring(&pins[1], &UP[1..2]);
+        rig.settle();
+        assert_eq!(rig.middle.calls(), calls, "{flags:?}: at PAUSE");
+    }
+}
+
+#[test]
 fn a_stopped_pin_of_a_factory_that_needs_none_does_not_hold_the_filter_back() {
     let rig = rig(1, false, [PinFlags::empty(); 2]);
     rig.middle.script_filter(|_, _, pins| {

@@ -3,6 +3,8 @@
 
 mod client_streams;
 mod closing;
+mod empty_frames;
+mod ends;
 mod external;
 mod filter_centric;
 mod flags;
