@@ -257,8 +257,8 @@ impl Filter {
             let round = if owing.is_empty() {
                 self.call(processing, instance, &taking_part)
             } else {
-                let said = owing.into_iter().fold(false, |said, pin| pin.say_owed_flags() || said);
-                if said { Round::Again } else { Round::Pending }
+                let said = owing.into_iter().filter(|pin| pin.say_owed_flags()).count();
+                if said > 0 { Round::Again } else { Round::Pending }
             };
             for pin in &pins {
                 let (mut out, mut flags) = (Outgoing::default(), 0);
