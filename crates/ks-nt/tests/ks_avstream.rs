@@ -393,6 +393,36 @@ fn a_driver_updates_process_pins_and_sees_which_outputs_follow() {
     rig.unload();
 }
 
+/// A source, by its pins and as a whole: the driver fills the frames of one output, and each of three clients has them.
+#[test]
+fn what_a_driver_fills_for_the_first_output_of_a_splitter_is_copied_to_the_others() {
+    for options in [&[][..], &["-DWHOLE"]] {
+        let rig = Rig::start_with(&["tests/avs/copies.c"], options);
+        let filter = rig.open();
+        let outputs = [(); 3].map(|()| rig.create(&filter, 0, None));
+        let reads: Vec<_> = outputs
+            .iter()
+            .map(|output| {
+                bring(&output.pin, &UP[..1]);
+                (0..9).map(|_| output.read(1)).collect::<Vec<_>>()
+            })
+            .collect();
+        for state in &UP[1..] {
+            outputs.iter().rev().for_each(|output| bring(&output.pin, &[*state]));
+        }
+        for reads in reads {
+            let firsts: Vec<u8> = reads.into_iter().map(|read| read.wait().unwrap()[0].data()[0]).collect();
+            assert_eq!(firsts, [0, 1, 2, 3, 4, 5, 6, 7, 8], "{options:?}");
+        }
+        assert_eq!(failure(outputs[0].pin.object(), 0), "", "{options:?}");
+        let copies = outputs.iter().map(|output| output.pin.statistics().unwrap().copies).collect::<Vec<_>>();
+        assert_eq!(copies, [0, 9 * 64, 9 * 64]);
+        outputs.iter().for_each(|output| bring(&output.pin, &DOWN));
+        drop((outputs, filter));
+        rig.unload();
+    }
+}
+
 #[test]
 fn drivers_agree_on_frames_by_their_framing_or_are_refused_by_name() {
     let rig = Rig::start("tests/avs/framing.c");

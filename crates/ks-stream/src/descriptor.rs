@@ -46,8 +46,8 @@ bitflags::bitflags! {
         const PROCESS_IN_RUN_STATE_ONLY = 0x1_0000;
         /// `KSPIN_FLAG_USE_STANDARD_TRANSPORT`: a queue whatever interface and medium the pin is connected by.
         const USE_STANDARD_TRANSPORT = 0x4_0000;
-        /// `KSPIN_FLAG_SPLITTER`: every pin of this factory gets the same frames. For the output of a filter that works in
-        /// place; the outputs of other filters have frames of their own.
+        /// `KSPIN_FLAG_SPLITTER`: every pin of this factory gets the same frames: shares of them behind a filter that works
+        /// in place, else copies of those of the first pin.
         const SPLITTER = 0x2_0000;
         /// `KSPIN_FLAG_DO_NOT_USE_STANDARD_TRANSPORT`: no queue, and states are told as they are asked for.
         const DO_NOT_USE_STANDARD_TRANSPORT = 0x8_0000;

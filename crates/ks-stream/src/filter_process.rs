@@ -294,7 +294,7 @@ impl Filter {
                 return false;
             }
             let flags = factory.flags();
-            let own = taking_part.iter().filter(|pin| pin.id() == id && !gated(pin));
+            let own = taking_part.iter().filter(|pin| pin.id() == id && !gated(pin) && pin.copied_from().is_none());
             let (count, with_frame) =
                 own.fold((0, 0), |(all, with), pin| (all + 1, with + usize::from(pin.has_frame())));
             if flags.contains(PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING) {
@@ -351,8 +351,12 @@ impl Filter {
         let mut entries: Vec<ProcessPin<'r>> = Vec::with_capacity(taking_part.len());
         for &pin in taking_part {
             let block = processing.block(pin).ok()?;
-            let locked = RefCell::new(pin.leading_edge());
-            entries.push(ProcessPin { pin, block, locked, counterpart: None, follows: None });
+            let first = pin.copied_from();
+            // The class driver fills the frames of an output that gets copies.
+            let locked = RefCell::new(if first.is_none() { pin.leading_edge() } else { None });
+            let first = first.and_then(|first| entries.iter().position(|entry| Arc::ptr_eq(entry.pin, &first)));
+            let follows = first.map(|first| (CopyRelationship::Copied, first));
+            entries.push(ProcessPin { pin, block, locked, counterpart: None, follows });
         }
         for index in 0..entries.len() {
             let other = entries[index].pin.shares_frames_with();

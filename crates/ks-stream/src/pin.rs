@@ -22,7 +22,7 @@ use crate::gate::Gate;
 use crate::injection::{Homecoming, Returns};
 use crate::minidriver::PinInstance;
 use crate::pended::Pended;
-use crate::pipe::PipeSection;
+use crate::pipe::{Copies, PipeSection};
 use crate::process::WorkerItem;
 use crate::quality::QualityManager;
 use crate::queue::Queue;
@@ -79,6 +79,8 @@ pub struct Pin {
     pub(crate) worker_queued: AtomicBool,
     worker: OnceLock<Arc<WorkerItem>>,
     pipe: PipeSection,
+    /// What waits for the copies of other outputs; of a splitter that fills its own frames.
+    copies: Option<Arc<Copies>>,
     connection: Mutex<Connection>,
     returns: Returns,
     /// Made when it is first asked for, after the minidriver may have brought its own.
@@ -358,6 +360,7 @@ impl Pin {
             let orphans = queue.close(status, status);
             self.orphaned(orphans);
             self.send_outgoing();
+            self.leaves_copies();
             if self.data_flow() == KsPinDataFlow::OUT {
                 self.say_end_to_inputs();
             }
@@ -546,6 +549,11 @@ impl Pin {
         allocators.push(Arc::downgrade(allocator));
     }
 
+    #[inline]
+    pub(crate) fn copies(&self) -> Option<&Arc<Copies>> {
+        self.copies.as_ref()
+    }
+
     pub(crate) fn in_circuit(&self) -> bool {
         self.pipe.in_circuit()
     }
@@ -609,6 +617,7 @@ impl Pin {
             let orphans = queue.close_for_good(status);
             self.orphaned(orphans);
             self.send_outgoing();
+            self.leaves_copies();
         }
     }
 }

@@ -4,6 +4,7 @@
 //! head's queue, the queue of each pin downstream, and from the last data sink back to the head. It is found by walking
 //! the connections when the head acquires, and pins of an in-place filter are walked through.
 
+mod copies;
 mod external;
 mod foreign_framing;
 mod framing;
@@ -29,6 +30,7 @@ use ks_mem::{Frame, FrameMemory};
 use section::{Circulation, rewind};
 use splitter::{Branch, Splitter};
 
+pub(crate) use copies::Copies;
 pub(crate) use framing::is_process_memory;
 pub use section::AllocatorReport;
 pub(crate) use section::PipeSection;
@@ -414,7 +416,16 @@ impl Pin {
 
     /// Requests that left this pin's queue: to their callers, to the next hop, or back to the head to wait. `outgoing` is
     /// empty afterwards.
+    #[inline]
     pub(crate) fn forward(self: &Arc<Pin>, outgoing: &mut Outgoing) {
+        match self.copies() {
+            None => self.forward_on(outgoing),
+            Some(copies) => self.forward_with_copies(copies, outgoing),
+        }
+    }
+
+    /// As [`Pin::forward`], when no other output waits for a copy.
+    fn forward_on(self: &Arc<Pin>, outgoing: &mut Outgoing) {
         // Attempts of the next pin run when this guard goes, after the route below is released.
         let _inside = deferred::enter();
         if !outgoing.callers.is_empty() {
@@ -590,6 +601,9 @@ impl Pin {
             });
             self.park_at(&route, refused);
             self.start_again_if_open();
+        }
+        if self.asks_for_copies() {
+            return;
         }
         if arrival.change || self.triggers(arrival.into_empty) {
             self.again.store(true, ks_io::sync::atomic::Ordering::SeqCst);

@@ -254,6 +254,11 @@ impl Pin {
     /// `again` is set before the gate is tried and read after it is given back, so an attempt that finds the gate taken
     /// is seen by whoever holds it.
     fn process_here(self: &Arc<Pin>, level: Level) {
+        if self.copies().is_some() && self.asks_for_copies() {
+            // The class driver fills its frames.
+            self.again.store(false, Ordering::SeqCst);
+            return;
+        }
         let mut rounds = 0;
         while self.again.load(Ordering::SeqCst) && self.and_gate().capture_threshold() {
             self.again.store(false, Ordering::SeqCst);

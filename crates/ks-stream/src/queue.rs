@@ -397,6 +397,12 @@ impl Queue {
         state.closed.is_none() && !(self.data_sink && state.counters.ended)
     }
 
+    /// Is there a stream to fill frames for?
+    pub(crate) fn may_fill(&self) -> bool {
+        let state = self.state.lock();
+        state.closed.is_none() && !state.counters.ended
+    }
+
     fn cancel_all(&self, state: &mut State, status: NtStatus, changes: Changes) -> Vec<CloneId> {
         let staying = if changes == Changes::Stay && state.changes > 0 { state.staying() } else { Vec::new() };
         for (key, queued) in state.requests.iter_mut().enumerate() {

@@ -30,7 +30,7 @@ pub(super) fn bypass(pins: &ProcessPins<'_>) {
         }
     }
     for entry in &pins.entries {
-        if entry.pin.data_flow() == KsPinDataFlow::OUT && entry.counterpart.is_none() {
+        if entry.pin.data_flow() == KsPinDataFlow::OUT && entry.counterpart.is_none() && entry.follows.is_none() {
             drop(entry.locked.take());
             entry.pin.owe_flags(flags);
             entry.pin.say_owed_flags();

@@ -196,6 +196,10 @@ impl<'r> ProcessPins<'r> {
 
     fn holder<'p>(&'p self, entry: &ProcessPin<'_>) -> Option<&'p ProcessPin<'r>> {
         let known = self.entries.iter().find(|known| Arc::ptr_eq(known.pin, entry.pin))?;
+        if known.counterpart.is_none() && known.follows.is_some() {
+            // Its frames are the class driver's affair.
+            return None;
+        }
         // The output of a filter that works in place has no frame of its own.
         match known.counterpart {
             Some(other) if known.pin.data_flow() == KsPinDataFlow::OUT => self.entries.get(other),

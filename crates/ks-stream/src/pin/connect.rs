@@ -13,7 +13,7 @@ use crate::injection::Returns;
 use crate::minidriver::PinInstance;
 use crate::node_object::NodeObject;
 use crate::pended::{AwaitedCreate, Pended, PendedClose, PendedCreate};
-use crate::pipe::{PipeSection, Route};
+use crate::pipe::{Copies, PipeSection, Route};
 use crate::queue::Queue;
 use crate::stream_pointer::Units;
 use crate::validate::{self, ValidConnect};
@@ -149,6 +149,8 @@ fn make(
                 None
             }
         };
+        let in_place = filter.descriptor().in_place().is_some_and(|(_, output)| output == connect.pin_id);
+        let copies = Copies::of(me, descriptor.data_flow(), flags, in_place || !has_queue);
         Pin {
             block,
             me: me.clone(),
@@ -164,6 +166,7 @@ fn make(
             worker_queued: AtomicBool::new(false),
             worker: OnceLock::new(),
             pipe: PipeSection::default(),
+            copies,
             connection: Mutex::new(match other {
                 Some(file) => Connection::To { file, pin: None },
                 None => Connection::Client,

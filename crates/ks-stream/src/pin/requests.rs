@@ -27,7 +27,7 @@ impl Pin {
         if let Some((irp, status)) = refused.next() {
             return irp.done(if status == STATUS_SUCCESS { STATUS_CANCELLED } else { status });
         }
-        if arrival.change || self.triggers(arrival.into_empty) {
+        if !self.asks_for_copies() && (arrival.change || self.triggers(arrival.into_empty)) {
             self.attempt_processing();
         }
         Dispatched::Pending

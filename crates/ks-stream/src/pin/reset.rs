@@ -109,6 +109,7 @@ impl Pin {
                 queue.with_counters(|counters| counters.begin_next_stream());
                 self.orphaned(orphans);
                 self.send_outgoing();
+                self.leaves_copies();
                 if self.data_flow() == KsPinDataFlow::OUT {
                     // With what the driver had for it.
                     self.say_end_to_inputs();

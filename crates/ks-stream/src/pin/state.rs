@@ -208,6 +208,7 @@ impl Pin {
         self.agree(to);
         if acquires {
             self.filter.see_whose_ends_are_said();
+            self.tell_other_outputs();
             if let Some(queue) = self.queue() {
                 let fills_for_callers = self.data_flow() == KsPinDataFlow::OUT && !self.in_circuit();
                 queue.with_counters(|counters| {
@@ -283,6 +284,7 @@ impl Pin {
         let orphans = queue.close(STATUS_CANCELLED, if in_reset { STATUS_DEVICE_NOT_READY } else { later });
         self.orphaned(orphans);
         self.send_outgoing();
+        self.leaves_copies();
         self.tell_reset();
     }
 }

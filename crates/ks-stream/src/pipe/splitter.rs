@@ -399,7 +399,7 @@ impl Drop for Branch {
 }
 
 /// Copies the valid bytes of a frame; their number. Without them the share says that it has none.
-fn copy(frame: &StreamFrame, share: &StreamFrame) -> u64 {
+pub(super) fn copy(frame: &StreamFrame, share: &StreamFrame) -> u64 {
     let used = frame.data_used() as usize;
     let bytes = frame.buffer().and_then(|buffer| buffer.bytes(used));
     let copied = bytes.zip(share.buffer()).is_some_and(|(bytes, to)| to.copy_in(0, &bytes));
@@ -471,6 +471,9 @@ impl Pin {
     // ks-coverage: KsPinGetCopyRelationships done test=later_outputs_of_a_splitter_follow_the_first
     #[doc(alias = "KsPinGetCopyRelationships")]
     pub fn copy_relationship(&self) -> Option<CopyRelationship> {
+        if self.copies().is_some() {
+            return self.copied_from().map(|_| CopyRelationship::Copied);
+        }
         let branch = self.pipe().branch()?;
         let first = self.first_branch()?;
         let copies = branch.is_copied || branch.guests.are_copies();
@@ -483,6 +486,9 @@ impl Pin {
 
     /// The output of a splitter whose frames the others share or copy.
     pub fn first_branch(&self) -> Option<Arc<Pin>> {
+        if self.copies().is_some() {
+            return self.copied_from();
+        }
         let outputs = self.splitter_input()?.splitter_outputs()?;
         outputs.into_iter().find(|output| output.pipe().branch().is_some())
     }

@@ -3,6 +3,7 @@
 
 mod client_streams;
 mod closing;
+mod copies;
 mod empty_frames;
 mod ends;
 mod external;
