@@ -165,11 +165,17 @@ struct Inner {
     observer: Option<Box<dyn EventObserver>>,
 }
 
-/// Hears of each [`Event::set`], on the thread that sets, whatever locks that holds: it must neither wait nor call
-/// back. It is dropped with the last clone of its event.
+/// Hears of each [`Event::set`], [`Event::clear`] and [`Event::pulse`], on the thread that makes it, whatever locks that
+/// holds: it must neither wait nor call back. It is dropped with the last clone of its event.
 pub trait EventObserver: Send + Sync {
     /// The event was set.
     fn event_set(&self);
+
+    /// The event was cleared, set or not.
+    fn event_cleared(&self) {}
+
+    /// The event was pulsed.
+    fn event_pulsed(&self) {}
 }
 
 impl Event {
@@ -237,7 +243,33 @@ impl Event {
     /// Clears the event. Threads that were let go stay let go.
     #[doc(alias = "KeClearEvent")]
     pub fn clear(&self) {
+        if let Some(observer) = &self.0.observer {
+            observer.event_cleared();
+        }
         self.0.state.fetch_and(!SET, Ordering::Relaxed);
+    }
+
+    /// Lets the threads go that wait now, all of them or one of a synchronization event, and leaves the event clear.
+    #[doc(alias = "KePulseEvent")]
+    pub fn pulse(&self) {
+        if let Some(observer) = &self.0.observer {
+            observer.event_pulsed();
+        }
+        let mut waiting = self.0.waiting.lock();
+        let count = match self.0.kind {
+            EventKind::Notification => waiting.len(),
+            EventKind::Synchronization => waiting.len().min(1),
+        };
+        let released: Vec<_> = waiting.drain(..count).collect();
+        // Without the lock nobody but a setter writes, and what that sets before is pulsed away.
+        self.0.state.store(if waiting.is_empty() { 0 } else { WAITERS }, Ordering::Release);
+        for node in &released {
+            node.grant();
+        }
+        drop(waiting);
+        for node in &released {
+            self.0.core.unpark(node);
+        }
     }
 
     /// Whether a wait would return at once.

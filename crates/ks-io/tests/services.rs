@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ks_io::{
-    Dpc, Event, EventKind, Level, LockRank, RankedMutex, Services, Signal, Ticks, Time, TimeSource, WaitOutcome,
-    WasSet, Work, WorkQueue,
+    Dpc, Event, EventKind, EventObserver, Level, LockRank, RankedMutex, Services, Signal, Ticks, Time, TimeSource,
+    WaitOutcome, WasSet, Work, WorkQueue,
 };
 
 /// Long enough that a test that waits for it is broken.
@@ -101,6 +101,91 @@ fn a_synchronization_event_lets_one_thread_go_for_each_time_it_is_set() {
         assert_eq!(event.wait(), WaitOutcome::Signalled);
         assert!(!event.is_set(), "setting twice is not counted");
     });
+}
+
+#[test]
+fn a_pulse_lets_those_go_that_wait_and_leaves_the_event_clear() {
+    for (kind, at_once) in [(EventKind::Notification, 3), (EventKind::Synchronization, 1)] {
+        each(|services| {
+            let event = clear(&services, kind);
+            event.set();
+            event.pulse();
+            assert!(!event.is_set(), "set before is pulsed away");
+            let count = Arc::new(AtomicUsize::new(0));
+            let threads: Vec<_> = (0..3)
+                .map(|_| {
+                    let (services, event, count) = (services.clone(), event.clone(), count.clone());
+                    services
+                        .clone()
+                        .spawn("waiter", move || {
+                            expect_set(&services, &event);
+                            count.fetch_add(1, Ordering::SeqCst);
+                        })
+                        .unwrap()
+                })
+                .collect();
+            // Who does not wait yet is not let go: one pulse may find any number of them, up to what its kind lets go.
+            let mut seen = 0;
+            while seen < 3 {
+                event.pulse();
+                assert!(!event.is_set());
+                services.yield_now();
+                let now = count.load(Ordering::SeqCst);
+                seen = now.max(seen);
+            }
+            threads.into_iter().for_each(ks_io::Spawned::join);
+            assert_eq!(event.wait_until(services.now()), WaitOutcome::TimedOut);
+        });
+        // In virtual time it is known who waits.
+        let services = Services::virtual_time(5);
+        let (event, count) = (clear(&services, kind), Arc::new(AtomicUsize::new(0)));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (services, event, count) = (services.clone(), event.clone(), count.clone());
+                services
+                    .clone()
+                    .spawn("waiter", move || {
+                        expect_set(&services, &event);
+                        count.fetch_add(1, Ordering::SeqCst);
+                    })
+                    .unwrap()
+            })
+            .collect();
+        let settle = || services.delay_until(services.now() + Ticks::MILLISECOND);
+        let _ = settle();
+        event.pulse();
+        let _ = settle();
+        assert_eq!(count.load(Ordering::SeqCst), at_once);
+        while count.load(Ordering::SeqCst) < 3 {
+            event.pulse();
+            let _ = settle();
+        }
+        threads.into_iter().for_each(ks_io::Spawned::join);
+    }
+}
+
+#[test]
+fn an_observer_hears_of_each_change_of_its_event() {
+    struct Heard(Arc<Mutex<Vec<&'static str>>>);
+    impl EventObserver for Heard {
+        fn event_set(&self) {
+            self.0.lock().unwrap().push("set");
+        }
+        fn event_cleared(&self) {
+            self.0.lock().unwrap().push("cleared");
+        }
+        fn event_pulsed(&self) {
+            self.0.lock().unwrap().push("pulsed");
+        }
+    }
+    let (services, heard) = (Services::virtual_time(5), Arc::default());
+    let event = services.observed_event(EventKind::Notification, Signal::Clear, Box::new(Heard(Arc::clone(&heard))));
+    event.set();
+    event.clear();
+    event.clear();
+    event.pulse();
+    assert!(!event.is_set());
+    assert_eq!(*heard.lock().unwrap(), ["set", "cleared", "cleared", "pulsed"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use ks_abi::{
 };
 use ks_io::sync::Mutex;
 use ks_io::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use ks_io::{Dispatched, Irp, IrpParts};
+use ks_io::{Dispatched, Event, Irp, IrpParts};
 use notification::Notification;
 use zerocopy::FromBytes;
 
@@ -80,6 +80,7 @@ pub struct EventRequest<'a> {
     token: EventToken,
     request: &'a [u8],
     data: &'a [u8],
+    notified: Option<Event>,
 }
 
 impl EventRequest<'_> {
@@ -101,6 +102,11 @@ impl EventRequest<'_> {
     /// The event data, `KSEVENTDATA` included.
     pub fn data(&self) -> &[u8] {
         self.data
+    }
+
+    /// The event object that is set each time; `None` for a semaphore, or where nothing is.
+    pub fn event_object(&self) -> Option<&Event> {
+        self.notified.as_ref()
     }
 
     /// Does the client fetch what the event is raised with by KSEVENT_TYPE_QUERYBUFFER?
@@ -244,6 +250,7 @@ impl EventList {
             (EnabledBy::Object, 0) => None,
             (EnabledBy::Object, _) => crate::automation::node_of(parts.input),
         };
+        let notified = notification.event();
         let token = EventToken(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let entry = EventEntry {
             token,
@@ -266,7 +273,7 @@ impl EventList {
             // It is there before the minidriver agrees, who may raise it at once.
             entries.push(entry);
         }
-        let request = EventRequest { identifier, token, request: parts.input, data: bytes };
+        let request = EventRequest { identifier, token, request: parts.input, data: bytes, notified };
         let status = item
             .and_then(|item| item.add.as_ref())
             .map_or(STATUS_SUCCESS, |add| callback::answer(object, || add(object, &request)));

@@ -28,6 +28,8 @@ mod kind {
     pub(super) const SERVICE: u8 = 18;
     pub(super) const HEARTBEAT: u8 = 19;
     pub(super) const HEARTBEAT_ANSWER: u8 = 20;
+    pub(super) const CLEAR_EVENT: u8 = 21;
+    pub(super) const PULSE_EVENT: u8 = 22;
 }
 
 /// The most bytes of a name.
@@ -196,6 +198,8 @@ impl<'a> Message<'a> {
             }
             Message::RetireRegion { region } => numbers(&mut out, kind::RETIRE_REGION, &[region]),
             Message::SetEvent { number } => numbers(&mut out, kind::SET_EVENT, &[number]),
+            Message::ClearEvent { number } => numbers(&mut out, kind::CLEAR_EVENT, &[number]),
+            Message::PulseEvent { number } => numbers(&mut out, kind::PULSE_EVENT, &[number]),
             Message::ForgetEvent { number } => numbers(&mut out, kind::FORGET_EVENT, &[number]),
             Message::Log { level, text } => {
                 out.u8(kind::LOG);
@@ -298,6 +302,8 @@ fn decode_fields<'a>(kind: u8, fields: &mut Reader<'a>) -> Result<Message<'a>, W
         }
         kind::RETIRE_REGION => Message::RetireRegion { region: fields.u64()? },
         kind::SET_EVENT => Message::SetEvent { number: fields.u64()? },
+        kind::CLEAR_EVENT => Message::ClearEvent { number: fields.u64()? },
+        kind::PULSE_EVENT => Message::PulseEvent { number: fields.u64()? },
         kind::FORGET_EVENT => Message::ForgetEvent { number: fields.u64()? },
         kind::LOG => Message::Log { level: fields.u8()?, text: fields.text(SENTENCE_LIMIT, "text")? },
         kind::REPORT => Message::Report { bytes: fields.bytes()? },
@@ -436,6 +442,8 @@ mod tests {
         each(Message::AnnounceRegion { region: 1, cut });
         each(Message::RetireRegion { region: 1 });
         each(Message::SetEvent { number: 1 });
+        each(Message::ClearEvent { number: 1 });
+        each(Message::PulseEvent { number: 1 });
         each(Message::ForgetEvent { number: 1 });
         each(Message::Log { level: 1, text: "line" });
         each(Message::Report { bytes: b"report" });

@@ -27,7 +27,7 @@ pub use message::{
 };
 
 /// Version of the protocol; both sides must have the same, because both come from one program.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The most bytes of one message.
 pub const MESSAGE_LIMIT: usize = 17 << 20;

@@ -269,6 +269,16 @@ pub enum Message<'a> {
         /// Its number.
         number: u64,
     },
+    /// An event of the receiver was cleared by the sender's engine.
+    ClearEvent {
+        /// Its number.
+        number: u64,
+    },
+    /// An event of the receiver was pulsed by the sender's engine.
+    PulseEvent {
+        /// Its number.
+        number: u64,
+    },
     /// The sender's engine forgot an event of the receiver.
     ForgetEvent {
         /// Its number.

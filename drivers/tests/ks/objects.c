@@ -10,7 +10,7 @@ static const GUID CheckSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5
 static const GUID EventSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x21}};
 
 enum { ANSWER = 200 };
-enum { CHECK_FILTER, CHECK_PIN, CHECK_GATES, CHECK_BAGS, CHECK_UNLISTED, CHECK_LISTED };
+enum { CHECK_FILTER, CHECK_PIN, CHECK_GATES, CHECK_BAGS, CHECK_UNLISTED, CHECK_LISTED, CHECK_EVENT };
 
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -254,6 +254,23 @@ static const char *Raise(PIRP Irp, BOOLEAN Adds)
     return NULL;
 }
 
+/* The event of whoever has enabled item 0: by the entry and by the handle in its data it is one, and the client's. */
+static const char *ClientsEvent(void)
+{
+    PKEVENT event;
+
+    CHECK(Added && Added->Object && Added->NotificationType == KSEVENTF_EVENT_HANDLE);
+    CHECK(NT_SUCCESS(ObReferenceObjectByHandle(Added->EventData->EventHandle.Event, EVENT_MODIFY_STATE, *ExEventObjectType,
+                                               UserMode, (PVOID *)&event, NULL)));
+    CHECK(event == Added->Object);
+    ObDereferenceObject(event);
+    CHECK(!KeReadStateEvent(event));
+    CHECK(NT_SUCCESS(KsGenerateEvent(Added)));
+    CHECK(KeReadStateEvent(event));
+    CHECK(KeResetEvent(event));
+    return NULL;
+}
+
 /* Aggregation: an object of the driver's answers for interfaces that AVStream does not know. */
 static HRESULT NTAPI Query(IUnknown *This, REFIID Id, PVOID *Interface)
 {
@@ -324,6 +341,9 @@ static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     case CHECK_LISTED:
         wrong = Raise(Irp, Request->Id == CHECK_LISTED);
         break;
+    case CHECK_EVENT:
+        wrong = ClientsEvent();
+        break;
     }
     for (i = 0; wrong && wrong[i] && i < ANSWER; i++)
         answer[i] = wrong[i];
@@ -359,6 +379,7 @@ static const KSPROPERTY_ITEM Properties[] = {
     DEFINE_KSPROPERTY_ITEM(CHECK_GATES, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_UNLISTED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_LISTED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CHECK_EVENT, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_BAGS, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
 };
 static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){

@@ -29,6 +29,14 @@ struct State {
     last: u64,
 }
 
+/// What the other side does to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Set,
+    Clear,
+    Pulse,
+}
+
 /// What is signalled when the other side sets an event.
 #[derive(Debug, Clone)]
 pub(super) enum Notified {
@@ -38,10 +46,14 @@ pub(super) enum Notified {
 }
 
 impl Notified {
-    fn signal(&self) {
-        match self {
-            Notified::Event(event) => event.set(),
-            Notified::Semaphore(semaphore, adjustment) => {
+    fn change(&self, change: Change) {
+        match (self, change) {
+            (Notified::Event(event), Change::Set) => event.set(),
+            (Notified::Event(event), Change::Clear) => event.clear(),
+            (Notified::Event(event), Change::Pulse) => event.pulse(),
+            // What was released stays released.
+            (Notified::Semaphore(..), Change::Clear) => {}
+            (Notified::Semaphore(semaphore, adjustment), Change::Set | Change::Pulse) => {
                 // A full one has as much to take as its client has asked for.
                 let _ = semaphore.release(*adjustment);
             }
@@ -70,9 +82,9 @@ impl Events {
         Ok(number)
     }
 
-    pub(super) fn set(&self, number: u64) -> Result<(), WireError> {
+    pub(super) fn change(&self, number: u64, change: Change) -> Result<(), WireError> {
         let event = self.state.lock().events.get(&number).cloned();
-        event.ok_or(WireError::Protocol("an unknown event was set"))?.0.signal();
+        event.ok_or(WireError::Protocol("an unknown event was changed"))?.0.change(change);
         Ok(())
     }
 
@@ -81,7 +93,7 @@ impl Events {
         let events = std::mem::take(&mut self.state.lock().events);
         for (event, tells) in events.values() {
             if *tells == Tells::Failure {
-                event.signal();
+                event.change(Change::Set);
             }
         }
     }
@@ -141,7 +153,7 @@ pub(super) fn name_an_event(data: &mut [u8]) {
     }
 }
 
-/// Stands for an event of the other side: being set here, it is set there.
+/// Stands for an event of the other side: what happens to it here happens to that there.
 pub(super) struct Distant {
     pub(super) peer: Weak<Inner>,
     pub(super) number: u64,
@@ -151,6 +163,18 @@ impl EventObserver for Distant {
     fn event_set(&self) {
         if let Some(peer) = self.peer.upgrade() {
             peer.send(&Message::SetEvent { number: self.number });
+        }
+    }
+
+    fn event_cleared(&self) {
+        if let Some(peer) = self.peer.upgrade() {
+            peer.send(&Message::ClearEvent { number: self.number });
+        }
+    }
+
+    fn event_pulsed(&self) {
+        if let Some(peer) = self.peer.upgrade() {
+            peer.send(&Message::PulseEvent { number: self.number });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Requests of the other side: looked up, dispatched into this engine, and answered.
 
-use super::event::Distant;
+use super::event::{Change, Distant};
 use super::export::{Life, Opened, Used};
 use super::file::RemoteFile;
 use super::looped::{self, Mapped, Registration};
@@ -101,7 +101,9 @@ impl Inner {
                 self.memory.learn(region, cut, descriptor.ok_or(WireError::Descriptor)?)?;
             }
             Message::RetireRegion { region } => self.memory.forget(region)?,
-            Message::SetEvent { number } => self.events.set(number)?,
+            Message::SetEvent { number } => self.events.change(number, Change::Set)?,
+            Message::ClearEvent { number } => self.events.change(number, Change::Clear)?,
+            Message::PulseEvent { number } => self.events.change(number, Change::Pulse)?,
             Message::ForgetEvent { number } => self.events.forget(number)?,
             Message::ListInterfaces { request } => self.serve_interfaces(request),
             Message::Open(open) => self.serve_open(&open),

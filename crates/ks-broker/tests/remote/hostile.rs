@@ -124,7 +124,11 @@ fn a_broken_protocol_ends_the_connection_with_its_name() {
         death_by(|liar| liar.say(&Message::Close { request: 1, file: 5 })),
         protocol("an unknown file object was closed")
     );
-    assert_eq!(death_by(|liar| liar.say(&Message::SetEvent { number: 1 })), protocol("an unknown event was set"));
+    for change in
+        [Message::SetEvent { number: 1 }, Message::ClearEvent { number: 1 }, Message::PulseEvent { number: 1 }]
+    {
+        assert_eq!(death_by(|liar| liar.say(&change)), protocol("an unknown event was changed"));
+    }
     assert_eq!(
         death_by(|liar| liar.say(&Message::RetireRegion { region: 1 })),
         protocol("an unknown region was retired")

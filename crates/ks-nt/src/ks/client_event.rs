@@ -2,7 +2,7 @@
 
 use crate::ntoskrnl::block::Block as KernelBlock;
 use crate::ntoskrnl::event;
-use crate::ntoskrnl::object_manager::{Kind, Object, OpenHandle};
+use crate::ntoskrnl::object_manager::{self, EventChange, Kind, Object, OpenHandle};
 use ks_abi::kernel::KEvent;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::Event;
@@ -14,8 +14,9 @@ const ALL_ACCESS: u32 = 0x1F_0003;
 /// The most events that a pin has registered.
 const MOST_REGISTERED: usize = 64;
 
-/// An event of a client of the engine's, as an object that a driver has a handle of. What the driver sets is set for the
-/// client; what it clears or waits for is the KEVENT only, because the client's event may be in another process.
+/// An event of a client of the engine's, as an object that a driver has a handle of. What the driver sets, clears and pulses
+/// is set, cleared and pulsed for the client; what it reads and waits for is the KEVENT only, because the client's event may
+/// be in another process.
 pub(crate) struct ClientEvent {
     event: Event,
     object: Block,
@@ -28,6 +29,13 @@ impl ClientEvent {
         // SAFETY: the memory is as large as a KEVENT, and lives as long as the object that is published below.
         event::initialize_for_another(unsafe { KernelBlock::at(object.address() as *mut u8) });
         Ok(OpenHandle::new(Arc::new(ClientEvent { event, object }), ALL_ACCESS))
+    }
+
+    /// The same, and the address of the KEVENT, which is good as long as the handle is.
+    pub(crate) fn open_with_address(event: Event) -> Result<(OpenHandle, u64), NtStatus> {
+        let handle = ClientEvent::open(event)?;
+        let address = object_manager::by_handle(handle.handle()).map_or(0, |object| object.address() as u64);
+        Ok((handle, address))
     }
 
     /// The client's.
@@ -45,8 +53,12 @@ impl Object for ClientEvent {
         self.object.address() as *mut u8
     }
 
-    fn was_set(&self) {
-        self.event.set();
+    fn was_changed(&self, change: EventChange) {
+        match change {
+            EventChange::Set => self.event.set(),
+            EventChange::Clear => self.event.clear(),
+            EventChange::Pulse => self.event.pulse(),
+        }
     }
 }
 

@@ -3,10 +3,13 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
+use crate::ks::client_event::ClientEvent;
 use crate::ks::irp::{FILTER_NODE, LentIrp, Target};
 use crate::ks::kernel::ListLock;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
+use crate::ntoskrnl::event;
+use crate::ntoskrnl::object_manager::OpenHandle;
 use ks_abi::kernel::{
     IRP_MJ_DEVICE_CONTROL, KSEVENT_ENTRY_BUFFERED, KSEVENT_ENTRY_ONESHOT, KsEventEntry, KsEventItem, KsEventSet,
 };
@@ -45,6 +48,8 @@ pub(crate) struct HostedEvent {
     token: EventToken,
     /// Is the entry on its object's list? One whose driver has an AddHandler is when that has put it there.
     listed: AtomicBool,
+    /// The client's event as an object of the driver's world: its handle, and its address, which the entry has too.
+    client: Option<(OpenHandle, u64)>,
 }
 
 /// Entries by the address of their object and their number on it, so that those of an object stand in their order.
@@ -63,12 +68,19 @@ fn address(target: &Target) -> u64 {
 
 impl HostedEvent {
     fn raise(&self, data: &[u8]) -> NtStatus {
-        match &self.target {
+        let raised = match &self.target {
             Target::Filter(filter) => {
                 filter.engine().map_or(STATUS_SUCCESS, |filter| filter.generate_data_event(self.token, data))
             }
             Target::Pin(pin) => pin.engine().map_or(STATUS_SUCCESS, |pin| pin.generate_data_event(self.token, data)),
+        };
+        if let Some((_, event)) = &self.client
+            && raised.is_success()
+        {
+            // The client's is set; so that the driver sees it.
+            event::show_set(*event);
         }
+        raised
     }
 
     fn item(&self) -> Address {
@@ -91,6 +103,14 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
         .flatten();
     let Some((entry, data)) = made else { return STATUS_INSUFFICIENT_RESOURCES };
     data.write_bytes(0, request.data());
+    let client = match request.event_object().map(|event| ClientEvent::open_with_address(event.clone())).transpose() {
+        Ok(client) => client,
+        Err(status) => return status,
+    };
+    if let Some((handle, _)) = &client {
+        // Never the client's number, which may be a handle of the driver's own.
+        data.store_u64(offset_of!(KsEventData, object), handle.handle());
+    }
     let kind = KsEventData::read_from_prefix(request.data()).map_or(0, |(data, _)| data.notification_type);
     let file = match &target {
         Target::Filter(filter) => filter.file_object(),
@@ -99,6 +119,7 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
     let oneshot = if request.event().flags & KSEVENT_TYPE_ONESHOT != 0 { KSEVENT_ENTRY_ONESHOT } else { 0 };
     let buffered = if request.is_buffered() { KSEVENT_ENTRY_BUFFERED } else { 0 };
     let values = KsEventEntry {
+        object: Ptr64(client.as_ref().map_or(0, |(_, event)| *event)),
         event_data: Ptr64(data.address()),
         notification_type: kind,
         event_set: Ptr64(set.0),
@@ -115,7 +136,8 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
     let key = (address(&target), request.token().number());
     let handler = Routine::optional(item.follow(offset_of!(KsEventItem, add_handler)), "an event's add handler");
     let listed = AtomicBool::new(handler.is_none());
-    let event = Arc::new(HostedEvent { entry, _data: data, target: target.clone(), token: request.token(), listed });
+    let event =
+        Arc::new(HostedEvent { entry, _data: data, target: target.clone(), token: request.token(), listed, client });
     objects::insert(entry_address, Object::Event(event.clone()));
     events().insert(key, event);
     let Some(handler) = handler else { return STATUS_SUCCESS };

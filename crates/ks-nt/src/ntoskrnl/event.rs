@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::block::Block;
 use super::dispatcher::{self, Kind, initialize, signal};
-use super::{irql, object_manager};
+use super::irql;
+use super::object_manager::{self, EventChange};
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck};
@@ -40,24 +41,40 @@ pub(crate) unsafe extern "win64" fn KeSetEvent(event: Block, _increment: i32, _w
 const OWN_BYTE: usize = 3;
 const STANDS_FOR_ANOTHER: u8 = 0x5A;
 
-/// Writes the KEVENT of an object which hears of each set, see [`object_manager::Object::was_set`].
+/// Writes the KEVENT of an object which hears of each change, see [`object_manager::Object::was_changed`].
 pub(crate) fn initialize_for_another(event: Block) {
     initialize(event, Kind::NOTIFICATION_EVENT, EVENT_BYTES, 0);
     event.put(OWN_BYTE, STANDS_FOR_ANOTHER);
 }
 
 /// Tells the object that an event stands for. A driver can write the mark itself; who it is about, the table knows.
-fn tell_other(event: Block) {
+fn tell_other(event: Block, change: EventChange) {
     if event.get::<u8>(OWN_BYTE) == STANDS_FOR_ANOTHER
         && let Some(object) = object_manager::by_address(event.pointer())
     {
-        object.was_set();
+        object.was_changed(change);
     }
 }
 
 /// Sets an event; returns its state before.
 pub(crate) fn set(event: Block) -> i32 {
-    tell_other(event);
+    tell_other(event, EventChange::Set);
+    set_here(event)
+}
+
+/// Sets the KEVENT at this address, which stands for an event that was set already.
+pub(crate) fn show_set(event: u64) {
+    let object = object_manager::by_address(event as *mut u8);
+    if let Some(object) = object.filter(|object| object.kind() == object_manager::Kind::Event) {
+        // SAFETY: an event of the table is a KEVENT, and lives as long as `object`.
+        let event = unsafe { Block::at(object.address()) };
+        if event.get::<u8>(OWN_BYTE) == STANDS_FOR_ANOTHER {
+            set_here(event);
+        }
+    }
+}
+
+fn set_here(event: Block) -> i32 {
     let mut dispatcher = dispatcher::lock();
     let before = signal(event).swap(1, Ordering::AcqRel);
     if before == 0 {
@@ -67,11 +84,13 @@ pub(crate) fn set(event: Block) -> i32 {
 }
 
 pub(crate) unsafe extern "win64" fn KeClearEvent(event: Block) {
+    tell_other(event, EventChange::Clear);
     let _dispatcher = dispatcher::lock();
     signal(event).store(0, Ordering::Release);
 }
 
 pub(crate) unsafe extern "win64" fn KeResetEvent(event: Block) -> i32 {
+    tell_other(event, EventChange::Clear);
     let _dispatcher = dispatcher::lock();
     signal(event).swap(0, Ordering::AcqRel)
 }
@@ -83,7 +102,7 @@ pub(crate) unsafe extern "win64" fn KeReadStateEvent(event: Block) -> i32 {
 /// Lets go who waits now, and leaves the event clear.
 pub(crate) unsafe extern "win64" fn KePulseEvent(event: Block, _increment: i32, _wait: u8) -> i32 {
     irql::at_most(irql::DISPATCH, "KePulseEvent");
-    tell_other(event);
+    tell_other(event, EventChange::Pulse);
     let mut dispatcher = dispatcher::lock();
     let before = signal(event).swap(1, Ordering::AcqRel);
     if before == 0 {

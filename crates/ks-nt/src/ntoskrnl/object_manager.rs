@@ -94,8 +94,16 @@ pub(crate) trait Object: Any + Send + Sync {
     /// The last handle was closed; references may go on.
     fn last_handle_closed(&self) {}
 
-    /// The driver has set it, by its address: asked only of an event that stands for one outside of the kernel.
-    fn was_set(&self) {}
+    /// The driver has done this to it, by its address: asked only of an event that stands for one outside of the kernel.
+    fn was_changed(&self, _change: EventChange) {}
+}
+
+/// What a driver does to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventChange {
+    Set,
+    Clear,
+    Pulse,
 }
 
 /// A handle that is closed when this is dropped. Whoever needs the object longer has referenced it.

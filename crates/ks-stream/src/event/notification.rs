@@ -18,6 +18,14 @@ pub(super) enum Notification {
 }
 
 impl Notification {
+    /// The event object that it sets.
+    pub(super) fn event(&self) -> Option<Event> {
+        match self {
+            Notification::Event(event) => Some(event.clone()),
+            Notification::Semaphore(..) | Notification::None => None,
+        }
+    }
+
     /// The notification that event data asks for. Reserved members are zero, an adjustment is above zero.
     ///
     /// Decision: a buffered event may have no notification (a type of zero). The page says that buffering replaces the
