@@ -28,6 +28,9 @@ use std::sync::Arc;
 pub struct Plan {
     /// The drivers; they share the process.
     pub files: Vec<PathBuf>,
+    /// What the device of each is called, so that the links that a driver publishes open it where the host was started
+    /// from; a file that none is left for gives its own name.
+    pub devices: Vec<String>,
     /// Whether imports that nothing exports are refused or answered by stubs.
     pub imports: Imports,
     /// Whether the process is confined.
@@ -162,8 +165,8 @@ fn prepare(host: &Host, plan: &Plan) -> Result<Vec<MappedDriver>, HostError> {
         ks_nt::verifier::enable();
     }
     let mut mapped = Vec::new();
-    for file in &plan.files {
-        mapped.push(map(host, file, options)?);
+    for (at, file) in plan.files.iter().enumerate() {
+        mapped.push(map(host, file, &plan.device(at), options)?);
     }
     machine::set_fault_reporter(on_fault);
     machine::set_hang_teller(on_hang);
@@ -185,7 +188,7 @@ pub(crate) fn confine(sandbox: Sandbox) -> Result<(), HostError> {
     Ok(())
 }
 
-fn map(host: &Host, file: &Path, options: Options) -> Result<MappedDriver, HostError> {
+fn map(host: &Host, file: &Path, device: &str, options: Options) -> Result<MappedDriver, HostError> {
     let shown = file.display().to_string();
     let bytes = std::fs::read(file).map_err(|error| HostError::Read { file: shown.clone(), error })?;
     let name = name_of(file);
@@ -193,10 +196,17 @@ fn map(host: &Host, file: &Path, options: Options) -> Result<MappedDriver, HostE
     let service = name.strip_suffix(".sys").unwrap_or(&name);
     registry::load(service, &text)
         .map_err(|error| HostError::Registry { file: beside.display().to_string(), error })?;
-    Ok(host.map(&name, &bytes, options)?)
+    Ok(host.map_for(&name, device, &bytes, options)?)
 }
 
-/// The name of a driver's file. It becomes that of the device, which is sent and shown.
+impl Plan {
+    /// What the device of a file is called.
+    pub(crate) fn device(&self, at: usize) -> String {
+        self.devices.get(at).cloned().or_else(|| self.files.get(at).map(|file| name_of(file))).unwrap_or_default()
+    }
+}
+
+/// The name of a driver's file, in the form in which it is sent and shown. Where it is free, the device is called so.
 pub(crate) fn name_of(file: &Path) -> String {
     printable(&file.file_name().unwrap_or(file.as_os_str()).to_string_lossy())
 }

@@ -1,5 +1,6 @@
 //! The drivers of a process: each host started, watched, and told about.
 
+use crate::device_names::DeviceNames;
 use crate::device_request::DeviceRequest;
 use crate::driver_host::{self, Imports, Plan, READY, Sandbox, Verifier};
 use crate::files::Files;
@@ -163,8 +164,11 @@ impl DriverHost {
         let files = files?;
         let driver = shown(&files);
         let folder = hosting.files.as_deref().map(open_folder).transpose()?;
+        // Until the devices are registered under them.
+        let names = DeviceNames::reserve(io, &files);
         let plan = Plan {
             files: files.clone(),
+            devices: names.names().to_vec(),
             imports: hosting.imports,
             sandbox: hosting.sandbox,
             verifier: hosting.verifier,
@@ -197,6 +201,7 @@ impl DriverHost {
                 });
             }
         };
+        drop(names);
         let watch = Arc::new(Watch::default());
         let watcher = hosting.watchdog.and_then(|limit| {
             let (peer, process, watch) = (Arc::downgrade(&peer), process.clone(), watch.clone());
@@ -392,6 +397,7 @@ fn arguments(plan: &Plan) -> Vec<OsString> {
     if plan.verifier == Verifier::On {
         arguments.push(VERIFIER.into());
     }
+    arguments.extend(plan.devices.iter().flat_map(|device| [DEVICE.into(), device.into()]));
     arguments.push("--".into());
     arguments.extend(plan.files.iter().map(|file| file.clone().into_os_string()));
     arguments
@@ -400,13 +406,16 @@ fn arguments(plan: &Plan) -> Vec<OsString> {
 const PERMISSIVE: &str = "--permissive";
 const NO_SANDBOX: &str = "--no-sandbox";
 const VERIFIER: &str = "--verifier";
+/// The next argument is the name of a device.
+const DEVICE: &str = "--device";
 
 /// The plan that the parent wrote into the arguments of a host; `None` if they are not of its making.
 pub fn plan_of(arguments: impl IntoIterator<Item = OsString>) -> Option<Plan> {
     let mut plan = Plan::default();
     let mut arguments = arguments.into_iter();
-    for argument in arguments.by_ref() {
+    while let Some(argument) = arguments.next() {
         match argument.to_str() {
+            Some(DEVICE) => plan.devices.push(arguments.next()?.into_string().ok()?),
             Some(PERMISSIVE) => plan.imports = Imports::Permissive,
             Some(NO_SANDBOX) => plan.sandbox = Sandbox::Off,
             Some(VERIFIER) => plan.verifier = Verifier::On,
@@ -471,10 +480,12 @@ mod tests {
         for (imports, sandbox, verifier) in
             [(Imports::Strict, Sandbox::Off, Verifier::On), (Imports::Permissive, Sandbox::On, Verifier::Off)]
         {
-            let plan = Plan { files: vec!["/a b.sys".into(), "/--.sys".into()], imports, sandbox, verifier };
+            let (files, devices) = (vec!["/a b.sys".into(), "/--.sys".into()], vec!["a b.sys-2".into(), "--".into()]);
+            let plan = Plan { files, devices, imports, sandbox, verifier };
             assert_eq!(plan_of(arguments(&plan)), Some(plan));
         }
         assert_eq!(plan_of(["--else".into()]), None);
+        assert_eq!(plan_of(["--device".into()]), None);
         assert_eq!(plan_of([]), None);
     }
 

@@ -1,6 +1,7 @@
 //! Driver host processes: their life, their sandbox, and the objects that stand for theirs here.
 #![forbid(unsafe_code)]
 
+mod device_names;
 pub mod device_request;
 pub mod driver_host;
 pub mod drivers;

@@ -18,8 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct DriverStart<'s> {
     /// The engine for its devices.
     pub io: &'s Arc<IoManager>,
-    /// The name of its file, which is to be that of its first device: whoever asked for the file knows it by this.
+    /// The name of its file.
     pub name: &'s str,
+    /// The name that its first device is to have: whoever asked for the file knows it by this, and the links of its
+    /// interfaces open it there.
+    pub device: &'s str,
     /// The text of the file beside it whose name ends in `.toml`, which is the registry of a Windows driver.
     pub settings: &'s str,
     /// Its files.
@@ -113,9 +116,10 @@ pub fn run(plan: &Plan, start: StartDriver<'_>) -> u8 {
     };
     let files = ParentsFiles::default();
     files.connect(&peer);
-    for (file, (_, settings)) in plan.files.iter().zip(&settings) {
-        let name = name_of(file);
-        match start(&DriverStart { io: &io, name: &name, settings, files: DriverFiles(files.clone()) }) {
+    for (at, (file, (_, settings))) in plan.files.iter().zip(&settings).enumerate() {
+        let (name, device) = (name_of(file), plan.device(at));
+        let files = DriverFiles(files.clone());
+        match start(&DriverStart { io: &io, name: &name, device: &device, settings, files }) {
             Ok(started) => running.all().extend(started),
             Err(error) => return refused(&format!("{name}: {error}")),
         }

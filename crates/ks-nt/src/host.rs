@@ -101,10 +101,16 @@ impl Host {
     /// Maps a driver and runs nothing of it. What it needs of the system is done then: a host confines itself before it
     /// starts the driver.
     pub fn map(&self, name: &str, bytes: &[u8], options: Options) -> Result<MappedDriver, LoadError> {
+        self.map_for(name, name, bytes, options)
+    }
+
+    /// The same, for a driver whose device has another name than its file: whoever opens its filters knows them by that.
+    pub fn map_for(&self, name: &str, device: &str, bytes: &[u8], options: Options) -> Result<MappedDriver, LoadError> {
         machine::enter_thread();
         let resolver = |_: &str, name: &str| exports::find(name).map(verifier::address_of);
         let image = Image::load(name, bytes, &resolver, options)?;
-        let driver = Driver::new(self.io.clone(), name, &image).map_err(|_| LoadError::Memory { file: name.into() })?;
+        let driver = Driver::new(self.io.clone(), (name, device), &image)
+            .map_err(|_| LoadError::Memory { file: name.into() })?;
         Ok(MappedDriver { image, driver })
     }
 }
@@ -311,6 +317,8 @@ pub(crate) struct Driver {
     physical: KernelDevice,
     io: Arc<IoManager>,
     name: String,
+    /// What its device is called.
+    device: String,
     registry_path: u64,
     /// The descriptor of KsInitializeDriver.
     descriptor: AtomicU64,
@@ -342,7 +350,7 @@ const REGISTRY_PATH: usize = EXTENSION + size_of::<DriverExtension>();
 const TEXT: usize = REGISTRY_PATH + size_of::<UnicodeString>();
 
 impl Driver {
-    fn new(io: Arc<IoManager>, name: &str, image: &Image) -> Result<Arc<Driver>, NtStatus> {
+    fn new(io: Arc<IoManager>, (name, device): (&str, &str), image: &Image) -> Result<Arc<Driver>, NtStatus> {
         let service = name.strip_suffix(".sys").unwrap_or(name);
         let path: Vec<u16> =
             format!(r"\Registry\Machine\System\CurrentControlSet\Services\{service}").encode_utf16().collect();
@@ -383,6 +391,7 @@ impl Driver {
             block,
             io,
             name: name.to_owned(),
+            device: device.to_owned(),
             descriptor: AtomicU64::new(0),
             devices: Mutex::new(Vec::new()),
             wdm: Mutex::new(None),
@@ -424,7 +433,7 @@ impl Driver {
     }
 
     pub(crate) fn device_name(&self) -> &str {
-        &self.name
+        &self.device
     }
 
     /// KsInitializeDriver: the routines that AVStream puts into the driver object, and what it remembers.

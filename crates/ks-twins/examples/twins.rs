@@ -32,7 +32,7 @@ fn start(driver: &DriverStart<'_>) -> Result<Vec<Arc<Device>>, String> {
     let name = Path::new(driver.name).file_stem().unwrap_or_default().to_string_lossy();
     let files = Arc::new(ParentsFiles(driver.files.clone()));
     let surroundings = Surroundings { settings: driver.settings.to_owned(), files: Some(files) };
-    ks_twins::start(driver.io, &name, driver.name, &surroundings).map(|device| vec![device])
+    ks_twins::start(driver.io, &name, driver.device, &surroundings).map(|device| vec![device])
 }
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@ use super::looped::Registered;
 use super::memory::Memory;
 use super::pending::{Answer, Call, Pending, Waiting};
 use super::stamp::MachineClock;
+use crate::device_names;
 use crate::terminal::printable;
 use ks_abi::{Guid, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_REMOVED, STATUS_NOT_IMPLEMENTED};
 use ks_io::sync::{
@@ -214,7 +215,7 @@ impl Peer {
             let device = match made.iter().find(|(there, _)| *there == entry.device) {
                 Some((_, device)) => device.clone(),
                 None => {
-                    let name = free_name(&inner.io, &printable(&entry.device));
+                    let name = device_names::free(&device_names::taken(&inner.io), &printable(&entry.device));
                     let device = Arc::new(RemoteDevice::new(inner.me.clone(), name, entry.device.clone()));
                     made.push((entry.device.clone(), device.clone()));
                     inner.devices.lock().push(device.clone());
@@ -325,23 +326,6 @@ impl Peer {
             let _ = watcher.join();
         }
         self.inner.death().unwrap_or(Death { cause: WireError::Closed })
-    }
-}
-
-/// A device name that no other device of the engine has.
-fn free_name(io: &IoManager, wanted: &str) -> String {
-    let taken: Vec<String> = io.interfaces(None).into_iter().map(|one| one.device).collect();
-    let is_free = |name: &str| !taken.iter().any(|known| known.eq_ignore_ascii_case(name));
-    if is_free(wanted) {
-        return wanted.to_string();
-    }
-    let mut number = 2_u64;
-    loop {
-        let name = format!("{wanted}-{number}");
-        if is_free(&name) {
-            return name;
-        }
-        number += 1;
     }
 }
 

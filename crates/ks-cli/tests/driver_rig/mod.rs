@@ -117,7 +117,7 @@ pub(crate) fn host_twins() {
         let name = Path::new(driver.name).file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         let files = Some(Arc::new(ParentsFiles(driver.files.clone())) as Arc<dyn Files>);
         let surroundings = Surroundings { settings: driver.settings.to_owned(), files };
-        ks_twins::start(driver.io, name, driver.name, &surroundings).map(|device| vec![device])
+        ks_twins::start(driver.io, name, driver.device, &surroundings).map(|device| vec![device])
     };
     // What the harness would still say would be said to nobody.
     std::process::exit(minidriver_host::run(&plan, &start).into());

@@ -262,7 +262,7 @@ pub(crate) unsafe extern "win64" fn KsFilterFactoryAddCreateItem(
     with_engine(factory, "KsFilterFactoryAddCreateItem", |device, factory| device.add_factory_name(factory, &name))
 }
 
-// ks-coverage: KsFilterFactoryGetSymbolicLink done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsFilterFactoryGetSymbolicLink done test=every_inline_function_of_the_headers_works_on_living_objects,two_devices_of_one_driver_file_lead_each_to_its_own_topology_filter
 pub(crate) unsafe extern "win64" fn KsFilterFactoryGetSymbolicLink(factory: Address) -> u64 {
     objects::factory(factory, "KsFilterFactoryGetSymbolicLink").map_or(0, |factory| factory.symbolic_link())
 }
