@@ -115,6 +115,7 @@ and AAC. Without -o sound goes to the renderer that `ks default` has set, and to
 null-renderer if there is none. A converter goes in between where it is needed.
   ks play song.wav -o copy.wav
   ks play song.wav -o 'wav-writer path=copy.wav rate=48000'
+  ks play song.wav -o ./wavert.sys
 
 --json prints what `ks run` prints.\n\n{EXIT_CODES}"))]
 pub(crate) struct PlayArguments {

@@ -182,6 +182,17 @@ pub(crate) struct Connection {
     pub(crate) copies: u64,
     pub(crate) dropped: u64,
     pub(crate) latency_ns: Latency,
+    /// Where the sound of a looped pin was late; there for a connection with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gaps: Option<Gaps>,
+}
+
+/// What was played and is no sound, or was captured and not taken in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Gaps {
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+    pub(crate) duration_ns: u64,
 }
 
 /// Time from source to sink; null when no frame went over the connection.

@@ -23,7 +23,7 @@ use std::time::Duration;
 use zerocopy::IntoBytes as _;
 
 use crate::document::{
-    Connection, FilterEntry, InspectDocument, Instances, Latency, LeftBehind, Pin, Pipe, PipeNumber, RunDocument,
+    Connection, FilterEntry, Gaps, InspectDocument, Instances, Latency, LeftBehind, Pin, Pipe, PipeNumber, RunDocument,
     Setting, Status, Topology, TopologyConnection,
 };
 use crate::drivers::{DriverArguments, Drivers};
@@ -158,6 +158,11 @@ impl Engine {
         answer.unwrap_or(Err(STATUS_NOT_SUPPORTED))
     }
 
+    /// Is there a filter of this name?
+    pub(crate) fn has_filter(&self, name: &str) -> bool {
+        self.client.find(name).is_some()
+    }
+
     /// All filters, in the order of their names.
     pub(crate) fn filters(&self) -> Vec<FilterEntry> {
         let mut filters: Vec<FilterEntry> = Vec::new();
@@ -262,7 +267,7 @@ impl Engine {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(Progress),
     ) -> (RunDocument, Option<Failure>) {
-        let options = Options { frames: limits.frames, seconds: limits.seconds };
+        let options = Options { frames: limits.frames, seconds: limits.seconds, ..Options::default() };
         let runner = match GraphRunner::build(&self.client, graph, options) {
             Ok(runner) => runner,
             Err(error) => {
@@ -467,6 +472,11 @@ fn connection(report: ConnectionReport) -> Connection {
         bytes: report.bytes,
         copies: report.copies,
         dropped: report.dropped,
+        gaps: report.looped.map(|looped| Gaps {
+            count: looped.gaps,
+            bytes: looped.gap_bytes,
+            duration_ns: looped.gap_ns,
+        }),
     }
 }
 
@@ -520,11 +530,9 @@ fn graph_failure(error: &GraphError, text: &str) -> Failure {
             hint: match error.aspect() {
                 Some(Aspect::File | Aspect::Device) => None,
                 Some(Aspect::Setting) => Some("`ks inspect` lists the settings of a filter".into()),
-                Some(Aspect::Interface) if error.reason().contains("looped") => Some(
-                    "a looped pin takes no frames: a client maps its buffer, by `Pin::looped_buffer` of ks-client or \
-                     KSPROPSETID_RtAudio"
-                        .into(),
-                ),
+                Some(Aspect::Interface) if error.reason().contains("looped") => {
+                    Some("`audio-converter` between them takes the sound of the one and gives it to the other".into())
+                }
                 _ => Some("`ks inspect` shows what the pins of a filter offer and take".into()),
             },
             ..request_failure(error)

@@ -21,11 +21,11 @@ const NOWHERE: &str = "null-renderer";
 pub(crate) fn play(arguments: &PlayArguments) -> Result<Exit, Failure> {
     let limits = Limits { frames: arguments.frames, seconds: arguments.seconds };
     let job = Job { limits, json: arguments.json, detail: Detail::Connections, drivers: &arguments.drivers };
-    job.perform(|_| {
+    job.perform(|engine| {
         let kind = media_file::to_read(&arguments.file)?;
         let reader = format!("{} path={}", kind.reader, quoted(&arguments.file)?);
         let into = match &arguments.output {
-            Some(output) => sink(output)?,
+            Some(output) => sink(output, &|name| name.ends_with(".sys") || engine.has_filter(name))?,
             None => renderer(kind),
         };
         Ok(draft(&reader, kind, &into))
@@ -52,12 +52,17 @@ fn draft(from: &str, kind: Kind, to: &str) -> Draft {
     Draft { text: format!("{from} ! {to}"), converted: Some(format!("{from} ! {} ! {to}", kind.converter)) }
 }
 
-/// What `-o` of `ks play` says: a file that can be written, or a filter with its settings.
-fn sink(output: &str) -> Result<String, Failure> {
-    if let Ok((_, writer)) = media_file::to_write(Path::new(output)) {
+/// What `-o` of `ks play` says: a file that can be written, or a filter with its settings, which may end as a file does.
+fn sink(output: &str, is_filter: &dyn Fn(&str) -> bool) -> Result<String, Failure> {
+    let graph = grammar::parse(output);
+    let has_settings = graph.as_ref().is_ok_and(|graph| match graph.elements.as_slice() {
+        [element] => !element.settings.is_empty() && is_filter(&element.name),
+        _ => false,
+    });
+    if !has_settings && let Ok((_, writer)) = media_file::to_write(Path::new(output)) {
         return Ok(format!("{writer} path={}", quoted(Path::new(output))?));
     }
-    let graph = grammar::parse(output).map_err(|error| Failure::grammar(&error, output))?;
+    let graph = graph.map_err(|error| Failure::grammar(&error, output))?;
     match graph.elements.len() {
         1 => Ok(output.to_owned()),
         _ => Err(Failure::usage(format!("play into `{output}`"), "it takes one filter and its settings, not a graph")),
@@ -106,8 +111,11 @@ mod tests {
 
     #[test]
     fn a_file_or_a_filter_is_played_into() {
+        let sink = |output| sink(output, &|name| name == "wav-writer");
         assert_eq!(sink("out.WAV").as_deref(), Ok("wav-writer path=\"out.WAV\""));
         assert_eq!(sink("wav-writer path=x rate=48000").as_deref(), Ok("wav-writer path=x rate=48000"));
+        assert_eq!(sink("wav-writer path=x.wav").as_deref(), Ok("wav-writer path=x.wav"));
+        assert_eq!(sink("my song=1.wav").as_deref(), Ok("wav-writer path=\"my song=1.wav\""));
         assert!(sink("pass-through ! null-renderer").is_err());
         assert!(sink("").is_err());
     }

@@ -102,6 +102,7 @@ impl Job<'_> {
         let (mut document, failure) =
             engine.run(&graph, &text, self.limits, &interrupt, &mut |progress| line.show(progress));
         line.clear();
+        document.connections.iter().filter_map(gap_note).for_each(|note| output::complain(&note));
         let ended = engine.unload(failure);
         document.left_behind = ended.left_behind;
         document.reports = ended.reports;
@@ -121,6 +122,14 @@ impl Job<'_> {
 
 fn parse(text: &str) -> Result<Graph, Failure> {
     grammar::parse(text).map_err(|error| Failure::grammar(&error, text))
+}
+
+/// What there is to say of a looped pin whose client was late.
+fn gap_note(connection: &Connection) -> Option<String> {
+    let gaps = connection.gaps.filter(|gaps| gaps.count > 0)?;
+    let (count, duration) = (quantity::plural(gaps.count, "gap"), quantity::duration(gaps.duration_ns));
+    let Connection { from, to, .. } = connection;
+    Some(format!("note: the sound from {from} to {to} has {count}, {duration} together: it was not carried in time"))
 }
 
 /// A graph with the same driver files, which are loaded already.
@@ -212,7 +221,7 @@ fn row(connection: &Connection) -> [String; 11] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Latency, PipeNumber};
+    use crate::document::{Gaps, Latency, PipeNumber};
 
     fn document() -> RunDocument {
         RunDocument {
@@ -229,6 +238,7 @@ mod tests {
                 copies: 0,
                 dropped: 0,
                 latency_ns: Latency { p50: Some(12_345), p99: None },
+                gaps: None,
             }],
             pipes: Vec::new(),
             clock: None,
@@ -248,6 +258,20 @@ mod tests {
              test-camera.0 -> y4m-writer.0  standard streaming  standard devio  video I420 1280x720 @30  4 x 1.3 MB  \
              \u{20}  150  207 MB       0      0  12.3 µs    -\n\ncompleted in 5.01 s\n"
         );
+    }
+
+    #[test]
+    fn gaps_of_a_looped_pin_are_told_where_there_are_any() {
+        let mut connection = document().connections.remove(0);
+        assert_eq!(gap_note(&connection), None);
+        connection.gaps = Some(Gaps::default());
+        assert_eq!(gap_note(&connection), None);
+        connection.gaps = Some(Gaps { count: 2, bytes: 5760, duration_ns: 30_000_000 });
+        let note = "note: the sound from test-camera.0 to y4m-writer.0 has 2 gaps, 30.0 ms together: it was not carried in \
+                    time";
+        assert_eq!(gap_note(&connection).as_deref(), Some(note));
+        let json = serde_json::to_value(&connection).expect("a document");
+        assert_eq!(json["gaps"], serde_json::json!({"count": 2, "bytes": 5760, "duration_ns": 30_000_000}));
     }
 
     #[test]

@@ -92,15 +92,93 @@ fn refusals_name_what_was_wrong_and_what_to_try() {
     assert!(!fs::exists(path("a.y4m")).expect("a directory"), "nothing was written");
     ks(&["record", "test-camera ! null-renderer", "-o", &path("a.y4m")]).refused(2, &["ks run"]);
     tone(&path("a.wav"));
-    // A looped pin has a buffer where others have frames: whoever plays into it is told so, not of formats.
-    let looped = ["looped-speaker.0", "standard streaming", "looped", "maps its buffer"];
-    ks(&["play", &path("a.wav"), "-o", "looped-speaker"]).refused(1, &looped);
-    let looped = ["looped-microphone.0", "wav-writer.0", "looped", "maps its buffer"];
-    ks(&["record", "looped-microphone", "-o", &path("b.wav"), "--seconds", "1"]).refused(1, &looped);
-    assert!(!fs::exists(path("b.wav")).expect("a directory"), "nothing was written");
+    let looped = ["looped-microphone.0 and looped-speaker.0", "a buffer of its own", "audio-converter"];
+    ks(&["run", "looped-microphone ! looped-speaker"]).refused(1, &looped);
     ks(&["play", &path("a.wav"), "-o", "wav-writter path=x"]).refused(2, &["did you mean `wav-writer`?"]);
     let ran = ks(&["play", &path("none.wav"), "--json"]);
     assert_eq!(ran.json()["error"]["kind"], "job", "{ran}");
+}
+
+/// A WAV file of 16 bits in stereo, byte by byte, and its samples: noise of a linear congruential generator.
+fn noise(blocks: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut state = 0x2545_F491_u32;
+    let samples: Vec<u8> = (0..4 * blocks)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + samples.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x02\0");
+    file.extend(48_000_u32.to_le_bytes());
+    file.extend(192_000_u32.to_le_bytes());
+    file.extend(b"\x04\0\x10\0data");
+    file.extend((samples.len() as u32).to_le_bytes());
+    file.extend(&samples);
+    (file, samples)
+}
+
+/// The samples of a file as ffmpeg reads them.
+fn decoded(path: &str, options: &[&str]) -> Vec<u8> {
+    let raw = format!("{path}.raw");
+    let arguments = [&["-v", "error", "-xerror", "-y", "-i", path], options, &["-f", "s16le", &raw]].concat();
+    assert_eq!(tool("ffmpeg", &arguments).done().stderr, "");
+    fs::read(raw).expect("what ffmpeg wrote")
+}
+
+#[test]
+fn a_file_is_played_into_a_looped_pin_to_the_sample() {
+    let scratch = Scratch::new();
+    let (from, to) = (scratch.path("a.wav"), scratch.path("b.wav"));
+    let (file, samples) = noise(33_333);
+    fs::write(&from, file).expect("a file");
+    let ran = ks(&["play", &from, "-o", &format!("looped-speaker path={to}"), "--json"]).done();
+    let link = &ran.json()["connections"][0];
+    assert_eq!(link["to"], "looped-speaker.0", "{ran}");
+    assert_eq!((&link["interface"], &link["bytes"]), (&"standard looped streaming".into(), &samples.len().into()));
+    assert_eq!(link["gaps"], serde_json::json!({"count": 0, "bytes": 0, "duration_ns": 0}), "{ran}");
+    assert!(decoded(&to, &[]) == samples, "{ran}");
+    // Without notification and packets nobody can tell the device where the sound ends: silence is behind it.
+    let polled = format!("looped-speaker notifications=false registers=false sizes=strict path={to}");
+    let ran = ks(&["play", &from, "-o", &polled]).done();
+    assert!(ran.stdout.contains("wav-reader.0 -> looped-speaker.0") && ran.stdout.contains("completed"), "{ran}");
+    let played = decoded(&to, &[]);
+    assert!(played.starts_with(&samples) && played[samples.len()..].iter().all(|byte| *byte == 0), "{ran}");
+    // The device takes 8000 to 192,000 samples a second: a converter goes in between by itself.
+    fs::write(&from, tone_at(4000)).expect("a file");
+    let ran = ks(&["play", &from, "-o", &format!("looped-speaker path={to}")]).done();
+    assert!(ran.stderr.contains("the formats differ") && ran.stdout.contains("audio-converter.1"), "{ran}");
+}
+
+/// A tenth of a second of silence.
+fn tone_at(rate: u32) -> Vec<u8> {
+    let mut file = noise(rate as usize / 10).0;
+    file[24..28].copy_from_slice(&rate.to_le_bytes());
+    file[28..32].copy_from_slice(&(4 * rate).to_le_bytes());
+    file[44..].fill(0);
+    file
+}
+
+#[test]
+fn what_a_looped_pin_hears_is_recorded_to_the_sample() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.wav");
+    for device in ["looped-microphone", "looped-microphone notifications=false"] {
+        let ran = ks(&["record", device, "-o", &path, "--seconds", "0.3"]).done();
+        assert!(ran.stdout.contains("looped-microphone.0 -> wav-writer.0"), "{ran}");
+        let rate = tool("ffprobe", &["-v", "error", "-show_entries", "stream=sample_rate", "-of", "csv=p=0", &path]);
+        let rate: f64 = rate.done().stdout.trim().parse().expect("a rate");
+        let samples = decoded(&path, &["-af", "pan=mono|c0=c0"]);
+        assert_eq!(samples.len(), 2 * (0.3 * rate).round() as usize, "{ran}");
+        // 997 Hz, 6 dB below full scale.
+        let peak = 32_768.0 * 10_f64.powf(-6.0 / 20.0);
+        for (at, sample) in samples.chunks_exact(2).enumerate() {
+            let wanted = peak * (std::f64::consts::TAU * 997.0 * at as f64 / rate).sin();
+            let sample = f64::from(i16::from_le_bytes([sample[0], sample[1]]));
+            assert!((sample - wanted).abs() <= 2.0, "sample {at}: {sample}, not {wanted}");
+        }
+    }
 }
 
 #[cfg(not(feature = "symphonia"))]

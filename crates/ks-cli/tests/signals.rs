@@ -11,13 +11,11 @@ use support::{KS, Ran, Scratch, tool};
 /// 64x48 in 4:2:0, with its frame header.
 const FRAME_BYTES: usize = 6 + 64 * 48 * 3 / 2;
 
-/// Runs a live camera into a pipe and a live microphone into a file, sends `signal` once some frames came, and answers
-/// how it ended, and how many whole frames the pipe had.
-fn interrupted(signal: &str, options: &[&str], wav: &str, pipe: &str) -> (Ran, usize) {
+/// Runs a live camera into a pipe beside `others`, sends `signal` once some frames came, and answers how it ended, and how
+/// many whole frames the pipe had.
+fn interrupted(signal: &str, options: &[&str], others: &str, pipe: &str) -> (Ran, usize) {
     tool("mkfifo", &[pipe]).done();
-    let graph = format!(
-        "test-camera width=64 height=48 fps=100 ! y4m-writer path={pipe}  test-microphone ! wav-writer path={wav}"
-    );
+    let graph = format!("test-camera width=64 height=48 fps=100 ! y4m-writer path={pipe}  {others}");
     let arguments = [&["--kill-after=60", "--foreground", "120", KS, "run", &graph], options].concat();
     let child = Command::new("timeout")
         .args(arguments)
@@ -46,7 +44,7 @@ fn interrupted(signal: &str, options: &[&str], wav: &str, pipe: &str) -> (Ran, u
 fn ctrl_c_finishes_the_files_and_prints_the_table() {
     let scratch = Scratch::new();
     let (wav, pipe) = (scratch.path("a.wav"), scratch.path("a.y4m"));
-    let (ran, frames) = interrupted("INT", &[], &wav, &pipe);
+    let (ran, frames) = interrupted("INT", &[], &format!("test-microphone ! wav-writer path={wav}"), &pipe);
     assert_eq!(ran.code, Some(130), "{ran}");
     assert!(frames >= 19, "{frames}\n{ran}");
     assert!(ran.stdout.contains("test-camera.0 -> y4m-writer.0"), "{ran}");
@@ -59,10 +57,27 @@ fn ctrl_c_finishes_the_files_and_prints_the_table() {
 #[test]
 fn the_document_of_an_interrupted_run_counts_what_the_file_has() {
     let scratch = Scratch::new();
-    let (ran, frames) = interrupted("TERM", &["--json"], &scratch.path("a.wav"), &scratch.path("a.y4m"));
+    let others = format!("test-microphone ! wav-writer path={}", scratch.path("a.wav"));
+    let (ran, frames) = interrupted("TERM", &["--json"], &others, &scratch.path("a.y4m"));
     assert_eq!(ran.code, Some(143), "{ran}");
     let document = ran.json();
     assert_eq!(document["status"], "interrupted");
     assert!(document.get("error").is_none(), "{ran}");
     assert_eq!(document["connections"][0]["frames"].as_u64(), Some(frames as u64), "{ran}");
+}
+
+#[test]
+fn ctrl_c_leaves_whole_files_of_what_looped_pins_played_and_heard() {
+    let scratch = Scratch::new();
+    let (played, heard) = (scratch.path("played.wav"), scratch.path("heard.wav"));
+    let others = format!(
+        "test-microphone live=false ! looped-speaker path={played}  looped-microphone ! wav-writer path={heard}"
+    );
+    let (ran, _) = interrupted("INT", &[], &others, &scratch.path("a.y4m"));
+    assert_eq!(ran.code, Some(130), "{ran}");
+    assert!(ran.stdout.contains("looped-microphone.0 -> wav-writer.0"), "{ran}");
+    for file in [played, heard] {
+        let checked = tool("ffmpeg", &["-v", "error", "-xerror", "-i", &file, "-f", "null", "-"]).done();
+        assert_eq!(checked.stderr, "", "{file}");
+    }
 }

@@ -30,7 +30,7 @@ pub use discover::{ItemInfo, Members, PropertyDescription, Scope, SetKind};
 pub use error::ClientError;
 pub use filter::{Connect, Filter, PinFactory, SettingInfo, Topology};
 pub use format::{Format, Range};
-pub use looped::{LoopedBuffer, PositionRegister};
+pub use looped::{LoopedBuffer, PacketRegister, PositionRegister, WrittenPacket};
 pub use object::Object;
 pub use pin::{Pin, PinEvent, SharedEvent};
 pub use pipe_report::{Agreed, PipeReport};

@@ -102,6 +102,11 @@ impl StreamRequest {
         self.request.is_done()
     }
 
+    /// How many frames it has.
+    pub fn frame_count(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Waits for the frames.
     pub fn wait(self) -> Result<Vec<StreamFrame>, ClientError> {
         let StreamRequest { request, frames, header_bytes, name, doing } = self;

@@ -140,7 +140,8 @@ fn a_graph_goes_by_the_clock_of_its_first_source_that_has_one() {
     for (text, clock) in cases {
         let world = World::new();
         let graph = grammar::parse(text).unwrap();
-        let runner = GraphRunner::build(&world.client, &graph, Options { frames: Some(10), seconds: None }).unwrap();
+        let runner =
+            GraphRunner::build(&world.client, &graph, Options { frames: Some(10), ..Options::default() }).unwrap();
         for _ in 0..2 {
             let report = runner.run(&mut |_| ());
             assert_eq!(report.status, RunStatus::Completed, "{text}: {:?}", report.error);
@@ -161,7 +162,7 @@ fn a_graph_without_a_live_source_goes_by_the_clock_of_its_renderer() {
     let path = path.to_str().unwrap();
     let go = |world: &World, text: &str| {
         let graph = grammar::parse(text).unwrap();
-        let runner = GraphRunner::build(&world.client, &graph, Options { frames: None, seconds: None }).unwrap();
+        let runner = GraphRunner::build(&world.client, &graph, Options::default()).unwrap();
         let report = runner.run(&mut |_| ());
         assert_eq!(report.status, RunStatus::Completed, "{text}: {:?}", report.error);
         report.clock

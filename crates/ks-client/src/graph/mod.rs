@@ -2,12 +2,14 @@
 //!
 //! [`grammar`] turns text into a [`spec::Graph`]; the text is all it knows, no filter is opened for it. [`run`] opens the
 //! filters, connects them and streams; `order` says which link comes first, `negotiate` is how two pins agree;
-//! [`capture`] reads a single frame.
+//! `looped` carries sound to and from a pin that has a buffer in the place of frames; [`capture`] reads a single frame.
 
 pub mod capture;
 mod clock;
+mod error;
 pub mod excerpt;
 pub mod grammar;
+mod looped;
 mod negotiate;
 mod order;
 pub mod run;

@@ -1,6 +1,7 @@
 //! Connecting two pin factories: what they have in common, in the order in which the sides prefer it.
 
-use super::run::GraphError;
+use super::error::GraphError;
+use super::looped::{LoopedEnd, LoopedLink};
 use crate::error::ClientError;
 use crate::filter::{Connect, Filter, PinFactory};
 use crate::format::{Format, Range};
@@ -16,6 +17,23 @@ pub(crate) struct Connected {
     pub(crate) interface: KsIdentifier,
     pub(crate) medium: KsIdentifier,
     pub(crate) format: Format,
+    /// What the client has of the looped pin, where one of the two is one: then no engine connects them.
+    pub(super) looped: Option<LoopedLink>,
+}
+
+impl Connected {
+    /// Is the sink a looped pin?
+    pub(super) fn plays_looped(&self) -> bool {
+        self.looped.as_ref().is_some_and(|looped| looped.end == LoopedEnd::Sink)
+    }
+
+    /// The looped pin, or the sink where there is none.
+    pub(super) fn looped_pin(&self) -> &Pin {
+        match &self.looped {
+            Some(looped) if looped.end == LoopedEnd::Source => &self.source,
+            _ => &self.sink,
+        }
+    }
 }
 
 /// Connects an output pin factory to an input pin factory.
@@ -32,6 +50,15 @@ pub(crate) fn connect(
 ) -> Result<Connected, GraphError> {
     let names = (format!("{}.{}", from.name(), source.id), format!("{}.{}", to.name(), sink.id));
     let interface = common(&source.interfaces, &sink.interfaces, Aspect::Interface, &names)?;
+    if interface == KsIdentifier::STANDARD_LOOPED_STREAMING {
+        let reason = format!(
+            "{} and {} are looped, and each has a buffer of its own; refused: {}",
+            names.0,
+            names.1,
+            Aspect::Interface
+        );
+        return Err(refused(&names, Aspect::Interface, reason));
+    }
     let medium = common(&source.mediums, &sink.mediums, Aspect::Medium, &names)?;
     let format = agree_on_format(from, source, to, &nearest_first(sink, arriving), &names)?;
     let source_at = |pin_to| Connect { pin_id: source.id, interface, medium, pin_to, format: &format };
@@ -41,12 +68,12 @@ pub(crate) fn connect(
     if can(sink, KsPinCommunication::SINK) && can(source, KsPinCommunication::SOURCE) {
         let sink_pin = to.create_pin(sink_at(None), KsPinDataFlow::IN).map_err(both)?;
         let source_pin = from.create_pin(source_at(Some(&sink_pin)), KsPinDataFlow::OUT).map_err(both)?;
-        return Ok(Connected { source: source_pin, sink: sink_pin, interface, medium, format });
+        return Ok(Connected { source: source_pin, sink: sink_pin, interface, medium, format, looped: None });
     }
     if can(source, KsPinCommunication::SINK) && can(sink, KsPinCommunication::SOURCE) {
         let source_pin = from.create_pin(source_at(None), KsPinDataFlow::OUT).map_err(both)?;
         let sink_pin = to.create_pin(sink_at(Some(&source_pin)), KsPinDataFlow::IN).map_err(both)?;
-        return Ok(Connected { source: source_pin, sink: sink_pin, interface, medium, format });
+        return Ok(Connected { source: source_pin, sink: sink_pin, interface, medium, format, looped: None });
     }
     let reason = format!(
         "{} communicates as {}, {} as {}; one end must be able to send requests and the other to take them",
@@ -80,7 +107,7 @@ fn common(
 
 /// The sink, with those of its ranges in front whose samples are of the kind that arrives at the source's filter. A
 /// converter changes nothing that nobody asked for: without this it would change to whatever the sink lists first.
-fn nearest_first(sink: &PinFactory, arriving: Option<&Format>) -> PinFactory {
+pub(super) fn nearest_first(sink: &PinFactory, arriving: Option<&Format>) -> PinFactory {
     let mut sink = sink.clone();
     if let Some(arriving) = arriving {
         let kind = (arriving.head().major_format, arriving.head().sub_format);
@@ -90,7 +117,7 @@ fn nearest_first(sink: &PinFactory, arriving: Option<&Format>) -> PinFactory {
 }
 
 /// Asks the source's filter to intersect with the sink's ranges, and the other way round when that gives nothing.
-fn agree_on_format(
+pub(super) fn agree_on_format(
     from: &Filter,
     source: &PinFactory,
     to: &Filter,
@@ -145,7 +172,7 @@ fn words(ranges: &[Range]) -> String {
     words.join(", ")
 }
 
-fn refused(names: &(String, String), aspect: Aspect, reason: String) -> GraphError {
+pub(super) fn refused(names: &(String, String), aspect: Aspect, reason: String) -> GraphError {
     let error = ClientError::own("connect", &names.0, STATUS_NO_MATCH, aspect, reason);
     GraphError::Connect { from: names.0.clone(), to: names.1.clone(), error }
 }

@@ -1,6 +1,8 @@
 //! Building a graph from its text's parts, and taking it through its states.
 
 use super::clock;
+pub use super::error::GraphError;
+use super::looped::{self, Pump};
 use super::negotiate::{self, Connected};
 use super::order::{connect_order, has_outputs};
 use super::spec::{Element, Graph, PinRef};
@@ -12,128 +14,12 @@ use crate::format::Format;
 use crate::pin::{PinEvent, SharedEvent};
 use crate::pipe_report::PipeReport;
 use ks_abi::{
-    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinDataFlow, KsState, NtStatus, STATUS_DEVICE_REMOVED,
+    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinDataFlow, KsState, STATUS_DEVICE_REMOVED,
     STATUS_INVALID_DEVICE_REQUEST, USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN, describe,
 };
 use ks_io::{Event, Ticks, Time};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Why a graph could not be built or run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GraphError {
-    /// There is no filter of this name. `at`: byte offset of the word in the text.
-    UnknownFilter {
-        /// The word.
-        name: String,
-        /// Where it stands.
-        at: usize,
-        /// The names there are.
-        known: Vec<String>,
-    },
-    /// A driver file was named that nobody has loaded: a graph does not host drivers, see [`Element::opens`].
-    DriverFile {
-        /// The word.
-        name: String,
-        /// Where it stands.
-        at: usize,
-    },
-    /// The filter has no setting of this name, or does not take this value.
-    Setting {
-        /// The filter.
-        filter: String,
-        /// The setting.
-        key: String,
-        /// The value.
-        value: String,
-        /// Where it stands.
-        at: usize,
-        /// The settings there are.
-        known: Vec<String>,
-        /// What the filter said.
-        error: ClientError,
-    },
-    /// An element has no pin of this number or direction, or it is taken.
-    Pin {
-        /// The filter.
-        filter: String,
-        /// Where it stands.
-        at: usize,
-        /// What is wrong, and which pins there are.
-        reason: String,
-    },
-    /// Two pins do not connect.
-    Connect {
-        /// The data source.
-        from: String,
-        /// The data sink.
-        to: String,
-        /// Why.
-        error: ClientError,
-    },
-    /// An element is in no connection.
-    Unconnected {
-        /// The filter.
-        filter: String,
-        /// Where it stands.
-        at: usize,
-    },
-    /// Streaming failed in a filter.
-    Stream {
-        /// The pin.
-        pin: String,
-        /// Status of the failure.
-        status: NtStatus,
-        /// Why.
-        reason: String,
-    },
-    /// A request failed.
-    Request(ClientError),
-}
-
-impl GraphError {
-    /// True when the text of the graph is at fault, not the work.
-    pub fn is_usage(&self) -> bool {
-        match self {
-            GraphError::UnknownFilter { .. }
-            | GraphError::DriverFile { .. }
-            | GraphError::Pin { .. }
-            | GraphError::Unconnected { .. } => true,
-            GraphError::Setting { error, .. } => error.status == ks_abi::STATUS_INVALID_PARAMETER,
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for GraphError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GraphError::UnknownFilter { name, known, .. } => {
-                write!(f, "there is no filter named {name}; there are: {}", known.join(", "))
-            }
-            GraphError::DriverFile { name, .. } => {
-                write!(f, "{name} names a driver file, and no driver was loaded from it")
-            }
-            GraphError::Setting { error, .. } => write!(f, "{}", error.reason()),
-            GraphError::Pin { reason, .. } => f.write_str(reason),
-            GraphError::Connect { error, .. } => write!(f, "{}", error.reason()),
-            GraphError::Unconnected { filter, .. } => {
-                write!(f, "{filter} is connected to nothing; link it with `!`")
-            }
-            GraphError::Stream { pin, reason, .. } => write!(f, "{pin}: {reason}"),
-            GraphError::Request(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for GraphError {}
-
-impl From<ClientError> for GraphError {
-    fn from(error: ClientError) -> GraphError {
-        GraphError::Request(error)
-    }
-}
 
 /// Where a run ends although its sources would go on.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -142,6 +28,8 @@ pub struct Options {
     pub frames: Option<u64>,
     /// At so much presentation time at each last pin, in seconds.
     pub seconds: Option<f64>,
+    /// How much sound the buffer of a looped pin holds; `None`: two seconds.
+    pub cycle: Option<Ticks>,
 }
 
 /// How far a run is.
@@ -210,6 +98,19 @@ pub struct ConnectionReport {
     pub latency_p50_ns: u64,
     /// Latency that 99 of 100 frames stay below.
     pub latency_p99_ns: u64,
+    /// Of a connection with a looped pin, whose other end is this client: where sound was late.
+    pub looped: Option<LoopedReport>,
+}
+
+/// Where the sound of a looped pin has gaps: the client was late, or what is at the other pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoopedReport {
+    /// How many there are.
+    pub gaps: u64,
+    /// Their bytes: of a render pin those that were played and are no sound, of a capture pin those that were lost.
+    pub gap_bytes: u64,
+    /// The same, as time.
+    pub gap_ns: u64,
 }
 
 /// Stops a run from another thread. A clone stops the same run.
@@ -250,6 +151,8 @@ impl GraphRunner {
         // Before a file is opened, for writers overwrite theirs.
         let limits = graph.elements.iter().map(element_limit).collect::<Result<Vec<_>, _>>()?;
         let filters = open_filters(client, graph)?;
+        let wake = SharedEvent::new(client.transport())?;
+        let cycle = options.cycle.unwrap_or(looped::CYCLE);
         let order = connect_order(graph);
         let mut taken: Vec<Vec<u32>> = vec![Vec::new(); filters.len()];
         let mut made: Vec<Option<Connected>> = graph.links.iter().map(|_| None).collect();
@@ -261,7 +164,11 @@ impl GraphRunner {
             let sink = choose(to, &link.to, KsPinDataFlow::IN, &taken[link.to.element])?;
             taken[link.from.element].push(source.id);
             taken[link.to.element].push(sink.id);
-            let connected = negotiate::connect(from, &source, to, &sink, arriving[link.from.element].as_ref())?;
+            let (source, sink, arriving_here) = ((from, &source), (to, &sink), arriving[link.from.element].as_ref());
+            let connected = match looped::connect(source, sink, arriving_here, &wake, cycle) {
+                Some(connected) => connected?,
+                None => negotiate::connect(source.0, source.1, sink.0, sink.1, arriving_here)?,
+            };
             connected.source.tell_name(from.name());
             connected.sink.tell_name(to.name());
             arriving[link.to.element].get_or_insert_with(|| connected.format.clone());
@@ -271,7 +178,6 @@ impl GraphRunner {
         if let Some((index, element)) = graph.elements.iter().enumerate().find(|(index, _)| taken[*index].is_empty()) {
             return Err(GraphError::Unconnected { filter: filters[index].name().to_string(), at: element.at });
         }
-        let wake = SharedEvent::new(client.transport())?;
         let mut runner = GraphRunner {
             connections,
             ends: Vec::new(),
@@ -299,6 +205,7 @@ impl GraphRunner {
     /// Takes the graph through STOP, ACQUIRE, PAUSE, RUN and back, and tells progress on the way.
     pub fn run(&self, progress: &mut dyn FnMut(&Progress)) -> Report {
         let services = self.client.transport().services().clone();
+        let mut pumps: Vec<Option<Pump<'_>>> = self.connections.iter().map(|one| Pump::of(one, &self.wake)).collect();
         let mut started = services.now();
         let master = clock::elect(&self.connections);
         let mut failure = None;
@@ -315,7 +222,7 @@ impl GraphRunner {
         }
         let mut status = RunStatus::Failed;
         if failure.is_none() {
-            (status, failure) = self.stream(started, progress);
+            (status, failure) = self.stream(started, &mut pumps, progress);
         }
         let elapsed = services.now().since(started);
         // A pin that could not follow is not asked to go up again.
@@ -341,13 +248,18 @@ impl GraphRunner {
         if master.is_some() {
             clock::release(&self.connections);
         }
-        progress(&self.progress(elapsed));
-        let connections = self.connections.iter().map(report).collect();
+        progress(&self.progress(elapsed, &pumps));
+        let connections = self.connections.iter().zip(&pumps).map(|(one, pump)| report(one, pump.as_ref())).collect();
         let elapsed_ns = elapsed.as_nanos().max(0).cast_unsigned();
         Report { status, error: failure, connections, clock, elapsed_ns }
     }
 
-    fn stream(&self, started: Time, progress: &mut dyn FnMut(&Progress)) -> (RunStatus, Option<GraphError>) {
+    fn stream(
+        &self,
+        started: Time,
+        pumps: &mut [Option<Pump<'_>>],
+        progress: &mut dyn FnMut(&Progress),
+    ) -> (RunStatus, Option<GraphError>) {
         let services = self.client.transport().services();
         loop {
             if let Some(failure) = self.failure() {
@@ -356,20 +268,30 @@ impl GraphRunner {
             if self.asked.load(Ordering::SeqCst) {
                 return (RunStatus::Stopped, None);
             }
-            if self.has_ended() {
+            let mut until = services.now() + PROGRESS_INTERVAL;
+            for pump in pumps.iter_mut().flatten() {
+                match pump.step(services.now()) {
+                    Ok(again) => until = again.map_or(until, |again| until.min(again)),
+                    // What the pin says of itself says more.
+                    Err(error) => return (RunStatus::Failed, Some(self.failure().unwrap_or(error))),
+                }
+            }
+            if self.has_ended(pumps) {
                 return (RunStatus::Completed, None);
             }
-            let now = services.now();
-            progress(&self.progress(now.since(started)));
-            let _ = self.wake.event.wait_until(now + PROGRESS_INTERVAL);
+            progress(&self.progress(services.now().since(started), pumps));
+            let _ = self.wake.event.wait_until(until);
             self.wake.event.clear();
         }
     }
 
-    /// Sinks first on the way up: a source that streams finds its sink ready.
+    /// Sinks first on the way up: a source that streams finds its sink ready. A looped pin that renders runs when there is
+    /// sound in its buffer.
     fn set_state(&self, state: KsState) -> Result<(), ClientError> {
         for one in self.connections.iter().rev() {
-            one.sink.set_state(state)?;
+            if state != KsState::RUN || !one.plays_looped() {
+                one.sink.set_state(state)?;
+            }
             one.source.set_state(state)?;
         }
         Ok(())
@@ -389,8 +311,10 @@ impl GraphRunner {
         first
     }
 
-    fn has_ended(&self) -> bool {
-        !self.ends.is_empty() && self.ends.iter().all(|(_, end)| end.event().is_set())
+    fn has_ended(&self, pumps: &[Option<Pump<'_>>]) -> bool {
+        let mut ends = self.ends.iter().map(|(_, end)| end.event().is_set());
+        let mut played = pumps.iter().flatten().filter_map(Pump::has_ended).peekable();
+        (!self.ends.is_empty() || played.peek().is_some()) && ends.all(|end| end) && played.all(|end| end)
     }
 
     fn failure(&self) -> Option<GraphError> {
@@ -410,9 +334,13 @@ impl GraphRunner {
         None
     }
 
-    fn progress(&self, elapsed: Ticks) -> Progress {
+    fn progress(&self, elapsed: Ticks, pumps: &[Option<Pump<'_>>]) -> Progress {
         let mut progress = Progress { elapsed, ..Progress::default() };
-        for one in &self.connections {
+        for (one, pump) in self.connections.iter().zip(pumps) {
+            if let Some(pump) = pump {
+                progress.frames = progress.frames.max(pump.counted().frames);
+                progress.drops += pump.counted().gaps;
+            }
             if let Ok(counters) = one.sink.statistics() {
                 progress.frames = progress.frames.max(counters.frames);
             }
@@ -424,9 +352,21 @@ impl GraphRunner {
     }
 
     /// `frames` and `seconds` of an element count at its pins; the run's own count at each last pin.
-    fn set_limits(&self, graph: &Graph, limits: &[Options], options: Options) -> Result<(), GraphError> {
+    ///
+    /// A connection with a looped pin ends to the byte, for all that its two pins are told.
+    fn set_limits(&mut self, graph: &Graph, limits: &[Options], options: Options) -> Result<(), GraphError> {
         let has_outputs = has_outputs(graph);
-        for (link, one) in graph.links.iter().zip(&self.connections) {
+        for (link, one) in graph.links.iter().zip(&mut self.connections) {
+            if let Some(looped) = &mut one.looped {
+                let last = if has_outputs[link.to.element] { Options::default() } else { options };
+                let ends = [limits[link.from.element], limits[link.to.element], last];
+                looped.set_limit(ends.into_iter().fold(Options::default(), |limit, one| Options {
+                    frames: tighter(limit.frames, one.frames),
+                    seconds: tighter(limit.seconds, one.seconds),
+                    ..limit
+                }));
+                continue;
+            }
             for (element, pin) in [(link.from.element, &one.source), (link.to.element, &one.sink)] {
                 let mut limit = limits[element];
                 let last = std::ptr::eq(pin, &one.sink) && !has_outputs[link.to.element];
@@ -455,7 +395,7 @@ impl GraphRunner {
                     outcome => outcome?,
                 }
             }
-            if !has_outputs[link.to.element] {
+            if !has_outputs[link.to.element] && !one.plays_looped() {
                 let (set, id) = (KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
                 // Before the wake-up, which is raised after it: who wakes must find the end.
                 self.ends.push((index, one.sink.enable_event(set, id)?));
@@ -468,6 +408,16 @@ impl GraphRunner {
     /// The open filters, in the order of the text.
     pub fn filters(&self) -> &[Filter] {
         &self.filters
+    }
+}
+
+impl Drop for GraphRunner {
+    fn drop(&mut self) {
+        for one in &self.connections {
+            if let Some(looped) = &one.looped {
+                looped.release(one.looped_pin(), &self.wake);
+            }
+        }
     }
 }
 
@@ -595,25 +545,28 @@ fn choose(filter: &Filter, wanted: &PinRef, data_flow: KsPinDataFlow, taken: &[u
     }
 }
 
-fn report(one: &Connected) -> ConnectionReport {
+fn report(one: &Connected, pump: Option<&Pump<'_>>) -> ConnectionReport {
     let sink = one.sink.statistics().unwrap_or_default();
     let source = one.source.statistics().unwrap_or_default();
+    let carried = pump.map(Pump::counted).unwrap_or_default();
     ConnectionReport {
         from: one.source.name().to_string(),
         to: one.sink.name().to_string(),
         interface: describe::interface(one.interface),
         medium: describe::medium(one.medium),
         format: one.format.describe(),
-        allocator: match source.allocator_frames {
-            0 => "-".to_owned(),
-            frames => format!("{frames} x {}", source.allocator_frame_bytes),
+        allocator: match (&one.looped, source.allocator_frames) {
+            (Some(looped), _) => looped.describe(),
+            (None, 0) => "-".to_owned(),
+            (None, frames) => format!("{frames} x {}", source.allocator_frame_bytes),
         },
         pipe: one.source.pipe().unwrap_or_default(),
-        frames: sink.frames,
-        bytes: sink.bytes,
+        frames: if pump.is_some() { carried.frames } else { sink.frames },
+        bytes: if pump.is_some() { carried.bytes } else { sink.bytes },
         copies: sink.copies + source.copies,
-        dropped: source.dropped,
+        dropped: source.dropped + carried.gaps,
         latency_p50_ns: sink.latency_p50_ns,
         latency_p99_ns: sink.latency_p99_ns,
+        looped: pump.map(Pump::report),
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn stream(frames: u64, text: &str) -> Result<Reading, BenchError> {
     let client = Client::new(system.session());
     let graph = grammar::parse(text).map_err(failed)?;
     let run = |frames| {
-        let options = Options { frames: Some(frames), seconds: None };
+        let options = Options { frames: Some(frames), ..Options::default() };
         let runner = GraphRunner::build(&client, &graph, options).map_err(failed)?;
         match runner.run(&mut |_| {}).error {
             None => Ok(()),
