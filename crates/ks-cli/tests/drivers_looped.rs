@@ -12,22 +12,31 @@ mod looped_host;
 mod support;
 
 use ks_abi::{
-    Guid, IoControlCode, KSNODETYPE_LINE_CONNECTOR, KSNODETYPE_MICROPHONE, KSPROPERTY_TYPE_GET, KsIdentifier,
-    KsPinDataFlow, KsState, STATUS_NOT_SUPPORTED,
+    Guid, IoControlCode, KSNODETYPE_LINE_CONNECTOR, KSNODETYPE_MICROPHONE, KSNODETYPE_SPEAKER, KSPROPERTY_AUDIO_MUTE,
+    KSPROPERTY_PIN_PHYSICALCONNECTION, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_TOPOLOGY,
+    KSPROPSETID_Audio, KSSTRING_TOPOLOGY_NODE, KsIdentifier, KsNodeCreate, KsPinDataFlow, KsProperty, KsState, KspNode,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
 };
 use ks_client::{LoopedBuffer, Pin};
 use ks_io::Transport;
 use zerocopy::IntoBytes;
 
 use audio_host::Path;
-use client::{Client, READ_WRITE};
-use driver_rig::{Rig, of_tests};
+use client::{Client, READ_WRITE, of_pin};
+use driver_rig::{Hosted, Rig, of_tests};
 use looped_host::Looped;
+use support::{Scratch, ks};
+
+const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
 
 /// What the driver's own check says has failed.
 fn said(pin: &Pin) -> String {
-    const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
-    let request = KsIdentifier { set: CHECKS, id: 0, flags: KSPROPERTY_TYPE_GET };
+    said_of(pin, 0)
+}
+
+/// The same, of the check of this number.
+fn said_of(pin: &Pin, id: u32) -> String {
+    let request = KsIdentifier { set: CHECKS, id, flags: KSPROPERTY_TYPE_GET };
     let mut answer = [0; 200];
     let outcome = pin.object().control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
     assert!(outcome.status.is_success(), "{}", outcome.status);
@@ -44,8 +53,14 @@ fn wait_for_packets(buffer: &LoopedBuffer, count: usize) {
 
 #[test]
 fn a_client_plays_by_notifications_into_the_pages_of_a_driver_in_its_process() {
+    for options in [&["-DNOTIFY"][..], &["-DNOTIFY", "-DNARROW"]] {
+        plays_by_notifications(options);
+    }
+}
+
+fn plays_by_notifications(options: &[&str]) {
     let rig = Rig::new();
-    let hosted = rig.start(&of_tests("avs/looped", &["-DNOTIFY"]));
+    let hosted = rig.start(&of_tests("avs/looped", options));
     let filter = hosted.open();
     let pin = filter.create_client_pin(0).expect("a looped pin");
     let buffer = pin.looped_buffer(5000, Some(2)).expect("a buffer");
@@ -56,7 +71,7 @@ fn a_client_plays_by_notifications_into_the_pages_of_a_driver_in_its_process() {
     wait_for_packets(&buffer, 3);
     pin.set_state(KsState::PAUSE).expect("PAUSE");
     assert_eq!(said(&pin), "", "it has read what was written here");
-    assert_eq!(register.offset(), pin.audio_position().expect("a position").play_offset);
+    assert_eq!(register.offset(), pin.audio_position().expect("a position").play_offset, "{options:?}");
     pin.set_state(KsState::STOP).expect("STOP");
     drop((register, buffer, pin, filter));
     hosted.stop_in_order();
@@ -114,12 +129,92 @@ fn a_buffer_that_no_other_process_can_map_is_refused_with_what_can_be() {
     hosted.stop_in_order();
 }
 
+/// What a driver does to an event by its address, happens to the event of the client, which is in another process.
+#[test]
+fn a_driver_sets_clears_resets_and_pulses_the_event_of_a_client() {
+    const SET: u32 = 1;
+    const CLEAR: u32 = 2;
+    const RESET: u32 = 3;
+    const PULSE: u32 = 4;
+    let rig = Rig::new();
+    let hosted = rig.start(&of_tests("avs/looped", &["-DNOTIFY"]));
+    let filter = hosted.open();
+    let pin = filter.create_client_pin(0).expect("a looped pin");
+    let buffer = pin.looped_buffer(4096, Some(2)).expect("a buffer");
+    let event = buffer.notification().expect("a buffer with notification").clone();
+    for takes_back in [CLEAR, RESET] {
+        assert_eq!((said_of(&pin, SET), event.is_set()), (String::new(), true));
+        assert_eq!((said_of(&pin, takes_back), event.is_set()), (String::new(), false));
+    }
+    // Whoever waits when it is pulsed goes on, and nobody who comes later.
+    let waiter = std::thread::spawn({
+        let event = event.clone();
+        move || event.wait()
+    });
+    while !waiter.is_finished() {
+        assert_eq!((said_of(&pin, PULSE), event.is_set()), (String::new(), false));
+    }
+    assert_eq!(waiter.join().unwrap(), ks_io::WaitOutcome::Signalled);
+    // It is one event: what it is called by in the other process goes with the pin.
+    drop((buffer, pin, filter));
+    hosted.stop_in_order();
+    assert!(!event.is_set());
+}
+
+/// Bytes of a WAV file: 16 bits, stereo, 48 kHz, each byte its place in the stream.
+fn counted(blocks: u32) -> Vec<u8> {
+    let bytes = 4 * blocks;
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + bytes).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x02\0");
+    file.extend(48_000_u32.to_le_bytes());
+    file.extend(192_000_u32.to_le_bytes());
+    file.extend(b"\x04\0\x10\0data");
+    file.extend(bytes.to_le_bytes());
+    file.extend((0..bytes).map(|at| at as u8));
+    file
+}
+
+#[test]
+fn ks_plays_a_file_into_the_pages_of_a_driver_byte_for_byte() {
+    let scratch = Scratch::new();
+    let (file, blocks) = (scratch.path("a.wav"), 33_601);
+    std::fs::write(&file, counted(blocks)).unwrap();
+    for options in [&["-DTOPOLOGY", "-DRENDER", "-DNOTIFY"][..], &["-DTOPOLOGY", "-DRENDER"]] {
+        let driver = of_tests("avs/looped", options);
+        let ran = ks(&["play", &file, "-o", &driver, "--verifier", "--fail-on-leak"]).done();
+        let played = format!("played {} bytes in their order, ", 4 * blocks);
+        assert!(ran.stderr.contains(&played) && ran.stderr.contains(" and 0 others behind"), "{ran}");
+        assert!(ran.stdout.contains("completed") && ran.stdout.contains("looped streaming"), "{ran}");
+    }
+}
+
+#[test]
+fn ks_records_what_a_driver_captures_byte_for_byte() {
+    let scratch = Scratch::new();
+    let file = scratch.path("a.wav");
+    for options in [&["-DTOPOLOGY", "-DNOTIFY"][..], &["-DTOPOLOGY"]] {
+        let driver = of_tests("avs/looped", options);
+        let ran = ks(&["record", &driver, "-o", &file, "--seconds", "0.4", "--verifier", "--fail-on-leak"]).done();
+        let bytes = std::fs::read(&file).unwrap();
+        let data = bytes.windows(4).position(|four| four == b"data").unwrap() + 8;
+        assert_eq!(bytes.len() - data, 76_800, "0.4 s\n{ran}");
+        assert!(bytes[data..].iter().enumerate().all(|(at, byte)| *byte == at as u8), "{ran}");
+    }
+}
+
 /// The script over a wave filter of a driver, and over the topology filter behind its bridge pin.
 fn an_audio_host_captures_each_input(options: &[&str], wait_for_a_buffer: impl Fn(&Looped<'_>)) {
-    const WISHED: u32 = 2 * 480 * 4;
     let rig = Rig::new();
     let hosted = rig.start(&of_tests("avs/looped", options));
     let host = Client { _system: None, session: rig.io.session() };
+    captures_each_input(&host, wait_for_a_buffer);
+    hosted.stop_in_order();
+}
+
+const WISHED: u32 = 2 * 480 * 4;
+
+fn captures_each_input(host: &Client, wait_for_a_buffer: impl Fn(&Looped<'_>)) {
     let devices = host.audio_devices(Path::Looped);
     let found: Vec<_> = devices
         .iter()
@@ -148,27 +243,133 @@ fn an_audio_host_captures_each_input(options: &[&str], wait_for_a_buffer: impl F
         looped.close();
     }
     assert_eq!(host.session.open_handles(), 0);
+}
+
+/// Both publish the link of their topology filter under the name of their device, and it leads to their own.
+#[test]
+fn two_devices_of_one_driver_file_lead_each_to_its_own_topology_filter() {
+    let rig = Rig::new();
+    let driver = of_tests("avs/looped", &["-DTOPOLOGY", "-DNOTIFY"]);
+    let hosted = [rig.start(&driver), rig.start(&driver)];
+    let host = Client { _system: None, session: rig.io.session() };
+    let devices = host.audio_devices(Path::Looped);
+    let (links, endpoints): (Vec<_>, Vec<_>) = devices
+        .iter()
+        .map(|(interface, pin)| ((interface.device.as_str(), &pin.mux.as_ref().unwrap().filter), &pin.endpoint))
+        .unzip();
+    assert_eq!(endpoints, ["Front microphone", "Rear line", "Front microphone", "Rear line"]);
+    for (device, link) in &links {
+        assert!(link.contains(&format!("#{device}#")), "{device}: {link}");
+    }
+    assert_ne!(links[0], links[2], "two devices");
+    // The line of one, and the microphone of the other: the multiplexers are two.
+    host.select(devices[1].1.mux.as_ref().unwrap());
+    host.select(devices[2].1.mux.as_ref().unwrap());
+    for ((interface, pin), heard_as) in [(&devices[1], !0_u8), (&devices[2], 0)] {
+        let filter = host.session.open(&interface.symbolic_link, READ_WRITE).unwrap();
+        let looped = host.open_looped(filter, pin, WISHED);
+        looped.run();
+        (0..3).for_each(|_| looped.wait_for_packet());
+        host.set_state(looped.pin, KsState::PAUSE);
+        let heard = looped.memory.read(looped.address, looped.bytes as usize);
+        assert!(heard.iter().enumerate().all(|(at, byte)| *byte == at as u8 ^ heard_as), "{}", interface.device);
+        looped.stop();
+        looped.close();
+    }
+    assert_eq!(host.session.open_handles(), 0);
+    hosted.into_iter().for_each(Hosted::stop_in_order);
+}
+
+/// The script over a wave filter that renders, whose sound goes on through a topology filter to a speaker.
+fn an_audio_host_plays_through_a_topology_filter(options: &[&str]) {
+    let rig = Rig::new();
+    let hosted = rig.start(&of_tests("avs/looped", options));
+    let host = Client { _system: None, session: rig.io.session() };
+    let devices = host.audio_devices(Path::Looped);
+    let [(interface, pin)] = &devices[..] else { panic!("one device: {devices:?}") };
+    let found = (pin.endpoint.as_str(), pin.category, pin.flow, pin.rate, &pin.mux);
+    assert_eq!(found, ("Desk speaker", KSNODETYPE_SPEAKER, KsPinDataFlow::IN, 48000, &None));
+    let filter = host.session.open(&interface.symbolic_link, READ_WRITE).unwrap();
+    let wire = host.sized(filter, &of_pin(KSPROPERTY_PIN_PHYSICALCONNECTION, 1)).unwrap();
+    let link: Vec<u16> = wire[8..].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    let link = String::from_utf16(&link).unwrap().trim_end_matches('\0').replacen(r"\??\", r"\\?\", 1);
+    let mute = |on: u32| {
+        let topology = host.session.open(&link, READ_WRITE).unwrap();
+        let flags = KSPROPERTY_TYPE_SET | KSPROPERTY_TYPE_TOPOLOGY;
+        let property = KsProperty::new(KSPROPSETID_Audio, KSPROPERTY_AUDIO_MUTE, flags);
+        let node = KspNode { property, node_id: 0, reserved: 0 };
+        let code = IoControlCode::KS_PROPERTY;
+        let outcome = host.session.device_io_control(topology, code, node.as_bytes(), &mut on.to_le_bytes());
+        assert!(outcome.status.is_success(), "{}", outcome.status);
+        // The node behind a handle of its own tells the same.
+        let parameters = KsNodeCreate { create_flags: 0, node: 0 };
+        let below =
+            |node: KsNodeCreate| host.session.create(topology, KSSTRING_TOPOLOGY_NODE, node.as_bytes(), READ_WRITE);
+        let object = below(parameters).unwrap();
+        let flags = KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_TOPOLOGY;
+        let get = KspNode { property: KsProperty { flags, ..property }, ..node };
+        assert_eq!(host.fixed::<u32>(object, get.as_bytes()), Ok(on));
+        assert_eq!(below(KsNodeCreate { node: 1, ..parameters }).unwrap_err().status, STATUS_INVALID_PARAMETER);
+        for handle in [object, topology] {
+            assert!(host.session.close(handle).status.is_success());
+        }
+    };
+    let looped = host.open_looped(filter, pin, WISHED);
+    let silent = || {
+        let request = KsIdentifier { set: CHECKS, id: 0, flags: KSPROPERTY_TYPE_GET };
+        let (outcome, _) = host.ask(looped.pin, request.as_bytes(), 200);
+        assert!(outcome.status.is_success(), "{}", outcome.status);
+        outcome.information > 0
+    };
+    // A buffer goes round while the topology filter mutes, and none of it is heard.
+    mute(1);
+    looped.memory.write(looped.address, &vec![3; looped.bytes as usize]);
+    looped.run();
+    go_round(&looped);
+    assert!(silent(), "what is muted is not heard");
+    mute(0);
+    go_round(&looped);
+    assert!(!silent(), "the speaker hears what the wave filter plays");
+    looped.stop();
+    looped.close();
+    assert_eq!(host.session.open_handles(), 0);
     hosted.stop_in_order();
+}
+
+/// Until the whole buffer was played once more.
+fn go_round(looped: &Looped<'_>) {
+    if looped.notified.is_some() {
+        // Two halves and one that may have been set before.
+        return (0..3).for_each(|_| looped.wait_for_packet());
+    }
+    let (mut rounds, mut last) = (0, 0);
+    while rounds < 2 {
+        let now = looped.position().play_offset;
+        rounds += u32::from(now < last);
+        last = now;
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_audio_host_plays_by_notifications_through_the_topology_filter_of_a_driver() {
+    an_audio_host_plays_through_a_topology_filter(&["-DTOPOLOGY", "-DRENDER", "-DNOTIFY"]);
+}
+
+#[test]
+fn a_polled_audio_host_plays_through_the_topology_filter_of_a_driver() {
+    an_audio_host_plays_through_a_topology_filter(&["-DTOPOLOGY", "-DRENDER"]);
 }
 
 #[test]
 fn an_audio_host_captures_by_notifications_from_a_driver_with_a_topology_filter() {
-    an_audio_host_captures_each_input(&["-DTOPOLOGY", "-DNOTIFY"], |looped| {
-        // Two halves and one that may have been set before.
-        (0..3).for_each(|_| looped.wait_for_packet());
-    });
+    an_audio_host_captures_each_input(&["-DTOPOLOGY", "-DNOTIFY"], go_round);
 }
 
 #[test]
 fn a_polled_audio_host_captures_from_a_driver_with_a_topology_filter() {
     an_audio_host_captures_each_input(&["-DTOPOLOGY"], |looped| {
         assert!(looped.notified.is_none());
-        let (mut rounds, mut last) = (0, 0);
-        while rounds < 2 {
-            let now = looped.position().play_offset;
-            rounds += u32::from(now < last);
-            last = now;
-            std::thread::yield_now();
-        }
+        go_round(looped);
     });
 }

@@ -463,6 +463,11 @@ fn a_driver_routes_its_own_wire_and_enters_it_in_the_cache() {
     let rig = Rig::start("tests/avs/wires.c");
     let filter = rig.open();
     let [out, into] = filter.pins().unwrap().try_into().unwrap();
+    // A filter that describes no topology has one node in mind, which each pin meets at its number.
+    let topology = filter.topology().unwrap();
+    let ends = topology.connections.iter().map(|one| (one.from_node, one.from_node_pin, one.to_node, one.to_node_pin));
+    let (_, whole) = (assert!(topology.nodes.is_empty()), ks_abi::KSFILTER_NODE);
+    assert_eq!(ends.collect::<Vec<_>>(), [(0, 0, whole, 0), (whole, 1, 0, 1)]);
     let format = filter.intersect(0, &out.data_ranges).unwrap();
     let create = |id, interface, medium, pin_to: Option<&Pin>| {
         let flow = if id == 0 { KsPinDataFlow::OUT } else { KsPinDataFlow::IN };

@@ -3,8 +3,12 @@
 
 mod ks_rig;
 
-use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsState, KspNode};
+use ks_abi::{
+    Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsState, KspNode, STATUS_INVALID_PARAMETER,
+    STATUS_PROPSET_NOT_FOUND,
+};
 use ks_client::{Object, Scope};
+use ks_io::AccessMask;
 use ks_rig::Rig;
 use zerocopy::IntoBytes;
 
@@ -101,6 +105,12 @@ fn a_driver_adds_factories_and_nodes_to_an_open_filter() {
         ..KspNode::default()
     };
     assert_eq!(object.property_at::<u32>(node.as_bytes(), GROWING, 0).unwrap(), 100, "the node's own table");
+    let alone = filter.create_node(0, AccessMask::GENERIC_READ).unwrap();
+    assert_eq!(alone.property_at::<u32>(node.as_bytes(), GROWING, 0).unwrap(), 100, "behind a handle of its own");
+    assert_eq!(alone.property::<u32>(second, 9).unwrap_err().status, STATUS_PROPSET_NOT_FOUND, "that is the filter's");
+    let none = filter.create_node(1, AccessMask::GENERIC_READ).unwrap_err();
+    assert_eq!(none.status, STATUS_INVALID_PARAMETER, "there is one");
+    drop(alone);
     drop(filter);
     assert_eq!(rig.open().pins().unwrap().len(), 2, "another open filter has its own");
     rig.unload();
@@ -190,6 +200,24 @@ fn an_event_is_raised_with_its_object_once_it_was_added() {
         assert!(!event.event().is_set(), "its AddHandler has put it on no list");
         assert_eq!(failure(object, 5), "");
         assert!(event.event().is_set(), "KsAddEvent has put it on the object's");
+    }
+    drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn an_event_that_a_driver_resets_by_its_entry_is_that_of_its_client() {
+    let rig = Rig::start("tests/ks/objects.c");
+    let filter = rig.open();
+    let pin = rig.create(&filter, 0, None);
+    for object in [pin.pin.object(), filter.object()] {
+        let event = object.enable_event(Scope::Object, EVENTS, 0).unwrap();
+        for _ in 0..2 {
+            event.event().set();
+            assert_eq!(failure(object, 6), "");
+            assert!(!event.event().is_set(), "raised by its entry, and reset");
+        }
+        event.event().clear();
     }
     drop((pin, filter));
     rig.unload();

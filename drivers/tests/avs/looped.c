@@ -4,10 +4,12 @@
  *
  * -DNOTIFY: it sets a client's events where a half of the buffer is done, and has a position register.
  * -DCAPTURE: the timer writes, each byte its place in the stream.
- * -DTOPOLOGY: it is heard through another filter of its device, which is behind a bridge pin: see looped_topology.h.
+ * -DTOPOLOGY: it is heard through another filter of its device, which is behind a bridge pin: see looped_topology.h. With
+ * -DRENDER it plays through one.
+ * -DNARROW: the register has 32 bits.
  * -DPRIVATE: its pages are of the pool, which is nothing that a client could map.
  */
-#ifdef TOPOLOGY
+#if defined(TOPOLOGY) && !defined(RENDER)
 #define CAPTURE
 #endif
 #include "avs.h"
@@ -57,6 +59,13 @@ typedef struct {
 static PMDL Pages, RegisterPage;
 static PUCHAR SystemAddress, UserAddress;
 static volatile ULONGLONG *PositionRegister;
+#ifdef NARROW
+/* Behind it stands something else. */
+#define SHOW(position) \
+    (((volatile ULONG *)PositionRegister)[0] = (position), ((volatile ULONG *)PositionRegister)[1] = 0xdeadbeef)
+#else
+#define SHOW(position) (*PositionRegister = (position))
+#endif
 static PUCHAR SystemRegister, UserRegister;
 static ULONG Bytes, Stream, Packets;
 static KSPIN_LOCK EventsLock;
@@ -69,7 +78,24 @@ static KDPC Dpc;
 #include "looped_topology.h"
 #else
 #define SAMPLE(place) ((UCHAR)(place))
+#define MUTED 0
 #endif
+
+/* What was played: so many bytes that are their place in the stream, and then silence, or what is neither. */
+static ULONG Played, Silent, Others;
+
+static VOID Play(UCHAR Sample)
+{
+    if (MUTED)
+        return;
+    Sum += Sample;
+    if (Sample == (UCHAR)Played && !Silent && !Others)
+        Played++;
+    else if (Sample)
+        Others++;
+    else
+        Silent++;
+}
 
 static VOID NTAPI OnTimer(PKDPC This, PVOID Context, PVOID First, PVOID Second)
 {
@@ -80,11 +106,11 @@ static VOID NTAPI OnTimer(PKDPC This, PVOID Context, PVOID First, PVOID Second)
         SystemAddress[at] = SAMPLE(Stream++);
         Sum = 1;
 #else
-        Sum += SystemAddress[at];
+        Play(SystemAddress[at]);
 #endif
     }
     if (PositionRegister)
-        *PositionRegister = at;
+        SHOW(at);
     /* Of one packet a cycle the end is where the buffer begins anew. */
     if (Packets && (at < (ULONG)Position || at / (Bytes / Packets) != (ULONG)Position / (Bytes / Packets))) {
         KeAcquireSpinLockAtDpcLevel(&EventsLock);
@@ -106,8 +132,11 @@ static NTSTATUS OnState(PKSPIN Pin, KSSTATE To, KSSTATE From)
         KeCancelTimer(&Timer);
         KeFlushQueuedDpcs();
     }
-    if (To == KSSTATE_STOP)
+    if (To == KSSTATE_STOP) {
         Position = 0;
+        if (Played)
+            DbgPrint("played %u bytes in their order, %u of silence and %u others behind\n", Played, Silent, Others);
+    }
     return STATUS_SUCCESS;
 }
 
@@ -116,7 +145,7 @@ static NTSTATUS OnCreate(PKSPIN Pin, PIRP Irp)
     KeInitializeTimer(&Timer);
     KeInitializeDpc(&Dpc, OnTimer, NULL);
     KeInitializeSpinLock(&EventsLock);
-    Position = Sum = Stream = Packets = 0;
+    Position = Sum = Stream = Packets = Played = Silent = Others = 0;
     return STATUS_SUCCESS;
 }
 
@@ -242,10 +271,14 @@ static NTSTATUS GetRegister(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     UserRegister = MmMapLockedPagesSpecifyCache(RegisterPage, UserMode, MmCached, NULL, FALSE, NormalPagePriority);
     /* The register is not at the start of its page. */
     PositionRegister = (volatile ULONGLONG *)(SystemRegister + REGISTER_PLACE);
-    *PositionRegister = Position;
+    SHOW(Position);
     RtlZeroMemory(answer, sizeof(REGISTER));
     answer->Register = UserRegister + REGISTER_PLACE;
+#ifdef NARROW
+    answer->Width = 32;
+#else
     answer->Width = 64;
+#endif
     answer->Accuracy = BURST;
     Irp->IoStatus.Information = sizeof(REGISTER);
     return STATUS_SUCCESS;
@@ -323,7 +356,42 @@ static const char *Heard(PKSPIN Pin)
     return NULL;
 }
 
+#ifdef NOTIFY
+/* 1 to 4: what becomes of the first event that was registered. */
+static const char *Set(PKSPIN Pin)
+{
+    CHECK(Events[0]);
+    CHECK(!KeReadStateEvent(Events[0]));
+    CHECK(!KeSetEvent(Events[0], 0, FALSE));
+    return NULL;
+}
+
+static const char *Clear(PKSPIN Pin)
+{
+    CHECK(KeReadStateEvent(Events[0]));
+    KeClearEvent(Events[0]);
+    CHECK(!KeReadStateEvent(Events[0]));
+    return NULL;
+}
+
+static const char *Reset(PKSPIN Pin)
+{
+    CHECK(KeResetEvent(Events[0]));
+    CHECK(!KeResetEvent(Events[0]));
+    return NULL;
+}
+
+static const char *Pulse(PKSPIN Pin)
+{
+    CHECK(!KePulseEvent(Events[0], 0, FALSE));
+    CHECK(!KeReadStateEvent(Events[0]));
+    return NULL;
+}
+
+static const CHECK_ROUTINE Checks[] = {Heard, Set, Clear, Reset, Pulse};
+#else
 static const CHECK_ROUTINE Checks[] = {Heard};
+#endif
 static const KSPROPERTY_ITEM RtAudioItems[] = {
     ITEM(RT_BUFFER, GetBuffer, PLAIN_PROPERTY_BYTES, sizeof(BUFFER)),
 #ifdef NOTIFY
@@ -338,7 +406,7 @@ static const KSPROPERTY_ITEM RtAudioItems[] = {
 };
 static const KSPROPERTY_ITEM AudioItems[] = {ITEM(AUDIO_POSITION_ID, GetPosition, sizeof(KSPROPERTY), 16)};
 static const KSPROPERTY_SET Sets[] = {
-    {&CheckSet, 1, CheckItems, 0, NULL},
+    {&CheckSet, SIZEOF_ARRAY(Checks), CheckItems, 0, NULL},
     {&RtAudio, SIZEOF_ARRAY(RtAudioItems), RtAudioItems, 0, NULL},
     {&Audio, SIZEOF_ARRAY(AudioItems), AudioItems, 0, NULL},
 };

@@ -2,21 +2,27 @@
  * A wave filter and a topology filter of one device, joined at a bridge pin, as an audio host expects them: the wave filter's
  * bridge pin tells by KSPROPERTY_PIN_PHYSICALCONNECTION where it goes on, and a multiplexer of the topology filter says
  * which input is heard. Bytes of the microphone count up, those of the line count down.
+ *
+ * -DRENDER: the sound goes the other way, to a speaker behind a node that mutes it.
  */
 #ifndef USERKS_LOOPED_TOPOLOGY_H
 #define USERKS_LOOPED_TOPOLOGY_H
 
 enum { STREAM_PIN, WAVE_BRIDGE_PIN };
-enum { TOPOLOGY_BRIDGE_PIN, MICROPHONE_PIN, LINE_PIN };
-enum { MUX_SOURCE_ID = 12, LINK_BYTES = 512 };
+enum { TOPOLOGY_BRIDGE_PIN, MICROPHONE_PIN, LINE_PIN, SPEAKER_PIN = MICROPHONE_PIN };
+enum { MUX_SOURCE_ID = 12, MUTE_ID = 13, LINK_BYTES = 512 };
 
 #define TYPE_AUDIO {0x73647561, 0x0000, 0x0010, {0x80, 0x00, 0x00, 0xaa, 0x00, 0x38, 0x9b, 0x71}}
 static const GUID NodeAdc = {0x4d837fe0, 0xc555, 0x11d0, {0x8a, 0x2b, 0x00, 0xa0, 0xc9, 0x25, 0x5a, 0xc1}};
 static const GUID NodeMux = {0x2ceaf780, 0xc556, 0x11d0, {0x8a, 0x2b, 0x00, 0xa0, 0xc9, 0x25, 0x5a, 0xc1}};
 static const GUID Microphone = {0xdff21be1, 0xf70f, 0x11d0, {0xb9, 0x17, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}};
 static const GUID LineConnector = {0xdff21fe3, 0xf70f, 0x11d0, {0xb9, 0x17, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}};
+static const GUID NodeDac = {0x507ae360, 0xc554, 0x11d0, {0x8a, 0x2b, 0x00, 0xa0, 0xc9, 0x25, 0x5a, 0xc1}};
+static const GUID NodeMute = {0x02b223c0, 0xc557, 0x11d0, {0x8a, 0x2b, 0x00, 0xa0, 0xc9, 0x25, 0x5a, 0xc1}};
+static const GUID Speaker = {0xdff21ce1, 0xf70f, 0x11d0, {0xb9, 0x17, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}};
 static const GUID PinSet = {STATIC_KSPROPSETID_Pin};
-/* {5B3E6E1A-0B57-4C41-8F1C-3D2A3A7E4411} and ...4412: what the driver calls its inputs. */
+/* {5B3E6E1A-0B57-4C41-8F1C-3D2A3A7E4411}, ...4412 and ...4413: what the driver calls its inputs, and its output. */
+static const GUID SpeakerName = {0x5b3e6e1a, 0x0b57, 0x4c41, {0x8f, 0x1c, 0x3d, 0x2a, 0x3a, 0x7e, 0x44, 0x13}};
 static const GUID MicrophoneName = {0x5b3e6e1a, 0x0b57, 0x4c41, {0x8f, 0x1c, 0x3d, 0x2a, 0x3a, 0x7e, 0x44, 0x11}};
 static const GUID LineName = {0x5b3e6e1a, 0x0b57, 0x4c41, {0x8f, 0x1c, 0x3d, 0x2a, 0x3a, 0x7e, 0x44, 0x12}};
 static const GUID WaveReference = {0x1a4f3e52, 0x7f0b, 0x4c60, {0x9d, 0x35, 0x2b, 0x5e, 0x84, 0x11, 0x0d, 0x23}};
@@ -37,7 +43,9 @@ static const PKSDATARANGE AudioRanges[] = {(PKSDATARANGE)&AudioRange};
 static const PKSDATARANGE WireRanges[] = {(PKSDATARANGE)&WireRange};
 
 static volatile ULONG HeardPin = MICROPHONE_PIN;
+static volatile ULONG Muted;
 #define SAMPLE(place) ((UCHAR)(HeardPin == LINE_PIN ? ~(place) : (place)))
+#define MUTED Muted
 
 /* The wave filter -------------------------------------------------------------------------------------------------- */
 
@@ -84,17 +92,52 @@ static const KSPROPERTY_ITEM WaveItems[] = {DEFINE_KSPROPERTY_ITEM_PIN_PHYSICALC
 static const KSPROPERTY_SET WaveSets[] = {{&PinSet, SIZEOF_ARRAY(WaveItems), WaveItems, 0, NULL}};
 static const KSAUTOMATION_TABLE WaveAutomation = {SIZEOF_ARRAY(WaveSets), sizeof(KSPROPERTY_ITEM), WaveSets};
 static const KSFILTER_DISPATCH WaveDispatch = {.Create = OnWaveCreate};
-static const KSNODE_DESCRIPTOR WaveNodes[] = {{NULL, &NodeAdc, NULL}};
+#ifdef RENDER
+#define WAVE_NODE NodeDac
+#define WAVE_FROM STREAM_PIN
+#define WAVE_TO WAVE_BRIDGE_PIN
+#define WAVE_CATEGORY {0x65e8773e, 0x8f56, 0x11d0, {0xa3, 0xb9, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}}
+#define BRIDGE_FLOW KSPIN_DATAFLOW_OUT
+#else
+#define WAVE_NODE NodeAdc
+#define WAVE_FROM WAVE_BRIDGE_PIN
+#define WAVE_TO STREAM_PIN
+#define WAVE_CATEGORY {CATEGORY_CAPTURE_GUID}
+#define BRIDGE_FLOW KSPIN_DATAFLOW_IN
+#endif
+static const KSNODE_DESCRIPTOR WaveNodes[] = {{NULL, &WAVE_NODE, NULL}};
 static const KSTOPOLOGY_CONNECTION WaveConnections[] = {
-    {KSFILTER_NODE, WAVE_BRIDGE_PIN, 0, 1}, {0, 0, KSFILTER_NODE, STREAM_PIN}};
-/* KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE, KSCATEGORY_REALTIME */
+    {KSFILTER_NODE, WAVE_FROM, 0, 1}, {0, 0, KSFILTER_NODE, WAVE_TO}};
+/* KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE or KSCATEGORY_RENDER, KSCATEGORY_REALTIME */
 static const GUID WaveCategories[] = {
     {0x6994ad04, 0x93ef, 0x11d0, {0xa3, 0xcc, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}},
-    {CATEGORY_CAPTURE_GUID},
+    WAVE_CATEGORY,
     {0xeb115ffc, 0x10c8, 0x4964, {0x83, 0x1d, 0x6d, 0xcb, 0x02, 0xe6, 0xf2, 0x3f}}};
 
 /* The topology filter ---------------------------------------------------------------------------------------------- */
 
+#ifdef RENDER
+static NTSTATUS GetMute(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    *(ULONG *)Data = Muted;
+    Irp->IoStatus.Information = sizeof(ULONG);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS SetMute(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    Muted = *(ULONG *)Data;
+    return STATUS_SUCCESS;
+}
+
+static const KSPROPERTY_ITEM MuteItems[] = {DEFINE_KSPROPERTY_ITEM(
+    MUTE_ID, GetMute, sizeof(KSP_NODE), sizeof(ULONG), SetMute, NULL, 0, NULL, NULL, 0)};
+static const KSPROPERTY_SET MuteSets[] = {{&Audio, SIZEOF_ARRAY(MuteItems), MuteItems, 0, NULL}};
+static const KSAUTOMATION_TABLE MuteAutomation = {SIZEOF_ARRAY(MuteSets), sizeof(KSPROPERTY_ITEM), MuteSets};
+static const KSNODE_DESCRIPTOR TopologyNodes[] = {{&MuteAutomation, &NodeMute, NULL}};
+static const KSTOPOLOGY_CONNECTION TopologyConnections[] = {
+    {KSFILTER_NODE, TOPOLOGY_BRIDGE_PIN, 0, 1}, {0, 0, KSFILTER_NODE, SPEAKER_PIN}};
+#else
 static NTSTATUS GetMux(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     *(ULONG *)Data = HeardPin;
@@ -120,6 +163,7 @@ static const KSNODE_DESCRIPTOR TopologyNodes[] = {{&MuxAutomation, &NodeMux, NUL
 static const KSTOPOLOGY_CONNECTION TopologyConnections[] = {
     {KSFILTER_NODE, MICROPHONE_PIN, 0, MICROPHONE_PIN}, {KSFILTER_NODE, LINE_PIN, 0, LINE_PIN},
     {0, 0, KSFILTER_NODE, TOPOLOGY_BRIDGE_PIN}};
+#endif
 /* KSCATEGORY_AUDIO, KSCATEGORY_TOPOLOGY */
 static const GUID TopologyCategories[] = {
     {0x6994ad04, 0x93ef, 0x11d0, {0xa3, 0xcc, 0x00, 0xa0, 0xc9, 0x22, 0x31, 0x96}},
@@ -130,9 +174,14 @@ static const GUID TopologyCategories[] = {
                           .Communication = KSPIN_COMMUNICATION_BRIDGE, .Category = (category), .Name = (name)} \
     }
 static const KSPIN_DESCRIPTOR_EX TopologyPins[] = {
+#ifdef RENDER
+    BRIDGE_PIN(KSPIN_DATAFLOW_IN, NULL, NULL),
+    BRIDGE_PIN(KSPIN_DATAFLOW_OUT, &Speaker, &SpeakerName),
+#else
     BRIDGE_PIN(KSPIN_DATAFLOW_OUT, NULL, NULL),
     BRIDGE_PIN(KSPIN_DATAFLOW_IN, &Microphone, &MicrophoneName),
     BRIDGE_PIN(KSPIN_DATAFLOW_IN, &LineConnector, &LineName),
+#endif
 };
 
 /* The device ------------------------------------------------------------------------------------------------------- */
@@ -154,7 +203,7 @@ static void RegisterName(PCWSTR Key, PWSTR Name, ULONG NameBytes)
         .ConnectionsCount = SIZEOF_ARRAY(connections), .Connections = connections, \
     }
 #define DEFINE_LOOPED_DRIVER \
-    static const KSPIN_DESCRIPTOR_EX WavePins[] = {LOOPED_PIN(AudioRanges), BRIDGE_PIN(KSPIN_DATAFLOW_IN, NULL, NULL)}; \
+    static const KSPIN_DESCRIPTOR_EX WavePins[] = {LOOPED_PIN(AudioRanges), BRIDGE_PIN(BRIDGE_FLOW, NULL, NULL)}; \
     static const KSFILTER_DESCRIPTOR WaveFilter = \
         FILTER(&WaveReference, &WaveDispatch, &WaveAutomation, WavePins, WaveCategories, WaveNodes, WaveConnections); \
     static const KSFILTER_DESCRIPTOR TopologyFilter = \
@@ -164,10 +213,11 @@ static void RegisterName(PCWSTR Key, PWSTR Name, ULONG NameBytes)
         NULL, SIZEOF_ARRAY(LoopedFilters), LoopedFilters, KSDEVICE_DESCRIPTOR_VERSION}; \
     NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT DriverObject, PUNICODE_STRING RegistryPath) \
     { \
-        static WCHAR microphone[] = L"Front microphone", line[] = L"Rear line"; \
+        static WCHAR microphone[] = L"Front microphone", line[] = L"Rear line", speaker[] = L"Desk speaker"; \
         RtlCreateRegistryKey(RTL_REGISTRY_ABSOLUTE, CATEGORIES); \
         RegisterName(CATEGORIES L"\\{5B3E6E1A-0B57-4C41-8F1C-3D2A3A7E4411}", microphone, sizeof(microphone)); \
         RegisterName(CATEGORIES L"\\{5B3E6E1A-0B57-4C41-8F1C-3D2A3A7E4412}", line, sizeof(line)); \
+        RegisterName(CATEGORIES L"\\{5B3E6E1A-0B57-4C41-8F1C-3D2A3A7E4413}", speaker, sizeof(speaker)); \
         return KsInitializeDriver(DriverObject, RegistryPath, &LoopedDevice); \
     }
 

@@ -166,7 +166,13 @@ impl Client {
         let mut found = Vec::new();
         let first = connections.iter().find(|one| near(one) == (KSFILTER_NODE, pin)).unwrap();
         let (node, _) = far(first);
-        assert_eq!(nodes[node as usize], KSNODETYPE_MUX, "the one kind of node that the host makes devices of");
+        if nodes[node as usize] != KSNODETYPE_MUX {
+            // The one kind of node that the host makes devices of; through others it goes on to the end.
+            let end = self.connected_pin(&connections, pin, forwards).unwrap();
+            let (name, category) = self.endpoint(topology, end);
+            assert!(self.session.close(topology).status.is_success());
+            return vec![(name, category, None)];
+        }
         for input in connections.iter().filter(|one| near(one).0 == node && far(one).0 == KSFILTER_NODE) {
             let (name, category) = self.endpoint(topology, far(input).1);
             found.push((name, category, Some(MuxInput { filter: link.clone(), node, pin: near(input).1 })));
