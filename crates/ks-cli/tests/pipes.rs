@@ -9,6 +9,10 @@ use driver_rig::{copied, of_tests, sample};
 use support::{Ran, Scratch, ks};
 
 const CAMERA: &str = "test-camera width=64 height=48 format=nv12 live=false frames=20";
+const WIDTH: usize = 64;
+const HEIGHT: usize = 48;
+const FRAME_MARK: &[u8] = b"FRAME\n";
+const PICTURE_BYTES: usize = WIDTH * HEIGHT * 3 / 2;
 
 /// The pins of each pipe.
 fn pipes(ran: &Ran) -> Vec<Vec<String>> {
@@ -48,10 +52,28 @@ fn a_camera_two_filters_in_place_a_splitter_and_two_sinks_run_as_one_pipe_with_0
         shown.stdout.contains("pipe test-camera.0 > video-invert.0 > video-invert.1 > video-invert-2.0"),
         "{shown}"
     );
-    // Turned over twice, the pictures are those of the camera, between 16 and 235.
+    // Turned over twice, the pictures are those of the camera.
     let plain = scratch.path("plain.y4m");
     ks(&["run", &format!("{CAMERA} ! y4m-writer path={plain}")]).done();
-    assert_eq!(fs::read(&file).expect("a file").len(), fs::read(&plain).expect("a file").len());
+    let [through_pipe, plain] = [&file, &plain].map(|path| pictures(path));
+    assert_eq!(plain.len(), 20);
+    assert!(through_pipe == plain, "other pictures than the camera's");
+    assert!(plain.windows(2).all(|pair| pair[0] != pair[1]), "each is another picture");
+}
+
+/// The bytes of each picture in a file of the camera's size.
+fn pictures(path: &str) -> Vec<Vec<u8>> {
+    let file = fs::read(path).expect("a file");
+    let head = file.iter().position(|byte| *byte == b'\n').expect("a header") + 1;
+    let frames = file[head..].chunks(FRAME_MARK.len() + PICTURE_BYTES);
+    frames.map(|frame| frame.strip_prefix(FRAME_MARK).expect("a frame").to_vec()).collect()
+}
+
+/// A picture whose rows are turned round, in each of its planes.
+fn mirrored(picture: &[u8]) -> Vec<u8> {
+    let (luma, chroma) = picture.split_at(WIDTH * HEIGHT);
+    let rows = luma.chunks(WIDTH).chain(chroma.chunks(WIDTH / 2));
+    rows.flat_map(|row| row.iter().rev().copied()).collect()
 }
 
 /// The same with a Windows driver in the place of one of the filters: by its name, not by the GUID of its filter.
@@ -63,6 +85,11 @@ fn a_pipe_with_a_windows_driver_has_0_copies_and_names_the_driver() {
     let graph = format!("{CAMERA} ! video-invert ! {mirror} ! tee name=t ! null-renderer  t. ! y4m-writer path={file}");
     let ran = ks(&["run", &graph, "--json"]).done();
     assert_eq!(copies(&ran), [0; 5], "{ran}");
+    let inverted = scratch.path("inverted.y4m");
+    ks(&["run", &format!("{CAMERA} ! video-invert ! y4m-writer path={inverted}")]).done();
+    let wanted: Vec<_> = pictures(&inverted).iter().map(|picture| mirrored(picture)).collect();
+    assert_eq!(wanted.len(), 20);
+    assert!(pictures(&file) == wanted, "each picture inverted by the one and mirrored by the other");
     let of_driver: Vec<_> = pipes(&ran).into_iter().filter(|pins| pins.iter().any(|pin| pin == "mirror.0")).collect();
     assert_eq!(of_driver, [["mirror.0", "mirror.1"]], "{ran}");
     assert!(!pipes(&ran).iter().flatten().any(|pin| pin.contains('{')), "{ran}");
