@@ -403,6 +403,20 @@ static NTSTATUS MakePin(PIRP Irp, PKSPIN_CONNECT Connect)
     return STATUS_SUCCESS;
 }
 
+#ifdef HOLDS_PINS
+/* Creates that wait until their client cancels them. */
+static LIST_ENTRY Held;
+static KSPIN_LOCK HeldLock;
+
+static NTSTATUS Hold(PIRP Irp)
+{
+    if (!Held.Flink)
+        InitializeListHead(&Held);
+    KsAddIrpToCancelableQueue(&Held, &HeldLock, Irp, KsListEntryTail, NULL);
+    return STATUS_PENDING;
+}
+#endif
+
 static NTSTATUS NTAPI CreatePin(PDEVICE_OBJECT Device, PIRP Irp)
 {
     FILTER *filter = IoGetCurrentIrpStackLocation(Irp)->FileObject->RelatedFileObject->FsContext;
@@ -410,6 +424,9 @@ static NTSTATUS NTAPI CreatePin(PDEVICE_OBJECT Device, PIRP Irp)
     NTSTATUS status = KsValidateConnectRequest(Irp, PINS, Pins, &connect);
     if (!NT_SUCCESS(status))
         return Finish(Irp, status);
+#ifdef HOLDS_PINS
+    return Hold(Irp);
+#endif
     if (InterlockedIncrement(&filter->Instances[connect->PinId]) > 1)
         status = STATUS_INVALID_DEVICE_STATE;
     else

@@ -1,4 +1,4 @@
-//! Plug and play and power for the devices of a hosted driver: what the parent asks a host for, and how that answers.
+//! Plug and play, power and cooling for the devices of a hosted driver: what the parent asks a host for, and how that answers.
 
 use crate::driver_host;
 use crate::drivers::WHY;
@@ -9,10 +9,10 @@ use ks_io::Refusal;
 use ks_nt::host::{LoadError, LoadedDriver};
 use ks_nt::ntoskrnl::dpc;
 use ks_nt::running;
-use ks_stream::Device;
+use ks_stream::{Cooling, Device};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What a PnP or a power manager does with a device.
+/// What a PnP manager, a power manager or a thermal zone does with a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceRequest {
     /// Asks whether it may be stopped, and cancels that.
@@ -45,9 +45,21 @@ pub enum DeviceRequest {
     /// The system works again.
     #[doc(alias = "PowerSystemWorking")]
     SystemWake,
+    /// Its fan goes on, or what cools it.
+    #[doc(alias = "PFNKSDEVICETHERMALACTIVECOOLING")]
+    EngageCooling,
+    /// Its fan goes off.
+    #[doc(alias = "PFNKSDEVICETHERMALACTIVECOOLING")]
+    DisengageCooling,
+    /// It works at half of its performance, so that it gets cooler.
+    #[doc(alias = "PFNKSDEVICETHERMALPASSIVECOOLING")]
+    Throttle,
+    /// It works at all of its performance.
+    #[doc(alias = "PFNKSDEVICETHERMALPASSIVECOOLING")]
+    Unthrottle,
 }
 
-const ALL: [DeviceRequest; 10] = [
+const ALL: [DeviceRequest; 14] = [
     DeviceRequest::CancelStop,
     DeviceRequest::Rebalance,
     DeviceRequest::CancelRemove,
@@ -58,6 +70,10 @@ const ALL: [DeviceRequest; 10] = [
     DeviceRequest::SurpriseRemoval,
     DeviceRequest::SystemSleep,
     DeviceRequest::SystemWake,
+    DeviceRequest::EngageCooling,
+    DeviceRequest::DisengageCooling,
+    DeviceRequest::Throttle,
+    DeviceRequest::Unthrottle,
 ];
 
 impl DeviceRequest {
@@ -93,6 +109,10 @@ impl DeviceRequest {
             }
             DeviceRequest::SystemSleep => device.system_sleep(SystemPowerState::SLEEPING3),
             DeviceRequest::SystemWake => device.system_wake(),
+            DeviceRequest::EngageCooling => device.cool(Cooling::Engage),
+            DeviceRequest::DisengageCooling => device.cool(Cooling::Disengage),
+            DeviceRequest::Throttle => device.cool(Cooling::LimitTo(50)),
+            DeviceRequest::Unthrottle => device.cool(Cooling::LimitTo(100)),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::device_names::DeviceNames;
 use crate::device_request::DeviceRequest;
 use crate::driver_host::{self, Imports, Plan, READY, Sandbox, Verifier};
 use crate::files::Files;
-use crate::host_process::{Ended, HostCommand, HostProcess, OutputSink, StartError};
+use crate::host_process::{ANSWERS_WHY, Ended, HostCommand, HostProcess, OutputSink, StartError};
 use crate::remote::{Handler, Peer, PeerOptions};
 use crate::report::{CodePlace, DriverReport, Remainder, ReportKind};
 use crate::terminal::printable;
@@ -102,9 +102,6 @@ const LAST_WORDS: Duration = UNLOAD;
 
 /// What is sent to a host that is about to be ended because a routine of its driver does not return.
 pub(crate) const WHY: &[u8] = b"why";
-
-/// How long it may take to say what that routine does.
-const ANSWERS_WHY: Duration = Duration::from_secs(2);
 
 /// What this side does for a host: its files, and the word that its drivers run.
 struct Service {

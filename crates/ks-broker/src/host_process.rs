@@ -65,6 +65,9 @@ pub struct Ended {
     pub overdue: bool,
 }
 
+/// How long a host that does not end may take to say what a routine of its driver does.
+pub(crate) const ANSWERS_WHY: Duration = Duration::from_secs(2);
+
 /// The most lines of output that are kept.
 const MOST_OUTPUT: usize = 64;
 /// The most bytes of a line; the rest of a longer one is dropped.
@@ -156,6 +159,13 @@ impl HostProcess {
                 _ if self.has_closed() && !grace.is_zero() => child.wait(),
                 _ => {
                     overdue = true;
+                    drop(child);
+                    if !grace.is_zero() {
+                        // It has had its time; what does it do?
+                        self.ask_why();
+                        self.wait_for_report(ANSWERS_WHY);
+                    }
+                    child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
                     let _ = child.kill();
                     child.wait()
                 }

@@ -193,6 +193,8 @@ mid-stream, and streams on:
   system-sleep       has the system sleep and wake, and the device with it
   disable-enable     removes it between two runs, and adds it again
   surprise-removal   pulls it out, and plugs it in again
+  thermal            has it cool itself and do half of its work, and goes back;
+                     only where it is named
 
 Each test passes if frames come afterwards. A driver may refuse a request; that
 is told and is no failure. The first failure ends the tests with exit code 1.
@@ -236,9 +238,11 @@ pub(crate) enum PnpTest {
     SystemSleep,
     DisableEnable,
     SurpriseRemoval,
+    Thermal,
 }
 
 impl PnpTest {
+    /// Those that every driver passes or refuses; a driver whose device is cooled is told so by name.
     pub(crate) const ALL: [PnpTest; 7] = [
         PnpTest::CancelStop,
         PnpTest::Rebalance,
@@ -258,6 +262,7 @@ impl PnpTest {
             PnpTest::SystemSleep => "system-sleep",
             PnpTest::DisableEnable => "disable-enable",
             PnpTest::SurpriseRemoval => "surprise-removal",
+            PnpTest::Thermal => "thermal",
         }
     }
 }

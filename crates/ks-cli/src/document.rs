@@ -353,15 +353,20 @@ pub(crate) struct Setting {
 impl RunDocument {
     /// A run that failed before anything went over a connection.
     pub(crate) fn failed(failure: &Failure) -> Self {
+        Self { status: Status::Failed, error: Some(failure.into()), ..Self::interrupted() }
+    }
+
+    /// Of a run that was interrupted before anything streamed.
+    pub(crate) fn interrupted() -> Self {
         Self {
-            status: Status::Failed,
+            status: Status::Interrupted,
             connections: Vec::new(),
             pipes: Vec::new(),
             clock: None,
             elapsed_ns: 0,
             left_behind: Vec::new(),
             reports: Vec::new(),
-            error: Some(failure.into()),
+            error: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::{self, Element, Graph};
 use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
 use ks_client::{Agreed, Client, ClientError, DefaultLink, Filter, PinFactory, SetKind};
-use ks_io::Aspect;
+use ks_io::{Aspect, CancelCreates};
 use ks_stream::{Hang, Watchdog};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,6 +86,12 @@ impl Engine {
         let system = ks_filters::system(ks_io::Services::real())
             .map_err(|error| Failure::job("start the engine", error.to_string()))?;
         Ok(Self { client: Client::new(system.session()), drivers: Vec::new(), system, _watchdog: watchdog })
+    }
+
+    /// Has a signal end opens that a driver holds, those that come later too.
+    pub(crate) fn heed(&self, interrupt: &Interrupt) {
+        let client = self.client.clone();
+        interrupt.end_opens(move || client.cancel_creates(CancelCreates::FromNowOn));
     }
 
     /// Loads the driver files that a graph names.
@@ -270,6 +276,9 @@ impl Engine {
         let options = Options { frames: limits.frames, seconds: limits.seconds, ..Options::default() };
         let runner = match GraphRunner::build(&self.client, graph, options) {
             Ok(runner) => runner,
+            Err(error) if interrupt.signal().is_some() && error.is_cancelled() => {
+                return (RunDocument::interrupted(), None);
+            }
             Err(error) => {
                 let failure = graph_failure(&error, text);
                 return (RunDocument::failed(&failure), Some(failure));

@@ -1,4 +1,5 @@
-//! Ctrl-C and its relatives stop a graph in order; a second one ends the process at once.
+//! Ctrl-C and its relatives stop a graph in order, and end opens that a driver holds; a second one ends the process at
+//! once.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -30,6 +31,8 @@ struct Shared {
     /// comes second stops the graph.
     signal: AtomicU8,
     stop: Mutex<Option<Stop>>,
+    /// What ends opens that a driver holds; by a signal only, and before `stop`.
+    end_opens: Mutex<Option<Stop>>,
 }
 
 impl Interrupt {
@@ -60,6 +63,15 @@ impl Interrupt {
         }
     }
 
+    /// Calls `end` when a signal comes, before what is to stop, or now if one came.
+    pub(crate) fn end_opens(&self, end: impl Fn() + Send + Sync + 'static) {
+        let end: Stop = Arc::new(end);
+        *self.shared.end_opens.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&end));
+        if self.signal().is_some() {
+            end();
+        }
+    }
+
     /// Stops the graph that runs, as a signal would, without one.
     pub(crate) fn stop(&self) {
         let stop = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -71,6 +83,10 @@ impl Interrupt {
     fn raise(&self, signal: u8) {
         if self.shared.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             std::process::exit(i32::from(signal).saturating_add(128));
+        }
+        let end_opens = self.shared.end_opens.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(end_opens) = end_opens {
+            end_opens();
         }
         let stop = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match stop {
@@ -103,6 +119,20 @@ mod tests {
         assert_eq!((interrupt.signal(), stops.load(Ordering::SeqCst)), (None, 0));
         interrupt.raise(2);
         assert_eq!((interrupt.signal(), stops.load(Ordering::SeqCst)), (Some(2), 1));
+    }
+
+    #[test]
+    fn opens_end_by_a_signal_and_not_by_a_stop() {
+        let interrupt = Interrupt { shared: Arc::default() };
+        let (stops, ends) = (stops_counted(&interrupt), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&ends);
+        interrupt.end_opens(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        interrupt.stop();
+        assert_eq!((stops.load(Ordering::SeqCst), ends.load(Ordering::SeqCst)), (1, 0));
+        interrupt.raise(2);
+        assert_eq!((stops.load(Ordering::SeqCst), ends.load(Ordering::SeqCst)), (2, 1));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(crate) fn perform(arguments: &PnpArguments) -> Result<Exit, Failure> {
 fn tested(arguments: &PnpArguments) -> Result<(PnpDocument, Option<Failure>), Failure> {
     let interrupt = Interrupt::install().map_err(|error| Failure::job("listen for Ctrl-C", error.to_string()))?;
     let mut engine = Engine::boot_watched(arguments.drivers.watchdog(), Failure::end_process)?;
+    engine.heed(&interrupt);
     let text = graph_text(&arguments.graph);
     let mut graph = grammar::parse(&text).map_err(|error| Failure::grammar(&error, &text))?;
     engine.load_drivers(&mut graph, &text, &arguments.drivers)?;
@@ -136,6 +137,12 @@ impl Bench<'_> {
             PnpTest::SystemSleep => &[DeviceRequest::SystemSleep, DeviceRequest::SystemWake],
             PnpTest::DisableEnable => &[],
             PnpTest::SurpriseRemoval => &[DeviceRequest::SurpriseRemoval],
+            PnpTest::Thermal => &[
+                DeviceRequest::EngageCooling,
+                DeviceRequest::Throttle,
+                DeviceRequest::Unthrottle,
+                DeviceRequest::DisengageCooling,
+            ],
         };
         let streamed = self.stream(requests, line);
         match test {

@@ -82,6 +82,7 @@ impl Job<'_> {
             }
             failure.end_process();
         })?;
+        engine.heed(&interrupt);
         let Draft { mut text, converted } = draft(&engine)?;
         let mut graph = parse(&text)?;
         engine.load_drivers(&mut graph, &text, self.drivers)?;

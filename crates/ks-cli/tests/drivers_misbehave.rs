@@ -324,9 +324,15 @@ fn a_thread_that_does_not_end_is_named_at_the_unload() {
 #[test]
 fn a_driver_whose_unload_does_not_return_is_ended_and_told() {
     let rig = Rig::new();
-    let hosted = rig.start(&misbehaving("hangs", &["-DHANGS_IN_UNLOAD"]));
+    let hosted = rig.start(&misbehaving("hangs", &["-DHANGS_IN_UNLOAD", "--symbols"]));
     let report = hosted.stop().report.expect("a report");
-    assert!(report.kind == ReportKind::Hang && report.what.contains("unload"), "{report}");
+    assert_eq!(report.kind, ReportKind::Hang, "{report}");
+    let told = "DriverUnload does not return: its unload has not returned within 2000 ms";
+    assert_eq!((report.what.as_str(), report.request.as_deref()), (told, Some("DriverUnload")), "{report}");
+    let place = place(&report);
+    assert!(place.symbol.as_deref().is_some_and(|symbol| symbol.starts_with("OnUnload+")), "{report}");
+    assert!(place.line.as_deref().is_some_and(|line| line.contains("hangs.c:")), "{report}");
+    assert!(report.thread.is_some() && report.level == Some(0) && !report.events.is_empty(), "{report}");
 }
 
 #[test]

@@ -101,3 +101,19 @@ fn a_graph_without_a_driver_file_is_a_usage_error() {
     ks(&["pnp", "test-camera ! null-renderer"]).refused(2, &["the graph names no driver file", "hint: ks pnp"]);
     ks(&["pnp", "./a.sys", "--test", "rebalnce"]).refused(2, &["rebalance"]);
 }
+
+#[test]
+fn a_device_is_cooled_while_it_streams_where_its_driver_has_routines_for_it() {
+    let scratch = Scratch::new();
+    for (driver, outcome) in [(of_tests("ks/life", &[]), "passed"), (copied(&scratch, &sample("synthcam")), "refused")]
+    {
+        let graph = format!("{driver} ! null-renderer");
+        let ran = ks(&["pnp", &graph, "--test", "thermal", "--frames", "3", "--json"]).done();
+        let document = ran.json();
+        assert_eq!(outcomes(&document), [format!("thermal {outcome}")], "{ran}");
+        let result = &document["tests"][0];
+        assert!(result["frames_after"].as_u64() >= Some(3), "{ran}");
+        let status = result["status"].as_str().unwrap_or("");
+        assert_eq!(status.starts_with("STATUS_NOT_SUPPORTED"), outcome == "refused", "{ran}");
+    }
+}

@@ -6,7 +6,7 @@ use crate::filter::{Connect, Filter, access_of};
 use crate::object::Object;
 use crate::pin::Pin;
 use ks_abi::{Guid, KSSTRING_PIN, KsPinDataFlow, STATUS_OBJECT_NAME_NOT_FOUND};
-use ks_io::{AccessMask, Aspect, InterfaceInfo, Transport};
+use ks_io::{AccessMask, Aspect, CancelCreates, InterfaceInfo, Transport};
 use std::sync::Arc;
 
 /// A client over any transport. A clone is the same client.
@@ -61,6 +61,13 @@ impl Client {
             Ok(handle) => Ok(Filter::new(self.transport.clone(), handle, name)),
             Err(outcome) => Err(ClientError::new("open the filter", symbolic_link, outcome)),
         }
+    }
+
+    /// Cancels creates of this client that a driver pends: those under way, or each that does from now on, because the client
+    /// is about to end. Any thread may call it; who waits for the create gets STATUS_CANCELLED when the driver has let go.
+    #[doc(alias = "CancelSynchronousIo")]
+    pub fn cancel_creates(&self, which: CancelCreates) {
+        self.transport.cancel_creates(which);
     }
 
     /// Opens a filter by its name: the reference string, friendly name or symbolic link of an interface, or a default

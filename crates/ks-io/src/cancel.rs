@@ -9,7 +9,7 @@ pub trait CancelTarget: Send + Sync {
     fn cancel(&self, key: u64);
 }
 
-/// The cancel state of one IRP, shared by its token and by whoever may cancel it.
+/// The cancel state of one IRP, or of one create, shared by its token and by whoever may cancel it.
 ///
 /// The mutex makes arming and cancelling one after the other: either the canceller finds the target, or arming finds
 /// the flag. The target is called after the mutex is released, so queue locks may be held while arming.
@@ -31,7 +31,7 @@ pub struct AlreadyCancelled;
 impl CancelCell {
     /// Makes `target` the place where a cancel finds the IRP. Refused if the IRP is cancelled already: then the caller
     /// must not queue it.
-    pub(crate) fn arm(&self, target: Weak<dyn CancelTarget>, key: u64) -> Result<(), AlreadyCancelled> {
+    pub fn arm(&self, target: Weak<dyn CancelTarget>, key: u64) -> Result<(), AlreadyCancelled> {
         let mut state = self.state.lock();
         if state.cancelled {
             return Err(AlreadyCancelled);
@@ -41,7 +41,7 @@ impl CancelCell {
     }
 
     /// The IRP waits nowhere any more. A cancel that comes later only leaves its mark.
-    pub(crate) fn disarm(&self) {
+    pub fn disarm(&self) {
         self.state.lock().target = None;
     }
 

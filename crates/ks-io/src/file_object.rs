@@ -29,6 +29,8 @@ pub struct FileObject {
     cleaned_up: AtomicBool,
     /// Overlapped requests that may still be running, for a cancel of all of them.
     running: Mutex<Vec<Weak<CancelCell>>>,
+    /// Of the create that makes it.
+    create: Arc<CancelCell>,
 }
 
 impl FileObject {
@@ -42,7 +44,21 @@ impl FileObject {
             handles,
             cleaned_up: AtomicBool::new(false),
             running: Mutex::new(Vec::new()),
+            create: Arc::default(),
         }
+    }
+
+    /// With the cancel state of its create.
+    pub(crate) fn of_create(mut self, create: &Arc<CancelCell>) -> FileObject {
+        self.create = create.clone();
+        self
+    }
+
+    /// The cancel state of the create that makes this file object. Who pends the create arms it, and a client that cancels
+    /// its creates, or ends, finds it there: nobody has a handle yet that could be closed.
+    #[doc(alias = "IoSetCancelRoutine")]
+    pub fn create_cancel(&self) -> &Arc<CancelCell> {
+        &self.create
     }
 
     /// Gives the file object its object, when the create succeeded.

@@ -59,7 +59,7 @@ pub use refusal::{Aspect, Refusal};
 pub use request::{Finished, Outcome, PendingRequest, Request};
 pub use session::Session;
 pub use stream_frame::{CircuitPlace, FrameLender, STREAM_HEADER_BYTES, StreamFrame, StreamFrames};
-pub use transport::Transport;
+pub use transport::{CancelCreates, Transport};
 pub use wait_help::{HelpTicket, WaitHelp};
 
 pub use level::*;

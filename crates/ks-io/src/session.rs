@@ -2,6 +2,7 @@
 
 use crate::access::AccessMask;
 use crate::buffers::{CallerMemory, Capture};
+use crate::cancel::CancelCell;
 use crate::completion::{Completed, Dispatched, Reply};
 use crate::deferred;
 use crate::dispatch::{CreateRequest, Created, Dispatch};
@@ -16,8 +17,12 @@ use crate::refusal::{Aspect, Refusal};
 use crate::request::{Outcome, PendingRequest, Request, deliver};
 use crate::semaphore::Semaphore;
 use crate::services::Services;
-use crate::sync::{Arc, thread_local};
-use crate::transport::Transport;
+use crate::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+    thread_local,
+};
+use crate::transport::{CancelCreates, Transport};
 use crate::wait::{Event, EventKind, Signal};
 use crate::wait_help;
 use ks_abi::{
@@ -35,11 +40,21 @@ pub struct Session {
     io: Arc<IoManager>,
     origin: Origin,
     handles: Arc<HandleTable>,
+    /// Creates that are under way. A leaf.
+    creates: Mutex<Vec<Arc<CancelCell>>>,
+    /// The client ends: no create waits for a driver. Pairs with the lock of `creates`.
+    ends: AtomicBool,
 }
 
 impl Session {
     pub(crate) fn new(io: Arc<IoManager>, mode: RequestorMode, place: Place) -> Arc<Session> {
-        Arc::new(Session { io, origin: Origin::new_requestor(mode, place), handles: Arc::new(HandleTable::default()) })
+        Arc::new(Session {
+            io,
+            origin: Origin::new_requestor(mode, place),
+            handles: Arc::new(HandleTable::default()),
+            creates: Mutex::default(),
+            ends: AtomicBool::new(false),
+        })
     }
 
     /// Who the requests of this client come from.
@@ -73,13 +88,29 @@ impl Session {
         self.handles.insert(Object::Event(event.clone()))
     }
 
-    /// Opens an object below `parent`, which need not be one of this client's handles, see [`Transport::create`].
+    /// As [`Transport::open`]; who has `cancel` can cancel it.
+    pub fn open_cancelable(
+        &self,
+        symbolic_link: &str,
+        access: AccessMask,
+        cancel: &Arc<CancelCell>,
+    ) -> Result<Handle, Outcome> {
+        let Some((device, reference)) = self.io.resolve(symbolic_link) else {
+            let reason = format!("no device interface has the name {symbolic_link}");
+            return Err(Outcome::refused(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason)));
+        };
+        self.create_file(None, &reference, &[], access, cancel, |request| device.create(request))
+    }
+
+    /// Opens an object below `parent`, which need not be one of this client's handles, see [`Transport::create`]. Who has
+    /// `cancel` can cancel it.
     pub fn create_below(
         &self,
         parent: &Arc<FileObject>,
         class: &str,
         parameters: &[u8],
         access: AccessMask,
+        cancel: &Arc<CancelCell>,
     ) -> Result<Handle, Outcome> {
         if parameters.len() > PARAMETERS_LIMIT {
             let reason =
@@ -87,7 +118,7 @@ impl Session {
             return Err(Outcome::refused(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason)));
         }
         let Some(object) = parent.object().cloned() else { return Err(Outcome::status(STATUS_INVALID_HANDLE)) };
-        self.create_file(Some(parent), class, parameters, access, |request| object.create_child(request))
+        self.create_file(Some(parent), class, parameters, access, cancel, |request| object.create_child(request))
     }
 
     /// Sends a request to a file object, which need not be one of this client's handles, and waits for its end, see
@@ -206,14 +237,18 @@ impl Session {
         name: &str,
         parameters: &[u8],
         access: AccessMask,
+        cancel: &Arc<CancelCell>,
         create: impl FnOnce(&CreateRequest<'_>) -> Result<Created, Refusal>,
     ) -> Result<Handle, Outcome> {
         let _order = self.order();
         let _inside = deferred::enter();
         let handles = Arc::downgrade(&self.handles);
-        let file = Arc::new(FileObject::new(related.cloned(), self.origin.clone(), handles));
+        let file = Arc::new(FileObject::new(related.cloned(), self.origin.clone(), handles).of_create(cancel));
         let request = CreateRequest { name, parameters, access, origin: &self.origin, file: &file, related };
-        let created = create(&request).map_err(Outcome::refused)?;
+        let created = {
+            let _under_way = UnderWay::begin(self, cancel);
+            create(&request).map_err(Outcome::refused)?
+        };
         file.attach(created.object, created.granted);
         self.handles.insert(Object::File(file.clone())).map_err(|status| {
             file.cleanup();
@@ -232,16 +267,12 @@ impl Transport for Session {
     }
 
     fn open(&self, symbolic_link: &str, access: AccessMask) -> Result<Handle, Outcome> {
-        let Some((device, reference)) = self.io.resolve(symbolic_link) else {
-            let reason = format!("no device interface has the name {symbolic_link}");
-            return Err(Outcome::refused(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason)));
-        };
-        self.create_file(None, &reference, &[], access, |request| device.create(request))
+        self.open_cancelable(symbolic_link, access, &Arc::default())
     }
 
     fn create(&self, parent: Handle, class: &str, parameters: &[u8], access: AccessMask) -> Result<Handle, Outcome> {
         let parent = self.handles.file(parent, AccessMask::NONE).map_err(Outcome::status)?;
-        self.create_below(&parent, class, parameters, access)
+        self.create_below(&parent, class, parameters, access, &Arc::default())
     }
 
     fn device_io_control(&self, handle: Handle, code: IoControlCode, input: &[u8], output: &mut [u8]) -> Outcome {
@@ -312,6 +343,19 @@ impl Transport for Session {
         }
     }
 
+    fn cancel_creates(&self, which: CancelCreates) {
+        let _order = self.order();
+        let _inside = deferred::enter();
+        let creates = {
+            let creates = self.creates.lock();
+            if which == CancelCreates::FromNowOn {
+                self.ends.store(true, Ordering::Relaxed);
+            }
+            creates.clone()
+        };
+        creates.iter().for_each(|create| create.cancel());
+    }
+
     fn allocate(&self, bytes: usize, alignment: usize) -> Result<Frame, MemoryError> {
         self.io.regions().allocate_for(RegionOwner::Client(self.origin.client()), bytes, alignment)
     }
@@ -355,6 +399,30 @@ impl Drop for Session {
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("client", &self.origin.client()).finish_non_exhaustive()
+    }
+}
+
+/// A create of a client that is under way, until this is dropped.
+struct UnderWay<'s> {
+    session: &'s Session,
+    cancel: &'s Arc<CancelCell>,
+}
+
+impl<'s> UnderWay<'s> {
+    fn begin(session: &'s Session, cancel: &'s Arc<CancelCell>) -> UnderWay<'s> {
+        let mut creates = session.creates.lock();
+        creates.push(cancel.clone());
+        if session.ends.load(Ordering::Relaxed) {
+            drop(creates);
+            cancel.cancel();
+        }
+        UnderWay { session, cancel }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.session.creates.lock().retain(|create| !Arc::ptr_eq(create, self.cancel));
     }
 }
 

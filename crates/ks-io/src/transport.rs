@@ -10,6 +10,15 @@ use crate::wait::Event;
 use ks_abi::{Guid, IoControlCode};
 use ks_mem::{Frame, MemoryError};
 
+/// Which creates of a client are cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelCreates {
+    /// Those that are under way now.
+    UnderWay,
+    /// These, and each later one that a driver pends: the client ends.
+    FromNowOn,
+}
+
 /// The verbs of a client. Handles belong to the transport that made them; another's are invalid.
 pub trait Transport: Send + Sync {
     /// The registered device interfaces of one category, or all.
@@ -58,6 +67,12 @@ pub trait Transport: Send + Sync {
     /// Closes a handle. Pending requests on it end; the object goes when nobody refers to it.
     #[doc(alias = "CloseHandle")]
     fn close(&self, handle: Handle) -> Outcome;
+
+    /// Cancels creates of this client that a driver pends: on Windows the cancel of a thread's synchronous request, or the
+    /// end of the thread. A driver that has a cancel routine ends them with STATUS_CANCELLED; one that has none goes on.
+    /// Any thread may call it.
+    #[doc(alias = "CancelSynchronousIo")]
+    fn cancel_creates(&self, which: CancelCreates);
 
     /// Memory that stream headers of this client may point to.
     fn allocate(&self, bytes: usize, alignment: usize) -> Result<Frame, MemoryError>;

@@ -5,6 +5,7 @@ mod ks_rig;
 use ks_abi::{
     Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_CANCELLED, STATUS_INVALID_DEVICE_STATE,
 };
+use ks_io::CancelCreates;
 use ks_rig::{Created, Rig};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
@@ -58,6 +59,27 @@ fn a_client_inspects_opens_and_reads_a_driver_without_avstream() {
     pin.pin.set_state(KsState::STOP).expect("the pin stops");
     assert_eq!(left.wait().expect_err("a stop ends what waits").status, STATUS_CANCELLED);
     drop((pin, filter));
+    rig.unload();
+}
+
+#[test]
+fn a_create_that_a_driver_without_avstream_holds_ends_when_its_client_cancels_it() {
+    let rig = Rig::start_with(&["ks10/ks10.c"], &["-DHOLDS_PINS"]);
+    let filter = rig.open();
+    for which in [CancelCreates::UnderWay, CancelCreates::FromNowOn, CancelCreates::FromNowOn] {
+        let client = rig.client();
+        let created = std::thread::scope(|scope| {
+            let creates = scope.spawn(|| Created::try_new(&filter, 0, None).map(drop));
+            while !creates.is_finished() {
+                client.cancel_creates(which);
+                std::thread::yield_now();
+            }
+            creates.join().expect("the thread")
+        });
+        assert_eq!(created.expect_err("it is held").status, STATUS_CANCELLED, "{which:?}");
+    }
+    drop(filter);
+    drop(rig.open());
     rig.unload();
 }
 

@@ -5,12 +5,14 @@ mod ks_rig;
 
 use ks_abi::kernel::{DevicePowerState, SystemPowerState};
 use ks_abi::{
-    Guid, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_READY,
-    STATUS_DEVICE_REMOVED, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    Guid, KSEVENT_DEVICE_THERMAL_HIGH, KSEVENT_DEVICE_THERMAL_LOW, KSEVENTSETID_Device, KSPROPERTY_TYPE_GET,
+    KsIdentifier, KsState, STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
-use ks_client::{Filter, Object};
+use ks_client::{Filter, Object, Scope};
+use ks_io::CancelCreates;
 use ks_rig::{Created, Rig};
-use ks_stream::{Device, PnpState, Removal};
+use ks_stream::{Cooling, Device, PnpState, Removal, ThermalState};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
@@ -291,6 +293,35 @@ fn a_driver_sleeps_and_wakes_with_its_system() {
 }
 
 #[test]
+fn a_driver_cools_its_device_and_its_clients_hear_how_hot_it_is() {
+    let rig = Rig::start("tests/ks/life.c");
+    let (device, filter) = (device(&rig), rig.open());
+    let pin = running(&rig, &filter);
+    let enable = |id| filter.object().enable_event(Scope::Object, KSEVENTSETID_Device, id).unwrap();
+    let (hot, cool) = (enable(KSEVENT_DEVICE_THERMAL_HIGH), enable(KSEVENT_DEVICE_THERMAL_LOW));
+    told(&filter);
+    // What it is to do, what it was told that it is, and what it says: its fan runs until it is hot.
+    for (cooling, wanted, state, heard) in [
+        (Cooling::Engage, "fan01", ThermalState::Low, [false, false]),
+        (Cooling::LimitTo(100), "limit04", ThermalState::High, [true, false]),
+        (Cooling::LimitTo(75), "limit13", ThermalState::High, [false, false]),
+        (Cooling::LimitTo(50), "limit12", ThermalState::Low, [false, true]),
+        (Cooling::LimitTo(0), "limit00", ThermalState::Low, [false, false]),
+        (Cooling::Disengage, "fan00", ThermalState::High, [true, false]),
+        (Cooling::Engage, "fan11", ThermalState::Low, [false, true]),
+    ] {
+        device.cool(cooling).unwrap();
+        assert_eq!((told(&filter).as_str(), device.thermal_state()), (wanted, state), "{cooling:?}");
+        assert_eq!([&hot, &cool].map(|event| event.event().is_set()), heard, "{cooling:?}");
+        [&hot, &cool].into_iter().for_each(|event| event.event().clear());
+    }
+    assert_eq!(device.cool(Cooling::LimitTo(101)).unwrap_err().status, STATUS_INVALID_PARAMETER);
+    assert_eq!(number(&pin), 0, "it streams meanwhile");
+    drop((hot, cool, pin, filter));
+    rig.unload();
+}
+
+#[test]
 fn a_driver_whose_device_is_pulled_out_is_told_and_let_go_of_when_the_last_filter_closes() {
     let rig = Rig::start("tests/ks/life.c");
     let (gone, filter, other) = (device(&rig), rig.open(), rig.open());
@@ -438,6 +469,45 @@ fn a_removal_ends_creates_that_a_driver_pends_and_what_it_completes_later_is_nob
         drop(filter);
         rig.unload();
     }
+}
+
+#[test]
+fn a_client_that_cancels_has_the_cancel_routine_of_a_held_create_called() {
+    const CANCELABLE: u32 = 2048;
+    let rig = Rig::start("tests/ks/life.c");
+    let (other, name) = (rig.open(), rig.driver(0).filters()[0].clone());
+    for (what, held) in [(128, "pin-held"), (256, "filter-held")] {
+        refuse(&other, what | CANCELABLE);
+        told(&other);
+        let (creator, name) = (rig.client(), name.clone());
+        let creates = std::thread::spawn(move || {
+            let filter = creator.open_by_name(&name)?;
+            Created::try_new(&filter, 0, None).map(drop)
+        });
+        let mut log = String::new();
+        while !log.contains(held) {
+            log += &told(&other);
+            std::thread::yield_now();
+        }
+        rig.client().cancel_creates(CancelCreates::UnderWay);
+        assert_eq!(creates.join().unwrap().unwrap_err().status, STATUS_CANCELLED, "{held}");
+        log += &told(&other);
+        assert_eq!(log.matches("cancelled").count(), 1, "{log}");
+        assert!(!log.contains("pin-close"), "{log}: a pin that was never made is not closed");
+        // It was a cancel of what was under way, not of what comes.
+        refuse(&other, 0);
+        assert_eq!(number(&running(&rig, &rig.open())), 0, "{held}");
+    }
+    // A client that ends has cancelled before its driver can set a routine, which finds the mark.
+    refuse(&other, 256 | CANCELABLE);
+    told(&other);
+    rig.client().cancel_creates(CancelCreates::FromNowOn);
+    assert_eq!(rig.try_open(0).unwrap_err().status, STATUS_CANCELLED);
+    assert!(told(&other).contains("filter-held"));
+    refuse(&other, 0);
+    assert_eq!(number(&running(&rig, &rig.open())), 0, "a create that does not pend is none of them");
+    drop(other);
+    rig.unload();
 }
 
 #[test]

@@ -113,9 +113,31 @@ fn stream_and_control_requests_go_to_any_file_object() {
     driver.run_test("KsSynchronousIoControlDevice");
 }
 
+#[test]
+fn a_driver_loads_resources_of_its_image() {
+    let driver = Driver::of_tests("low_level/resources.c");
+    driver.run_test("KsLoadResource");
+    driver.run_test("KsIsCurrentProcessFrameServer");
+}
+
+#[test]
+fn a_driver_registers_a_filter_without_pins() {
+    Driver::of_tests("low_level/resources.c").run_test("KsRegisterFilterWithNoKSPins");
+}
+
 /// The drivers that test the names of `ks/low_level`.
-const DRIVERS: &[&str] =
-    &["tables", "routing", "queues", "forward", "pins", "events", "class_objects", "serialized", "file_io"];
+const DRIVERS: &[&str] = &[
+    "tables",
+    "routing",
+    "queues",
+    "forward",
+    "pins",
+    "events",
+    "class_objects",
+    "serialized",
+    "file_io",
+    "resources",
+];
 
 #[test]
 fn every_name_of_the_low_level_has_a_test_in_a_driver() {

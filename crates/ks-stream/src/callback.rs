@@ -89,6 +89,7 @@ callbacks! {
     FACTORY_SLEEP = 43, "factory Sleep";
     FACTORY_WAKE = 44, "factory Wake";
     POINTER_TIMEOUT = 45, "stream pointer timeout";
+    DEVICE_COOLING = 46, "device Cooling";
 }
 
 impl Callback {

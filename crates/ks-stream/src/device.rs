@@ -1,11 +1,13 @@
 //! A device of the class driver: its filter factories, its mutex, its life.
 
 mod callbacks;
+mod cooling;
 mod dispatch;
 mod pnp;
 mod power;
 mod turns;
 
+pub use cooling::{Cooling, ThermalState};
 pub use dispatch::DeviceDispatch;
 pub use pnp::{PnpState, Removal};
 pub use power::PowerTurn;
@@ -58,6 +60,8 @@ pub struct Device {
     /// Set once; queues are closed after it, so a request that misses it is caught there.
     removed: AtomicBool,
     most_circuit_bytes: AtomicU64,
+    /// A [`ThermalState`].
+    thermal_state: AtomicU8,
     adapter: Arc<AdapterSlot>,
     /// Rules that its minidriver broke, and why filters were stopped; the first ones.
     violations: Mutex<Vec<Violation>>,
@@ -173,6 +177,7 @@ impl Device {
             held: AtomicU8::new(0),
             removed: AtomicBool::new(false),
             most_circuit_bytes: AtomicU64::new(MOST_CIRCUIT_BYTES),
+            thermal_state: AtomicU8::new(0),
             adapter: Arc::default(),
             violations: Mutex::default(),
             stops: Mutex::default(),

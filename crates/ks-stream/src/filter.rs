@@ -139,12 +139,13 @@ impl Filter {
     }
 
     /// Marks the create of this filter pending, in its Create callback, which returns the refusal as its answer. The client
-    /// waits, with no mutex held, until the create is ended; a device that is removed ends the wait.
+    /// waits, with no mutex held, until the create is ended; a device that is removed ends the wait, and a client that
+    /// cancels has the routine of [`PendedCreate::when_cancelled`] called.
     ///
     /// Source: nc-ks-pfnksfilterirp.
     #[doc(alias = "IoMarkIrpPending")]
     pub fn pend_create(&self) -> (PendedCreate<dyn FilterInstance>, Refusal) {
-        self.pended.mark_create(self.services(), self.instance.get().is_none())
+        self.pended.mark_create(self.services(), self.file.upgrade(), self.instance.get().is_none())
     }
 
     /// Marks the close of this filter pending, in its Close callback: the filter, and the removal of its device, wait until

@@ -67,7 +67,7 @@ pub use descriptor::{
     DescribeFilter, DescribePin, ExtendedFraming, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags,
     PinId,
 };
-pub use device::{Device, DeviceDispatch, FactoryLifetime, PnpState, PowerTurn, Removal};
+pub use device::{Cooling, Device, DeviceDispatch, FactoryLifetime, PnpState, PowerTurn, Removal, ThermalState};
 pub use event::{EventBuffer, EventList, EventRequest, EventToken, answer as answer_event};
 pub use factories::{PinFactories, Topology, answer_pin_property, answer_topology_property};
 pub use filter::Filter;

@@ -2,11 +2,14 @@
 //!
 //! The callback marks its request and hands what it is given to whoever will end it; nothing of the class driver is locked
 //! meanwhile. Who asked for the create, or closed the last handle, waits. A device that is removed ends the wait for a
-//! create; what comes after that is told that nobody waits.
+//! create; what comes after that is told that nobody waits. A client that cancels its create, or ends, has the minidriver's
+//! cancel routine called, if there is one; the wait ends when the minidriver ends the create.
 
 use ks_abi::{STATUS_PENDING, STATUS_UNSUCCESSFUL};
-use ks_io::sync::{Arc, Mutex};
-use ks_io::{Aspect, Event, EventKind, Refusal, Services, Signal};
+use ks_io::sync::{Arc, Mutex, Weak};
+use ks_io::{
+    AlreadyCancelled, Aspect, CancelCell, CancelTarget, Event, EventKind, FileObject, Refusal, Services, Signal,
+};
 
 /// What a callback that pends returns in the place of its answer.
 fn pending() -> Refusal {
@@ -17,7 +20,13 @@ fn pending() -> Refusal {
 struct Awaited<T> {
     state: Mutex<State<T>>,
     done: Event,
+    /// What the minidriver does when the client cancels. A leaf.
+    on_cancel: Mutex<Option<OnCancel>>,
+    /// Of the create; `None` for a close, which nobody cancels.
+    cancel: Option<Arc<CancelCell>>,
 }
+
+type OnCancel = Box<dyn FnOnce() + Send>;
 
 enum State<T> {
     Open,
@@ -27,9 +36,9 @@ enum State<T> {
 }
 
 impl<T> Awaited<T> {
-    fn new(services: &Services) -> Arc<Awaited<T>> {
+    fn new(services: &Services, cancel: Option<Arc<CancelCell>>) -> Arc<Awaited<T>> {
         let done = services.event(EventKind::Notification, Signal::Clear);
-        Arc::new(Awaited { state: Mutex::new(State::Open), done })
+        Arc::new(Awaited { state: Mutex::new(State::Open), done, on_cancel: Mutex::new(None), cancel })
     }
 
     /// The first answer counts. Gives it back where nobody waits.
@@ -40,6 +49,12 @@ impl<T> Awaited<T> {
             _ => return Err(answer),
         }
         drop(state);
+        if let Some(cancel) = &self.cancel {
+            cancel.disarm();
+        }
+        // It may own the device, whose end it would be to drop it under the lock.
+        let unused = self.on_cancel.lock().take();
+        drop(unused);
         self.done.set();
         Ok(())
     }
@@ -50,6 +65,15 @@ impl<T> Awaited<T> {
             State::Answered(answer) => Some(answer),
             // Virtual time alone, where nothing can happen any more.
             _ => None,
+        }
+    }
+}
+
+impl<T: Send> CancelTarget for Awaited<T> {
+    fn cancel(&self, _: u64) {
+        let routine = self.on_cancel.lock().take();
+        if let Some(routine) = routine {
+            routine();
         }
     }
 }
@@ -92,8 +116,13 @@ impl<I: ?Sized + 'static> Pended<I> {
     }
 
     /// Where the object is made already, nobody waits.
-    pub(crate) fn mark_create(&self, services: &Services, is_being_made: bool) -> (PendedCreate<I>, Refusal) {
-        let awaited = Awaited::new(services);
+    pub(crate) fn mark_create(
+        &self,
+        services: &Services,
+        file: Option<Arc<FileObject>>,
+        is_being_made: bool,
+    ) -> (PendedCreate<I>, Refusal) {
+        let awaited = Awaited::new(services, file.map(|file| file.create_cancel().clone()));
         if is_being_made {
             *self.create.lock() = Some(awaited.clone());
         } else {
@@ -103,7 +132,7 @@ impl<I: ?Sized + 'static> Pended<I> {
     }
 
     pub(crate) fn mark_close(&self, services: &Services) -> PendedClose {
-        let awaited = Awaited::new(services);
+        let awaited = Awaited::new(services, None);
         *self.close.lock() = Some(awaited.clone());
         PendedClose(awaited)
     }
@@ -147,6 +176,31 @@ impl<I: ?Sized + Send + Sync + 'static> PendedCreate<I> {
 }
 
 impl<I: ?Sized + 'static> PendedCreate<I> {
+    /// Has `routine` called when the client cancels the create, or ends: once, on the thread that cancels, with no mutex
+    /// held. The minidriver ends the create then, with STATUS_CANCELLED or as it would have; a create without routine goes on
+    /// as if nobody had cancelled. A minidriver that is just ending it on another thread has nothing left to end.
+    ///
+    /// An error: that has happened already, `routine` is not called, and the minidriver ends the create at once.
+    #[doc(alias = "IoSetCancelRoutine")]
+    pub fn when_cancelled(&self, routine: impl FnOnce() + Send + 'static) -> Result<(), AlreadyCancelled> {
+        let Some(cancel) = &self.0.cancel else { return Ok(()) };
+        *self.0.on_cancel.lock() = Some(Box::new(routine));
+        let target: Weak<Awaited<CreateEnding<I>>> = Arc::downgrade(&self.0);
+        let armed = cancel.arm(target, 0);
+        // It may have ended meanwhile, and have seen no routine.
+        if armed.is_err() || !matches!(*self.0.state.lock(), State::Open) {
+            let unused = self.0.on_cancel.lock().take();
+            drop(unused);
+        }
+        armed
+    }
+
+    /// Has the client cancelled the create?
+    #[doc(alias = "Cancel")]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
+    }
+
     /// As [`PendedCreate::complete`], at any level: the answer is worked out by the thread that waits, at passive level and
     /// with the mutexes of the callback. It is given back when nobody waits.
     pub fn complete_with(self, answer: CreateEnding<I>) -> Result<(), CreateEnding<I>> {

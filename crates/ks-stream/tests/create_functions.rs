@@ -7,7 +7,8 @@ use ks_abi::*;
 use ks_client::create::{broker, kernel, win32};
 use ks_client::{Client, Connect, Format, com};
 use ks_io::{
-    AccessMask, Event, Handle, InterfaceInfo, Level, Outcome, Request, RequestorMode, Services, Session, Transport,
+    AccessMask, CancelCreates, Event, Handle, InterfaceInfo, Level, Outcome, Request, RequestorMode, Services, Session,
+    Transport,
 };
 use ks_mem::{Frame, MemoryError};
 use std::sync::Arc;
@@ -235,6 +236,9 @@ impl Transport for Counting {
     }
     fn cancel_all(&self, handle: Handle) -> Outcome {
         self.count().cancel_all(handle)
+    }
+    fn cancel_creates(&self, which: CancelCreates) {
+        self.count().cancel_creates(which);
     }
     fn close(&self, handle: Handle) -> Outcome {
         self.count().close(handle)

@@ -4,10 +4,11 @@
 mod support;
 
 use ks_abi::*;
+use ks_io::sync::{Arc, Mutex};
 use ks_io::{Handle, Transport};
 use ks_stream::{
-    AutomationTable, EventItem, EventSet, Filter, MethodItem, MethodSet, Pin, PropertyCall, PropertyItem, PropertySet,
-    STANDARD_PROPERTIES, Target,
+    AutomationTable, Cooling, Device, DeviceDispatch, EventItem, EventSet, Filter, MethodItem, MethodSet, Pin,
+    PropertyCall, PropertyItem, PropertySet, STANDARD_PROPERTIES, Target, ThermalState,
 };
 use support::specimen::*;
 use support::video;
@@ -251,6 +252,52 @@ fn a_minidriver_raises_every_event_that_the_class_driver_does_not() {
         }
     }
     assert_eq!(raised, 2 * 25, "every event that the headers name, on a filter and on a pin");
+}
+
+/// A driver whose device gets hot when it does more than half of its work, and that has no fan that goes off.
+#[derive(Default)]
+struct Hot(Mutex<Vec<Cooling>>);
+
+impl DeviceDispatch for Hot {
+    fn cool(&self, _: &Arc<Device>, cooling: Cooling) -> Option<ThermalState> {
+        self.0.lock().push(cooling);
+        match cooling {
+            Cooling::Engage => Some(ThermalState::Low),
+            Cooling::Disengage => None,
+            Cooling::LimitTo(percent) => Some(if percent > 50 { ThermalState::High } else { ThermalState::Low }),
+        }
+    }
+}
+
+#[test]
+fn a_device_is_cooled_and_its_clients_hear_how_hot_it_is() {
+    let bench = bench_with(|_| (), Some(raising::<Filter>()), None);
+    let status = |cooling| bench.device.cool(cooling).map_err(|refusal| refusal.status);
+    assert_eq!(status(Cooling::Engage), Err(STATUS_NOT_SUPPORTED), "its driver has no routine");
+    let driver = Arc::new(Hot::default());
+    bench.device.drive_by(driver.clone());
+    let heard = [KSEVENT_DEVICE_THERMAL_HIGH, KSEVENT_DEVICE_THERMAL_LOW].map(|id| {
+        let (handle, event) = bench.session.create_event().unwrap();
+        assert_eq!(enable(&bench, bench.filter, KSEVENTSETID_Device, id, handle), OK);
+        event
+    });
+    for (cooling, state, high, low) in [
+        (Cooling::Engage, ThermalState::Low, false, false),
+        (Cooling::LimitTo(100), ThermalState::High, true, false),
+        (Cooling::LimitTo(51), ThermalState::High, false, false),
+        (Cooling::LimitTo(50), ThermalState::Low, false, true),
+        (Cooling::LimitTo(0), ThermalState::Low, false, false),
+    ] {
+        assert_eq!((status(cooling), bench.device.thermal_state()), (Ok(()), state), "{cooling:?}");
+        assert_eq!([heard[0].is_set(), heard[1].is_set()], [high, low], "{cooling:?}: a change is told, once");
+        heard.iter().for_each(|event| event.clear());
+    }
+    assert_eq!(status(Cooling::Disengage), Err(STATUS_NOT_SUPPORTED));
+    let told = driver.0.lock().len();
+    assert_eq!(status(Cooling::LimitTo(101)), Err(STATUS_INVALID_PARAMETER));
+    bench.device.surprise_remove();
+    assert_eq!(status(Cooling::Engage), Err(STATUS_DEVICE_REMOVED));
+    assert_eq!(driver.0.lock().len(), told, "the driver is not asked");
 }
 
 /// A control that takes long answers at once, and raises the event of its own number when it is done: the events of that set

@@ -3,7 +3,7 @@
  * a client has it refuse. The list lives as long as the image, so that a device that is plugged in again tells of the one
  * before. It hooks the routines that AVStream has set for plug and play and power, and notes the requests that pass.
  *
- *   -DREFUSES=BITS    what it refuses from the start
+ *   -DREFUSES=BITS    what it refuses from the start, and whether it holds creates
  *   -DBREAKS_ON_STOP  does not start again after a stop
  *   -DSTANDS_STILL    gives no frame after a change of power
  */
@@ -19,7 +19,7 @@ static const GUID InterfaceId = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 
 enum { LOG_BYTES = 4096, ANSWER = 4096 };
 enum { LIFE_LOG, LIFE_REFUSE, LIFE_FACTORIES, LIFE_MERGE, LIFE_NUMBER, LIFE_BUS, LIFE_POWER };
 enum { REFUSE_STOP = 1, REFUSE_REMOVE = 2, REFUSE_POWER = 4, REFUSE_START = 8, REFUSE_POST_START = 16, PEND = 32, REFUSE_CREATE = 64,
-       HOLD_PIN = 128, HOLD_FILTER = 256, POWER_IN_STOP = 512, OWNS_POLICY = 1024 };
+       HOLD_PIN = 128, HOLD_FILTER = 256, POWER_IN_STOP = 512, OWNS_POLICY = 1024, CANCELABLE = 2048 };
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
 #define CHECK(condition) \
@@ -123,6 +123,36 @@ static VOID NTAPI OnFactoryWake(PKSFILTERFACTORY Factory, DEVICE_POWER_STATE Sta
     NoteNumbers("factory-wake", 0, State);
 }
 
+typedef struct {
+    VOID(NTAPI *ActiveCooling)(PKSDEVICE, BOOLEAN, ULONG *);
+    VOID(NTAPI *PassiveCooling)(PKSDEVICE, ULONG, ULONG *);
+} THERMAL_DISPATCH;
+__declspec(dllimport) NTSTATUS NTAPI KsDeviceRegisterThermalDispatch(PKSDEVICE, const THERMAL_DISPATCH *);
+
+/* The fan cools it down. */
+static VOID NTAPI OnActiveCooling(PKSDEVICE Device, BOOLEAN Engaged, ULONG *State)
+{
+    NoteNumbers(Device == TheDevice ? "fan" : "wrong-fan", *State, Engaged);
+    *State = !Engaged;
+}
+
+/* It is hot until it does half of its work. */
+static VOID NTAPI OnPassiveCooling(PKSDEVICE Device, ULONG Percentage, ULONG *State)
+{
+    NoteNumbers(Device == TheDevice ? "limit" : "wrong-limit", *State, Percentage / 25);
+    *State = Percentage > 50;
+}
+
+static NTSTATUS RegisterCooling(PKSDEVICE Device)
+{
+    static const THERMAL_DISPATCH none, both = {OnActiveCooling, OnPassiveCooling};
+    if (KsDeviceRegisterThermalDispatch(NULL, NULL) != STATUS_INVALID_DEVICE_REQUEST ||
+        KsDeviceRegisterThermalDispatch(Device, NULL) != STATUS_INVALID_DEVICE_REQUEST ||
+        KsDeviceRegisterThermalDispatch(Device, &none) != STATUS_INVALID_DEVICE_REQUEST)
+        Note("bad-cooling");
+    return KsDeviceRegisterThermalDispatch(Device, &both);
+}
+
 static NTSTATUS OnStart(PKSDEVICE Device, PIRP Irp, PCM_RESOURCE_LIST Translated, PCM_RESOURCE_LIST Raw)
 {
     NTSTATUS status;
@@ -131,6 +161,9 @@ static NTSTATUS OnStart(PKSDEVICE Device, PIRP Irp, PCM_RESOURCE_LIST Translated
     Note("Start");
     if (Refused & REFUSE_START)
         return STATUS_DEVICE_BUSY;
+    status = RegisterCooling(Device);
+    if (!NT_SUCCESS(status))
+        return status;
     /* Goes with the next stop. */
     KsAcquireDevice(Device);
     status = KsCreateFilterFactory(Device->FunctionalDeviceObject, &UntilStop, L"until-stop", NULL,
@@ -307,10 +340,35 @@ static VOID NTAPI OnRemoved(PVOID Context)
     KeSetEvent(&WentOn, IO_NO_INCREMENT, FALSE);
 }
 
+static VOID NTAPI OnCancelled(PDEVICE_OBJECT Device, PIRP Irp)
+{
+    IoReleaseCancelSpinLock(Irp->CancelIrql);
+    Note("cancelled");
+    Irp->IoStatus.Status = STATUS_CANCELLED;
+    KsCompletePendingRequest(Irp);
+}
+
+/* Pends until the client cancels. */
+static NTSTATUS HoldUntilCancelled(PIRP Irp, const char *what)
+{
+    IoMarkIrpPending(Irp);
+    Note(what);
+    IoSetCancelRoutine(Irp, OnCancelled);
+    if (Irp->Cancel && IoSetCancelRoutine(Irp, NULL)) {
+        Note("was-cancelled");
+        Irp->IoStatus.Status = STATUS_CANCELLED;
+        KsCompletePendingRequest(Irp);
+    }
+    return STATUS_PENDING;
+}
+
 /* Pends until the device is removed. */
 static NTSTATUS Hold(PIRP Irp, const char *what)
 {
-    LATER *later = ExAllocatePoolWithTag(NonPagedPool, sizeof(*later), 'efiL');
+    LATER *later;
+    if (Refused & CANCELABLE)
+        return HoldUntilCancelled(Irp, what);
+    later = ExAllocatePoolWithTag(NonPagedPool, sizeof(*later), 'efiL');
     if (!later)
         return STATUS_INSUFFICIENT_RESOURCES;
     KeInitializeEvent(&Removed, NotificationEvent, FALSE);
@@ -566,10 +624,17 @@ static const KSPROPERTY_ITEM FilterItems[] = {
 };
 static DEFINE_KSPROPERTY_SET_TABLE(FilterSets){
     DEFINE_KSPROPERTY_SET(&LifeSet, SIZEOF_ARRAY(FilterItems), FilterItems, 0, NULL)};
+/* KSEVENTSETID_Device, and its events of heat. */
+static const GUID DeviceEvents = {0x288296ec, 0x9f94, 0x41b4, {0xa1, 0x53, 0xaa, 0x31, 0xae, 0xec, 0xb3, 0x3f}};
+static const KSEVENT_ITEM EventItems[] = {
+    DEFINE_KSEVENT_ITEM(2, sizeof(KSEVENTDATA), 0, NULL, NULL, NULL),
+    DEFINE_KSEVENT_ITEM(3, sizeof(KSEVENTDATA), 0, NULL, NULL, NULL),
+};
+static DEFINE_KSEVENT_SET_TABLE(EventSets){DEFINE_KSEVENT_SET(&DeviceEvents, SIZEOF_ARRAY(EventItems), EventItems)};
 static DEFINE_KSAUTOMATION_TABLE(FilterTable){
     DEFINE_KSAUTOMATION_PROPERTIES(FilterSets),
     DEFINE_KSAUTOMATION_METHODS_NULL,
-    DEFINE_KSAUTOMATION_EVENTS_NULL,
+    DEFINE_KSAUTOMATION_EVENTS(EventSets),
 };
 static const KSPROPERTY_ITEM PinItems[] = {
     DEFINE_KSPROPERTY_ITEM(LIFE_MERGE, OnMerge, sizeof(KSPROPERTY), 0, NULL, NULL, 0, NULL, NULL, 0),

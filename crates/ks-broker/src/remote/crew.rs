@@ -251,6 +251,11 @@ fn work(weak: &Weak<Inner>) {
             let now = inner.io.services().now();
             executing.begin(now);
             let executed = if serve::may_wait(&message) {
+                // Before anybody can receive its cancel.
+                if let Err(error) = inner.note_request(&message) {
+                    executing.end();
+                    return end(&inner, error);
+                }
                 inner.crew.take_over(&inner, receiver);
                 let executed = inner.execute(&message, descriptor);
                 executing.end();

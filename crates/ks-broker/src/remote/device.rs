@@ -50,7 +50,9 @@ impl DeviceObject for RemoteDevice {
         let reference = renamed.as_ref().map_or(request.name, |(_, there)| there.as_str());
         let device = self.name_there.as_str();
         let access = request.access.0;
-        let answer = peer.call(|id| Message::Open(Open { request: id, requestor, access, device, reference }));
+        let cancel = Some(&**request.file.create_cancel());
+        let open = |id| Message::Open(Open { request: id, requestor, access, device, reference });
+        let answer = peer.call_until_cancelled(cancel, open);
         match (answer.refusal, answer.status) {
             (_, status) if status.is_success() && answer.file != 0 => {
                 let object = RemoteFile::new(&peer, answer.file);

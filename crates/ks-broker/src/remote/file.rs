@@ -304,7 +304,8 @@ impl Dispatch for RemoteFile {
             clear(&mut parameters, PIN_TO_HANDLE);
         }
         let requestor = Inner::requestor(request.origin);
-        let answer = self.peer.call(|id| {
+        let cancel = Some(&**request.file.create_cancel());
+        let answer = self.peer.call_until_cancelled(cancel, |id| {
             Message::Create(Create {
                 request: id,
                 requestor,

@@ -1,8 +1,10 @@
 //! Requests of the other side that are running, for their cancel.
 
+use super::peer::Inner;
+use super::pending::MOST_REQUESTS;
 use ks_io::CancelCell;
 use ks_io::sync::Arc;
-use ks_wire::RequestId;
+use ks_wire::{Message, RequestId, WireError};
 
 /// The running requests by their numbers, which the other side chose, in order. A request that comes and goes asks for
 /// no memory.
@@ -46,6 +48,39 @@ impl Incoming {
     /// All of them.
     pub(super) fn cells(&self) -> Vec<Arc<CancelCell>> {
         self.running.iter().map(|(_, cell)| cell.clone()).collect()
+    }
+}
+
+impl Inner {
+    /// A number that a running request has names no other.
+    pub(super) fn must_be_new(&self, request: RequestId) -> Result<(), WireError> {
+        let incoming = self.incoming.lock();
+        if incoming.contains(request) {
+            return Err(WireError::Protocol("the number of a running request was used again"));
+        }
+        if incoming.len() >= MOST_REQUESTS {
+            return Err(WireError::Protocol("too many requests at once"));
+        }
+        Ok(())
+    }
+
+    /// Notes a request that another thread may receive the cancel of before it is dispatched.
+    pub(super) fn note_request(&self, message: &Message<'_>) -> Result<(), WireError> {
+        let request = match message {
+            _ if !self.is_greeted() => return Ok(()),
+            Message::Open(open) => open.request,
+            Message::Create(create) => create.request,
+            Message::Control(control) => control.request,
+            _ => return Ok(()),
+        };
+        self.must_be_new(request)?;
+        drop(self.incoming.lock().insert(request, Arc::default()));
+        Ok(())
+    }
+
+    /// The cancel state of a request that was noted.
+    pub(super) fn noted(&self, request: RequestId) -> Arc<CancelCell> {
+        self.incoming.lock().get(request).unwrap_or_default()
     }
 }
 

@@ -17,7 +17,9 @@ use ks_io::sync::{
     atomic::{AtomicBool, Ordering},
     thread,
 };
-use ks_io::{CancelTarget, DeviceObject, EventKind, InterfaceRecord, IoManager, Level, Signal, WaitOutcome, deferred};
+use ks_io::{
+    CancelCell, CancelTarget, DeviceObject, EventKind, InterfaceRecord, IoManager, Level, Signal, WaitOutcome, deferred,
+};
 use ks_wire::{Connection, Heartbeat, Lifeline, Message, RequestId, Sender, UNNUMBERED, WireError, decode_interfaces};
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -412,6 +414,15 @@ impl Inner {
 
     /// Sends a request and waits for its answer. A thread that must not wait only sends it.
     pub(super) fn call<'m>(&self, message: impl FnOnce(RequestId) -> Message<'m>) -> Answer {
+        self.call_until_cancelled(None, message)
+    }
+
+    /// As [`Inner::call`]; where there is a cancel state, its cancel goes to the other side, and the answer is waited for.
+    pub(super) fn call_until_cancelled<'m>(
+        &self,
+        cancel: Option<&CancelCell>,
+        message: impl FnOnce(RequestId) -> Message<'m>,
+    ) -> Answer {
         let waits = Level::current() < Level::Dispatch;
         let done = self.io.services().event(EventKind::Notification, Signal::Clear);
         let call = Arc::new(Call { done, answer: Mutex::new(None) });
@@ -421,11 +432,20 @@ impl Inner {
             self.send_request(record, waiting)
         });
         match sent {
-            Ok(_) if waits => {}
+            Ok(request) if waits => {
+                let target: Weak<dyn CancelTarget> = self.me.clone();
+                if cancel.is_some_and(|cancel| cancel.arm(target, request).is_err()) {
+                    self.send(&Message::Cancel { request });
+                }
+            }
             Ok(_) => return Answer::status(ks_abi::STATUS_SUCCESS),
             Err((_, status)) => return Answer::status(status),
         }
-        match call.done.wait() {
+        let waited = call.done.wait();
+        if let Some(cancel) = cancel {
+            cancel.disarm();
+        }
+        match waited {
             WaitOutcome::Signalled => {}
             _ => return Answer::status(ks_abi::STATUS_TIMEOUT),
         }

@@ -15,7 +15,7 @@ use ks_abi::{
 use ks_io::sync::Arc;
 use ks_io::{
     AccessMask, Aspect, CompletedRequest, CompletionRoutine, Event, EventKind, FileObject, Handle, Irp, Origin,
-    Outcome, Refusal, Reply, RequestParts, RequestorMode, Session, Signal, Transport, deferred,
+    Outcome, Refusal, Reply, RequestParts, RequestorMode, Session, Signal, deferred,
 };
 use ks_mem::Frame;
 use ks_stream::{Direction, Pin, probe_headers};
@@ -61,15 +61,19 @@ pub(super) fn may_wait(message: &Message<'_>) -> bool {
     match message {
         Message::Open(_) | Message::Create(_) | Message::Cleanup { .. } | Message::Close { .. } => true,
         Message::Service { .. } | Message::Report { .. } => true,
-        Message::Control(control) => match IoControlCode(control.code) {
-            IoControlCode::KS_PROPERTY => {
-                let flags = control.input.get(20..24).and_then(|bytes| bytes.try_into().ok());
-                flags.map_or(0, u32::from_le_bytes) & KSPROPERTY_TYPE_GET == 0
-            }
-            IoControlCode::KS_ENABLE_EVENT | IoControlCode::KS_DISABLE_EVENT => false,
-            _ => true,
-        },
+        Message::Control(control) => control_may_wait(control),
         _ => false,
+    }
+}
+
+fn control_may_wait(control: &Control<'_>) -> bool {
+    match IoControlCode(control.code) {
+        IoControlCode::KS_PROPERTY => {
+            let flags = control.input.get(20..24).and_then(|bytes| bytes.try_into().ok());
+            flags.map_or(0, u32::from_le_bytes) & KSPROPERTY_TYPE_GET == 0
+        }
+        IoControlCode::KS_ENABLE_EVENT | IoControlCode::KS_DISABLE_EVENT => false,
+        _ => true,
     }
 }
 
@@ -180,6 +184,7 @@ impl Inner {
 
     fn serve_open(&self, open: &Open<'_>) {
         let _inside = deferred::enter();
+        let cancel = self.noted(open.request);
         let opened = self.client(open.requestor).map_err(Outcome::status).and_then(|session| {
             let interfaces = if self.options.exports.all() { self.io.interfaces(None) } else { Vec::new() };
             let wanted = interfaces
@@ -189,7 +194,7 @@ impl Inner {
                 let reason = format!("there is no filter {} of a device {}", open.reference, open.device);
                 return Err(Outcome::refused(Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, reason)));
             };
-            let handle = session.open(&wanted.symbolic_link, AccessMask(open.access))?;
+            let handle = session.open_cancelable(&wanted.symbolic_link, AccessMask(open.access), &cancel)?;
             Ok((session, handle))
         });
         self.answer_create(open.request, opened);
@@ -198,10 +203,12 @@ impl Inner {
     fn serve_create(self: &Arc<Inner>, create: &Create<'_>) -> Result<(), WireError> {
         let used = self.exports.used(create.parent).ok_or(WireError::Protocol("an unknown parent"))?;
         let _inside = deferred::enter();
+        let cancel = self.noted(create.request);
         let created = self.client(create.requestor).map_err(Outcome::status).and_then(|session| {
             let mut parameters = Cow::Borrowed(create.parameters);
             let lent = self.lend(&session, create.embedded, &mut parameters).map_err(Outcome::status)?;
-            let handle = session.create_below(&used.file, create.class, &parameters, AccessMask(create.access));
+            let access = AccessMask(create.access);
+            let handle = session.create_below(&used.file, create.class, &parameters, access, &cancel);
             drop(lent);
             handle.map(|handle| (session, handle))
         });
@@ -218,6 +225,8 @@ impl Inner {
             let number = self.exports.add(file, Some(Opened { session, handle })).map_err(Outcome::status)?;
             Ok((number, granted))
         });
+        // Its number is free for the other side as soon as it has the completion.
+        drop(self.incoming.lock().remove(request));
         match exported {
             Ok((file, granted)) => {
                 let done = Completion { file, granted: granted.0, ..bare(request, STATUS_SUCCESS) };
@@ -267,24 +276,15 @@ impl Inner {
         Ok(if used.file.granted().allows(demanded) { Ok(used) } else { Err(STATUS_ACCESS_DENIED) })
     }
 
-    /// A number that a running request has names no other.
-    fn must_be_new(&self, request: RequestId) -> Result<(), WireError> {
-        let incoming = self.incoming.lock();
-        if incoming.contains(request) {
-            return Err(WireError::Protocol("the number of a running request was used again"));
-        }
-        if incoming.len() >= super::pending::MOST_REQUESTS {
-            return Err(WireError::Protocol("too many requests at once"));
-        }
-        Ok(())
-    }
-
     fn refuse(&self, request: RequestId, status: NtStatus) {
+        drop(self.incoming.lock().remove(request));
         self.send(&Message::Completion(bare(request, status)));
     }
 
     fn serve_control(self: &Arc<Inner>, control: &Control<'_>) -> Result<(), WireError> {
-        self.must_be_new(control.request)?;
+        if !control_may_wait(control) {
+            self.must_be_new(control.request)?;
+        }
         let code = IoControlCode(control.code);
         let used = match self.target(control.file, code)? {
             Ok(_) if matches!(code, IoControlCode::KS_READ_STREAM | IoControlCode::KS_WRITE_STREAM) => {
@@ -412,7 +412,10 @@ impl Inner {
     }
 
     fn dispatch(&self, request: RequestId, file: &Arc<FileObject>, mut irp: Irp) {
-        drop(self.incoming.lock().insert(request, irp.cancel_cell()));
+        let noted = self.incoming.lock().insert(request, irp.cancel_cell());
+        if noted.is_some_and(|noted| noted.is_cancelled()) {
+            irp.cancel_cell().cancel();
+        }
         drop(file.dispatch(irp));
     }
 

@@ -3,6 +3,7 @@
 
 mod agreements;
 mod answers;
+mod creates;
 mod events;
 mod hostile;
 mod looped;

@@ -1,7 +1,7 @@
 //! Why a graph does not run.
 
 use crate::error::ClientError;
-use ks_abi::NtStatus;
+use ks_abi::{NtStatus, STATUS_CANCELLED};
 use std::fmt;
 
 /// Why a graph could not be built or run.
@@ -77,6 +77,16 @@ pub enum GraphError {
 }
 
 impl GraphError {
+    /// True when a create was cancelled, see [`Client::cancel_creates`](crate::Client::cancel_creates).
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            GraphError::Setting { error, .. } | GraphError::Connect { error, .. } | GraphError::Request(error) => {
+                error.status == STATUS_CANCELLED
+            }
+            _ => false,
+        }
+    }
+
     /// True when the text of the graph is at fault, not the work.
     pub fn is_usage(&self) -> bool {
         match self {

@@ -1,31 +1,58 @@
-//! What a driver announces and nothing here ever acts upon: thermal callbacks and adapters.
+//! What a driver announces of its device: how it is cooled, and its adapter.
 //!
-//! Decision: these succeed, because a driver must be able to start; what they announce never happens to a device that is
-//! never hot and has no bus.
+//! Decision: no thermal zone of the machine reaches a software device. A driver's cooling routines are called by whoever
+//! manages the device, as its power is (`ks pnp --test thermal`).
 
 use crate::exports;
 use crate::exports::Export;
-use crate::ks::address::Address;
+use crate::ks::address::{Address, Routine};
+use crate::ks::device::HostedDevice;
 use crate::ks::misuse::misuse;
 use crate::ks::objects;
+use crate::ntoskrnl::irql;
 use crate::report::BugCheck;
 use ks_abi::{
-    KsMultipleItem, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    KsMultipleItem, NtStatus, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
-use ks_stream::DmaAdapter;
+use ks_stream::{Cooling, DmaAdapter, ThermalState};
 use zerocopy::IntoBytes;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsDeviceRegisterThermalDispatch, KsDeviceRegisterAdapterObject, KsHandleSizedListQuery, DllInitialize,
 );
 
-// ks-coverage: KsDeviceRegisterThermalDispatch partial
-pub(crate) unsafe extern "win64" fn KsDeviceRegisterThermalDispatch(device: Address, _table: u64) -> NtStatus {
-    known(objects::device(device, "KsDeviceRegisterThermalDispatch").is_some())
+/// Decision: the page refuses two NULL parameters. A device that is none is a misuse, and a table without a routine says
+/// nothing: both are refused with the same status.
+// ks-coverage: KsDeviceRegisterThermalDispatch done test=a_device_is_cooled_and_its_clients_hear_how_hot_it_is,a_driver_cools_its_device_and_its_clients_hear_how_hot_it_is
+pub(crate) unsafe extern "win64" fn KsDeviceRegisterThermalDispatch(device: Address, table: Address) -> NtStatus {
+    irql::at_most(irql::PASSIVE, "KsDeviceRegisterThermalDispatch");
+    if device.is_null() || table.is_null() {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    }
+    let Some(device) = objects::device(device, "KsDeviceRegisterThermalDispatch") else {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    };
+    let active = Routine::optional(table.follow(0), "ActiveCooling");
+    let passive = Routine::optional(table.follow(8), "PassiveCooling");
+    if active.is_none() && passive.is_none() {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    }
+    device.cool_by([active, passive]);
+    STATUS_SUCCESS
 }
 
-fn known(known: bool) -> NtStatus {
-    if known { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER }
+/// Calls the routine of a driver that cools its device; how hot it is then. `None`: it has none.
+pub(crate) fn cool(device: &HostedDevice, cooling: Cooling) -> Option<ThermalState> {
+    let [active, passive] = device.cooled_by();
+    let (routine, argument) = match cooling {
+        Cooling::Engage => (active?, 1),
+        Cooling::Disengage => (active?, 0),
+        Cooling::LimitTo(percent) => (passive?, percent.into()),
+    };
+    let mut state = device.engine().thermal_state() as u32;
+    routine.call3(device.address(), argument, &raw mut state as u64);
+    Some(if state == ThermalState::Low as u32 { ThermalState::Low } else { ThermalState::High })
 }
 
 /// The adapter itself is the driver's affair: mappings describe plain memory.

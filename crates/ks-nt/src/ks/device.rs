@@ -47,9 +47,19 @@ pub(crate) struct HostedDevice {
     own: Mutex<Option<KernelDevice>>,
     bag: Arc<Bag>,
     factories: Mutex<Vec<Arc<HostedFactory>>>,
+    /// The routines of its driver for active and passive cooling.
+    cooling: Mutex<[Option<Routine>; 2]>,
 }
 
 impl HostedDevice {
+    pub(crate) fn cool_by(&self, routines: [Option<Routine>; 2]) {
+        *self.cooling.lock().unwrap_or_else(PoisonError::into_inner) = routines;
+    }
+
+    pub(crate) fn cooled_by(&self) -> [Option<Routine>; 2] {
+        *self.cooling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes the device of a descriptor, with the factories that it lists, and tells the driver of it.
     fn add(
         driver: &Arc<Driver>,
@@ -88,6 +98,7 @@ impl HostedDevice {
             own: Mutex::new(own),
             bag,
             factories: Mutex::new(Vec::new()),
+            cooling: Mutex::new([None; 2]),
         });
         objects::insert(hosted.address(), Object::Device(hosted.clone()));
         objects::insert(functional, Object::Functional(hosted.clone()));

@@ -112,6 +112,9 @@ impl HostedFilter {
             Ok(Answer::Now(status)) | Err(status) => hosted.opened(status),
             Ok(Answer::Later(irp)) => {
                 let (later, pending) = filter.pend_create();
+                if later.when_cancelled(irp.canceller()).is_err() {
+                    irp.canceller()();
+                }
                 // The driver has the filter's memory until it ends the create, whatever becomes of the device meanwhile.
                 let filter = filter.clone();
                 irp.when_completed(move |status| {

@@ -7,6 +7,7 @@ use crate::ks::filter::HostedFilter;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
+use crate::machine;
 use crate::ntoskrnl::io_request;
 use ks_abi::kernel::{IO_TYPE_IRP, Irp, KsObjectType};
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
@@ -204,6 +205,17 @@ impl Lending {
     /// What a routine that returned this leaves: one that pends without a mark is waited for.
     pub(crate) fn answer(self, returned: NtStatus) -> Answer {
         if self.is_pended(returned) { Answer::Later(self) } else { Answer::Now(self.outcome(returned)) }
+    }
+
+    /// Cancels the request, as the I/O manager does: its routine, if the driver has set one, completes it.
+    pub(crate) fn canceller(&self) -> impl FnOnce() + Send + 'static {
+        let lent = Arc::downgrade(&self.0);
+        move || {
+            let Some(lent) = lent.upgrade() else { return };
+            machine::enter_thread();
+            // SAFETY: the packet lives as long as it is held here; a complete one has no cancel routine.
+            unsafe { io_request::IoCancelIrp(lent.address() as *mut Irp) };
+        }
     }
 
     /// Has `ended` called with the status of a request that was pended, once the driver completes it: on its thread, at its

@@ -23,7 +23,7 @@ const OUTPUT: u32 = 1;
 const INPUT: u32 = 0;
 
 /// Enters a pin of this direction, of the filter with this link, under its medium.
-fn enter(link: &str, medium: &KsPinMedium, direction: u32) -> NtStatus {
+pub(super) fn enter(link: &str, medium: &KsPinMedium, direction: u32) -> NtStatus {
     let path = format!("{CACHE}\\{}\\{:x}\\{:x}", medium.set, medium.id, medium.flags);
     let mut tree = registry::tree();
     let outcome = tree.create(0, &path).and_then(|key| {
@@ -62,7 +62,7 @@ pub(crate) unsafe extern "win64" fn KsCacheMedium(link: Address, medium: Address
 /// Enters the mediums of every pin factory, for each category under which the filter has an interface. The standard
 /// medium names no wire, and is left out.
 ///
-/// The other half, the FilterData value, is not written: its layout is not documented, and nobody here reads it.
+/// The other half, the FilterData value, is not written: its layout is not documented.
 // ks-coverage: KsFilterFactoryUpdateCacheData done test=a_driver_routes_its_own_wire_and_enters_it_in_the_cache
 pub(crate) unsafe extern "win64" fn KsFilterFactoryUpdateCacheData(factory: Address, descriptor: Address) -> NtStatus {
     const NAME: &str = "KsFilterFactoryUpdateCacheData";

@@ -152,6 +152,9 @@ impl HostedPin {
             Ok(Answer::Now(status)) => hosted.opened(pin, status),
             Ok(Answer::Later(irp)) => {
                 let (later, pending) = pin.pend_create();
+                if later.when_cancelled(irp.canceller()).is_err() {
+                    irp.canceller()();
+                }
                 // The driver has the pin's memory until it ends the create, whatever becomes of the device meanwhile.
                 let pin = pin.clone();
                 irp.when_completed(move |status| {

@@ -7,6 +7,7 @@
 
 use crate::exports;
 use crate::exports::Export;
+use crate::ks::accepted;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::device::HostedDevice;
 use crate::ks::filter::refused;
@@ -34,7 +35,7 @@ use ks_abi::{
 };
 use ks_io::{Level, Refusal};
 use ks_mem::Block;
-use ks_stream::{Device, DeviceDispatch, PowerTurn, Rule};
+use ks_stream::{Cooling, Device, DeviceDispatch, PowerTurn, Rule, ThermalState};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -146,6 +147,11 @@ impl DeviceDispatch for Lifecycle {
 
     fn surprise_removal(&self, _: &Arc<Device>) {
         self.tell(IRP_MN_SURPRISE_REMOVAL);
+    }
+
+    fn cool(&self, _: &Arc<Device>, cooling: Cooling) -> Option<ThermalState> {
+        machine::enter_thread();
+        accepted::cool(&*self.0.upgrade()?, cooling)
     }
 
     fn query_power(&self, device: &Arc<Device>, to: DevicePowerState, _: DevicePowerState) -> Result<(), Refusal> {

@@ -36,30 +36,25 @@ refusals! {
     KoDeviceInitialize
     KoDriverInitialize
     KoRelease
-    // ks-coverage: KsAcquireCachedMdl refused no MDL of a frame is kept from one frame to the next
+    // ks-coverage: KsAcquireCachedMdl refused the cookie that it takes comes with a sample of Media Foundation, and none is here
     KsAcquireCachedMdl
     KsCreateBusEnumObject
     KsDereferenceSoftwareBusObject
-    // ks-coverage: KsGenerateThermalEvent refused no device here gets hot, and nobody listens to one that says so
+    // ks-coverage: KsGenerateThermalEvent refused its page says neither what its parameters are nor what it does
     KsGenerateThermalEvent
     KsGetBusEnumIdentifier
     KsGetBusEnumParentFDOFromChildPDO
     KsGetBusEnumPnpDeviceObject
-    // ks-coverage: KsGetImageNameAndResourceId refused it names resources of property pages, and no page is shown here
+    // ks-coverage: KsGetImageNameAndResourceId refused its page names no value of the key that it would read
     KsGetImageNameAndResourceId
     KsInstallBusEnumInterface
     KsIsBusEnumChildDevice
-    KsIsCurrentProcessFrameServer
-    // ks-coverage: KsLoadResource refused it copies resources of property pages, and no page is shown here
-    KsLoadResource
-    // ks-coverage: KsMapModuleName refused it names resources of property pages, and no page is shown here
+    // ks-coverage: KsMapModuleName refused its page names no key of the device that it would read
     KsMapModuleName
     // ks-coverage: KsReferenceBusObject refused no software bus enumerates a device here that it would keep
     KsReferenceBusObject
     KsReferenceSoftwareBusObject
-    // ks-coverage: KsRegisterFilterWithNoKSPins refused it writes FilterData, whose form no page gives and nothing reads
-    KsRegisterFilterWithNoKSPins
-    // ks-coverage: KsReleaseCachedMdl refused no MDL of a frame is kept from one frame to the next
+    // ks-coverage: KsReleaseCachedMdl refused it gives back what KsAcquireCachedMdl gives, which is nothing here
     KsReleaseCachedMdl
     KsRemoveBusEnumInterface
     KsServiceBusEnumCreateRequest

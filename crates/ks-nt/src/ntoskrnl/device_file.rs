@@ -20,7 +20,7 @@ use ks_abi::status::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use super::driver_memory::{field, get, put, set_field, text};
 use super::event;
 use super::file::ControlRequest;
-use super::io_build::{IoBuildDeviceIoControlRequest, IoBuildSynchronousFsdRequest, send_and_wait};
+use super::io_build::{IoBuildDeviceIoControlRequest, IoBuildSynchronousFsdRequest, send_until_cancelled};
 use super::io_device::IoGetAttachedDevice;
 use super::io_request::{IoSetCompletionRoutineEx, IofCallDriver, next_location};
 use super::object_manager::{self, Kind, Object};
@@ -28,17 +28,19 @@ use super::{io_name, wait};
 use crate::exports;
 use crate::exports::Export;
 use crate::ntoskrnl::block::Block;
+use ks_io::CancelCell;
 
 /// Exports of this file.
 pub(crate) const EXPORTS: &[Export] =
     exports!(Ntoskrnl: IoGetDeviceObjectPointer, IoGetRelatedDeviceObject, IoGetBaseFileSystemDeviceObject);
 
 /// What an open asks for: access, create options, and the mode of who asks.
-#[derive(Clone, Copy)]
 pub(crate) struct Asked {
     pub(crate) access: u32,
     pub(crate) options: u32,
     pub(crate) mode: u8,
+    /// By which the create can be cancelled.
+    pub(crate) cancel: Option<std::sync::Arc<CancelCell>>,
 }
 
 /// An open device.
@@ -69,7 +71,7 @@ impl Object for DeviceFile {
 
     fn last_handle_closed(&self) {
         // SAFETY: the device is held, and the request takes nothing of its own.
-        unsafe { self.send(IRP_MJ_CLEANUP, |_| ()) };
+        unsafe { self.send(IRP_MJ_CLEANUP, None, |_| ()) };
     }
 }
 
@@ -77,7 +79,7 @@ impl Drop for DeviceFile {
     fn drop(&mut self) {
         if self.opened {
             // SAFETY: as in `last_handle_closed`.
-            unsafe { self.send(IRP_MJ_CLOSE, |_| ()) };
+            unsafe { self.send(IRP_MJ_CLOSE, None, |_| ()) };
         }
         // SAFETY: the reference was taken when the file was made.
         unsafe { object_manager::ObfDereferenceObject(self.device.cast()) };
@@ -91,7 +93,7 @@ impl DeviceFile {
     /// `device` is the address of a device object.
     pub(crate) unsafe fn create(device: usize, rest: &str, access: u32, options: u32) -> Result<Arc<Self>, NtStatus> {
         let name: Vec<u8> = rest.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        Self::create_below(device, None, &name, Asked { access, options, mode: 0 })
+        Self::create_below(device, None, &name, Asked { access, options, mode: 0, cancel: None })
     }
 
     /// Opens a device, or an object below another of its files, by a name that may have parameters in it.
@@ -130,7 +132,7 @@ impl DeviceFile {
         debug_assert!(file.name.len() * 2 >= usize::from(bytes));
         let options = asked.options;
         let security = IoSecurityContext { desired_access: access, full_create_options: options, ..Default::default() };
-        let answer = file.send(IRP_MJ_CREATE, |irp| {
+        let answer = file.send(IRP_MJ_CREATE, asked.cancel.as_deref(), |irp| {
             let stack = next_location(irp);
             let mut location = get(stack);
             location.set_create(CreateParameters {
@@ -160,8 +162,8 @@ impl DeviceFile {
         self.object.get() as u64
     }
 
-    unsafe fn send(&self, major: u8, prepare: impl FnOnce(*mut Irp)) -> IoStatusBlock {
-        send_and_wait(self.device, |irp| {
+    unsafe fn send(&self, major: u8, cancel: Option<&CancelCell>, prepare: impl FnOnce(*mut Irp)) -> IoStatusBlock {
+        send_until_cancelled(self.device, cancel, |irp| {
             let stack = next_location(irp);
             set_field!(stack, major_function, major);
             set_field!(stack, file_object, Ptr64(self.address() as u64));

@@ -21,6 +21,8 @@ use super::io_request::{IoAllocateIrp, IoFreeIrp, IofCallDriver, adopt, build, d
 use super::{mdl, thread};
 use crate::exports;
 use crate::exports::Export;
+use ks_io::{CancelCell, CancelTarget};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Exports of this file.
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
@@ -251,6 +253,33 @@ pub(crate) unsafe extern "win64" fn IoForwardAndCatchIrp(device: *mut DeviceObje
 /// The device is alive, and so is what `prepare` puts into the request until the answer.
 #[allow(dead_code, reason = "for whoever hosts the driver")]
 pub(crate) unsafe fn send_and_wait(device: *mut DeviceObject, prepare: impl FnOnce(*mut Irp)) -> IoStatusBlock {
+    send_until_cancelled(device, None, prepare)
+}
+
+/// A request that somebody waits for, while it can be cancelled.
+struct Cancelable(Mutex<usize>);
+
+impl CancelTarget for Cancelable {
+    fn cancel(&self, _: u64) {
+        // The packet is not freed before this returns.
+        let packet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *packet != 0 {
+            crate::machine::enter_thread();
+            // SAFETY: the packet is alive while its address stands here.
+            unsafe { super::io_request::IoCancelIrp(*packet as *mut Irp) };
+        }
+    }
+}
+
+/// As [`send_and_wait`]; a cancel of what there is a state of cancels the request.
+///
+/// # Safety
+/// As there.
+pub(crate) unsafe fn send_until_cancelled(
+    device: *mut DeviceObject,
+    cancel: Option<&CancelCell>,
+    prepare: impl FnOnce(*mut Irp),
+) -> IoStatusBlock {
     let stack = field!(device, stack_size);
     let irp = IoAllocateIrp(stack, 0);
     if irp.is_null() {
@@ -260,14 +289,26 @@ pub(crate) unsafe fn send_and_wait(device: *mut DeviceObject, prepare: impl FnOn
     set_field!(irp, io_status.status, NtStatus::STATUS_NOT_SUPPORTED);
     set_field!(irp, thread, Ptr64(thread::KeGetCurrentThread().address() as u64));
     prepare(irp);
-    let waiting = std::sync::Arc::new(Waiting { done: false.into(), changed: std::sync::Condvar::new() });
+    let waiting = Arc::new(Waiting { done: false.into(), changed: std::sync::Condvar::new() });
     let completed = waiting.clone();
     adopt(irp, Box::new(move |_| completed.set()));
+    let cancelable = cancel.map(|cancel| (cancel, Arc::new(Cancelable(Mutex::new(irp as usize)))));
+    if let Some((cancel, target)) = &cancelable {
+        let target: Weak<dyn CancelTarget> = Arc::<Cancelable>::downgrade(target);
+        if cancel.arm(target, 0).is_err() {
+            // The driver finds the mark when it would let the request wait.
+            set_field!(irp, cancel, 1);
+        }
+    }
     let returned = IofCallDriver(device, irp);
     // A driver that returns a status without completing keeps its caller waiting in Windows also; a pending one is on
     // its way.
     let _ = returned == STATUS_PENDING;
     waiting.wait();
+    if let Some((cancel, target)) = &cancelable {
+        cancel.disarm();
+        *target.0.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+    }
     disown(irp);
     let answer = field!(irp, io_status);
     super::driver_memory::free_pool(irp.cast());

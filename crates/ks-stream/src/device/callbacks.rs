@@ -1,7 +1,7 @@
 //! The callbacks of a device as the class driver calls them: a panic ends in the device, and so does a refusal that is
 //! none. With the verifier on, level and mutex are compared before and after each.
 
-use super::{Device, DeviceDispatch, Refused};
+use super::{Cooling, Device, DeviceDispatch, Refused, ThermalState};
 use crate::callback::{self, Callback};
 use crate::descriptor::DescribeFilter;
 use crate::handshake::Interface;
@@ -109,6 +109,10 @@ impl DeviceCallbacks {
 
     pub(super) fn set_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) {
         ask(device, Callback::DEVICE_SET_POWER, || self.0.set_system_power(device, to, from));
+    }
+
+    pub(super) fn cool(&self, device: &Arc<Device>, cooling: Cooling) -> Option<ThermalState> {
+        ask(device, Callback::DEVICE_COOLING, || self.0.cool(device, cooling)).flatten()
     }
 
     pub(super) fn query_interface(&self, device: &Arc<Device>, id: Guid) -> Option<Interface> {

@@ -1,6 +1,6 @@
 //! What a driver is told of its device: the KSDEVICE dispatch table as a trait.
 
-use super::{Device, Refused};
+use super::{Cooling, Device, Refused, ThermalState};
 use crate::handshake::Interface;
 use ks_abi::Guid;
 use ks_abi::kernel::{DeviceCapabilities, DevicePowerState, SystemPowerState};
@@ -113,6 +113,13 @@ pub trait DeviceDispatch: Send + Sync {
     #[doc(alias = "IRP_MN_SET_POWER")]
     fn set_system_power(&self, device: &Arc<Device>, to: SystemPowerState, from: SystemPowerState) {
         let _ = (device, to, from);
+    }
+
+    /// It is to be cooled, or needs it no more; how hot it is then. `None`: the driver cannot do that.
+    #[doc(alias = "KSDEVICE_THERMAL_DISPATCH")]
+    fn cool(&self, device: &Arc<Device>, cooling: Cooling) -> Option<ThermalState> {
+        let _ = (device, cooling);
+        None
     }
 
     /// An interface of the device, for other drivers.

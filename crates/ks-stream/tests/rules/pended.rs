@@ -3,12 +3,12 @@
 use crate::misbehaving::broken;
 use crate::rig::{Rig, Setup, try_create, video};
 use ks_abi::{
-    KSCATEGORY_CAPTURE, KsPinDataFlow, STATUS_DEVICE_BUSY, STATUS_DEVICE_REMOVED, STATUS_OBJECT_NAME_NOT_FOUND,
-    STATUS_UNSUCCESSFUL,
+    KSCATEGORY_CAPTURE, KsPinDataFlow, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_DEVICE_REMOVED,
+    STATUS_OBJECT_NAME_NOT_FOUND, STATUS_UNSUCCESSFUL,
 };
 use ks_client::Client;
 use ks_io::sync::{Arc, Mutex};
-use ks_io::{Aspect, Refusal, Services};
+use ks_io::{Aspect, CancelCreates, Refusal, Services, Session, Transport};
 use ks_stream::{
     Device, DeviceDispatch, Filter, FilterDescriptor, FilterDispatch, FilterInstance, PendedCreate, Pin, PinDescriptor,
     PinInstance, PnpState, Rule,
@@ -26,6 +26,8 @@ enum Answer {
     MarkedOnly,
     /// What was marked is kept until the device is removed, and ended then.
     WhenRemoved,
+    /// As before, and a client that cancels has it ended.
+    WhenCancelled,
 }
 
 /// A minidriver that pends. What it ends later it ends on a thread of its own, which takes the mutexes first.
@@ -57,6 +59,32 @@ impl Pends {
         self.log.lock().push(what);
     }
 
+    /// Keeps what was marked, and ends it when the client cancels.
+    fn keep<I: ?Sized + Send + Sync + 'static>(
+        self: &Arc<Pends>,
+        place: &Arc<Mutex<Option<PendedCreate<I>>>>,
+        later: PendedCreate<I>,
+    ) {
+        let cancelled = || Err(Refusal::new(STATUS_CANCELLED, Aspect::Driver, "as you like"));
+        let (driver, kept) = (self.clone(), place.clone());
+        let mut place = place.lock();
+        let routine = move || {
+            let later = kept.lock().take();
+            driver.note("cancelled");
+            if let Some(later) = later {
+                assert!(later.is_cancelled());
+                driver.late.lock().push(later.complete(cancelled()));
+            }
+        };
+        match later.when_cancelled(routine) {
+            Ok(()) => *place = Some(later),
+            Err(_) => {
+                self.note("was cancelled");
+                assert!(later.complete(cancelled()));
+            }
+        }
+    }
+
     fn end<I: ?Sized + Send + Sync + 'static>(
         self: &Arc<Pends>,
         answer: Answer,
@@ -77,6 +105,15 @@ impl Pends {
 
 struct Instance(Arc<Pends>);
 
+/// A filter without more.
+struct Plain;
+
+impl FilterInstance for Plain {
+    fn create_pin(&self, _: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        Err(Refusal::new(STATUS_DEVICE_BUSY, Aspect::Driver, "no"))
+    }
+}
+
 impl FilterDispatch for Instance {
     fn create(&self, filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
         let driver = self.0.clone();
@@ -84,6 +121,7 @@ impl FilterDispatch for Instance {
         match driver.filter {
             Answer::MarkedOnly => return Ok(Arc::new(Instance(driver))),
             Answer::WhenRemoved => *driver.kept_filter.lock() = Some(later),
+            Answer::WhenCancelled => driver.keep(&driver.kept_filter, later),
             answer => {
                 let filter = filter.clone();
                 std::thread::spawn(move || {
@@ -107,6 +145,7 @@ impl FilterInstance for Instance {
         match driver.pin {
             Answer::MarkedOnly => return Err(Refusal::new(STATUS_DEVICE_BUSY, Aspect::Driver, "no")),
             Answer::WhenRemoved => *driver.kept_pin.lock() = Some(later),
+            Answer::WhenCancelled => driver.keep(&driver.kept_pin, later),
             answer => {
                 let pin = pin.clone();
                 std::thread::spawn(move || {
@@ -163,7 +202,11 @@ struct Scene {
 }
 
 fn scene(filter: Answer, pin: Answer) -> Scene {
-    let rig = Rig::on(Services::real(), Setup::default());
+    scene_on(Services::real(), filter, pin)
+}
+
+fn scene_on(services: Services, filter: Answer, pin: Answer) -> Scene {
+    let rig = Rig::on(services, Setup::default());
     let driver = Pends::new(filter, pin);
     let own = || Arc::new(Instance(driver.clone()));
     let pins = vec![PinDescriptor::new(KsPinDataFlow::OUT, vec![video()])];
@@ -263,6 +306,112 @@ fn a_removal_ends_the_create_of_a_filter_that_pends() {
     assert!(!later.complete(Ok(Arc::new(Instance(driver.clone())))), "nobody waits any more");
     assert_eq!(*driver.log.lock(), ["SurpriseRemoval", "Remove"]);
     assert_eq!(scene.device.pnp_state(), PnpState::Deleted);
+}
+
+/// Opens the filter and creates a pin, or says why not.
+fn create_both(session: Arc<Session>) -> Result<(), NtStatus> {
+    let filter = Client::new(session).open_by_name("pends").map_err(|error| error.status)?;
+    try_create(&filter, 0, KsPinDataFlow::OUT, None).map(drop).map_err(|error| error.status)
+}
+
+fn wait_until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_cancel_of_the_client_has_the_minidriver_end_a_create_that_pends() {
+    for (filter, pin) in [(Answer::WhenCancelled, Answer::Later), (Answer::Later, Answer::WhenCancelled)] {
+        let scene = scene(filter, pin);
+        let (session, driver) = (scene.rig.session.clone(), scene.driver.clone());
+        let other = scene.rig.io.session();
+        for round in 1..4 {
+            let opener = session.clone();
+            let creates = std::thread::spawn(move || create_both(opener));
+            wait_until(|| driver.kept_filter.lock().is_some() || driver.kept_pin.lock().is_some());
+            // Another client's cancel is none of this one.
+            Client::new(other.clone()).cancel_creates(CancelCreates::FromNowOn);
+            assert!(!creates.is_finished());
+            Client::new(session.clone()).cancel_creates(CancelCreates::UnderWay);
+            assert_eq!(creates.join().unwrap(), Err(STATUS_CANCELLED), "round {round}");
+            assert_eq!(driver.log.lock().iter().filter(|call| **call == "cancelled").count(), round);
+        }
+        // From now on: what pends is cancelled before it waits, and what does not is made.
+        session.cancel_creates(CancelCreates::FromNowOn);
+        assert_eq!(create_both(session.clone()), Err(STATUS_CANCELLED));
+        assert_eq!(driver.log.lock().iter().filter(|call| **call == "was cancelled").count(), 1);
+        assert!(Client::new(session).open_by_name("source").is_ok());
+        assert_eq!((scene.device.open_filters(), scene.device.violations()), (0, Vec::new()));
+        scene.device.disable().unwrap();
+        assert!(!driver.log.lock().contains(&"pin Close"), "a pin that was never made is not closed");
+    }
+}
+
+#[test]
+fn a_create_whose_minidriver_has_no_cancel_routine_goes_on() {
+    let scene = scene(Answer::WhenRemoved, Answer::Later);
+    let (session, driver) = (scene.rig.session.clone(), scene.driver.clone());
+    let opener = session.clone();
+    let opens = std::thread::spawn(move || Client::new(opener).open_by_name("pends").map(drop));
+    wait_until(|| driver.kept_filter.lock().is_some());
+    session.cancel_creates(CancelCreates::UnderWay);
+    assert!(driver.kept_filter.lock().as_ref().unwrap().is_cancelled() && !opens.is_finished());
+    let later = driver.kept_filter.lock().take().unwrap();
+    assert!(later.complete(Ok(Arc::new(Instance(driver.clone())))), "somebody waits");
+    assert!(opens.join().unwrap().is_ok());
+    scene.device.disable().unwrap();
+}
+
+// A cancel, the driver's own end and a removal come at once; in virtual time, with many seeds.
+#[test]
+fn a_create_ends_once_whoever_is_first() {
+    let mut ends = std::collections::BTreeSet::new();
+    for seed in 0..120 {
+        let Scene { rig, device, driver } =
+            scene_on(Services::virtual_time(seed), Answer::WhenCancelled, Answer::WhenCancelled);
+        let services = rig.services().clone();
+        let (session, opener) = (rig.session.clone(), rig.session.clone());
+        let creates = services.spawn("creates", move || {
+            Client::new(opener).open_by_name("pends").map(drop).map_err(|error| error.status)
+        });
+        let (ending, first) = (driver.kept_filter.clone(), services.clone());
+        let ends_it = services.spawn("driver", move || {
+            (0..seed % 7).for_each(|_| first.yield_now());
+            let later = ending.lock().take();
+            later.is_some_and(|later| later.complete(Ok(Arc::new(Plain))))
+        });
+        let second = services.clone();
+        let cancels = services.spawn("cancels", move || {
+            (0..seed % 5).for_each(|_| second.yield_now());
+            session.cancel_creates(CancelCreates::FromNowOn);
+        });
+        let (pulled, third) = (device.clone(), services.clone());
+        let removes = services.spawn("removes", move || {
+            (0..seed % 11).for_each(|_| third.yield_now());
+            if seed % 3 == 0 {
+                pulled.surprise_remove();
+            }
+        });
+        let ended = creates.unwrap().join();
+        let by_driver = ends_it.unwrap().join();
+        cancels.unwrap().join();
+        removes.unwrap().join();
+        assert!(!by_driver || ended == Ok(()), "seed {seed}: {ended:?}");
+        let name = match ended {
+            Ok(()) => "made",
+            Err(STATUS_CANCELLED) => "cancelled",
+            Err(STATUS_DEVICE_REMOVED | STATUS_OBJECT_NAME_NOT_FOUND) => "removed",
+            Err(other) => panic!("seed {seed}: {other}"),
+        };
+        ends.insert(name);
+        assert_eq!(device.violations(), Vec::new(), "seed {seed}");
+        drop(driver.kept_filter.lock().take());
+        device.surprise_remove();
+        rig.settle();
+        assert_eq!(device.pnp_state(), PnpState::Deleted, "seed {seed}");
+    }
+    assert_eq!(ends.into_iter().collect::<Vec<_>>(), ["cancelled", "made", "removed"], "each way out was taken");
 }
 
 #[test]

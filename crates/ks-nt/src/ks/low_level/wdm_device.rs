@@ -190,7 +190,8 @@ impl DeviceObject for WdmDevice {
         };
         machine::enter_thread();
         let name: Vec<u8> = format!("\\{}", request.name).encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let asked = Asked { access: request.access.0, options: 0, mode: mode(request) };
+        let cancel = Some(request.file.create_cancel().clone());
+        let asked = Asked { access: request.access.0, options: 0, mode: mode(request), cancel };
         // SAFETY: the bus's device is alive as long as its driver is loaded.
         match unsafe { DeviceFile::create_below(self.physical as usize, None, &name, asked) } {
             Ok(file) => Ok(Created { object: WdmFile::new(me, file), granted: request.access }),

@@ -313,7 +313,8 @@ impl Dispatch for WdmFile {
         let mut name: Vec<u8> = format!("{class}\\").encode_utf16().flat_map(u16::to_le_bytes).collect();
         name.extend_from_slice(&parameters);
         machine::enter_thread();
-        let asked = Asked { access: request.access.0, options: 0, mode: wdm_device::mode(request) };
+        let cancel = Some(request.file.create_cancel().clone());
+        let asked = Asked { access: request.access.0, options: 0, mode: wdm_device::mode(request), cancel };
         // SAFETY: the device is alive as long as its file.
         let made = unsafe { DeviceFile::create_below(parent.device() as usize, Some(parent), &name, asked) };
         drop(pin);
