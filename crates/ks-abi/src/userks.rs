@@ -1,5 +1,6 @@
 //! What userks adds to the vocabulary: a property and an event set of its own for pins, and one for settings of filters.
 
+use crate::allocator::{KsCompression, KsFramingRange};
 use crate::define::abi_struct;
 use crate::guid::Guid;
 
@@ -19,6 +20,9 @@ pub const USERKS_PIN_PIPE: u32 = 4;
 /// SET, 1 to 256 bytes of UTF-8 without control characters: what the pin's filter is called in messages from here on. A filter
 /// keeps the first name that it is given; another gives STATUS_INVALID_DEVICE_STATE.
 pub const USERKS_PIN_LABEL: u32 = 5;
+/// GET, with a ULONG behind the KSPROPERTY: what each pin of the section that the pin heads asks of its frames, itself first,
+/// as [`UserksPinWish`] structures with their names. The number says over how many more borders others are asked.
+pub const USERKS_PIN_WISHES: u32 = 6;
 
 /// Event set of every pin.
 pub const USERKS_EVENTSET_PIN: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e03);
@@ -64,5 +68,33 @@ abi_struct! {
         frames: u64 = "Frames",
         /// The stream ends when this much presentation time has passed, in 100-ns units.
         time_100ns: i64 = "Time",
+    }
+}
+
+abi_struct! {
+    /// What a pin asks of the frames of its section. Its name follows as UTF-8, filled with zeros up to a multiple of four.
+    pub struct UserksPinWish = "USERKS_PIN_WISH", "none: userks' own" {
+        /// The wish of the pin whose frames come here, by its place in the list; 0xFFFFFFFF: none.
+        after: u32 = "After",
+        /// Bytes of the name.
+        name_bytes: u32 = "NameBytes",
+        /// KSALLOCATOR_REQUIREMENTF_* and KSALLOCATOR_FLAG_*.
+        flags: u32 = "Flags",
+        /// Frames; 0: no opinion.
+        frames: u32 = "Frames",
+        /// The fewest bytes of a frame.
+        bytes: u32 = "Bytes",
+        /// Alignment in bytes; 0: no opinion.
+        alignment: u32 = "Alignment",
+        /// 1 when its filter changes the frames.
+        is_modified: u32 = "IsModified",
+        /// Sizes that it takes.
+        range: KsFramingRange = "Range",
+        /// Sizes that its device takes.
+        physical: KsFramingRange = "Physical",
+        /// What its filter makes of a size before the frame comes here.
+        compression: KsCompression = "Compression",
+        /// A kind of memory that no process has, and which it needs; null: it can use a process's.
+        other_memory: Guid = "OtherMemory",
     }
 }

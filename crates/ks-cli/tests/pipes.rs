@@ -5,7 +5,9 @@ mod support;
 
 use std::fs;
 
-use driver_rig::{copied, of_tests, sample};
+use ks_abi::{KsState, STATUS_INVALID_PARAMETER};
+
+use driver_rig::{Rig, copied, create, of_tests, sample};
 use support::{Ran, Scratch, ks};
 
 const CAMERA: &str = "test-camera width=64 height=48 format=nv12 live=false frames=20";
@@ -120,4 +122,56 @@ fn two_drivers_together_exchange_frames_without_requests_and_fall_back_where_an_
     );
     assert_eq!(frames(&["--together", &format!("{source} ! pass-through ! {sink}")]), [10, 10], "a filter in between");
     assert_eq!(frames(&["--together", &format!("{source} ! null-renderer")]), [10], "no driver at the other end");
+}
+
+#[test]
+fn drivers_behind_a_filter_in_place_of_another_process_have_a_say_in_the_frames_of_a_driver() {
+    let rig = Rig::new();
+    let [framing, inplace] = ["avs/framing", "avs/inplace"].map(|name| of_tests(name, &[]));
+    let (near, far) = (rig.start(&framing), rig.start_together(&[inplace, framing]));
+    for sink_id in [3, 1] {
+        let (to, through, from) = (far.open_of(1), far.open_of(0), near.open());
+        let sink = create(&to, sink_id, None);
+        let output = create(&through, 1, Some(&sink));
+        let input = create(&through, 0, None);
+        let source = create(&from, 0, Some(&input));
+        for pin in [&sink, &output, &input] {
+            pin.pin.set_state(KsState::ACQUIRE).expect("sinks first");
+        }
+        let behind = format!(".{sink_id} behind ");
+        if sink_id == 1 {
+            // It takes at most 100 bytes, and the source asks for 128.
+            let refused = source.pin.set_state(KsState::ACQUIRE).expect_err("two processes away");
+            assert_eq!(refused.status, STATUS_INVALID_PARAMETER);
+            let reason = refused.to_string();
+            assert!(reason.contains(&behind) && reason.contains(".0 takes at most 100"), "{reason}");
+        } else {
+            source.pin.set_state(KsState::ACQUIRE).expect("all agree");
+            let pipe = source.pin.pipe().expect("a report");
+            let agreed: Vec<_> = pipe.agreed.iter().map(|one| (&*one.what, one.value)).collect();
+            assert_eq!(agreed, [("frames", 9), ("bytes", 200), ("alignment", 512)], "{pipe:?}");
+            assert!([0, 2].iter().all(|at| pipe.agreed[*at].by.contains(&behind)), "{pipe:?}");
+        }
+        for pin in [&source, &input, &output, &sink] {
+            pin.pin.set_state(KsState::STOP).expect("back");
+        }
+    }
+    far.stop_in_order();
+    near.stop_in_order();
+}
+
+#[test]
+fn a_branch_that_a_driver_of_another_process_changes_gets_copies_and_the_others_stay_whole() {
+    let scratch = Scratch::new();
+    let mirror = copied(&scratch, &sample("mirror"));
+    let [plain, beside, changed] = ["plain", "beside", "changed"].map(|name| scratch.path(&format!("{name}.y4m")));
+    ks(&["run", &format!("{CAMERA} ! y4m-writer path={plain}")]).done();
+    let graph = format!("{CAMERA} ! tee name=t ! y4m-writer path={beside}  t. ! {mirror} ! y4m-writer path={changed}");
+    let ran = ks(&["run", &graph, "--json"]).done();
+    let [plain, beside, changed] = [plain, beside, changed].map(|path| fs::read(path).expect("a file"));
+    assert!(plain == beside, "{ran}");
+    assert!(plain.len() == changed.len() && plain != changed, "{ran}");
+    let mut copies = copies(&ran);
+    copies.sort_unstable();
+    assert!(copies[..copies.len() - 1].iter().all(|count| *count == 0) && copies[copies.len() - 1] > 0, "{ran}");
 }

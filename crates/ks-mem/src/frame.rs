@@ -33,7 +33,12 @@ enum Backing {
     Private { allocation: NonNull<u8>, layout: Layout },
     /// Memory that another process may have mapped.
     Shared(Arc<SharedMemory>),
+    /// Memory of somebody who is told when it is used no more.
+    Lent { release: Option<Release> },
 }
+
+/// Takes lent memory back.
+type Release = Box<dyn FnOnce() + Send + Sync>;
 
 /// How the bytes of a shared region are cut into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +134,28 @@ impl Region {
         Ok(Arc::new(Region::over(start, bytes, Backing::Shared(memory), cut, borrows)))
     }
 
+    /// A region of one frame over memory that somebody else has allocated. `release` is called once, when the last frame
+    /// of it is gone, by whoever drops that; also when no region was made.
+    ///
+    /// # Safety
+    /// The `bytes` bytes from `address` on are readable and writable until `release` is called, and no Rust reference to
+    /// any of them exists or comes into being but through this region.
+    pub unsafe fn over_lent(
+        address: u64,
+        bytes: usize,
+        release: impl FnOnce() + Send + Sync + 'static,
+    ) -> Result<Arc<Region>, MemoryError> {
+        let start = usize::try_from(address).ok().and_then(|address| NonNull::new(address as *mut u8));
+        let fits = start.is_some_and(|start| (start.as_ptr() as usize).checked_add(bytes).is_some());
+        let (Some(start), true) = (start.filter(|_| fits), bytes > 0 && isize::try_from(bytes).is_ok()) else {
+            release();
+            return Err(MemoryError::Shape { frames: 1, frame_bytes: bytes, alignment: 1 });
+        };
+        let backing = Backing::Lent { release: Some(Box::new(release)) };
+        let cut = Cut { frames: 1, frame_bytes: bytes, stride_bytes: bytes };
+        Ok(Arc::new(Region::over(start, bytes, backing, cut, vec![AtomicI32::new(0)])))
+    }
+
     fn over(start: NonNull<u8>, bytes: usize, backing: Backing, cut: Cut, borrows: Vec<AtomicI32>) -> Region {
         // Relaxed: the number only has to be unique.
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -158,7 +185,7 @@ impl Region {
     pub fn shared_memory(&self) -> Option<&Arc<SharedMemory>> {
         match &self.backing {
             Backing::Shared(memory) => Some(memory),
-            Backing::Private { .. } => None,
+            Backing::Private { .. } | Backing::Lent { .. } => None,
         }
     }
 
@@ -216,9 +243,15 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        if let Backing::Private { allocation, layout } = &self.backing {
+        match &mut self.backing {
             // SAFETY: allocated in `zeroed` with this very layout, and freed only here.
-            unsafe { dealloc(allocation.as_ptr(), *layout) }
+            Backing::Private { allocation, layout } => unsafe { dealloc(allocation.as_ptr(), *layout) },
+            Backing::Shared(_) => {}
+            Backing::Lent { release } => {
+                if let Some(release) = release.take() {
+                    release();
+                }
+            }
         }
     }
 }
@@ -562,6 +595,37 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lent_memory_goes_back_once_its_last_frame_is_gone() {
+        use std::sync::atomic::AtomicUsize;
+        let mut memory = Box::new([7u8; 64]);
+        let (address, released) = (memory.as_mut_ptr() as u64, std::sync::Arc::new(AtomicUsize::new(0)));
+        let release = || {
+            let released = released.clone();
+            move || {
+                released.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        // SAFETY: the box lives until the region is gone, and nobody looks into it meanwhile.
+        let region = unsafe { Region::over_lent(address, 64, release()) }.unwrap();
+        let frame = region.part(address, 64).unwrap();
+        drop(region);
+        assert!(!frame.is_shared());
+        assert_eq!(frame.bytes(64).unwrap()[..], [7; 64], "as it was: it is nobody's to clear");
+        frame.bytes_mut(1).unwrap()[0] = 9;
+        let other = frame.clone();
+        assert!(frame.region().part(address + 1, 64).is_none());
+        drop(frame);
+        assert_eq!(released.load(Ordering::SeqCst), 0);
+        drop(other);
+        assert_eq!((released.load(Ordering::SeqCst), memory[0]), (1, 9));
+        for (address, bytes) in [(0, 64), (address, 0), (u64::MAX - 8, 64)] {
+            // SAFETY: what cannot be memory is refused, and not touched.
+            assert!(unsafe { Region::over_lent(address, bytes, release()) }.is_err());
+        }
+        assert_eq!(released.load(Ordering::SeqCst), 4, "what no region was made of is given back too");
+    }
 
     #[test]
     fn shared_memory_is_copied_and_never_lent() {

@@ -38,8 +38,8 @@ pub trait FrameSource: Send + Sync {
     #[doc(alias = "PFNKSDEFAULTFREE")]
     fn free(&self, frame: u64);
 
-    /// The memory of a frame, which from now on is whoever's has it: the source forgets the frame, and it is not freed. `None`:
-    /// the memory is none of the engine's.
+    /// The memory of a frame, which from now on is whoever's has it, and [`FrameSource::free`] is not called for it: the
+    /// source hears of the end of the frame by the end of its region, if it cares. `None`: the memory cannot be used.
     fn lend(&self, frame: u64) -> Option<Frame> {
         let _ = frame;
         None
@@ -53,6 +53,8 @@ pub struct AllocatorObject {
     source: Arc<dyn FrameSource>,
     /// The device of the pin; `None` for a driver's own allocator, whose driver ends it.
     device: Option<Arc<Device>>,
+    /// The pin that brings the frames, or below which it was created.
+    pin: Weak<Pin>,
     state: Mutex<State>,
     events: EventList,
     me: Weak<AllocatorObject>,
@@ -104,24 +106,35 @@ impl AllocatorObject {
     /// An allocator over a driver's frames, to be given back by its create routine.
     #[doc(alias = "KsCreateDefaultAllocatorEx")]
     pub fn new(framing: AllocatorFraming, source: Arc<dyn FrameSource>) -> Arc<AllocatorObject> {
-        Self::on(framing, source, None)
+        Self::on(framing, source, None, Weak::new())
+    }
+
+    /// The frames that a pin brings for its section.
+    pub(crate) fn of_pin(
+        framing: AllocatorFraming,
+        source: Arc<dyn FrameSource>,
+        pin: &Arc<Pin>,
+    ) -> Arc<AllocatorObject> {
+        Self::on(framing, source, None, Arc::downgrade(pin))
     }
 
     /// An allocator of system memory that stream headers may point into.
     #[doc(alias = "KsCreateDefaultAllocator")]
     pub fn of_system_memory(framing: AllocatorFraming, io: &Arc<IoManager>) -> Arc<AllocatorObject> {
-        Self::on(framing, SystemFrames::new(framing, RegionOwner::Everyone, io), None)
+        Self::on(framing, SystemFrames::new(framing, RegionOwner::Everyone, io), None, Weak::new())
     }
 
     fn on(
         framing: AllocatorFraming,
         source: Arc<dyn FrameSource>,
         device: Option<Arc<Device>>,
+        pin: Weak<Pin>,
     ) -> Arc<AllocatorObject> {
         Arc::new_cyclic(|me| AllocatorObject {
             framing,
             source,
             device,
+            pin,
             state: Mutex::default(),
             events: EventList::default(),
             me: me.clone(),
@@ -131,6 +144,16 @@ impl AllocatorObject {
     /// What it was created with.
     pub fn framing(&self) -> &AllocatorFraming {
         &self.framing
+    }
+
+    /// Are its frames those of this pin?
+    pub(crate) fn is_of(&self, pin: &Pin) -> bool {
+        std::ptr::eq(self.pin.as_ptr(), pin)
+    }
+
+    /// Do the frames of both come from one source?
+    pub(crate) fn shares_source(&self, other: &AllocatorObject) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
     }
 
     /// Frames that are out, with a client or in a circuit.
@@ -410,7 +433,7 @@ pub(crate) fn create(
         Some(own) => own,
         None => SystemFrames::new(framing, RegionOwner::Client(request.origin.client()), pin.io()),
     };
-    let object = AllocatorObject::on(framing, source, Some(device.clone()));
+    let object = AllocatorObject::on(framing, source, Some(device.clone()), Arc::downgrade(pin));
     pin.note_allocator(&object);
     Ok(Created { object, granted: request.access })
 }

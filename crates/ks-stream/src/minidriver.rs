@@ -23,6 +23,7 @@ use crate::stream_pointer::CloneId;
 use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
 use ks_io::Refusal;
+use ks_mem::FrameMemory;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -239,15 +240,24 @@ pub trait PinInstance: Send + Sync {
     /// (KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE) or can (KSALLOCATOR_FLAG_CAN_ALLOCATE): where they come from; `None`: system
     /// memory, on its behalf. Asked each time the section's head acquires, under that pin's filter control mutex; an error
     /// of one that must refuses that change of state. One that can is asked where no pin must and no frame leaves the
-    /// process.
+    /// process. `memory` says whether another process maps the frames; who cannot give such memory says `None`. The source
+    /// of the last time keeps its frames where it is given again, for the same framing.
     #[doc(alias = "KSPIN_DISPATCH.Allocator")]
     fn circuit_frames(
         &self,
         pin: &Arc<Pin>,
         framing: &AllocatorFraming,
+        memory: FrameMemory,
     ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
-        let _ = (pin, framing);
+        let _ = (pin, framing, memory);
         Ok(None)
+    }
+
+    /// True for a pin that can bring the frames of its section, whatever its framing says.
+    #[doc(alias = "KSALLOCATOR_FLAG_CAN_ALLOCATE")]
+    fn can_allocate(&self, pin: &Pin) -> bool {
+        let _ = pin;
+        false
     }
 
     /// The queue was flushed or a reset began or ended; clones must be deleted.

@@ -7,23 +7,21 @@
 mod copies;
 mod external;
 mod foreign_framing;
+mod frame_size;
 mod framing;
+mod owner;
 mod report;
 mod section;
 mod splitter;
+mod wishes;
 
-use crate::allocator::{AllocatorFraming, AllocatorObject, AskedFraming};
 use crate::batch;
 use crate::descriptor::Framing;
 use crate::foreign::ForeignPeer;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
 use crate::queue::{Arrival, Outgoing};
-use framing::Agreed;
-use ks_abi::{
-    KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KsAllocatorFraming, KsPinDataFlow, KsState, NtStatus, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_SUPPORTED, STATUS_SUCCESS,
-};
+use ks_abi::{KsPinDataFlow, KsState, NtStatus, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Weak};
 use ks_io::{Aspect, Irp, Refusal, Work, deferred};
 use ks_mem::{Frame, FrameMemory};
@@ -31,6 +29,7 @@ use section::{Circulation, rewind};
 use splitter::{Branch, Splitter};
 
 pub(crate) use copies::Copies;
+pub(crate) use foreign_framing::wishes as tell_wishes;
 pub(crate) use framing::is_process_memory;
 pub use section::AllocatorReport;
 pub(crate) use section::PipeSection;
@@ -106,14 +105,6 @@ impl PreparedCircuit {
     }
 }
 
-/// Whose frames a section has, and why.
-struct Owner {
-    /// `None`: the section makes them.
-    allocator: Option<Arc<AllocatorObject>>,
-    /// The pin and the reason, for a report.
-    words: String,
-}
-
 /// What a new circuit replaced.
 #[derive(Default)]
 pub(crate) struct Replaced {
@@ -183,21 +174,21 @@ impl Pin {
             let fresh = self.pipe().prepare_none();
             return Ok(PreparedCircuit { description: report::of_callers(&pins), pins, fresh });
         }
-        let (wishes, all) = framing::wishes_of(self);
+        let (wishes, all) = wishes::wishes_of(self);
         if self.returns().injects() {
             let fresh = self.pipe().prepare_none();
             return Ok(PreparedCircuit { description: report::of_injection(&pins), pins, fresh });
         }
         let agreed = foreign_framing::agree_with_foreign(&wishes)?;
         let asked = agreed.framing;
-        let owner = self.owner_of(&agreed, &all)?;
+        let memory = Pin::memory_of(&all);
+        let owner = self.owner_of(&agreed, &all, memory)?;
         let framing = match &owner.allocator {
             Some(allocator) => self.lent_framing(allocator, asked)?,
             None => Framing { alignment: asked.alignment.max(LEAST_ALIGNMENT), ..asked },
         };
-        let bytes = u64::from(framing.frames) * u64::from(framing.frame_bytes);
-        let most_bytes = self.filter().device().most_circuit_bytes();
-        if framing.frame_bytes == 0 || bytes > most_bytes || !framing.alignment.is_power_of_two() {
+        if !self.has_room_for(framing) || !framing.alignment.is_power_of_two() {
+            let most_bytes = self.filter().device().most_circuit_bytes();
             let reason = format!(
                 "{}: no allocator for {} frames of {} bytes aligned to {} (at most {} bytes); give the pins a framing",
                 self.describe(),
@@ -208,94 +199,9 @@ impl Pin {
             );
             return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
-        let memory = Pin::memory_of(&all);
-        if owner.allocator.is_some() && memory == FrameMemory::Shared {
-            let reason = format!("{}: an allocator object has no memory that another process can map", self.describe());
-            return Err(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Memory, reason));
-        }
         let description = report::of_section(&pins, &agreed, framing, memory, &owner.words);
         let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&all), memory, owner.allocator)?;
         Ok(PreparedCircuit { pins, fresh, description })
-    }
-
-    /// Whose the frames of this head are: of the allocator that a client named; of a pin that must allocate; the section's.
-    fn owner_of(self: &Arc<Pin>, agreed: &Agreed, pins: &[Arc<Pin>]) -> Result<Owner, Refusal> {
-        if let Some((pin, allocator)) = pins.iter().find_map(|pin| Some((pin, pin.named_allocator()?))) {
-            return Ok(Owner { allocator: Some(allocator), words: format!("{}\tnamed by a client", pin.describe()) });
-        }
-        let framing = AllocatorFraming {
-            asked: AskedFraming::Plain(KsAllocatorFraming {
-                flags: KSALLOCATOR_OPTIONF_SYSTEM_MEMORY,
-                frames: agreed.framing.frames,
-                frame_size: agreed.framing.frame_bytes,
-                file_alignment: agreed.framing.alignment.max(1) - 1,
-                ..KsAllocatorFraming::default()
-            }),
-            frames: agreed.framing.frames,
-            frame_bytes: agreed.framing.frame_bytes,
-            alignment: agreed.framing.alignment.max(1),
-        };
-        let mut owner = Owner { allocator: None, words: format!("{}\theads the section", self.describe()) };
-        for pin in agreed.must_allocate.iter().filter_map(|index| pins.get(*index)) {
-            let source = match pin.instance() {
-                Some(instance) => instance.circuit_frames(pin, &framing)?,
-                None => None,
-            };
-            match (source, &owner.allocator) {
-                (Some(source), None) => {
-                    let allocator = AllocatorObject::new(framing, source);
-                    owner = Owner { allocator: Some(allocator), words: format!("{}\tmust allocate", pin.describe()) };
-                }
-                (Some(_), Some(_)) => {
-                    let (first, _) = owner.words.split_once('\t').unwrap_or_default();
-                    let reason = format!("{first} and {} both must allocate the frames of one pipe", pin.describe());
-                    return Err(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Memory, reason));
-                }
-                (None, None) => owner.words = format!("{}\tmust allocate, and the class driver does", pin.describe()),
-                (None, Some(_)) => {}
-            }
-        }
-        if agreed.must_allocate.is_empty() && Pin::memory_of(pins) == FrameMemory::Private {
-            // One that can is asked, and the next if it has none now: nobody depends on its frames.
-            for pin in agreed.can_allocate.iter().filter_map(|index| pins.get(*index)) {
-                let source = pin.instance().and_then(|instance| instance.circuit_frames(pin, &framing).ok().flatten());
-                if let Some(source) = source {
-                    let allocator = AllocatorObject::new(framing, source);
-                    return Ok(Owner {
-                        allocator: Some(allocator),
-                        words: format!("{}\tcan allocate", pin.describe()),
-                    });
-                }
-            }
-        }
-        Ok(owner)
-    }
-
-    /// What a circuit has of an allocator object that a client named, which must do for what the pins ask.
-    fn lent_framing(&self, allocator: &AllocatorObject, asked: Framing) -> Result<Framing, Refusal> {
-        let has = allocator.framing();
-        if has.frame_bytes < asked.frame_bytes || !has.alignment.is_multiple_of(asked.alignment.max(1)) {
-            let reason = format!(
-                "{}: the allocator that was named has frames of {} bytes aligned to {}; the pins need {} aligned to {}",
-                self.describe(),
-                has.frame_bytes,
-                has.alignment,
-                asked.frame_bytes,
-                asked.alignment
-            );
-            return Err(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
-        }
-        let frames = asked.frames.min(has.frames);
-        Ok(Framing { frames, frame_bytes: has.frame_bytes, alignment: has.alignment })
-    }
-
-    /// The pin was given another allocator: a circuit that stands gives back what it had of the old one.
-    pub(crate) fn give_lent_frames_back(&self) {
-        if let Some(head) = self.pipe().route().head.upgrade()
-            && head.agreed_state() == KsState::STOP
-        {
-            head.pipe().free_lent();
-        }
     }
 
     /// Bytes of a stream header that is long enough for each pin of a circuit.

@@ -21,7 +21,7 @@ pub(crate) struct Counters {
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
     pub(crate) dropped: u64,
-    /// Frame bytes that the engine had to copy on the way here.
+    /// Frames whose bytes the engine had to copy on the way here.
     pub(crate) copies: u64,
     /// The stream has ended here: the frame with ENDOFSTREAM has passed.
     pub(crate) ended: bool,

@@ -2,17 +2,21 @@
 
 use crate::rig::{camera, client, connect, engine, host, renderer, run};
 use ks_abi::{
-    KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_VIDEO, KSMEMORY_TYPE_SYSTEM,
-    KSPROPERTY_QUALITY_REPORT, KSPROPERTY_STREAM_QUALITY, KSPROPSETID_Quality, KSPROPSETID_Stream,
-    KsAllocatorFramingEx, KsDataFormat, KsPinDataFlow, KsQuality, KsQualityManager, KsState, NtStatus, Ptr64,
-    STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
+    KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY, KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KSCATEGORY_CAPTURE,
+    KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_VIDEO, KSMEMORY_TYPE_SYSTEM, KSPROPERTY_QUALITY_REPORT,
+    KSPROPERTY_STREAM_QUALITY, KSPROPSETID_Quality, KSPROPSETID_Stream, KsAllocatorFramingEx, KsDataFormat,
+    KsPinDataFlow, KsQuality, KsQualityManager, KsState, NtStatus, Ptr64, STATUS_INVALID_HANDLE,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_client::graph::run::RunStatus;
-use ks_io::{Refusal, Ticks};
+use ks_io::{IoManager, Refusal, Ticks};
+use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
 use ks_stream::{
-    AutomationTable, DataFormat, DataRange, ExtendedFraming, Filter, FilterDescriptor, FilterDispatch, FilterInstance,
-    Framing, Pin, PinDescriptor, PinInstance, PropertyCall, PropertyItem, PropertySet, quality_manager_item,
+    AllocatorFraming, AutomationTable, DataFormat, DataRange, ExtendedFraming, Filter, FilterDescriptor,
+    FilterDispatch, FilterInstance, FrameSource, Framing, Pin, PinDescriptor, PinInstance, PropertyCall, PropertyItem,
+    PropertySet, quality_manager_item,
 };
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, mpsc};
 
 const SAMPLE_BYTES: u32 = 128;
@@ -22,6 +26,33 @@ const SAMPLE_BYTES: u32 = 128;
 struct Asking {
     framing: ExtendedFraming,
     automation: Option<Arc<AutomationTable<Pin>>>,
+    /// The memory that it has frames in.
+    brings: Option<FrameMemory>,
+}
+
+/// Frames of a driver's own.
+struct Own {
+    io: Arc<IoManager>,
+    framing: AllocatorFraming,
+    memory: FrameMemory,
+    frames: Mutex<HashMap<u64, Frame>>,
+}
+
+impl FrameSource for Own {
+    fn allocate(&self) -> Option<u64> {
+        let (frame_bytes, alignment) = (self.framing.frame_bytes as usize, self.framing.alignment as usize);
+        let spec = PoolSpec { frames: 1, frame_bytes, alignment };
+        let frame = FramePool::in_memory(self.memory, spec, self.io.regions()).ok()?.take()?;
+        let address = frame.address();
+        self.frames.lock().unwrap().insert(address, frame);
+        Some(address)
+    }
+    fn free(&self, frame: u64) {
+        self.frames.lock().unwrap().remove(&frame);
+    }
+    fn lend(&self, frame: u64) -> Option<Frame> {
+        self.frames.lock().unwrap().remove(&frame)
+    }
 }
 
 fn format() -> DataFormat {
@@ -40,7 +71,7 @@ fn filter(
     framing: ExtendedFraming,
     automation: Option<AutomationTable<Pin>>,
 ) -> FilterDescriptor {
-    let asking = Arc::new(Asking { framing, automation: automation.map(Arc::new) });
+    let asking = Arc::new(Asking { framing, automation: automation.map(Arc::new), brings: None });
     let pin = PinDescriptor::new(flow, vec![format()]);
     FilterDescriptor::new(name, name, &[KSCATEGORY_CAPTURE], vec![pin], asking)
 }
@@ -81,6 +112,16 @@ impl PinInstance for Asking {
     }
     fn automation(&self) -> Option<&AutomationTable<Pin>> {
         self.automation.as_deref()
+    }
+    fn circuit_frames(
+        &self,
+        pin: &Arc<Pin>,
+        framing: &AllocatorFraming,
+        memory: FrameMemory,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        assert_eq!(memory, FrameMemory::Shared, "the frames cross");
+        let (io, framing, frames) = (pin.io().clone(), *framing, Mutex::default());
+        Ok(self.brings.map(|memory| Arc::new(Own { io, framing, memory, frames }) as Arc<dyn FrameSource>))
     }
 }
 
@@ -152,6 +193,180 @@ fn a_pin_of_the_other_engine_that_takes_no_such_frames_refuses_the_start() {
     to.set_state(KsState::ACQUIRE).unwrap();
     let refused = from.set_state(KsState::ACQUIRE).unwrap_err();
     assert!(refused.reason().contains("1000 frames for the pin behind filling.0"), "{refused}");
+}
+
+/// A filter that works in place.
+fn passing(output: ExtendedFraming) -> FilterDescriptor {
+    let asking = Arc::new(Asking { framing: output, automation: None, brings: None });
+    let pins = [KsPinDataFlow::IN, KsPinDataFlow::OUT].map(|flow| PinDescriptor::new(flow, vec![format()]));
+    let mut filter = FilterDescriptor::new("passing", "passing", &[KSCATEGORY_CAPTURE], pins.to_vec(), asking);
+    filter.in_place = Some((0, 1));
+    filter
+}
+
+/// A source, a filter in place of another engine, and a sink of that engine or of the source's, connected.
+struct Passed {
+    /// In the order of the data.
+    pins: [ks_client::Pin; 4],
+    _kept: Box<dyn std::any::Any>,
+}
+
+impl Passed {
+    fn new(passes: ExtendedFraming, takes: ExtendedFraming, sink_is_near: bool) -> Passed {
+        let source = filter("filling", KsPinDataFlow::OUT, asks(3, 0, (128, 4096)), None);
+        let sink = filter("taking", KsPinDataFlow::IN, takes, None);
+        let (near, far) = match sink_is_near {
+            true => (vec![source, sink], vec![passing(passes)]),
+            false => (vec![source], vec![passing(passes), sink]),
+        };
+        let parent = engine(near);
+        let (host, peer) = host(&parent, far);
+        let (client, session) = client(&parent);
+        let [source, middle, sink] = ["filling", "passing", "taking"].map(|name| client.open_by_name(name).unwrap());
+        let taken = create(&sink, 0, KsPinDataFlow::IN, None);
+        let given = create(&middle, 1, KsPinDataFlow::OUT, Some(&taken));
+        let passed = create(&middle, 0, KsPinDataFlow::IN, None);
+        let filled = create(&source, 0, KsPinDataFlow::OUT, Some(&passed));
+        for pin in [&taken, &given, &passed] {
+            pin.set_state(KsState::ACQUIRE).unwrap();
+        }
+        let kept = Box::new((source, middle, sink, client, session, peer, host, parent));
+        Passed { pins: [filled, passed, given, taken], _kept: kept }
+    }
+}
+
+fn create(filter: &ks_client::Filter, id: u32, flow: KsPinDataFlow, to: Option<&ks_client::Pin>) -> ks_client::Pin {
+    let factory = filter.pin(id).unwrap();
+    let format = ks_client::Format::from_bytes(format().bytes()).unwrap();
+    let (interface, medium) = (factory.interfaces[0], factory.mediums[0]);
+    filter.create_pin(ks_client::Connect { pin_id: id, interface, medium, pin_to: to, format: &format }, flow).unwrap()
+}
+
+#[test]
+fn pins_behind_a_filter_in_place_of_the_other_engine_have_a_say_too() {
+    for sink_is_near in [false, true] {
+        let mut doubles = asks(2, 0, (1, 4096));
+        doubles.compression.ratio_numerator = 2;
+        let chain = Passed::new(doubles, asks(9, 255, (1, 4096)), sink_is_near);
+        let source = &chain.pins[0];
+        source.set_state(KsState::ACQUIRE).unwrap();
+        let pipe = source.pipe().unwrap();
+        let agreed: Vec<_> = pipe.agreed.iter().map(|one| (&*one.what, one.value, &*one.by)).collect();
+        // Over two borders the pin is named by the one that it is connected to.
+        let by = match sink_is_near {
+            false => "taking.0 behind filling.0",
+            true => "the pin behind passing.1 behind filling.0",
+        };
+        // Twice the 128 bytes that the filter asks for as the source does.
+        let filter = "the pin behind filling.0";
+        assert_eq!(agreed, [("frames", 9, by), ("bytes", 256, filter), ("alignment", 256, by)]);
+        for pin in chain.pins.iter().rev() {
+            pin.set_state(KsState::RUN).unwrap();
+        }
+        for pin in &chain.pins {
+            pin.set_state(KsState::STOP).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_pin_behind_a_filter_of_the_other_engine_does_not_take_refuses_the_start() {
+    for sink_is_near in [false, true] {
+        let chain = Passed::new(asks(2, 0, (1, 4096)), asks(2, 0, (1, 100)), sink_is_near);
+        let refused = chain.pins[0].set_state(KsState::ACQUIRE).unwrap_err();
+        assert_eq!(refused.status, STATUS_INVALID_PARAMETER);
+        assert!(refused.reason().contains("behind filling.0 takes at most 100"), "{refused}");
+        assert_eq!(chain.pins[0].state().unwrap(), KsState::STOP);
+    }
+    // A filter over there that changes the frames of somebody who wants them kept is refused as one here.
+    let mut chain = None;
+    for flags in [0, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY] {
+        let mut whole = asks(3, 0, (128, 4096));
+        whole.items[0].flags = flags;
+        let parent = engine(vec![filter("filling", KsPinDataFlow::OUT, whole, None)]);
+        let sink = filter("taking", KsPinDataFlow::IN, asks(2, 0, (1, 4096)), None);
+        let (host, peer) = host(&parent, vec![passing(asks(2, 0, (1, 4096))), sink]);
+        let (client, session) = client(&parent);
+        let [source, middle, sink] = ["filling", "passing", "taking"].map(|name| client.open_by_name(name).unwrap());
+        let taken = create(&sink, 0, KsPinDataFlow::IN, None);
+        let given = create(&middle, 1, KsPinDataFlow::OUT, Some(&taken));
+        let passed = create(&middle, 0, KsPinDataFlow::IN, None);
+        let filled = create(&source, 0, KsPinDataFlow::OUT, Some(&passed));
+        let started = filled.set_state(KsState::ACQUIRE).map_err(|error| error.reason().to_owned());
+        match flags {
+            0 => started.unwrap(),
+            _ => {
+                let reason = started.unwrap_err();
+                assert!(reason.contains("filling.0") && reason.contains("passing.1 behind filling.0"), "{reason}");
+            }
+        }
+        chain = Some((filled, passed, given, taken, source, middle, sink, client, session, peer, host, parent));
+    }
+    drop(chain);
+}
+
+#[test]
+fn frames_that_a_pin_brings_cross_where_they_lie_in_memory_that_can_be_mapped() {
+    for brings in [None, Some(FrameMemory::Private), Some(FrameMemory::Shared)] {
+        let mut must = asks(3, 63, (128, 4096));
+        must.items[0].flags = KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE;
+        let bringing = Arc::new(Asking { framing: must, automation: None, brings });
+        let pin = PinDescriptor::new(KsPinDataFlow::OUT, vec![format()]);
+        let near = FilterDescriptor::new("filling", "filling", &[KSCATEGORY_CAPTURE], vec![pin], bringing);
+        let far = filter("taking", KsPinDataFlow::IN, asks(2, 0, (1, 4096)), None);
+        let (_host, client, _kept) = apart(near, far, true);
+        let (source, sink) = (client.open_by_name("filling").unwrap(), client.open_by_name("taking").unwrap());
+        let (from, to) = connect(&source, &sink, false);
+        to.set_state(KsState::ACQUIRE).unwrap();
+        let started = from.set_state(KsState::ACQUIRE);
+        if brings == Some(FrameMemory::Private) {
+            let refused = started.unwrap_err();
+            assert_eq!(refused.status, STATUS_NOT_SUPPORTED);
+            assert!(refused.reason().contains("none that another process can map"), "{refused}");
+            continue;
+        }
+        started.unwrap();
+        let why = match brings {
+            None => "must allocate, and the class driver does, as the frames leave the process",
+            Some(_) => "must allocate",
+        };
+        let pipe = from.pipe().unwrap();
+        assert_eq!((&*pipe.owner, &*pipe.why), ("filling.0", why));
+        [&to, &from].iter().for_each(|pin| pin.set_state(KsState::RUN).unwrap());
+        while to.statistics().unwrap().frames < 20 {
+            std::thread::yield_now();
+        }
+        assert_eq!((from.statistics().unwrap().copies, to.statistics().unwrap().copies), (0, 0));
+        [&from, &to].iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+    }
+}
+
+#[test]
+fn a_branch_that_is_changed_in_the_other_engine_gets_copies() {
+    const CAMERA: &str = "test-camera live=false width=64 height=48 frames=40";
+    let here = vec![
+        camera(),
+        ks_filters::tee::descriptor(),
+        ks_filters::y4m_writer::descriptor(),
+        ks_filters::pass_through::descriptor(),
+    ];
+    let parent = engine(here);
+    let there = vec![ks_filters::video_effect::invert(), renderer()];
+    let (_host, _peer) = host(&parent, there);
+    let (client, _session) = client(&parent);
+    let folder = std::env::temp_dir().join(format!("ks-branches-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (plain, beside) = (file("plain.y4m"), file("beside.y4m"));
+    let report = run(&client, &format!("{CAMERA} ! y4m-writer path={plain}"));
+    assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
+    let graph = format!("{CAMERA} ! tee name=t ! y4m-writer path={beside}  t. ! video-invert ! null-renderer");
+    let report = run(&client, &graph);
+    assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
+    let copies: Vec<_> = report.connections.iter().map(|one| (one.from.as_str(), one.copies)).collect();
+    assert!(copies.iter().any(|(from, copies)| *from == "tee.1" && *copies == 40), "{copies:?}");
+    assert_eq!(std::fs::read(plain).unwrap(), std::fs::read(beside).unwrap());
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 #[test]

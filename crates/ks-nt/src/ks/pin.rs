@@ -27,7 +27,7 @@ use ks_abi::{
     KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Refusal};
-use ks_mem::Block;
+use ks_mem::{Block, FrameMemory};
 use ks_stream::{
     AllocatorFraming, AutomationTable, CloneId, CreateEnding, DataFormat, DataRange, DescribeFilter, ExtendedFraming,
     FrameSource, Framing, Pin, PinFlags, PinId, PinInstance, PointerId, ReturnedFrame, ReturnedRequest, format,
@@ -73,6 +73,8 @@ pub(crate) struct HostedPin {
     /// Events that clients have registered.
     client_events: ClientEvents,
     power: PowerCallbacks,
+    /// Its own allocator, if that serves the circuit.
+    circuit_allocator: driver_allocator::CircuitAllocator,
     me: Weak<HostedPin>,
 }
 
@@ -134,6 +136,7 @@ impl HostedPin {
             shown: Shown::default(),
             client_events: ClientEvents::default(),
             power: PowerCallbacks::default(),
+            circuit_allocator: driver_allocator::CircuitAllocator::default(),
             me: me.clone(),
         });
         objects::insert(hosted.address, Object::Pin(hosted.clone()));
@@ -233,6 +236,12 @@ impl HostedPin {
     pub(crate) fn routine(&self, at: usize, name: &'static str) -> Option<Routine> {
         let table = self.descriptor().follow(offset_of!(KsPinDescriptorEx, dispatch)).some()?;
         Routine::optional(table.follow(at), name)
+    }
+
+    /// The routines of its own allocator, if there are all that it takes.
+    fn own_allocator(&self) -> Option<driver_allocator::Callbacks> {
+        let table = self.dispatch(offset_of!(KsPinDispatch, allocator))?;
+        Some(driver_allocator::Callbacks::of_table(table)).filter(driver_allocator::Callbacks::can_allocate)
     }
 
     fn forget(&self) {
@@ -462,12 +471,29 @@ impl PinInstance for HostedPin {
 
     fn frame_source(
         &self,
-        _pin: &Arc<Pin>,
+        pin: &Arc<Pin>,
         framing: &AllocatorFraming,
     ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
         let Some(table) = self.dispatch(offset_of!(KsPinDispatch, allocator)) else { return Ok(None) };
-        let made = driver_allocator::start(driver_allocator::Callbacks::of_table(table), self.address, framing);
+        let callbacks = driver_allocator::Callbacks::of_table(table);
+        let made = driver_allocator::start_of_pin(callbacks, self.address, pin, framing);
         made.map(Some).map_err(|status| refused("InitializeAllocator", &self.name(), status))
+    }
+
+    /// Decision: frames that leave the process are never the driver's, as those of kernel mode never are user mode's.
+    fn circuit_frames(
+        &self,
+        pin: &Arc<Pin>,
+        framing: &AllocatorFraming,
+        memory: FrameMemory,
+    ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
+        let Some(callbacks) = self.own_allocator().filter(|_| memory == FrameMemory::Private) else { return Ok(None) };
+        let made = self.circuit_allocator.source(callbacks, self.address, pin, framing);
+        made.map(Some).map_err(|status| refused("InitializeAllocator", &self.name(), status))
+    }
+
+    fn can_allocate(&self, _pin: &Pin) -> bool {
+        self.own_allocator().is_some()
     }
 
     fn handshake(&self, _pin: &Arc<Pin>, offer: &KsHandshake) -> Result<KsHandshake, NtStatus> {

@@ -18,6 +18,7 @@ use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_PENDING, STATUS_UNSUCCESSFUL};
 use ks_io::Refusal;
 use ks_io::sync::{Arc, Weak};
+use ks_mem::FrameMemory;
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 /// The callbacks of one open filter.
@@ -197,8 +198,13 @@ impl PinCallbacks {
         &self,
         pin: &Arc<Pin>,
         framing: &AllocatorFraming,
+        memory: FrameMemory,
     ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
-        self.try_ask(Callback::PIN_ALLOCATOR, || self.instance.circuit_frames(pin, framing))
+        self.try_ask(Callback::PIN_ALLOCATOR, || self.instance.circuit_frames(pin, framing, memory))
+    }
+
+    pub(crate) fn can_allocate(&self, pin: &Pin) -> bool {
+        self.ask(Callback::PIN_FRAMING, || self.instance.can_allocate(pin)).unwrap_or(false)
     }
 
     pub(crate) fn reset(&self, pin: &Arc<Pin>) {

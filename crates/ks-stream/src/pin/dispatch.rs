@@ -71,6 +71,7 @@ impl Dispatch for Pin {
     fn cleanup(&self) {
         let Some(me) = self.me.upgrade() else { return };
         me.stop_streaming(STATUS_CANCELLED);
+        me.take_frames_back();
         me.let_go_of_circuit();
         me.disconnect_as_source();
         me.notify_source();

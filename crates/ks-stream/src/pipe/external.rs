@@ -77,13 +77,8 @@ pub(super) struct GuestShares {
 }
 
 impl GuestShares {
-    pub(super) fn of(output: &Arc<Pin>, pins: &[Arc<Pin>]) -> GuestShares {
-        let writes = |pin: &Arc<Pin>| {
-            !Arc::ptr_eq(pin, output)
-                && pin.in_place_counterpart().is_some()
-                && pin.filter().descriptor().modifies_in_place()
-        };
-        GuestShares { copies: pins.iter().any(writes), memory: Pin::memory_of(pins) }
+    pub(super) fn of(pins: &[Arc<Pin>]) -> GuestShares {
+        GuestShares { copies: Pin::branch_changes_frames(pins), memory: Pin::memory_of(pins) }
     }
 
     /// Does the branch change bytes?

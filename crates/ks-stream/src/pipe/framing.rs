@@ -7,10 +7,12 @@
 //! Source: ns-ks-ksallocator_framing_ex, ns-ks-ks_framing_item, ns-ks-ks_compression, "Specifying allocator framing in
 //! AVStream codecs". What the pages leave open is decided in ADR 0072.
 
+use super::frame_size;
 use crate::descriptor::{ExtendedFraming, Framing};
 use crate::pin::Pin;
 use ks_abi::{
-    Guid, KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED, KSALLOCATOR_FLAG_CAN_ALLOCATE, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY,
+    Guid, KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED, KSALLOCATOR_FLAG_CAN_ALLOCATE,
+    KSALLOCATOR_FLAG_INSIST_ON_FRAMESIZE_RATIO, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY,
     KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY, KSMEMORY_TYPE_KERNEL_NONPAGED,
     KSMEMORY_TYPE_KERNEL_PAGED, KSMEMORY_TYPE_SYSTEM, KSMEMORY_TYPE_USER, KsCompression, KsFramingItem, KsFramingRange,
     KsPinDataFlow, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, describe,
@@ -22,13 +24,17 @@ use ks_io::{Aspect, Refusal};
 const DEFAULT_FRAMES: u32 = 8;
 /// The most frames of a circuit.
 const MOST_FRAMES: u32 = 1024;
-/// How many sizes are tried where pins count in steps that do not fit together.
-const MOST_TRIES: u32 = 4096;
 
 /// Memory of these types is all the same to a process.
 pub(crate) fn is_process_memory(memory_type: Guid) -> bool {
     let types = [KSMEMORY_TYPE_SYSTEM, KSMEMORY_TYPE_USER, KSMEMORY_TYPE_KERNEL_PAGED, KSMEMORY_TYPE_KERNEL_NONPAGED];
     memory_type.is_null() || types.contains(&memory_type)
+}
+
+/// Of several kinds of memory that a process has the one with the largest weight, the first of equals.
+pub(super) fn best_item(framing: &ExtendedFraming) -> Option<&KsFramingItem> {
+    let usable = framing.items.iter().filter(|item| is_process_memory(item.memory_type));
+    usable.reduce(|best, item| if item.memory_type_weight > best.memory_type_weight { item } else { best })
 }
 
 /// What one pin asks for.
@@ -52,10 +58,14 @@ pub(super) struct Wish {
     pub(super) other_memory: Vec<Guid>,
     /// What its filter makes of the size of a frame, before the frame reaches this pin.
     pub(super) compression: KsCompression,
+    /// The only size that it takes, because of a ratio that it or its filter insists on, and why.
+    pub(super) exact: Option<(u64, String)>,
     /// Where its frames come from: the index of the wish of the pin before it.
     pub(super) after: Option<usize>,
-    /// It is the output of a filter that writes to its frames, in place.
+    /// Its filter writes to the frames that come to it: the output of one that works in place, or a last pin.
     pub(super) is_modified: bool,
+    /// It begins a branch that has copies: what is done to frames behind it is done to those.
+    pub(super) is_copied: bool,
     /// It is none of AVStream's, or of another process: it says what it needs, and no more than that is its affair.
     pub(super) is_foreign: bool,
 }
@@ -85,31 +95,25 @@ impl Wish {
     pub(super) fn of(pin: &Arc<Pin>, after: Option<usize>) -> Wish {
         let plain = pin.framing();
         let mut wish = Wish {
-            name: pin.describe(),
             frames: plain.frames,
             bytes: plain.frame_bytes,
-            range: ANY,
-            physical: ANY,
             alignment: plain.alignment,
-            flags: 0,
-            other_memory: Vec::new(),
-            compression: SAME,
             after,
-            is_modified: false,
-            is_foreign: false,
+            ..Wish::nothing(pin.describe())
         };
         if let Some(extended) = pin.extended_framing() {
             wish.extend(&extended, pin.data_flow());
         }
+        if pin.instance().is_some_and(|instance| instance.can_allocate(pin)) {
+            wish.flags |= KSALLOCATOR_FLAG_CAN_ALLOCATE;
+        }
         wish
     }
 
-    /// What the foreign pin asks for that `pin` is connected to, as it has answered.
-    fn of_foreign(pin: &Pin, after: Option<usize>) -> Option<Wish> {
-        pin.foreign_file()?;
-        let extended = pin.pipe().foreign_framing()?;
-        let mut wish = Wish {
-            name: format!("the pin behind {}", pin.describe()),
+    /// A wish for nothing.
+    pub(super) fn nothing(name: String) -> Wish {
+        Wish {
+            name,
             frames: 0,
             bytes: 0,
             range: ANY,
@@ -118,20 +122,17 @@ impl Wish {
             flags: 0,
             other_memory: Vec::new(),
             compression: SAME,
-            after,
+            exact: None,
+            after: None,
             is_modified: false,
-            is_foreign: true,
-        };
-        // Of a data source, too: what its filter makes of sizes is made elsewhere.
-        wish.extend(&extended, KsPinDataFlow::IN);
-        Some(wish)
+            is_copied: false,
+            is_foreign: false,
+        }
     }
 
     /// Of several kinds of memory the one with the largest weight counts that a process has, the first of equals.
-    fn extend(&mut self, extended: &ExtendedFraming, flow: KsPinDataFlow) {
-        let usable = extended.items.iter().filter(|item| is_process_memory(item.memory_type));
-        let best =
-            usable.reduce(|best, item| if item.memory_type_weight > best.memory_type_weight { item } else { best });
+    pub(super) fn extend(&mut self, extended: &ExtendedFraming, flow: KsPinDataFlow) {
+        let best = best_item(extended);
         let Some(item) = best.or_else(|| extended.items.first()) else { return };
         if best.is_none() {
             self.other_memory = extended.items.iter().map(|item| item.memory_type).collect();
@@ -144,35 +145,40 @@ impl Wish {
             self.compression = extended.compression;
         }
         self.flags = item.flags | (item.memory_flags & KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE);
+        if flow != KsPinDataFlow::OUT {
+            // There is no ratio to insist on.
+            self.flags &= !KSALLOCATOR_FLAG_INSIST_ON_FRAMESIZE_RATIO;
+        }
         self.alignment = alignment_of(item);
     }
 
-    fn is(&self, flag: u32) -> bool {
+    pub(super) fn is(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 
-    fn prefers(&self) -> bool {
+    pub(super) fn prefers(&self) -> bool {
         self.is(KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY)
     }
 
     /// The most bytes of a frame, by its own range or its device's.
-    fn most(&self) -> u32 {
+    pub(super) fn most(&self) -> u32 {
         let bound = |range: &KsFramingRange| if range.max_frame_size == 0 { u32::MAX } else { range.max_frame_size };
         bound(&self.range).min(bound(&self.physical))
     }
 
     /// The fewest bytes of a frame.
-    fn least(&self) -> u32 {
+    pub(super) fn least(&self) -> u32 {
         self.bytes.max(self.range.min_frame_size).max(self.physical.min_frame_size)
     }
 
     /// The next size from `bytes` on that is on a step of this pin.
-    fn on_a_step(&self, bytes: u64) -> u64 {
+    pub(super) fn on_a_step(&self, bytes: u64) -> u64 {
         let (base, step) = (u64::from(self.range.min_frame_size), u64::from(self.range.stepping.max(1)));
-        base + bytes.saturating_sub(base).next_multiple_of(step)
+        let steps = bytes.saturating_sub(base).checked_next_multiple_of(step);
+        steps.and_then(|bytes| base.checked_add(bytes)).unwrap_or(u64::MAX)
     }
 
-    fn compressed(&self, bytes: u64) -> u64 {
+    pub(super) fn compressed(&self, bytes: u64) -> u64 {
         let KsCompression { ratio_numerator: over, ratio_denominator: under, ratio_constant_margin: margin } =
             self.compression;
         if over == 0 || under == 0 {
@@ -227,7 +233,7 @@ pub(super) fn agree(wishes: &[Wish]) -> Result<Agreed, Refusal> {
         let (who, most) = (&agreed.alignment_by, ks_mem::MAX_ALIGNMENT);
         return refuse(format!("{who} asks for frames aligned to {}; {most} is the most", agreed.framing.alignment));
     }
-    agree_on_size(wishes, &mut agreed)?;
+    frame_size::agree(wishes, &mut agreed)?;
     for wish in wishes.iter().filter(|wish| wish.is_foreign && wish.is(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE)) {
         agreed.notes.push(format!("{} must allocate, and has no frames that this process could use", wish.name));
     }
@@ -239,6 +245,11 @@ pub(super) fn agree(wishes: &[Wish]) -> Result<Agreed, Refusal> {
         }
     }
     Ok(agreed)
+}
+
+/// A wish and those before it, up to where the frames are no copies of others.
+pub(super) fn same_frames(wishes: &[Wish], index: usize) -> impl Iterator<Item = &Wish> {
+    std::iter::successors(wishes.get(index), |wish| if wish.is_copied { None } else { wishes.get(wish.after?) })
 }
 
 fn check_memory(wishes: &[Wish], agreed: &mut Agreed) -> Result<(), Refusal> {
@@ -256,11 +267,9 @@ fn check_memory(wishes: &[Wish], agreed: &mut Agreed) -> Result<(), Refusal> {
 
 /// A pin that wants its frames kept whole, and a filter behind it that changes them.
 fn check_integrity(wishes: &[Wish], agreed: &mut Agreed) -> Result<(), Refusal> {
-    for modified in wishes.iter().filter(|wish| wish.is_modified) {
-        let mut at = modified.after;
+    for (index, modified) in wishes.iter().enumerate().filter(|(_, wish)| wish.is_modified) {
         // The input of the modifying filter speaks of what comes behind itself, too.
-        while let Some(before) = at.and_then(|index| wishes.get(index)) {
-            at = before.after;
+        for before in same_frames(wishes, index).skip(1) {
             if !before.is(KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY) {
                 continue;
             }
@@ -275,59 +284,6 @@ fn check_integrity(wishes: &[Wish], agreed: &mut Agreed) -> Result<(), Refusal> 
             agreed.notes.push(reason);
         }
     }
-    Ok(())
-}
-
-fn agree_on_size(wishes: &[Wish], agreed: &mut Agreed) -> Result<(), Refusal> {
-    // What reaches each pin at least, and whose wish that is.
-    let mut carried: Vec<(u64, usize)> = Vec::with_capacity(wishes.len());
-    let (mut bytes, mut by) = (0, None);
-    for (index, wish) in wishes.iter().enumerate() {
-        let own = (u64::from(wish.least()), index);
-        let before =
-            wish.after.and_then(|after| carried.get(after)).map(|(bytes, who)| (wish.compressed(*bytes), *who));
-        let most = before.filter(|before| before.0 > own.0).unwrap_or(own);
-        carried.push(most);
-        if most.0 > bytes {
-            (bytes, by) = (most.0, Some(most.1));
-        }
-    }
-    let strict = || wishes.iter().filter(|wish| !wish.prefers());
-    // Up to a size that is on a step of every pin.
-    for tries in 0.. {
-        let next = strict().fold(bytes, |bytes, wish| wish.on_a_step(bytes));
-        if next == bytes {
-            break;
-        }
-        if tries >= MOST_TRIES || next > u64::from(u32::MAX) {
-            let steps: Vec<String> = strict()
-                .filter(|wish| wish.range.stepping > 1)
-                .map(|wish| format!("{} in steps of {}", wish.name, wish.range.stepping))
-                .collect();
-            return refuse(format!("no size of a frame suits all pins: {}", steps.join(", ")));
-        }
-        bytes = next;
-    }
-    let who = by.and_then(|index| wishes.get(index)).map_or("", |wish| wish.name.as_str());
-    let mut arriving: Vec<u64> = Vec::with_capacity(wishes.len());
-    for wish in wishes {
-        let arrives = wish.after.and_then(|after| arriving.get(after)).map_or(bytes, |before| wish.compressed(*before));
-        // One buffer on both sides of each filter: what grows on the way must fit, and was counted above.
-        let arrives = arrives.min(bytes);
-        arriving.push(arrives);
-        if arrives <= u64::from(wish.most()) {
-            continue;
-        }
-        let reason =
-            format!("{who} asks for frames of at least {bytes} bytes, {} takes at most {}", wish.name, wish.most());
-        if !wish.prefers() {
-            return refuse(reason);
-        }
-        agreed.notes.push(reason);
-    }
-    let Ok(bytes) = u32::try_from(bytes) else { return refuse(format!("{who} asks for frames of {bytes} bytes")) };
-    agreed.framing.frame_bytes = bytes;
-    agreed.bytes_by = who.to_owned();
     Ok(())
 }
 
@@ -349,83 +305,13 @@ impl Pin {
     }
 }
 
-/// The wishes of all pins that a head's frames come to, over every branch, each behind the one before it; and the pins.
-pub(super) fn wishes_of(head: &Arc<Pin>) -> (Vec<Wish>, Vec<Arc<Pin>>) {
-    let (mut wishes, mut pins) = (Vec::new(), Vec::new());
-    collect(head, None, &mut wishes, &mut pins);
-    (wishes, pins)
-}
-
-fn collect(head: &Arc<Pin>, mut after: Option<usize>, wishes: &mut Vec<Wish>, pins: &mut Vec<Arc<Pin>>) {
-    let push =
-        |pin: &Arc<Pin>, after: Option<usize>, is_modified: bool, wishes: &mut Vec<Wish>, pins: &mut Vec<Arc<Pin>>| {
-            pins.push(pin.clone());
-            wishes.push(Wish { is_modified, ..Wish::of(pin, after) });
-            Some(wishes.len() - 1)
-        };
-    // It has a place of its own, that of the pin which it is connected to.
-    let push_foreign = |pin: &Arc<Pin>, after: Option<usize>, wishes: &mut Vec<Wish>, pins: &mut Vec<Arc<Pin>>| {
-        let Some(wish) = Wish::of_foreign(pin, after) else { return after };
-        pins.push(pin.clone());
-        wishes.push(wish);
-        Some(wishes.len() - 1)
-    };
-    let mut branches = Vec::new();
-    for pin in head.circuit() {
-        if pin.data_flow() == KsPinDataFlow::IN {
-            // A head that asks a foreign source; other sinks have none before them.
-            after = push_foreign(&pin, after, wishes, pins);
-        }
-        after = push(&pin, after, false, wishes, pins);
-        if pin.data_flow() == KsPinDataFlow::OUT {
-            after = push_foreign(&pin, after, wishes, pins);
-        }
-        if let Some(output) = pin.in_place_counterpart().filter(|_| pin.data_flow() == KsPinDataFlow::IN) {
-            let is_modified = pin.filter().descriptor().modifies_in_place();
-            after = push(&output, after, is_modified, wishes, pins);
-            after = push_foreign(&output, after, wishes, pins);
-        }
-        branches.extend(pin.splitter_outputs().into_iter().flatten().map(|output| (output, after)));
-    }
-    for (output, after) in branches {
-        if !pins.iter().any(|known| Arc::ptr_eq(known, &output)) {
-            collect_branch(&output, after, wishes, pins);
-        }
-    }
-}
-
-/// A branch whose filters write gets copies: what happens there changes nothing of the frames before the splitter.
-fn collect_branch(output: &Arc<Pin>, after: Option<usize>, wishes: &mut Vec<Wish>, pins: &mut Vec<Arc<Pin>>) {
-    let first = wishes.len();
-    collect(output, after, wishes, pins);
-    let writes = wishes.iter().skip(first).any(|wish| wish.is_modified);
-    if writes {
-        for wish in wishes.iter_mut().skip(first) {
-            wish.is_modified = false;
-        }
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
     /// A wish for nothing but the size of a frame.
     pub(in crate::pipe) fn wish(name: &str, bytes: u32) -> Wish {
-        Wish {
-            name: name.into(),
-            frames: 0,
-            bytes,
-            range: ANY,
-            physical: ANY,
-            alignment: 0,
-            flags: 0,
-            other_memory: Vec::new(),
-            compression: SAME,
-            after: None,
-            is_modified: false,
-            is_foreign: false,
-        }
+        Wish { bytes, ..Wish::nothing(name.into()) }
     }
 
     fn range(least: u32, most: u32, step: u32) -> KsFramingRange {

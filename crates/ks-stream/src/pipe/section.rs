@@ -1,13 +1,14 @@
 //! The memory of a circuit: its allocator, and the requests that do not travel.
 
+use super::framing::Wish;
 use super::splitter::Branch;
 use super::{FramesOf, Hop, Route};
 use crate::allocator::AllocatorObject;
 use crate::batch;
-use crate::descriptor::{ExtendedFraming, Framing};
+use crate::descriptor::Framing;
 use crate::foreign::ForeignPeer;
 use crate::pin::Pin;
-use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
+use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED, STATUS_SUCCESS};
 use ks_io::sync::{
     Arc, Mutex, RwLock,
     atomic::{AtomicBool, Ordering},
@@ -25,8 +26,8 @@ pub(crate) struct PipeSection {
     callers: AtomicBool,
     /// The foreign data source that this head asks for frames.
     asked: Mutex<Option<Arc<ForeignPeer>>>,
-    /// What the foreign pin asks of the frames, that this one is connected to.
-    foreign_framing: Mutex<Option<Arc<ExtendedFraming>>>,
+    /// What the foreign pin that this one is connected to asks of the frames, and those behind it.
+    foreign_wishes: Mutex<Option<Arc<[Wish]>>>,
     /// What the section was when it was last bound, for a client.
     description: Mutex<Box<str>>,
     /// A foreign pin was not ready for the frames that are parked.
@@ -112,10 +113,17 @@ impl Memory {
     fn fits(&self, spec: PoolSpec, memory: FrameMemory, lender: Option<&Arc<AllocatorObject>>) -> bool {
         match (self, lender) {
             (Memory::Pool(pool), None) => pool.spec() == spec && pool.memory() == memory && !pool.is_quarantined(),
-            (Memory::Lent(lease), Some(lender)) => Arc::ptr_eq(&lease.allocator, lender) && lease.spec == spec,
+            (Memory::Lent(lease), Some(lender)) => {
+                lease.allocator.shares_source(lender) && lease.spec == spec && are_in(memory, &lease.names)
+            }
             _ => false,
         }
     }
+}
+
+/// Do frames of an allocator object lie where a circuit needs them?
+fn are_in(memory: FrameMemory, frames: &[Frame]) -> bool {
+    memory == FrameMemory::Private || frames.iter().all(Frame::is_shared)
 }
 
 /// What the section's allocator made, for a table.
@@ -153,13 +161,14 @@ impl PipeSection {
         *self.description.lock() = text.into_boxed_str();
     }
 
-    /// What the connected foreign pin asked of the frames when it was last asked.
-    pub(super) fn foreign_framing(&self) -> Option<Arc<ExtendedFraming>> {
-        self.foreign_framing.lock().clone()
+    /// What the pins behind the border asked of the frames when they were last asked, the connected one first.
+    pub(super) fn foreign_wishes(&self) -> Option<Arc<[Wish]>> {
+        self.foreign_wishes.lock().clone()
     }
 
-    pub(super) fn set_foreign_framing(&self, framing: Option<ExtendedFraming>) {
-        *self.foreign_framing.lock() = framing.map(Arc::new);
+    pub(super) fn set_foreign_wishes(&self, wishes: Vec<Wish>) {
+        let wishes = (!wishes.is_empty()).then(|| wishes.into());
+        *self.foreign_wishes.lock() = wishes;
     }
 
     /// The foreign data source that this head asks for frames.
@@ -243,6 +252,8 @@ impl PipeSection {
                 branch.give_back(shares);
             });
         }
+        // Of an allocator that is gone: with the last of them its memory goes back, which may be a driver's.
+        let mut stale = Vec::new();
         let mut state = self.state.lock();
         for irp in batch {
             let generation = irp.place().circuit;
@@ -257,9 +268,11 @@ impl PipeSection {
                     irp.set_status(STATUS_SUCCESS);
                     kept.parked.push(irp);
                 }
-                None => irp.retire(),
+                None => stale.push(irp),
             }
         }
+        drop(state);
+        stale.into_iter().for_each(Irp::retire);
     }
 
     pub(crate) fn take_parked(&self) -> Vec<Irp> {
@@ -297,7 +310,18 @@ impl PipeSection {
         };
         let (memory, frames) = match lender {
             Some(allocator) => {
-                let frames = allocator.lend(spec.frames).map_err(no_memory)?;
+                let frames = allocator.lend(spec.frames).map_err(|status| {
+                    if status != STATUS_NOT_SUPPORTED {
+                        return no_memory(status);
+                    }
+                    let what =
+                        "is memory that is not there, not aligned as agreed, in use already, or none of the engine's";
+                    Refusal::new(status, Aspect::Memory, format!("a frame of the allocator {what}"))
+                })?;
+                if !are_in(memory, &frames) {
+                    let reason = "a frame of the allocator is none that another process can map";
+                    return Err(Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Memory, reason));
+                }
                 (Memory::Lent(Lease { allocator, spec, names: frames.clone() }), frames)
             }
             None => {
@@ -334,6 +358,21 @@ impl PipeSection {
             state.current.allocator.as_ref().is_some_and(|kept| matches!(kept.memory, Memory::Lent(_)))
         };
         if lent {
+            self.free();
+        }
+    }
+
+    /// Gives back what `pin` brought, which closes.
+    pub(super) fn free_frames_of(&self, pin: &Pin) {
+        let brought = |kept: &Circulation| match kept.allocator.as_deref() {
+            Some(Allocator { memory: Memory::Lent(lease), .. }) => lease.allocator.is_of(pin),
+            _ => false,
+        };
+        let is_any = {
+            let state = self.state.lock();
+            brought(&state.current) || state.former.as_deref().is_some_and(brought)
+        };
+        if is_any {
             self.free();
         }
     }

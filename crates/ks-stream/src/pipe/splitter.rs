@@ -238,7 +238,7 @@ impl Branch {
             let reason = format!("{}: no memory for its branch", output.describe());
             Refusal::new(STATUS_INSUFFICIENT_RESOURCES, Aspect::Memory, reason)
         };
-        let copies = match copy_spec(output, pins, offer) {
+        let copies = match copy_spec(pins, offer) {
             Some((memory, spec)) => {
                 let bytes = spec.frames as u64 * spec.frame_bytes as u64;
                 if bytes > output.filter().device().most_circuit_bytes() {
@@ -272,7 +272,7 @@ impl Branch {
             }
         }
         let watched = Homecoming::of(output, pins);
-        let guests = GuestShares::of(output, pins);
+        let guests = GuestShares::of(pins);
         let (output, lent) = (Arc::downgrade(output), splitter.lent.clone());
         let home = Mutex::new(home);
         let is_copied = copies.is_some();
@@ -398,13 +398,13 @@ impl Drop for Branch {
     }
 }
 
-/// Copies the valid bytes of a frame; their number. Without them the share says that it has none.
+/// Copies the valid bytes of a frame; 1 if there were any. Without memory the share says that it has none.
 pub(super) fn copy(frame: &StreamFrame, share: &StreamFrame) -> u64 {
     let used = frame.data_used() as usize;
     let bytes = frame.buffer().and_then(|buffer| buffer.bytes(used));
     let copied = bytes.zip(share.buffer()).is_some_and(|(bytes, to)| to.copy_in(0, &bytes));
     if copied {
-        used as u64
+        u64::from(used > 0)
     } else {
         share.set_data_used(0);
         0
@@ -412,19 +412,16 @@ pub(super) fn copy(frame: &StreamFrame, share: &StreamFrame) -> u64 {
 }
 
 /// The memory that a branch needs of its own; `None`: it reads the frames of the circuit.
-fn copy_spec(output: &Arc<Pin>, pins: &[Arc<Pin>], offer: &Offer<'_>) -> Option<(FrameMemory, PoolSpec)> {
+fn copy_spec(pins: &[Arc<Pin>], offer: &Offer<'_>) -> Option<(FrameMemory, PoolSpec)> {
     let first = offer.frames.first()?;
     let mut spec = PoolSpec { frames: offer.frames.len(), frame_bytes: first.len(), alignment: 64 };
     let mut memory = FrameMemory::Private;
-    let mut is_needed = false;
+    let is_needed = Pin::branch_changes_frames(pins);
     for pin in pins {
         let framing = pin.framing();
         spec.frame_bytes = spec.frame_bytes.max(framing.frame_bytes as usize);
         spec.alignment = spec.alignment.max(framing.alignment as usize);
         let counterpart = pin.in_place_counterpart();
-        if !Arc::ptr_eq(pin, output) && counterpart.is_some() && pin.filter().descriptor().modifies_in_place() {
-            is_needed = true;
-        }
         let foreign = pin.foreign_peer(&None).or_else(|| counterpart.and_then(|pin| pin.foreign_peer(&None)));
         if let Some(peer) = foreign {
             memory = peer.frame_memory();

@@ -2,12 +2,13 @@
 
 use crate::automation::{PropertyItem, PropertySet};
 use crate::pin::Pin;
+use crate::pipe;
 use crate::property::PropertyCall;
 use crate::statistics::{Limit, Measures};
 use ks_abi::{
-    NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
-    STATUS_SUCCESS, USERKS_PIN_FAILURE, USERKS_PIN_LABEL, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT, USERKS_PIN_PIPE,
-    USERKS_PIN_STATISTICS, USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
+    KsProperty, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_FOUND, STATUS_SUCCESS, USERKS_PIN_FAILURE, USERKS_PIN_LABEL, USERKS_PIN_LATENCY, USERKS_PIN_LIMIT,
+    USERKS_PIN_PIPE, USERKS_PIN_STATISTICS, USERKS_PIN_WISHES, USERKS_PROPSET_PIN, UserksPinLimit, UserksPinStatistics,
 };
 use ks_io::{Aspect, Refusal};
 
@@ -20,6 +21,7 @@ pub(super) fn set() -> PropertySet<Pin> {
             PropertyItem::new(USERKS_PIN_LATENCY).data_bytes(4).set(measure_latency),
             PropertyItem::new(USERKS_PIN_FAILURE).get(failure),
             PropertyItem::new(USERKS_PIN_PIPE).get(pipe),
+            PropertyItem::new(USERKS_PIN_WISHES).request_bytes(size_of::<KsProperty>() + 4).get(wishes),
             PropertyItem::new(USERKS_PIN_LABEL).data_bytes(1).set(label),
         ],
     }
@@ -90,6 +92,15 @@ fn failure(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 /// The pipe section as UTF-8, one fact a line; empty before the pin has left STOP.
 fn pipe(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     call.answer(pin.pipe_report().as_bytes())
+}
+
+/// What the pins of the section ask of its frames. Behind borders others are asked, whom somebody may wait for.
+fn wishes(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
+    let borders = call.request().get(size_of::<KsProperty>()..).and_then(|rest| rest.first_chunk());
+    match (pin.me(), borders) {
+        (Some(pin), Some(borders)) => call.answer(&pipe::tell_wishes(&pin, u32::from_le_bytes(*borders))),
+        _ => STATUS_INVALID_PARAMETER,
+    }
 }
 
 /// The most bytes of a filter's name.

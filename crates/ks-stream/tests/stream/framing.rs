@@ -1,8 +1,9 @@
 //! What the pins of a pipe ask of its allocator, and what they agree on or do not.
 
-use crate::rig::{DOWN, FRAME_BYTES, FRAMES, OnCircuitFrames, Rig, UP, bring, create, number};
+use crate::rig::{DOWN, FRAME_BYTES, FRAMES, OnCircuitFrames, Rig, Setup, UP, bring, create, number};
 use ks_abi::{
-    Guid, IoControlCode, KSALLOCATOR_FLAG_CAN_ALLOCATE, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY,
+    Guid, IoControlCode, KSALLOCATOR_FLAG_CAN_ALLOCATE, KSALLOCATOR_FLAG_INSIST_ON_FRAMESIZE_RATIO,
+    KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY, KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER,
     KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KSALLOCATOR_REQUIREMENTF_PREFERENCES_ONLY, KSMEMORY_TYPE_SYSTEM,
     KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX, KSPROPERTY_TYPE_GET, KSPROPSETID_Connection, KsAllocatorFramingEx,
     KsCompression, KsFramingItem, KsPinDataFlow, KsProperty, KsState, NtStatus, STATUS_INSUFFICIENT_RESOURCES,
@@ -271,6 +272,145 @@ fn a_pin_that_can_allocate_does_where_nobody_must() {
     start_anew();
     assert_eq!(owner(), "source.0 heads the section");
     drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn a_last_pin_that_changes_its_frames_breaks_the_integrity_that_another_asks_for() {
+    let rig = Rig::new(1);
+    *rig.source.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY, 0, 0, (0, 0)));
+    let pair = rig.pair();
+    pair.sink.set_state(KsState::ACQUIRE).unwrap();
+    pair.source.set_state(KsState::ACQUIRE).unwrap();
+    pair.source.set_state(KsState::STOP).unwrap();
+    *rig.sink.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, 0, 0, (0, 0)));
+    let refused = pair.source.set_state(KsState::ACQUIRE).unwrap_err();
+    assert_eq!(refused.status, STATUS_NOT_SUPPORTED);
+    assert!(refused.reason().contains("source.0") && refused.reason().contains("sink.0"), "{refused}");
+    drop(pair);
+    rig.assert_quiescent();
+}
+
+/// A framing of a filter that makes `over` bytes of `under`, and insists on that.
+fn insists(over: u32, under: u32) -> ExtendedFraming {
+    let mut framing = asks(KSALLOCATOR_FLAG_INSIST_ON_FRAMESIZE_RATIO, 0, 0, (0, 0));
+    framing.compression = KsCompression { ratio_numerator: over, ratio_denominator: under, ratio_constant_margin: 0 };
+    framing
+}
+
+#[test]
+fn a_filter_in_place_that_insists_on_its_ratio_gives_each_side_its_own_size() {
+    let rig = Rig::new(1);
+    *rig.source.extended.lock() = Some(asks(0, 0, 0, (100, 0)));
+    *rig.middle.extended.lock() = Some(insists(3, 2));
+    *rig.sink.extended.lock() = Some(asks(0, 0, 0, (64, 150)));
+    let chain = Chain::new(&rig);
+    chain.start().unwrap();
+    assert_eq!(chain.pins[0].statistics().unwrap().allocator_frame_bytes, 150, "100 come in, and 150 leave");
+    chain.pins.iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+    *rig.sink.extended.lock() = Some(asks(0, 0, 0, (64, 149)));
+    let (status, reason) = chain.start().unwrap_err();
+    assert_eq!(status, STATUS_INVALID_PARAMETER);
+    assert!(reason.contains("middle.1 asks for frames of at least 150 bytes, sink.0 takes at most 149"), "{reason}");
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn circuits_on_both_sides_of_a_filter_that_insists_keep_its_ratio() {
+    let rig = Rig::with(Setup { middle_in_place: None, ..Setup::default() });
+    let chain = Chain::new(&rig);
+    let bytes = |at: usize| chain.pins[at].statistics().unwrap().allocator_frame_bytes;
+    let start = |order: [usize; 4]| {
+        chain.pins.iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+        order.iter().try_for_each(|at| chain.pins[*at].set_state(KsState::ACQUIRE))
+    };
+    // What stands behind the filter fixes what comes to it, and the other way round.
+    *rig.middle.extended.lock() = Some(insists(1, 2));
+    start([3, 2, 1, 0]).unwrap();
+    assert_eq!((bytes(0), bytes(3)), (2 * FRAME_BYTES, FRAME_BYTES));
+    *rig.middle.extended.lock() = Some(insists(3, 2));
+    start([1, 0, 3, 2]).unwrap();
+    assert_eq!((bytes(0), bytes(3)), (FRAME_BYTES, 3 * FRAME_BYTES / 2));
+    // Advised only, each has what its own pins ask for.
+    *rig.middle.extended.lock() = Some(ExtendedFraming { items: asks(0, 0, 0, (0, 0)).items, ..insists(3, 2) });
+    start([3, 2, 1, 0]).unwrap();
+    assert_eq!((bytes(0), bytes(3)), (FRAME_BYTES, FRAME_BYTES));
+    // Of 64 bytes behind it no whole number was made by thirds of three.
+    for (framing, order, words) in [
+        (insists(3, 2), [3, 2, 1, 0], "middle.1 insists on 3:2 and has 64"),
+        (insists(1, 3), [1, 0, 3, 2], "it insists on 1:3 of the 64 bytes of middle.0"),
+        (insists(1, 2), [1, 0, 3, 2], "it insists on 1:2 of the 64 bytes of middle.0"),
+    ] {
+        *rig.middle.extended.lock() = Some(framing);
+        let refused = start(order).unwrap_err();
+        assert_eq!(refused.status, STATUS_INVALID_PARAMETER);
+        assert!(refused.reason().contains(words), "{refused}");
+    }
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn a_source_of_frames_that_is_given_again_keeps_its_frames_over_a_stop() {
+    let rig = Rig::new(1);
+    let all: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let (io, noted) = (rig.io.clone(), all.clone());
+    type Known = Option<(AllocatorFraming, Arc<dyn FrameSource>)>;
+    let known: Arc<Mutex<Known>> = Arc::default();
+    let must = |bytes| Some(asks(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, 3, 63, (bytes, 0)));
+    *rig.sink.extended.lock() = must(64);
+    *rig.sink.on_circuit_frames.lock() = Some(Arc::new(move |framing| {
+        let mut known = known.lock();
+        if let Some((of, source)) = &*known
+            && of == framing
+        {
+            return Ok(source.clone());
+        }
+        let (frames, all) = (Mutex::default(), noted.clone());
+        let made: Arc<dyn FrameSource> = Arc::new(Own { io: io.clone(), framing: *framing, frames, all });
+        *known = Some((*framing, made.clone()));
+        Ok(made)
+    }));
+    let chain = Chain::new(&rig);
+    let stream = || {
+        chain.start().unwrap();
+        chain.pins.iter().rev().for_each(|pin| bring(pin, &UP[1..]));
+        rig.settle();
+        assert_eq!(std::mem::take(&mut *rig.sink.seen.lock()), (0..20).collect::<Vec<_>>());
+        chain.pins.iter().for_each(|pin| bring(pin, &DOWN));
+    };
+    stream();
+    stream();
+    assert_eq!(all.lock().len(), FRAMES as usize, "made once");
+    *rig.sink.extended.lock() = must(128);
+    stream();
+    assert_eq!(all.lock().len(), 2 * FRAMES as usize, "others were agreed on");
+    drop(chain);
+    rig.assert_quiescent();
+}
+
+#[test]
+fn the_frames_of_a_pin_go_when_it_closes_though_the_others_stay() {
+    let rig = Rig::new(1);
+    let places: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let (io, all) = (rig.io.clone(), places.clone());
+    *rig.sink.extended.lock() = Some(asks(KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, 3, 63, (64, 0)));
+    *rig.sink.on_circuit_frames.lock() = Some(Arc::new(move |framing| {
+        Ok(Arc::new(Own { io: io.clone(), framing: *framing, frames: Mutex::default(), all: all.clone() }))
+    }));
+    let Chain { pins: [source, input, output, sink], _filters: filters } = Chain::new(&rig);
+    for pin in [&sink, &output, &input, &source] {
+        bring(pin, &UP[..1]);
+    }
+    let is_there = |place: &u64| rig.io.regions().resolve(*place, 1).is_some();
+    assert!(places.lock().iter().all(is_there));
+    drop(sink);
+    rig.settle();
+    assert_eq!(source.statistics().unwrap().allocator_frames, 0, "the head stays, and has none of them");
+    source.set_state(KsState::STOP).unwrap();
+    assert!(!places.lock().iter().any(is_there), "nor has its queue");
+    drop((output, input, source, filters));
     rig.assert_quiescent();
 }
 

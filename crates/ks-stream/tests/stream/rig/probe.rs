@@ -9,6 +9,7 @@ use ks_abi::{
 };
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{Aspect, Refusal, Ticks, Time};
+use ks_mem::FrameMemory;
 use ks_stream::{
     AllocatorFraming, CloneId, ClonePointer, DataFormat, DataRange, Device, DeviceDispatch, ExtendedFraming, Filter,
     FilterDispatch, FilterInstance, FrameSource, Framing, Interface, Pin, PinInstance, PointerId, ProcessPins,
@@ -468,6 +469,7 @@ impl PinInstance for RigPin {
         &self,
         _: &Arc<Pin>,
         framing: &AllocatorFraming,
+        _: FrameMemory,
     ) -> Result<Option<Arc<dyn FrameSource>>, Refusal> {
         let answer = self.0.on_circuit_frames.lock().clone();
         answer.map_or(Ok(None), |answer| answer(framing).map(Some))
