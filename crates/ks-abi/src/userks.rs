@@ -3,6 +3,8 @@
 use crate::allocator::{KsCompression, KsFramingRange};
 use crate::define::abi_struct;
 use crate::guid::Guid;
+use crate::identifier::KsProperty;
+use crate::stream::KsState;
 
 /// Property set of every pin: counters, limits, failures.
 pub const USERKS_PROPSET_PIN: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e02);
@@ -34,6 +36,45 @@ pub const USERKS_EVENT_PIN_FAILED: u32 = 0;
 pub const USERKS_PROPSET_SETTINGS: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e04);
 /// GET: the settings, one a line: name, kind, default and help, separated by tabs, UTF-8.
 pub const USERKS_SETTINGS_LIST: u32 = 0;
+
+/// Property set of every clock object, for class drivers: how a pin follows a clock that is in another process.
+pub const USERKS_PROPSET_CLOCK: Guid = Guid::from_u128(0x6f0f0a5a_9c1e_4b6d_8d0e_5f4c2a717e05);
+/// GET of kernel mode, with a [`UserksClockFollow`]: [`UserksClockReading`], as soon as the clock has another version than
+/// the one that is named.
+pub const USERKS_CLOCK_FOLLOW: u32 = 0;
+/// The clock has a time of its own, of which the reading is a sample; otherwise it counts the machine's time in RUN, and the
+/// reading says all.
+pub const USERKS_CLOCK_SAMPLED: u32 = 1;
+
+abi_struct! {
+    /// Asks for what a clock shows, once it is other than the version that is known.
+    pub struct UserksClockFollow = "USERKS_CLOCK_FOLLOW", "none: userks' own" {
+        /// The property.
+        property: KsProperty = "Property",
+        /// The version that is known; 0: none.
+        version: u64 = "Version",
+    }
+}
+
+abi_struct! {
+    /// What a clock shows, and how it goes on.
+    pub struct UserksClockReading = "USERKS_CLOCK_READING", "none: userks' own" {
+        /// Another one after each change of the state and each setting of the time; never 0.
+        version: u64 = "Version",
+        /// Stream time in 100-ns units, at the moment `since`.
+        time: i64 = "Time",
+        /// A moment on the machine's monotonic clock, in 100-ns units.
+        since: i64 = "Since",
+        /// Granularity in 100-ns units.
+        granularity: i64 = "Granularity",
+        /// Error in 100-ns units.
+        error: i64 = "Error",
+        /// The state.
+        state: KsState = "State",
+        /// `USERKS_CLOCK_SAMPLED` or 0.
+        flags: u32 = "Flags",
+    }
+}
 
 abi_struct! {
     /// What has passed a pin.

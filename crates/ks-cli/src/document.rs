@@ -28,6 +28,9 @@ pub(crate) struct RunDocument {
     /// The pin whose clock the graph went by; not there when no pin has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clock: Option<String>,
+    /// Pins that go by another, each with the reason; not there when all follow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) clock_refused: Vec<String>,
     pub(crate) elapsed_ns: u64,
     /// What drivers have not given back; not there when they have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -363,6 +366,7 @@ impl RunDocument {
             connections: Vec::new(),
             pipes: Vec::new(),
             clock: None,
+            clock_refused: Vec::new(),
             elapsed_ns: 0,
             left_behind: Vec::new(),
             reports: Vec::new(),

@@ -303,6 +303,7 @@ impl Engine {
             pipes: pipes(&report.connections),
             connections: report.connections.into_iter().map(connection).collect(),
             clock: report.clock,
+            clock_refused: report.clock_refused,
             elapsed_ns: report.elapsed_ns,
             left_behind: Vec::new(),
             reports: Vec::new(),

@@ -243,6 +243,7 @@ mod tests {
             }],
             pipes: Vec::new(),
             clock: None,
+            clock_refused: Vec::new(),
             elapsed_ns: 5_010_000_000,
             left_behind: Vec::new(),
             reports: Vec::new(),

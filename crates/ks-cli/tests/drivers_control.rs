@@ -3,12 +3,13 @@
 mod driver_rig;
 mod support;
 
-use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState};
-use ks_client::Filter;
+use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_DEVICE_REMOVED, STATUS_NO_MATCH};
+use ks_client::{Filter, Format};
+use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 use driver_rig::{Created, Rig, copied, create, of_tests, sample};
-use support::{Scratch, ks};
+use support::{Scratch, ks, tool};
 
 /// What a driver's own check of a pin says has failed.
 fn said(pin: &Created, check: u32) -> String {
@@ -87,4 +88,164 @@ fn the_latency_of_each_connection_between_processes_is_measured() {
         // Engines that started at other times have other clocks: no frame was under way before the run or after it.
         assert!(0 < p50 && p50 <= p99 && p99 < elapsed_ns, "{ran}");
     }
+}
+
+/// What a check says, once the clock that it is about is in the state that it is asked in.
+fn said_in_state(pin: &Created, check: u32) -> String {
+    loop {
+        // The test program's own limit ends a wait for a state that never comes.
+        match said(pin, check) {
+            words if words.contains("GetState") => std::thread::yield_now(),
+            words => return words,
+        }
+    }
+}
+
+#[test]
+fn a_driver_goes_by_the_clock_of_another_process() {
+    let rig = Rig::new();
+    let driver = of_tests("avs/follow", &[]);
+    let (giving, taking) = (rig.start(&driver), rig.start(&driver));
+    let (giver, taker) = (giving.open(), taking.open());
+    let (master, pin) = (create(&giver, 1, None), create(&taker, 0, None));
+    let clock = master.pin.create_clock().expect("the pin has a clock");
+    pin.pin.set_master_clock(Some(&clock)).expect("a clock of another process");
+    assert_eq!(said(&pin, 0), "");
+    let go = |state| master.pin.set_state(state).unwrap_or_else(|error| panic!("{error}"));
+    go(KsState::RUN);
+    assert_eq!(said_in_state(&pin, 1), "");
+    // The pin keeps the clock; its client need not.
+    drop(clock);
+    for (state, check) in [(KsState::PAUSE, 2), (KsState::RUN, 1), (KsState::PAUSE, 2)] {
+        go(state);
+        assert_eq!(said_in_state(&pin, check), "");
+    }
+    // The driver keeps what it was given, as long as it wants.
+    pin.pin.set_master_clock(None).expect("no clock");
+    go(KsState::RUN);
+    assert_eq!(said_in_state(&pin, 1), "");
+    go(KsState::STOP);
+    assert_eq!(said(&pin, 4), "");
+
+    // A clock of a driver's own time.
+    let half = create(&giver, 2, None);
+    let clock = half.pin.create_clock().expect("the pin has a clock");
+    pin.pin.set_master_clock(Some(&clock)).expect("a clock of another process");
+    for state in [KsState::STOP, KsState::RUN, KsState::STOP] {
+        half.pin.set_state(state).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(said(&pin, 5), "");
+    }
+    pin.pin.set_master_clock(None).expect("no clock");
+    drop((clock, half, master, pin, giver, taker));
+    giving.stop_in_order();
+    taking.stop_in_order();
+}
+
+#[test]
+fn a_driver_hears_of_the_times_of_a_clock_in_another_process() {
+    let rig = Rig::new();
+    let driver = of_tests("avs/follow", &[]);
+    ks_stream::Device::start(&rig.io, "camera", vec![Arc::new(ks_filters::test_camera::descriptor())])
+        .expect("a device");
+    let (giving, taking) = (rig.start(&driver), rig.start(&driver));
+    let (giver, taker) = (giving.open(), taking.open());
+    let far = create(&giver, 1, None);
+    let camera = rig.client.open_by_name("test-camera").expect("the camera");
+    let near = camera.create_client_pin(0).expect("a pin");
+    let keeper = create(&taker, 3, None);
+    for master in [&far.pin, &near] {
+        let clock = master.create_clock().expect("the pin has a clock");
+        keeper.pin.set_master_clock(Some(&clock)).expect("the driver takes it");
+        master.set_state(KsState::RUN).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(said(&keeper, 6), "");
+        master.set_state(KsState::STOP).unwrap_or_else(|error| panic!("{error}"));
+        keeper.pin.set_master_clock(None).expect("the driver lets go");
+    }
+    drop((keeper, near, camera, far, giver, taker));
+    giving.stop_in_order();
+    taking.stop_in_order();
+}
+
+#[test]
+fn a_driver_is_told_that_the_process_of_its_clock_has_ended() {
+    let rig = Rig::new();
+    let driver = of_tests("avs/follow", &[]);
+    let (giving, taking) = (rig.start(&driver), rig.start(&driver));
+    let (giver, taker) = (giving.open(), taking.open());
+    let (master, pin) = (create(&giver, 1, None), create(&taker, 0, None));
+    let clock = master.pin.create_clock().expect("the pin has a clock");
+    pin.pin.set_master_clock(Some(&clock)).expect("a clock of another process");
+    assert_eq!(said(&pin, 0), "");
+    master.pin.set_state(KsState::RUN).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(said_in_state(&pin, 1), "");
+    tool("kill", &["-9", &giving.host.process_id().to_string()]).done();
+    assert_eq!(said_in_state(&pin, 3), "");
+    assert_eq!(said(&pin, 4), "");
+    let again = pin.pin.set_master_clock(Some(&clock));
+    assert_eq!(again.expect_err("the process has ended").status, STATUS_DEVICE_REMOVED);
+    drop((clock, master, pin, giver, taker));
+    taking.stop_in_order();
+}
+
+#[test]
+fn a_graph_goes_by_one_clock_through_every_process() {
+    let scratch = Scratch::new();
+    let mirror = copied(&scratch, &sample("mirror"));
+    // Each in a process of its own.
+    let other = scratch.path("other.sys");
+    std::fs::copy(&mirror, &other).expect("a copy of the driver");
+    let graph = format!("test-camera width=64 height=48 ! {mirror} ! {other} ! null-renderer frames=10");
+    let ran = ks(&["run", &graph, "--json"]).done();
+    let document = ran.json();
+    assert_eq!(document["clock"].as_str(), Some("test-camera.0"), "{ran}");
+    assert_eq!(document.get("clock_refused"), None, "six pins in three processes go by it: {ran}");
+}
+
+/// The pin's format with another sample size.
+fn sized(created: &Created, bytes: u32) -> Format {
+    let mut format = created.format.bytes().to_vec();
+    format[8..12].copy_from_slice(&bytes.to_le_bytes());
+    Format::from_bytes(&format).expect("a format")
+}
+
+#[test]
+fn a_driver_in_another_process_is_asked_before_the_format_of_its_stream_changes() {
+    let rig = Rig::new();
+    let driver = of_tests("avs/quality", &[]);
+    let (giving, taking) = (rig.start(&driver), rig.start(&driver));
+    let (from, to) = (giving.open(), taking.open());
+    let sink = create(&to, 0, None);
+    let source = create(&from, 1, Some(&sink));
+    for pin in [&source, &sink] {
+        assert_eq!(said(pin, 4), "");
+    }
+    for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
+        [&sink, &source].iter().for_each(|one| one.pin.set_state(state).unwrap_or_else(|error| panic!("{error}")));
+    }
+    let arrive = |frames| {
+        assert_eq!(said(&source, 0), "", "three frames more");
+        while sink.pin.statistics().expect("statistics").frames < frames {
+            assert_eq!((source.pin.failure(), sink.pin.failure()), (None, None));
+            std::thread::yield_now();
+        }
+    };
+    arrive(3);
+    // The driver of the sink says no to the proposal: no frame tells of the change, and the stream goes on.
+    let refused = source.pin.set_format(&sized(&source, 13)).expect_err("the sink does not take it");
+    assert_eq!(refused.status, STATUS_NO_MATCH);
+    assert!(refused.reason().contains("does not take"), "{refused}");
+    assert_eq!(source.pin.format().expect("a format").bytes(), source.format.bytes());
+    arrive(6);
+    let other = sized(&source, 20);
+    source.pin.set_format(&other).expect("both take it");
+    arrive(9);
+    for pin in [&source.pin, &sink.pin] {
+        assert_eq!(pin.format().expect("a format").bytes(), other.bytes());
+    }
+    for state in [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP] {
+        [&source, &sink].iter().for_each(|one| one.pin.set_state(state).unwrap_or_else(|error| panic!("{error}")));
+    }
+    drop((source, sink, from, to));
+    giving.stop_in_order();
+    taking.stop_in_order();
 }

@@ -100,8 +100,11 @@ impl Beat {
             Some(master) => {
                 let origin = master.origin.unwrap_or(Ticks::ZERO);
                 master.alarm.set(due + origin).map_err(|status| {
-                    let reason = format!("{}: the master clock takes no alarm", pin.describe());
-                    Refusal::new(status, Aspect::Memory, reason)
+                    let (aspect, said) = match master.clock.lost() {
+                        Some(_) => (Aspect::Device, "the process of the master clock has ended"),
+                        None => (Aspect::Memory, "the master clock takes no alarm"),
+                    };
+                    Refusal::new(status, aspect, format!("{}: {said}", pin.describe()))
                 })?;
             }
         }

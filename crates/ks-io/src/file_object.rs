@@ -134,6 +134,16 @@ impl FileObject {
         }
     }
 
+    /// As [`FileObject::dispatch`], from a driver that refers to the file object and goes on with it when its client has
+    /// closed the last handle.
+    #[doc(alias = "ObReferenceObject")]
+    pub fn dispatch_by_reference(&self, irp: Irp) -> Dispatched {
+        match self.object.get() {
+            Some(object) => object.device_io_control(irp),
+            None => irp.done(STATUS_FILE_CLOSED),
+        }
+    }
+
     pub(crate) fn remember(&self, cancel: &Arc<CancelCell>) {
         let mut running = self.running.lock();
         if running.len() == running.capacity() {

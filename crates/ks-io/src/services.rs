@@ -168,7 +168,8 @@ impl Services {
         self.core().work_lost()
     }
 
-    /// Virtual time: who waited for what when it was last found that no thread can ever run again.
+    /// Virtual time: who waited for what when it was last found that no thread can ever run again, or that workers go round
+    /// at one instant without end.
     pub fn deadlock_report(&self) -> Option<String> {
         self.core().deadlock_report()
     }

@@ -666,6 +666,30 @@ fn a_wait_that_can_never_end_says_who_waits_for_what() {
 }
 
 #[test]
+fn work_that_always_asks_for_more_is_an_end_that_says_so() {
+    struct Circle(Services, AtomicUsize);
+    impl Work for Circle {
+        fn run(self: Arc<Self>) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.queue_work(WorkQueue::Delayed, self.clone());
+        }
+    }
+    let services = Services::virtual_time(5);
+    let circle = Arc::new(Circle(services.clone(), AtomicUsize::new(0)));
+    services.queue_work(WorkQueue::Delayed, circle.clone());
+    assert_eq!(services.delay_until(Time::ORIGIN + Ticks(1)), WaitOutcome::Deadlock);
+    let report = services.deadlock_report().unwrap();
+    assert!(report.starts_with("nothing can move: at 0.0000000 s the workers have run"), "{report}");
+    assert!(report.contains("waits for a time"), "{report}");
+    let ran = circle.1.load(Ordering::Relaxed);
+    services.queue_work(WorkQueue::Delayed, circle.clone());
+    assert!(ran > 0 && services.work_lost() > 0);
+    // The threads come to their end all the same.
+    services.shutdown();
+    assert!(circle.1.load(Ordering::Relaxed) <= ran + 1);
+}
+
+#[test]
 fn a_mutex_that_nobody_will_release_says_who_waits_for_it() {
     let services = Services::virtual_time(5);
     let mutex = Arc::new(services.mutex(LockRank::Device, "device"));

@@ -3,14 +3,18 @@
 //! Source: "Default clocks", nf-ks-ksallocatedefaultclockex, nf-ks-kssetdefaultclocktime.
 
 mod alarm;
+mod distant;
+mod followers;
 mod marks;
 
 use ks_abi::{KsResolution, KsState, NtStatus, STATUS_INVALID_PARAMETER};
 use ks_io::sync::{Arc, Mutex, Weak};
-use ks_io::{Dpc, Services, Ticks, Time, Timer};
+use ks_io::{CancelSafeQueue, Dpc, Level, Services, Ticks, Time, Timer, Work, WorkQueue};
 use std::sync::OnceLock;
 
 pub use alarm::ClockAlarm;
+pub(crate) use distant::{Following, MasterClock};
+pub use followers::asks_to_follow;
 pub(crate) use marks::{MarkListener, Marks, TimeMark};
 
 /// Stream time: 0 from its create, running in RUN, held in PAUSE, back to 0 in STOP. Each pin has one; a driver may make
@@ -24,6 +28,10 @@ pub struct DefaultClock {
     marks: Mutex<Marks>,
     /// Made with the first mark: most clocks never have one.
     timer: OnceLock<Timer>,
+    /// Requests of who follows the clock from elsewhere, each until the next change. Made with the first.
+    followers: OnceLock<Arc<CancelSafeQueue>>,
+    /// This clock shows what one of another process does.
+    following: Option<Arc<Following>>,
     me: Weak<DefaultClock>,
 }
 
@@ -47,6 +55,18 @@ pub trait ClockSource: Send + Sync {
     /// Its granularity and error, asked at each use; `None`: what [`ClockParts::resolution`] says.
     #[doc(alias = "KSCLOCK_DISPATCH.Resolution")]
     fn resolution(&self) -> Option<KsResolution> {
+        None
+    }
+
+    /// The time is read where it cannot be read at once: [`ClockSource::correlated_time`] counts on from the last
+    /// [`ClockSource::read_anew`].
+    fn is_distant(&self) -> bool {
+        false
+    }
+
+    /// Reads the time where it is, and may wait for it: both times of one moment. Not called at DISPATCH level. `None`: it
+    /// cannot be had.
+    fn read_anew(&self) -> Option<(Ticks, Time)> {
         None
     }
 }
@@ -75,6 +95,8 @@ struct ClockState {
     held: Ticks,
     /// When it started to run.
     since: Time,
+    /// Counts what has changed, from 1.
+    version: u64,
 }
 
 impl ClockState {
@@ -91,7 +113,7 @@ impl DefaultClock {
     // ks-coverage: KsAllocateDefaultClock done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsAllocateDefaultClock")]
     pub fn new(services: Services) -> Arc<DefaultClock> {
-        Self::make(services, ClockParts::default())
+        Self::make(services, ClockParts::default(), None)
     }
 
     /// A clock in STOP with parts of its owner's. STATUS_INVALID_PARAMETER: a granularity without a source, an error
@@ -101,20 +123,22 @@ impl DefaultClock {
         let KsResolution { granularity, error } = parts.resolution;
         let fits = |value: i64, owned: bool| value == 0 || (value > 0 && owned);
         if fits(granularity, parts.source.is_some()) && fits(error, parts.timer.is_some()) {
-            Ok(Self::make(services, parts))
+            Ok(Self::make(services, parts, None))
         } else {
             Err(STATUS_INVALID_PARAMETER)
         }
     }
 
-    fn make(services: Services, parts: ClockParts) -> Arc<DefaultClock> {
-        let state = ClockState { state: KsState::STOP, held: Ticks::ZERO, since: Time::ORIGIN };
+    fn make(services: Services, parts: ClockParts, following: Option<Arc<Following>>) -> Arc<DefaultClock> {
+        let state = ClockState { state: KsState::STOP, held: Ticks::ZERO, since: Time::ORIGIN, version: 1 };
         Arc::new_cyclic(|me| DefaultClock {
             services,
             parts,
             state: Mutex::new(state),
             marks: Mutex::default(),
             timer: OnceLock::new(),
+            followers: OnceLock::new(),
+            following,
             me: me.clone(),
         })
     }
@@ -177,7 +201,9 @@ impl DefaultClock {
             state.held = if to == KsState::STOP { Ticks::ZERO } else { state.time_at(now) };
             state.since = now;
             state.state = to;
+            state.version += 1;
         }
+        self.note_change();
         self.follow_state((to == KsState::STOP).then_some(Ticks::ZERO));
     }
 
@@ -190,13 +216,16 @@ impl DefaultClock {
             let mut state = self.state.lock();
             state.held = time;
             state.since = self.services.now();
+            state.version += 1;
         }
+        self.note_change();
         self.follow_state(Some(time));
     }
 
     /// Adds a mark, which is signalled when the running clock has reached it. STATUS_INSUFFICIENT_RESOURCES: the clock has
     /// as many as it may.
     pub(crate) fn add_mark(&self, mark: TimeMark) -> Result<(), NtStatus> {
+        let _ = self.read_anew();
         let mut marks = self.marks.lock();
         marks.add(mark, self.time())?;
         self.wake_for(&marks);
@@ -210,6 +239,11 @@ impl DefaultClock {
         self.wake_for(&marks);
         drop(marks);
         drop(gone);
+    }
+
+    /// Why there is nothing to follow any more, for a clock that shows what one of another process does.
+    pub(crate) fn lost(&self) -> Option<NtStatus> {
+        self.following.as_ref().and_then(|following| following.lost())
     }
 
     /// The state has changed, or the time has jumped.
@@ -254,6 +288,17 @@ impl DefaultClock {
         }
     }
 
+    /// Reads a distant time where it is, if this thread may wait for it.
+    fn read_anew(&self) -> Option<(Ticks, Time)> {
+        let source = self.parts.source.as_ref().filter(|source| source.is_distant())?;
+        if Level::current() < Level::Dispatch { source.read_anew() } else { None }
+    }
+
+    /// Its time at this level: read where it is, if that is elsewhere and this thread may wait.
+    fn time_here(&self) -> (Ticks, Time) {
+        self.read_anew().unwrap_or_else(|| self.correlated_time())
+    }
+
     /// Signals what the clock has reached.
     fn signal_marks(&self) {
         let reached = {
@@ -278,7 +323,19 @@ struct MarkTimer(Weak<DefaultClock>);
 
 impl Dpc for MarkTimer {
     fn expired(self: Arc<Self>, _now: Time) {
+        let Some(clock) = self.0.upgrade() else { return };
+        if clock.parts.source.as_ref().is_some_and(|source| source.is_distant()) {
+            // What it shows by now, a worker has to ask.
+            return clock.services.queue_work(WorkQueue::Delayed, self);
+        }
+        clock.signal_marks();
+    }
+}
+
+impl Work for MarkTimer {
+    fn run(self: Arc<Self>) {
         if let Some(clock) = self.0.upgrade() {
+            let _ = clock.read_anew();
             clock.signal_marks();
         }
     }
@@ -287,6 +344,10 @@ impl Dpc for MarkTimer {
 /// The clock that a pin goes by: the master clock that its client named, or its own where it implements one.
 ///
 /// It may be kept; it keeps neither pin nor clock handle open. Once the pin of the clock is closed it stands in STOP.
+///
+/// The clock may be in another process. Its time is that of the machine, so reading it costs the same; only a clock whose
+/// owner brings a time of its own is asked there each time, below DISPATCH level, and counted on from the last answer at it.
+/// Such a clock stands in STOP, too, when its process has ended, and its alarms ring.
 #[doc(alias = "IKsReferenceClock")]
 #[derive(Debug, Clone)]
 pub struct ReferenceClock(Arc<DefaultClock>);
@@ -300,7 +361,7 @@ impl ReferenceClock {
     // ks-coverage: IKsReferenceClock.GetTime done test=a_pin_goes_by_its_master_clock,a_pins_own_clock_tells_its_time_and_sets_its_timers
     #[doc(alias = "IKsReferenceClock::GetTime")]
     pub fn time(&self) -> Ticks {
-        self.0.time()
+        self.0.time_here().0
     }
 
     /// Time that never stands, whatever the state.
@@ -314,7 +375,7 @@ impl ReferenceClock {
     // ks-coverage: IKsReferenceClock.GetCorrelatedTime done test=a_pin_goes_by_its_master_clock,a_pins_own_clock_tells_its_time_and_sets_its_timers
     #[doc(alias = "IKsReferenceClock::GetCorrelatedTime")]
     pub fn correlated_time(&self) -> (Ticks, Time) {
-        self.0.correlated_time()
+        self.0.time_here()
     }
 
     /// Physical time, and the engine's monotonic time at that moment: the same for a default clock.
@@ -337,6 +398,11 @@ impl ReferenceClock {
     #[doc(alias = "IKsReferenceClock::GetState")]
     pub fn state(&self) -> KsState {
         self.0.state()
+    }
+
+    /// Why the clock shows nothing any more: that of another process is gone with it.
+    pub fn lost(&self) -> Option<NtStatus> {
+        self.0.lost()
     }
 
     /// The moment on the engine's clock at which the stream time will be `time`; `None` while the clock stands.

@@ -2,7 +2,7 @@
 //!
 //! Source: nf-ks-kscreateclock, nf-ks-kscreatedefaultclock, "Default clocks", "KSEVENTSETID_Clock".
 
-use crate::clock::{DefaultClock, MarkListener, TimeMark};
+use crate::clock::{DefaultClock, MarkListener, TimeMark, asks_to_follow};
 use crate::device::Device;
 use crate::event::{self, EventList, EventRequest, EventToken};
 use crate::pin::Pin;
@@ -114,6 +114,7 @@ impl Dispatch for ClockObject {
         }
         let table = sets::clock_table();
         match irp.io_control_code() {
+            code if asks_to_follow(code, irp.input()) => self.clock.tell(irp),
             IoControlCode::KS_PROPERTY => property::handle(self, irp, &[table]),
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], Some(table)),
             code if event::is_event_code(code) => self.events.disable(self, irp, Some(table)),

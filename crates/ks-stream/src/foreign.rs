@@ -209,16 +209,25 @@ pub(crate) fn synchronous_control(
 
 /// Asks another driver's pin for a property, and waits for the answer. No mutex is held.
 pub(crate) fn property(file: &Arc<FileObject>, pin: &Pin, input: &[u8], room: usize) -> Result<Vec<u8>, NtStatus> {
+    send_property(file, pin, input, &[], room)
+}
+
+/// Sets a property of another driver's pin, and waits for the answer. No mutex is held.
+pub(crate) fn set_property(file: &Arc<FileObject>, pin: &Pin, input: &[u8], data: &[u8]) -> Result<(), NtStatus> {
+    send_property(file, pin, input, data, data.len()).map(drop)
+}
+
+fn send_property(
+    file: &Arc<FileObject>,
+    pin: &Pin,
+    input: &[u8],
+    output: &[u8],
+    output_bytes: usize,
+) -> Result<Vec<u8>, NtStatus> {
     let done = pin.services().event(EventKind::Notification, Signal::Clear);
     let asked = Arc::new(Asked { answer: Answer(Mutex::new(None)), done: done.clone() });
-    let parts = RequestParts {
-        code: IoControlCode::KS_PROPERTY,
-        input,
-        output: &[],
-        output_bytes: room,
-        input_token: 0,
-        output_token: 0,
-    };
+    let code = IoControlCode::KS_PROPERTY;
+    let parts = RequestParts { code, input, output, output_bytes, input_token: 0, output_token: 0 };
     let irp = Irp::device_control(file, pin.origin(), parts, Reply::Routine(asked.clone()))?;
     if matches!(file.dispatch(irp), Dispatched::Pending) {
         let _ = done.wait();

@@ -61,7 +61,7 @@ pub use automation::{
     AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertySet,
     RemoveEvent, SERIALIZED_BY_SIZE_QUERY,
 };
-pub use clock::{ClockAlarm, ClockParts, ClockSource, ClockTimer, DefaultClock, ReferenceClock};
+pub use clock::{ClockAlarm, ClockParts, ClockSource, ClockTimer, DefaultClock, ReferenceClock, asks_to_follow};
 pub use clock_object::{ClockObject, validate_clock_create};
 pub use descriptor::{
     DescribeFilter, DescribePin, ExtendedFraming, FilterDescriptor, FilterFlags, Framing, PinDescriptor, PinFlags,

@@ -11,8 +11,7 @@ pub(crate) mod state;
 use crate::allocator::AllocatorObject;
 use crate::automation::AutomationTable;
 use crate::callback::PinCallbacks;
-use crate::clock::{ClockParts, DefaultClock, ReferenceClock};
-use crate::clock_object::ClockObject;
+use crate::clock::{ClockParts, DefaultClock, MasterClock, ReferenceClock};
 use crate::descriptor::{PinFlags, PinId};
 use crate::event::{EventList, EventToken};
 use crate::filter::Filter;
@@ -87,7 +86,7 @@ pub struct Pin {
     clock: OnceLock<Arc<DefaultClock>>,
     events: EventList,
     failure: Mutex<Option<Refusal>>,
-    master_clock: Mutex<Option<Arc<FileObject>>>,
+    master_clock: Mutex<Option<MasterClock>>,
     quality_manager: Mutex<Option<QualityManager>>,
     /// The allocator that the client named.
     stream_allocator: Mutex<Option<Arc<FileObject>>>,
@@ -185,7 +184,7 @@ impl Pin {
     /// The master clock that the client named.
     #[doc(alias = "KSPROPERTY_STREAM_MASTERCLOCK")]
     pub fn master_clock_file(&self) -> Option<Arc<FileObject>> {
-        self.master_clock.lock().clone()
+        self.master_clock.lock().as_ref().map(|master| master.file().clone())
     }
 
     /// May the pin process, as far as its state goes?
@@ -291,8 +290,11 @@ impl Pin {
     #[doc(alias = "KsPinGetReferenceClockInterface")]
     pub fn reference_clock(&self) -> Result<ReferenceClock, ks_abi::NtStatus> {
         let master = self.master_clock.lock().clone();
-        match master.and_then(|file| file.object_as::<ClockObject>()) {
-            Some(clock) => Ok(ReferenceClock::new(clock.clock().clone())),
+        match master {
+            Some(master) => {
+                let clock = ReferenceClock::new(master.clock().clone());
+                clock.lost().map_or(Ok(clock), Err)
+            }
             None if self.flags().contains(PinFlags::IMPLEMENT_CLOCK) => {
                 Ok(ReferenceClock::new(self.own_clock().clone()))
             }
@@ -525,7 +527,7 @@ impl Pin {
         &self.pipe
     }
 
-    pub(crate) fn master_clock(&self) -> &Mutex<Option<Arc<FileObject>>> {
+    pub(crate) fn master_clock(&self) -> &Mutex<Option<MasterClock>> {
         &self.master_clock
     }
 

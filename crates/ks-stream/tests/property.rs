@@ -154,7 +154,7 @@ fn data_intersection_takes_the_first_pair_that_gives_a_format() {
 #[test]
 fn a_proposed_format_is_tested_and_changes_nothing() {
     let bench = bench();
-    let pin = bench.pin(FIXED);
+    let (pin, fixed) = (bench.pin(IN), bench.pin(FIXED));
     bench.script.taken();
     let propose = |pin_id, format: &ks_stream::DataFormat| {
         let mut request = of_pin(KSPROPERTY_PIN_PROPOSEDATAFORMAT, pin_id);
@@ -170,12 +170,13 @@ fn a_proposed_format_is_tested_and_changes_nothing() {
     *bench.script.accept.lock() = None;
     bench.script.taken();
     // On the pin itself: the same test, against the living pin.
-    let on_pin = |format: &ks_stream::DataFormat| {
+    let on_pin = |pin, format: &ks_stream::DataFormat| {
         let request = property(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT, SET);
         bench.property(pin, request.as_bytes(), &mut format.bytes().to_vec()).status
     };
-    assert_eq!(on_pin(&audio()), STATUS_SUCCESS);
-    assert_eq!(on_pin(&attributed(&audio(), 0, 1, ATTRIBUTE)), STATUS_NO_MATCH);
+    assert_eq!(on_pin(pin, &audio()), STATUS_SUCCESS);
+    assert_eq!(on_pin(pin, &attributed(&audio(), 0, 1, ATTRIBUTE)), STATUS_NO_MATCH);
+    assert_eq!(on_pin(fixed, &audio()), STATUS_NO_MATCH, "it keeps the format that it was created with");
     assert!(!bench.script.taken().contains(&"format".to_string()), "SetDataFormat was not called");
     let format = property(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_DATAFORMAT, GET);
     assert_eq!(bench.whole(pin, format.as_bytes()), video().bytes());

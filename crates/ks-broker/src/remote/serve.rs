@@ -14,11 +14,11 @@ use ks_abi::{
 };
 use ks_io::sync::Arc;
 use ks_io::{
-    AccessMask, Aspect, CompletedRequest, CompletionRoutine, Event, EventKind, FileObject, Handle, Irp, Origin,
-    Outcome, Refusal, Reply, RequestParts, RequestorMode, Session, Signal, deferred,
+    AccessMask, Aspect, CompletedRequest, CompletionRoutine, Event, EventKind, FileObject, Handle, Irp, LentEvent,
+    Origin, Outcome, Refusal, Reply, RequestParts, RequestorMode, Session, Signal, deferred,
 };
 use ks_mem::Frame;
-use ks_stream::{Direction, Pin, probe_headers};
+use ks_stream::{Direction, Pin, asks_to_follow, probe_headers};
 use ks_wire::{
     Completion, Control, Create, Embedded, InterfaceEntry, Message, Named, Open, RequestId, Requestor, Stream,
     WireError, encode_interfaces,
@@ -206,7 +206,7 @@ impl Inner {
         let cancel = self.noted(create.request);
         let created = self.client(create.requestor).map_err(Outcome::status).and_then(|session| {
             let mut parameters = Cow::Borrowed(create.parameters);
-            let lent = self.lend(&session, create.embedded, &mut parameters).map_err(Outcome::status)?;
+            let lent = self.lend(&session, &used.file, create.embedded, &mut parameters).map_err(Outcome::status)?;
             let access = AccessMask(create.access);
             let handle = session.create_below(&used.file, create.class, &parameters, access, &cancel);
             drop(lent);
@@ -240,10 +240,12 @@ impl Inner {
         }
     }
 
-    /// Makes a handle of `session` for an object that a request names, and writes it where it belongs.
+    /// Makes a handle of `session` for an object that a request names, and writes it where it belongs. An event is found in
+    /// the table of who opened the `target` of the request: a client of this engine, where the other side was handed it.
     fn lend(
         self: &Arc<Inner>,
         session: &Arc<Session>,
+        target: &FileObject,
         embedded: Embedded,
         bytes: &mut Cow<'_, [u8]>,
     ) -> Result<Option<Lent>, NtStatus> {
@@ -260,12 +262,13 @@ impl Inner {
             Embedded::Event(offset, number) => {
                 let observer = Box::new(Distant { peer: self.me.clone(), number });
                 let event = self.io.services().observed_event(EventKind::Notification, Signal::Clear, observer);
-                (offset, session.lend_event(&event)?)
+                let lent = target.lend_event(&event)?;
+                write_handle(bytes, offset, lent.handle())?;
+                return Ok(Some(Lent::ToOpener(lent)));
             }
         };
-        let lent = Lent { session: session.clone(), handle };
-        let place = bytes.to_mut().get_mut(offset as usize..).and_then(|rest| rest.first_chunk_mut());
-        *place.ok_or(STATUS_INVALID_BUFFER_SIZE)? = handle.0.to_le_bytes();
+        let lent = Lent::ToClient { session: session.clone(), handle };
+        write_handle(bytes, offset, handle)?;
         Ok(Some(lent))
     }
 
@@ -302,15 +305,18 @@ impl Inner {
         let mut data = Cow::Borrowed(control.data);
         let mut input = Cow::Borrowed(control.input);
         let mut registration = None;
+        let follows = asks_to_follow(code, control.input);
         let session = self.client(control.requestor);
         let ready = session.and_then(|session| {
-            let lent = self.lend(&session, control.embedded, &mut data)?;
+            let lent = self.lend(&session, &used.file, control.embedded, &mut data)?;
             registration = self.registered_event(&session, control.file, control.embedded, &mut input)?;
             let life = Some(used.life.clone());
             let peer = Some(self.clone());
             let mapped = Mapped::of(code, control.input).map(|mapped| (mapped, session.origin().client()));
             let form = Form::Control { mapped, registration };
             let answering = Answering { peer, request: control.request, form, lent, life };
+            // A pin of the other side follows a clock that its client named: it is no request of the client's.
+            let origin = if follows { Origin::class_driver() } else { session.origin().clone() };
             let parts = RequestParts {
                 code,
                 input: &input,
@@ -319,9 +325,13 @@ impl Inner {
                 input_token: control.input_token,
                 output_token: control.output_token,
             };
-            Irp::device_control(&used.file, session.origin(), parts, Reply::Routine(Arc::new(answering)))
+            Irp::device_control(&used.file, &origin, parts, Reply::Routine(Arc::new(answering)))
         });
         match ready {
+            Ok(mut irp) if follows => {
+                self.note_running(control.request, &mut irp);
+                drop(used.file.dispatch_by_reference(irp));
+            }
             Ok(irp) => self.dispatch(control.request, &used.file, irp),
             Err(status) => {
                 if let Some(registration) = registration {
@@ -412,11 +422,15 @@ impl Inner {
     }
 
     fn dispatch(&self, request: RequestId, file: &Arc<FileObject>, mut irp: Irp) {
+        self.note_running(request, &mut irp);
+        drop(file.dispatch(irp));
+    }
+
+    fn note_running(&self, request: RequestId, irp: &mut Irp) {
         let noted = self.incoming.lock().insert(request, irp.cancel_cell());
         if noted.is_some_and(|noted| noted.is_cancelled()) {
             irp.cancel_cell().cancel();
         }
-        drop(file.dispatch(irp));
     }
 
     pub(super) fn requestor(origin: &Origin) -> Requestor {
@@ -438,25 +452,39 @@ fn restride(list: &[u8], from: usize, to: usize, out: &mut Vec<u8>) {
 }
 
 /// A handle that exists for one request, or as long as an event is registered.
-pub(super) struct Lent {
-    session: Arc<Session>,
-    handle: Handle,
+pub(super) enum Lent {
+    /// Of the client that stands for who sent the request.
+    ToClient { session: Arc<Session>, handle: Handle },
+    /// Of who opened the file object that the request is for.
+    ToOpener(LentEvent),
 }
 
 impl Lent {
     pub(super) fn event(session: &Arc<Session>, event: &Event) -> Result<Lent, NtStatus> {
-        Ok(Lent { session: session.clone(), handle: session.lend_event(event)? })
+        Ok(Lent::ToClient { session: session.clone(), handle: session.lend_event(event)? })
     }
 
     pub(super) fn handle(&self) -> u64 {
-        self.handle.0
+        match self {
+            Lent::ToClient { handle, .. } => handle.0,
+            Lent::ToOpener(lent) => lent.handle().0,
+        }
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.session.forget(self.handle);
+        if let Lent::ToClient { session, handle } = self {
+            session.forget(*handle);
+        }
     }
+}
+
+/// Writes a handle where a request has it.
+fn write_handle(bytes: &mut Cow<'_, [u8]>, offset: u32, handle: Handle) -> Result<(), NtStatus> {
+    let place = bytes.to_mut().get_mut(offset as usize..).and_then(|rest| rest.first_chunk_mut());
+    *place.ok_or(STATUS_INVALID_BUFFER_SIZE)? = handle.0.to_le_bytes();
+    Ok(())
 }
 
 /// Sends the completion of a request of the other side.

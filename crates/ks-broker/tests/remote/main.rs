@@ -3,8 +3,10 @@
 
 mod agreements;
 mod answers;
+mod clocks;
 mod creates;
 mod events;
+mod formats;
 mod hostile;
 mod looped;
 mod rig;

@@ -16,6 +16,8 @@ pub(super) struct MasterClock {
     pub(super) pin: String,
     /// Its handle is open as long as pins may be told of it.
     _clock: Clock,
+    /// Pins that go by their own clock, and why.
+    pub(super) refused: Vec<String>,
 }
 
 /// A pin of a graph as the election sees it.
@@ -24,8 +26,8 @@ struct Candidate<'a> {
     rank: u8,
 }
 
-/// Elects a clock and names it to every pin that takes one; to be done in STOP. A pin that does not, because it is in
-/// another process than the clock or has no AVStream, goes by its own.
+/// Elects a clock and names it to every pin that takes one, in whatever process it is; to be done in STOP. A pin that does
+/// not, because its driver has no AVStream, goes by its own.
 pub(super) fn elect(connections: &[Connected]) -> Option<MasterClock> {
     let filter_of = |pin: &Pin| pin.name().rsplit_once('.').map_or_else(String::new, |(filter, _)| filter.to_owned());
     let takes = |filter: &str| connections.iter().any(|one| filter_of(&one.sink) == filter);
@@ -40,10 +42,13 @@ pub(super) fn elect(connections: &[Connected]) -> Option<MasterClock> {
     // Stable: of equals the first in the text.
     candidates.sort_by_key(|candidate| candidate.rank);
     let (owner, clock) = candidates.iter().find_map(|one| Some((one.pin, one.pin.create_clock().ok()?)))?;
-    for candidate in candidates.iter().filter(|candidate| !std::ptr::eq(candidate.pin, owner)) {
-        let _ = candidate.pin.set_master_clock(Some(&clock));
-    }
-    Some(MasterClock { pin: owner.name().to_string(), _clock: clock })
+    let others = candidates.iter().filter(|candidate| !std::ptr::eq(candidate.pin, owner));
+    let refused = others.filter_map(|other| {
+        let error = other.pin.set_master_clock(Some(&clock)).err()?;
+        Some(format!("{}: {}", other.pin.name(), error.reason()))
+    });
+    let refused = refused.collect();
+    Some(MasterClock { pin: owner.name().to_string(), _clock: clock, refused })
 }
 
 /// The run is over, and its pins are in STOP again: none keeps another's clock, and with it the other pin.

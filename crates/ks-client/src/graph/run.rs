@@ -65,6 +65,8 @@ pub struct Report {
     pub connections: Vec<ConnectionReport>,
     /// The pin whose clock the graph went by, `filter.pin`; `None`: no pin has one.
     pub clock: Option<String>,
+    /// Pins that do not go by it, each with the reason.
+    pub clock_refused: Vec<String>,
     /// Time in RUN.
     pub elapsed_ns: u64,
 }
@@ -244,14 +246,15 @@ impl GraphRunner {
             status = RunStatus::Failed;
             failure = Some(late);
         }
-        let clock = master.as_ref().map(|master| master.pin.clone());
         if master.is_some() {
             clock::release(&self.connections);
         }
+        let (clock, clock_refused) = master.map(|master| (master.pin, master.refused)).unzip();
+        let clock_refused = clock_refused.unwrap_or_default();
         progress(&self.progress(elapsed, &pumps));
         let connections = self.connections.iter().zip(&pumps).map(|(one, pump)| report(one, pump.as_ref())).collect();
         let elapsed_ns = elapsed.as_nanos().max(0).cast_unsigned();
-        Report { status, error: failure, connections, clock, elapsed_ns }
+        Report { status, error: failure, connections, clock, clock_refused, elapsed_ns }
     }
 
     fn stream(

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::OnceLock;
-use std::time::Instant;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{Core, ParkOutcome, spawn_os_thread};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -100,11 +100,11 @@ impl Real {
         }
     }
 
-    /// All real services of a process share one clock, so that instants may cross between them.
+    /// All real services of a machine share one clock, so that instants may cross between them, and between processes.
     #[inline]
     pub(super) fn now(&self) -> Time {
-        static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        Time::ORIGIN + Ticks::from_std(ORIGIN.get_or_init(Instant::now).elapsed())
+        let machine = clock_gettime(ClockId::Monotonic);
+        Time(machine.tv_sec * Ticks::SECOND.0 + machine.tv_nsec / 100)
     }
 
     pub(super) fn park(&self, deadline: Option<Time>) -> ParkOutcome {

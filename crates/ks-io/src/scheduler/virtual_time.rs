@@ -4,7 +4,8 @@
 //! The right to run is a baton. A thread passes it on where it blocks: a wait, a contended ranked mutex, an idle
 //! worker, its end, a yield. Who gets it is drawn from the threads that are ready, by a generator that the seed starts;
 //! so one seed is one interleaving. When no thread is ready, the clock jumps to the next deadline or timer. When there
-//! is none either, the threads that still wait are told so (`Deadlock`).
+//! is none either, the threads that still wait are told so (`Deadlock`). So they are when workers go round and round at one
+//! instant, which would never end: what they are given from then on is dropped.
 //!
 //! The thread that makes the services, and every thread that they start, are known from the beginning. Any other thread
 //! becomes known when it first blocks here, and counts as running from then on until it blocks again or ends; what such
@@ -28,6 +29,9 @@ use crate::work::{Dpc, Work, WorkQueue};
 
 /// Two delayed workers show every order that more of them do, and shorter traces.
 const WORKERS: [usize; 3] = [2, 1, 1];
+
+/// More items of work than anything useful takes at one instant.
+const MOST_AT_AN_INSTANT: u32 = 200_000;
 
 /// One open mutex in this many acquisitions lets another thread go first.
 const PREEMPT_ONE_IN: u64 = 4;
@@ -54,11 +58,15 @@ struct State {
     phase: Phase,
     report: Option<String>,
     ready: Vec<usize>,
+    /// Items of work that were run since the clock moved last.
+    at_this_instant: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
+    /// Workers did not come to an end; they get nothing more.
+    Circling,
     Stopping,
 }
 
@@ -136,6 +144,7 @@ impl Virtual {
                 phase: Phase::Running,
                 report: None,
                 ready: Vec::new(),
+                at_this_instant: 0,
             }),
         }
     }
@@ -238,7 +247,7 @@ impl Virtual {
         work: Arc<dyn Work>,
     ) -> Result<(), Arc<dyn Work>> {
         let mut state = self.state.lock();
-        if state.phase == Phase::Stopping {
+        if state.phase != Phase::Running {
             return Err(work);
         }
         state.work[queue.index()].push_back(work);
@@ -276,7 +285,7 @@ impl Virtual {
 
     pub(super) fn timer_set(&self, id: TimerId, due: Time, period: Option<Ticks>) -> WasSet {
         let mut state = self.state.lock();
-        if state.phase == Phase::Stopping {
+        if state.phase != Phase::Running {
             return WasSet::No;
         }
         let was = state.timers.set(id, due, period);
@@ -382,6 +391,10 @@ impl Virtual {
         loop {
             let mut state = self.state.lock();
             if let Some(work) = state.work[queue.index()].pop_front() {
+                state.at_this_instant += 1;
+                if state.at_this_instant == MOST_AT_AN_INSTANT && state.phase == Phase::Running {
+                    state.tell_circling(self.now(), queue);
+                }
                 drop(state);
                 core.run_work(work);
                 // Between two items anybody may run.
@@ -467,6 +480,7 @@ impl Virtual {
                 Some(time) => {
                     let now = self.now().max(time);
                     self.now.store(now.0, Ordering::Release);
+                    state.at_this_instant = 0;
                     state.expire(now);
                 }
                 None if state.tell_deadlocked() => {}
@@ -560,6 +574,27 @@ impl State {
 
     /// Tells every blocked thread that it waits in vain; false if there is none.
     fn tell_deadlocked(&mut self) -> bool {
+        let report = self.give_up_waiting();
+        if report.is_empty() {
+            return false;
+        }
+        self.report = Some(report);
+        true
+    }
+
+    /// Workers go on without end, so the clock will not move again: whoever waits is told, and no worker gets more to do.
+    fn tell_circling(&mut self, now: Time, queue: WorkQueue) {
+        self.phase = Phase::Circling;
+        let waiting = self.give_up_waiting();
+        self.report = Some(format!(
+            "nothing can move: at {now} the workers have run {MOST_AT_AN_INSTANT} items, the last of {}, and there is always \
+             another; {waiting}",
+            queue.thread_name()
+        ));
+    }
+
+    /// Makes ready every blocked thread, and says what each waited for.
+    fn give_up_waiting(&mut self) -> String {
         let mut report = String::new();
         for slot in 0..self.threads.len() {
             if let Status::Blocked { on, .. } = self.threads[slot].status {
@@ -568,11 +603,7 @@ impl State {
                 self.make_ready(slot, ParkOutcome::Deadlock);
             }
         }
-        if report.is_empty() {
-            return false;
-        }
-        self.report = Some(report);
-        true
+        report
     }
 
     /// Whoever shuts down looks again.

@@ -65,6 +65,13 @@ impl ClockInterface {
     }
 }
 
+impl ClockInterface {
+    /// An error where the clock was one of another process, which has ended; its time stands, and its state is STOP.
+    fn status(&self) -> NtStatus {
+        self.clock.lost().unwrap_or(STATUS_SUCCESS)
+    }
+}
+
 fn find(this: Address, method: &'static str) -> Option<Arc<ClockInterface>> {
     match objects::find(this) {
         Some(Object::Clock(clock)) => Some(clock),
@@ -132,7 +139,7 @@ unsafe extern "win64" fn get_correlated_physical_time(this: Address, system: Add
 unsafe extern "win64" fn get_resolution(this: Address, result: Address) -> NtStatus {
     let Some(clock) = find(this, "IKsReferenceClock::GetResolution") else { return STATUS_INVALID_PARAMETER };
     result.put_optional(clock.clock.resolution());
-    STATUS_SUCCESS
+    clock.status()
 }
 
 unsafe extern "win64" fn get_state(this: Address, result: Address) -> NtStatus {
@@ -140,7 +147,7 @@ unsafe extern "win64" fn get_state(this: Address, result: Address) -> NtStatus {
     match clock {
         Some(clock) => {
             result.put_optional(clock.clock.state().0);
-            STATUS_SUCCESS
+            clock.status()
         }
         None => STATUS_INVALID_PARAMETER,
     }

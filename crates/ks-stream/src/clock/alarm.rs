@@ -37,11 +37,20 @@ impl ReferenceClock {
 impl ClockAlarm {
     /// Has the procedure called once, when the running clock shows `time` or more. Replaces an earlier setting.
     ///
-    /// STATUS_INSUFFICIENT_RESOURCES: the clock has as many alarms and events as it may.
+    /// STATUS_INSUFFICIENT_RESOURCES: the clock has as many alarms and events as it may. An error, too, where the clock is
+    /// lost, see [`ReferenceClock::lost`]; an alarm that is set then is called.
     pub fn set(&self, time: Ticks) -> Result<(), NtStatus> {
         self.cancel();
         let ring: Weak<Ring> = Arc::downgrade(&self.ring);
-        self.clock.add_mark(TimeMark { listener: ring, token: EventToken::NONE, time, interval: None, once: true })
+        self.clock.add_mark(TimeMark { listener: ring, token: EventToken::NONE, time, interval: None, once: true })?;
+        // Lost later than here, the clock calls the alarm.
+        match self.clock.lost() {
+            None => Ok(()),
+            Some(status) => {
+                self.cancel();
+                Err(status)
+            }
+        }
     }
 
     /// Forgets the time. A call that is on its way may still come.

@@ -125,6 +125,12 @@ impl Marks {
         signals
     }
 
+    /// Everybody who waits, to be told that nothing more comes.
+    pub(crate) fn take_all(&mut self) -> Vec<(Weak<dyn MarkListener>, EventToken)> {
+        let ahead = std::mem::take(&mut self.ahead);
+        ahead.into_values().map(|mark| (mark.listener, mark.token)).collect()
+    }
+
     /// The clock shows `now` without having passed what lies between.
     pub(crate) fn jump(&mut self, now: Ticks) {
         let ahead = std::mem::take(&mut self.ahead);

@@ -77,11 +77,19 @@ fn connected_file(valid: &ValidConnect, request: &CreateRequest<'_>) -> Result<O
 
 /// Objects of the class driver that are no pins are known; any other may be a pin of another driver.
 fn may_be_a_pin(file: &FileObject) -> bool {
-    file.object().is_some()
-        && file.object_as::<Filter>().is_none()
-        && file.object_as::<ClockObject>().is_none()
-        && file.object_as::<AllocatorObject>().is_none()
-        && file.object_as::<NodeObject>().is_none()
+    file.object().is_some() && file.object_as::<ClockObject>().is_none() && !is_no_pin(file)
+}
+
+fn is_no_pin(file: &FileObject) -> bool {
+    file.object_as::<Filter>().is_some()
+        || file.object_as::<AllocatorObject>().is_some()
+        || file.object_as::<NodeObject>().is_some()
+}
+
+/// Objects of the class driver that are no clocks are known, and so is one that is not open yet; any other may be a clock of
+/// another process.
+pub(crate) fn is_no_clock(file: &FileObject) -> bool {
+    file.object().is_none() || file.object_as::<Pin>().is_some() || is_no_pin(file)
 }
 
 /// Offers the format to the minidriver, range by range, until it takes it or refuses for good.

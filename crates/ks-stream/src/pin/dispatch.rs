@@ -78,7 +78,9 @@ impl Dispatch for Pin {
         self.events.free_with(self, |node| self.table_of(node));
         // Let go outside of the lock; a pin that follows its own clock would keep itself open.
         let master_clock = self.master_clock.lock().take();
-        drop(master_clock);
+        if let Some(master_clock) = master_clock {
+            master_clock.let_go();
+        }
         let allocator = self.stream_allocator.lock().take();
         drop(allocator);
         let manager = self.quality_manager.lock().take();

@@ -10,12 +10,14 @@
 use super::Pin;
 use super::state::HELD_FOR_A_FORMAT;
 use crate::descriptor::PinFlags;
+use crate::foreign;
 use crate::format::{DataFormat, attributes_agree, falls_into};
 use crate::property;
 use crate::queue::{Outgoing, format_in, is_change};
 use ks_abi::{
     KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT, KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KsPinDataFlow, KsProperty,
     KsState, STATUS_DEVICE_BUSY, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH,
+    STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND,
 };
 use ks_io::sync::{Arc, atomic::Ordering};
 use ks_io::{Aspect, FileReference, IrpParts, Level, Origin, Output, Refusal, StreamFrame, deferred};
@@ -38,7 +40,8 @@ impl Pin {
     pub(crate) fn request_format(self: &Arc<Pin>, new: DataFormat) -> Result<(), Refusal> {
         let head = self.filling_pin();
         let followers = head.followers();
-        if followers.is_empty() {
+        head.check_borders(&new)?;
+        if followers.is_empty() && head.foreign_file().is_none() {
             if Arc::ptr_eq(&head, self) {
                 return self.change_format(new);
             }
@@ -89,6 +92,7 @@ impl Pin {
     pub fn change_stream_format(self: &Arc<Pin>, new: DataFormat) -> Result<(), Refusal> {
         self.check_range(&new)?;
         self.followers().iter().try_for_each(|pin| pin.would_follow(&new))?;
+        self.check_borders(&new)?;
         self.check_room(&new, 0)?;
         self.check_unheld()?;
         self.note_format(new.clone());
@@ -288,6 +292,59 @@ impl Pin {
             pin.propose(new)?;
         }
         Ok(())
+    }
+
+    /// Could the pin, and what shares its frames, be set to this format? Nothing changes. A client asks, or the pin at the
+    /// other end of a border.
+    pub(crate) fn proposed_format(self: &Arc<Pin>, new: &DataFormat) -> Result<(), Refusal> {
+        let followers = if self.is_entry() { self.followers() } else { Vec::new() };
+        match self.would_follow(new) {
+            // What it does not while it streams, it may in STOP.
+            Err(refusal)
+                if refusal.status == STATUS_INVALID_DEVICE_REQUEST
+                    && self.agreed_state() == KsState::STOP
+                    && followers.is_empty()
+                    && !self.flags().contains(PinFlags::FIXED_FORMAT) => {}
+            other => other?,
+        }
+        followers.iter().try_for_each(|pin| pin.would_follow(new))?;
+        if self.data_flow() == KsPinDataFlow::OUT { Ok(()) } else { self.check_borders(new) }
+    }
+
+    /// Would the pins that are not the engine's, or another process's, follow a change of this pin's frames? They are asked
+    /// by the property that a client would use. One that does not know it is told of the change when that comes, and so is
+    /// any where this thread holds a mutex.
+    fn check_borders(self: &Arc<Pin>, new: &DataFormat) -> Result<(), Refusal> {
+        if ks_io::holds_ranked_mutex() || Level::current() != Level::Passive {
+            return Ok(());
+        }
+        let property = KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT;
+        let request = KsProperty::new(KSPROPSETID_Connection, property, KSPROPERTY_TYPE_SET);
+        for end in self.sending_ends() {
+            let Some(file) = end.foreign_file() else { continue };
+            match foreign::set_property(&file, &end, request.as_bytes(), new.bytes()) {
+                Ok(()) | Err(STATUS_NOT_FOUND | STATUS_PROPSET_NOT_FOUND | STATUS_INVALID_DEVICE_REQUEST) => {}
+                Err(status) => {
+                    let reason = format!("{}: the pin that it is connected to does not take {new:?}", end.describe());
+                    return Err(Refusal::new(status, Aspect::FormatBlock, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The data sources that this pin's frames pass, itself if it is one, over every branch.
+    fn sending_ends(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
+        let mut pins = vec![self.clone()];
+        for sink in self.followers() {
+            pins.extend(sink.outputs_of_the_same_frames());
+            pins.extend(sink.splitter_outputs().into_iter().flatten());
+        }
+        if self.is_entry() {
+            pins.extend(self.outputs_of_the_same_frames());
+        }
+        pins.retain(|pin| pin.data_flow() == KsPinDataFlow::OUT);
+        pins
     }
 
     /// A driver that can tell beforehand whether it takes a format has KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT in its own

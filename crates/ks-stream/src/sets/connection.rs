@@ -13,6 +13,7 @@ use ks_abi::{
     KsAllocatorFramingEx, KsPriority, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_MATCH,
     STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
+use ks_io::Refusal;
 use std::mem::offset_of;
 use zerocopy::IntoBytes;
 
@@ -92,10 +93,18 @@ fn set_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 }
 
 fn propose_format(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
-    match DataFormat::parse(call.data()) {
-        Ok((format, _)) if pin.has_range_for(&format) => STATUS_SUCCESS,
-        Ok(_) => STATUS_NO_MATCH,
-        Err(status) => status,
+    let format = match DataFormat::parse(call.data()) {
+        Ok((format, _)) => format,
+        Err(status) => return status,
+    };
+    let Some(pin) = pin.me() else { return ks_abi::STATUS_DEVICE_REMOVED };
+    match pin.proposed_format(&format) {
+        Ok(()) => STATUS_SUCCESS,
+        // Who asks takes that for a pin that does not know the property.
+        Err(refusal) if refusal.status == STATUS_INVALID_DEVICE_REQUEST => {
+            call.refuse(Refusal { status: STATUS_NO_MATCH, ..refusal })
+        }
+        Err(refusal) => call.refuse(refusal),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::allocator::AllocatorObject;
 use crate::automation::{PropertyItem, PropertySet};
-use crate::clock_object::ClockObject;
+use crate::clock::MasterClock;
 use crate::pin::Pin;
 use crate::property::PropertyCall;
 use ks_abi::{
@@ -14,7 +14,7 @@ use ks_io::FileObject;
 use ks_io::sync::{Arc, Mutex};
 
 // ks-coverage: KSPROPERTY_STREAM_ALLOCATOR done test=an_allocator_is_named_to_a_pin_in_stop_only,a_circuit_takes_its_frames_from_the_allocator_that_was_named
-// ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only
+// ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only,a_driver_goes_by_the_clock_of_another_process
 // ks-coverage: KSPROPERTY_STREAMINTERFACE_HEADERSIZE done test=a_camera_has_extended_headers
 
 pub(super) fn set() -> PropertySet<Pin> {
@@ -42,9 +42,18 @@ pub(super) fn interface_set() -> PropertySet<Pin> {
     }
 }
 
-/// The pin keeps the clock's file object until another is set; the client still closes its handle.
+/// The pin keeps the clock's file object until another is set; the client still closes its handle. The clock may be in
+/// another process: what it shows is asked there first.
 fn set_master_clock(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
-    assign(pin, call, |file| file.object_as::<ClockObject>().is_some(), Pin::master_clock)
+    match assign(pin, call, |file| MasterClock::of(file, pin.services()), Pin::master_clock) {
+        Ok(old) => {
+            if let Some(old) = old {
+                old.let_go();
+            }
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
 }
 
 /// Success of the GET is the answer that the pin can provide an allocator; the handle itself is NULL.
@@ -54,41 +63,40 @@ fn allocator_support(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 
 /// The allocator that the pin's frames are to come from; it is kept like a master clock.
 fn set_allocator(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
-    let status = assign(pin, call, |file| file.object_as::<AllocatorObject>().is_some(), Pin::stream_allocator);
-    if status == STATUS_SUCCESS {
-        pin.give_lent_frames_back();
+    let allocator = |file: &Arc<FileObject>| match file.object_as::<AllocatorObject>() {
+        Some(_) => Ok(file.clone()),
+        None => Err(STATUS_INVALID_HANDLE),
+    };
+    match assign(pin, call, allocator, Pin::stream_allocator) {
+        Ok(old) => {
+            drop(old);
+            pin.give_lent_frames_back();
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
     }
-    status
 }
 
-/// Keeps the object that the data names by handle; 0 lets go. In STOP only.
-fn assign(
+/// Keeps the object that the data names by handle; 0 lets go. In STOP only. Gives the old one, which goes after the locks are
+/// released: this may have been its last reference.
+fn assign<T>(
     pin: &Pin,
     call: &mut PropertyCall<'_>,
-    fits: fn(&FileObject) -> bool,
-    place: fn(&Pin) -> &Mutex<Option<Arc<FileObject>>>,
-) -> NtStatus {
-    let handle: u64 = match call.data_as() {
-        Ok(handle) => handle,
-        Err(status) => return status,
-    };
+    find: impl FnOnce(&Arc<FileObject>) -> Result<T, NtStatus>,
+    place: fn(&Pin) -> &Mutex<Option<T>>,
+) -> Result<Option<T>, NtStatus> {
+    let handle: u64 = call.data_as()?;
     let named = match (handle, call.file_object()) {
         (0, _) => None,
-        (_, Some(file)) => match file.file_by_handle(handle) {
-            Some(named) if fits(&named) => Some(named),
-            _ => return STATUS_INVALID_HANDLE,
-        },
-        (_, None) => return STATUS_INVALID_HANDLE,
+        (_, Some(file)) => Some(find(&file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?)?),
+        (_, None) => return Err(STATUS_INVALID_HANDLE),
     };
-    let old = {
-        // No change of state comes between.
-        let _control = pin.filter().control().hold();
-        if pin.agreed_state() != KsState::STOP {
-            return STATUS_INVALID_DEVICE_STATE;
-        }
-        std::mem::replace(&mut *place(pin).lock(), named)
-    };
-    // The old object goes after the locks are released: this may have been its last reference.
-    drop(old);
-    STATUS_SUCCESS
+    // No change of state comes between.
+    let control = pin.filter().control().hold();
+    if pin.agreed_state() != KsState::STOP {
+        drop(control);
+        drop(named);
+        return Err(STATUS_INVALID_DEVICE_STATE);
+    }
+    Ok(std::mem::replace(&mut *place(pin).lock(), named))
 }

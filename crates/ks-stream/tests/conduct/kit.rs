@@ -7,7 +7,7 @@ use ks_abi::{
 };
 use ks_client::{Client, ClientError, Connect, Format};
 use ks_io::sync::{Arc, Mutex};
-use ks_io::{Aspect, IoManager, Refusal, Services, Session, StreamFrame, Ticks};
+use ks_io::{Aspect, IoManager, Refusal, Services, Session, StreamFrame, Ticks, WaitOutcome};
 use ks_stream::{
     AutomationTable, DataFormat, DataRange, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing,
     Pin, PinDescriptor, PinFlags, PinInstance,
@@ -307,7 +307,8 @@ impl Row {
     /// Waits until every thread but this one has nothing to do.
     pub fn settle(&self) {
         let services = self.io.services();
-        let _ = services.delay_until(services.now() + Ticks::MILLISECOND);
+        let outcome = services.delay_until(services.now() + Ticks::MILLISECOND);
+        assert_eq!(outcome, WaitOutcome::TimedOut, "{}", services.deadlock_report().unwrap_or_default());
     }
 
     pub fn mismatches(&self) -> u64 {

@@ -6,6 +6,7 @@ use crate::rig::{
 use ks_abi::{
     KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KsPinDataFlow, KsReset, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS,
 };
+use ks_io::Ticks;
 use ks_io::sync::{Arc, Mutex};
 use ks_stream::{CopyRelationship, Filter, PinFlags, ProcessPins};
 use std::sync::atomic::Ordering::SeqCst;
@@ -489,5 +490,53 @@ fn later_outputs_of_a_splitter_follow_the_first() {
         assert_eq!(*seen.lock(), wanted);
         drop((pins, filters, from, middle));
         rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn a_timer_and_an_alarm_of_a_pin_have_its_whole_filter_process() {
+    let later = |rig: &Rig, ticks: i64| rig.services().now() + Ticks(ticks);
+    for id in [INPUT, OUTPUT] {
+        let rig = rig(1, false, [PinFlags::IMPLEMENT_CLOCK; 2]);
+        // It has frames, and waits for something else.
+        rig.middle.script_filter(|probe, _, pins| {
+            probe.threads.lock().insert(std::thread::current().id());
+            assert_eq!((pins.of(INPUT).count(), pins.of(OUTPUT).count()), (1, 1), "all of its pins");
+            STATUS_PENDING
+        });
+        let (filter, input, output) = alone(&rig);
+        let write = input.write_stream(vec![filled(&input, 7)]).unwrap();
+        let read = output.read_stream(frames(&output, 1)).unwrap();
+        rig.settle();
+        let before = rig.middle.calls();
+        assert!(before > 0);
+        rig.middle.threads.lock().clear();
+        let pins: Vec<_> = rig.middle.pins.lock().iter().filter_map(|pin| pin.upgrade()).collect();
+        let pin = pins.into_iter().find(|pin| pin.id() == id).unwrap();
+        let attempt = pin.timed_attempt();
+        let timer = rig.services().timer(attempt.clone());
+        let due = later(&rig, 50_000);
+        timer.set(due, None);
+        let _ = rig.services().delay_until(due + Ticks(-1));
+        assert_eq!(rig.middle.calls(), before, "a tick before");
+        let _ = rig.services().delay_until(due + Ticks(1));
+        assert_eq!(rig.middle.calls(), before + 1);
+        // The alarm of a clock is kept as the timer is.
+        let clock = pin.reference_clock().unwrap();
+        let alarm = clock.alarm(attempt.clone());
+        alarm.set(clock.time() + Ticks(30_000)).unwrap();
+        let due = later(&rig, 30_000);
+        let _ = rig.services().delay_until(due + Ticks(-1));
+        assert_eq!(rig.middle.calls(), before + 1);
+        let _ = rig.services().delay_until(due + Ticks(1));
+        assert_eq!(rig.middle.calls(), before + 2);
+        let tester = std::thread::current().id();
+        assert!(!rig.middle.threads.lock().contains(&tester), "a worker processes");
+        // What wakes the pin keeps neither it nor its filter.
+        drop((pin, write, read, input, output, filter));
+        assert_eq!(rig.middle.pins.lock().iter().filter(|pin| pin.strong_count() > 0).count(), 0);
+        timer.set(later(&rig, 10), None);
+        let _ = rig.services().delay_until(later(&rig, 1000));
+        assert_eq!(rig.middle.calls(), before + 2);
     }
 }

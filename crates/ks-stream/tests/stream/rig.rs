@@ -6,7 +6,7 @@ use ks_abi::{
 };
 use ks_client::{Client, Connect, Format, StreamFrame};
 use ks_io::sync::{Arc, Mutex};
-use ks_io::{IoManager, Services, Session, Ticks, dropped_irps};
+use ks_io::{IoManager, Services, Session, Ticks, WaitOutcome, dropped_irps};
 use ks_stream::{DataFormat, DescribeFilter, Device, FilterDescriptor, FilterFlags, PinDescriptor, PinFlags};
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -194,7 +194,8 @@ impl Rig {
     /// Waits until every thread but this one has nothing to do.
     pub fn settle(&self) {
         let services = self.services();
-        let _ = services.delay_until(services.now() + Ticks::MILLISECOND);
+        let outcome = services.delay_until(services.now() + Ticks::MILLISECOND);
+        assert_eq!(outcome, WaitOutcome::TimedOut, "{}", services.deadlock_report().unwrap_or_default());
     }
 
     fn probes(&self) -> [(&'static str, &Arc<Probe>); 4] {
