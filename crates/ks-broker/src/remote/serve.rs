@@ -305,7 +305,8 @@ impl Inner {
         let mut data = Cow::Borrowed(control.data);
         let mut input = Cow::Borrowed(control.input);
         let mut registration = None;
-        let follows = asks_to_follow(code, control.input);
+        // A client's own request is a client's here as well.
+        let follows = control.requestor.kernel_mode && asks_to_follow(code, control.input);
         let session = self.client(control.requestor);
         let ready = session.and_then(|session| {
             let lent = self.lend(&session, &used.file, control.embedded, &mut data)?;

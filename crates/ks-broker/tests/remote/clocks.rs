@@ -2,8 +2,10 @@
 
 use crate::rig::{Host, camera, client, client_pin, engine, host};
 use ks_abi::{
-    KSCATEGORY_RENDER, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_VIDEO, KsDataFormat, KsPinDataFlow, KsState,
-    NtStatus, STATUS_DEVICE_REMOVED, STATUS_INVALID_HANDLE, STATUS_PENDING,
+    IoControlCode, KSCATEGORY_RENDER, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_VIDEO, KSPROPERTY_TYPE_GET,
+    KsDataFormat, KsPinDataFlow, KsProperty, KsState, NtStatus, STATUS_ACCESS_DENIED, STATUS_DEVICE_REMOVED,
+    STATUS_INVALID_HANDLE, STATUS_PENDING, USERKS_CLOCK_FOLLOW, USERKS_PROPSET_CLOCK, UserksClockFollow,
+    UserksClockReading,
 };
 use ks_broker::remote::Peer;
 use ks_client::{Client, Clock, Connect, Filter as ClientFilter, Pin as ClientPin};
@@ -14,6 +16,7 @@ use ks_stream::{
 };
 use ks_wire::WireError;
 use std::sync::{Arc, Mutex, mpsc};
+use zerocopy::IntoBytes;
 
 /// A sink that shows the clock that it goes by.
 #[derive(Clone, Default)]
@@ -192,6 +195,13 @@ fn what_is_no_clock_of_another_engine_is_refused() {
             );
             assert_eq!(named.unwrap_err().status, STATUS_INVALID_HANDLE, "{clock_at:?} {pin_at:?}");
         }
+        // Following is for class drivers: a client could wait without end.
+        let clock = scene.master.create_clock().unwrap();
+        let property = KsProperty::new(USERKS_PROPSET_CLOCK, USERKS_CLOCK_FOLLOW, KSPROPERTY_TYPE_GET);
+        let follow = UserksClockFollow { property, version: 0 };
+        let mut answer = [0; size_of::<UserksClockReading>()];
+        let outcome = clock.object().control(IoControlCode::KS_PROPERTY, follow.as_bytes(), &mut answer);
+        assert_eq!(outcome.status, STATUS_ACCESS_DENIED, "{clock_at:?} {pin_at:?}");
     }
 }
 
