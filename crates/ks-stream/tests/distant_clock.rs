@@ -86,7 +86,7 @@ impl Far {
 
 fn far(bench: &Bench, clock: &Arc<DefaultClock>) -> (Arc<Far>, Handle) {
     let far = Arc::new(Far { object: ClockObject::new(clock.clone()), state: Mutex::default() });
-    let handle = bench.session.adopt(far.clone(), both_accesses()).unwrap();
+    let handle = bench.session.adopt(far.clone(), both_accesses()).expect("a handle is free");
     (far, handle)
 }
 
