@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ks_abi::{KsState, STATUS_INVALID_DEVICE_STATE};
 use ks_io::sync::Mutex;
-use ks_io::{Aspect, Dpc, Refusal, Ticks, Timer};
-use ks_stream::{ClockAlarm, Pin, ReferenceClock};
+use ks_io::{Aspect, Refusal, Ticks, Timer};
+use ks_stream::{ClockAlarm, Pin, ReferenceClock, TimedAttempt};
 
 /// The time that a live pin goes by: that of the master clock which its client named, else that of its own.
 ///
@@ -16,7 +16,7 @@ use ks_stream::{ClockAlarm, Pin, ReferenceClock};
 pub(crate) struct Beat {
     timer: Timer,
     /// The procedure of the timer and of the alarm.
-    ring: Ring,
+    ring: Arc<TimedAttempt>,
     master: Mutex<Option<Master>>,
 }
 
@@ -28,15 +28,6 @@ struct Master {
     origin: Option<Ticks>,
 }
 
-/// Has the pin process.
-struct Ring(Arc<dyn Dpc>);
-
-impl std::fmt::Debug for Ring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ring").finish_non_exhaustive()
-    }
-}
-
 /// How late a live source may be woken. The times of its frames are those of the clock in any case; many sources are
 /// woken together.
 const TOLERANCE: Ticks = Ticks::from_millis(4);
@@ -45,7 +36,7 @@ impl Beat {
     /// The beat of this pin, by its own clock for now.
     pub(crate) fn new(pin: &Arc<Pin>) -> Self {
         let ring = pin.timed_attempt();
-        Self { timer: pin.services().timer(ring.clone()), ring: Ring(ring), master: Mutex::new(None) }
+        Self { timer: ring.timer(), ring, master: Mutex::new(None) }
     }
 
     /// Follows the pin's state: chooses the clock on the way to ACQUIRE, and forgets what was to come on the way down.
@@ -74,7 +65,7 @@ impl Beat {
             let reason = format!("{}: the master clock that was set cannot be followed ({status})", pin.describe());
             Refusal::new(STATUS_INVALID_DEVICE_STATE, Aspect::State, reason)
         })?;
-        Ok(Master { alarm: clock.alarm(self.ring.0.clone()), clock, origin: None })
+        Ok(Master { alarm: clock.alarm(self.ring.clone()), clock, origin: None })
     }
 
     /// How long the stream has run, if its next frame is due at `next`.

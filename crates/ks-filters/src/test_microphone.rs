@@ -275,8 +275,11 @@ impl MicrophonePin {
     /// The first block of a packet. Packets of rates that are no multiple of 100 differ by one block, so that they do
     /// not drift.
     fn packet_start(&self, packet: u64) -> u64 {
-        let rate = u128::from(self.tone.format().sample_rate());
-        u64::try_from(u128::from(packet) * rate / u128::from(PACKET_RATE)).unwrap_or(u64::MAX)
+        let rate = u64::from(self.tone.format().sample_rate());
+        if let Some(scaled) = packet.checked_mul(rate) {
+            return scaled / PACKET_RATE;
+        }
+        u64::try_from(u128::from(packet) * u128::from(rate) / u128::from(PACKET_RATE)).unwrap_or(u64::MAX)
     }
 
     fn fill_frames(&self, pin: &Arc<Pin>, stream: &mut Stream) {

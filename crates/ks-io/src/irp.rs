@@ -15,7 +15,7 @@ use crate::stream_frame::{CircuitPlace, StreamFrames};
 use crate::sync::{Arc, Weak, thread_local};
 use crate::wait_help::HelpTicket;
 use ks_abi::{IoControlCode, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
-use ks_mem::{BlockPrefix, LateBlock};
+use ks_mem::{BlockPrefix, LateBlock, Learning};
 use std::cell::RefCell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,6 +205,16 @@ impl Irp {
     #[inline]
     fn body_mut(&mut self) -> &mut Body {
         self.0.as_mut().expect("invariant: only completing takes the body out, and it consumes the token")
+    }
+
+    /// Notes what a pin touches that processes this request of a circuit.
+    #[inline]
+    pub fn footprint(&self, learning: &mut Learning<'_>) {
+        let body = self.body();
+        learning.object(&body.stream);
+        if let Some(frame) = self.stream().and_then(|stream| stream.frame(0)) {
+            frame.footprint(learning);
+        }
     }
 
     /// Address of the IRP, as a driver is lent it.

@@ -10,7 +10,7 @@ use crate::scheduler::{Core, ParkOutcome};
 use crate::sync::thread;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Time, TimeSource};
-use crate::timer::Timer;
+use crate::timer::{Expiry, Timer};
 use crate::wait::{
     Event, EventKind, EventObserver, Signal, WaitOutcome, before_blocking, current_node, park_until_granted,
 };
@@ -92,7 +92,13 @@ impl Services {
     /// Makes a timer that calls `dpc` at DISPATCH level; it is not set yet.
     #[doc(alias = "KeInitializeTimerEx")]
     pub fn timer(&self, dpc: Arc<dyn Dpc>) -> Timer {
-        Timer::new(Arc::clone(self.core()), dpc)
+        Timer::new(Arc::clone(self.core()), Expiry::Call(dpc))
+    }
+
+    /// Makes a timer that has a worker run `work`, as [`Services::queue_work`] does, without a procedure of its own: for what
+    /// has nothing to do at DISPATCH level.
+    pub fn work_timer(&self, queue: WorkQueue, work: Arc<dyn Work>) -> Timer {
+        Timer::new(Arc::clone(self.core()), Expiry::Queue(queue, work))
     }
 
     /// Has a worker run `work`, once for each call. Legal at every level; allocates only while a queue grows longer

@@ -3,7 +3,7 @@
 use crate::sync::{Arc, thread_local};
 use crate::time::{Ticks, Time};
 use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
-use ks_mem::{Block, BlockPart, BlockPrefix, Frame, fallible};
+use ks_mem::{Block, BlockPart, BlockPrefix, Frame, Learning, fallible};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use zerocopy::FromBytes;
@@ -145,6 +145,15 @@ impl StreamFrame {
         }
         self.stamp.store(0, Ordering::Relaxed);
         Some(Time(stamp))
+    }
+
+    /// Notes what its writer touches.
+    pub fn footprint(self: &Arc<Self>, learning: &mut Learning<'_>) {
+        learning.object(&**self);
+        learning.bytes(self.header.address(), STREAM_HEADER_BYTES);
+        if let Some(buffer) = &self.buffer {
+            buffer.footprint(learning);
+        }
     }
 
     /// Address of the header.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::scheduler::Core;
 use crate::sync::Arc;
 use crate::time::{Ticks, Time};
-use crate::work::Dpc;
+use crate::work::{Dpc, Work, WorkQueue};
 
 /// Whether a timer was counting when it was cancelled or set anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,19 +16,28 @@ pub enum WasSet {
     No,
 }
 
-/// Calls its [`Dpc`] when its time comes. Dropping it cancels it.
+/// Calls its [`Dpc`], or queues its [`Work`], when its time comes. Dropping it cancels it.
 ///
-/// Made by [`Services::timer`](crate::Services::timer); legal at every level, also from inside its own procedure.
+/// Made by [`Services::timer`](crate::Services::timer) and [`Services::work_timer`](crate::Services::work_timer); legal at
+/// every level, also from inside its own procedure.
 #[doc(alias = "KTIMER")]
 pub struct Timer {
     core: Arc<Core>,
     id: TimerId,
+    expiry: Expiry,
+}
+
+/// What an expired timer does.
+#[derive(Clone)]
+pub(crate) enum Expiry {
+    Call(Arc<dyn Dpc>),
+    Queue(WorkQueue, Arc<dyn Work>),
 }
 
 impl Timer {
-    pub(crate) fn new(core: Arc<Core>, dpc: Arc<dyn Dpc>) -> Self {
-        let id = core.timer_insert(dpc);
-        Self { core, id }
+    pub(crate) fn new(core: Arc<Core>, expiry: Expiry) -> Self {
+        let id = core.timer_insert();
+        Self { core, id, expiry }
     }
 
     /// Sets the timer to expire when the clock shows `due` (at once if it already does), replacing an earlier setting.
@@ -38,14 +47,14 @@ impl Timer {
     /// none.
     #[doc(alias = "KeSetTimerEx")]
     pub fn set(&self, due: Time, period: Option<Ticks>) -> WasSet {
-        self.core.timer_set(self.id, due, period.filter(|period| *period > Ticks::ZERO))
+        self.core.timer_set(self.id, &self.expiry, due, period.filter(|period| *period > Ticks::ZERO))
     }
 
     /// As [`Timer::set`] for one expiration, which may come up to `tolerance` later: timers that may wait expire together,
     /// and a thread is woken once for all of them. Virtual time waits for nothing and is exact.
     #[doc(alias = "KeSetCoalescableTimer")]
     pub fn set_tolerant(&self, due: Time, tolerance: Ticks) -> WasSet {
-        self.core.timer_set(self.id, self.core.coalesced(due, tolerance), None)
+        self.core.timer_set(self.id, &self.expiry, self.core.coalesced(due, tolerance), None)
     }
 
     /// Stops the timer.
@@ -57,8 +66,9 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        // The procedure is dropped here, not under the lock of the queue: its destructor may set other timers.
-        drop(self.core.timer_remove(self.id));
+        // The queue's name of the procedure is not the last one: that goes with the timer, outside of the queue's lock,
+        // since its destructor may set other timers.
+        self.core.timer_remove(self.id);
     }
 }
 
@@ -80,37 +90,53 @@ pub(crate) fn coalesced(due: Time, tolerance: Ticks) -> Time {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerId(usize);
 
-/// Timers by due time: a binary heap whose entries know their places, so that a timer is moved or taken out without a
-/// search, and nothing is allocated once it has grown.
+/// Timers by due time. Those that are set for the same time one after the other, as many that may be late are, stand in one
+/// row; the rows are a binary heap whose entries know their places, so that a timer is moved or taken out without a search,
+/// and nothing is allocated once it has grown.
 #[derive(Default)]
 pub(crate) struct TimerQueue {
     slots: Vec<Slot>,
     free: Vec<usize>,
-    /// Those that are set; the first is due first.
+    rows: Vec<Row>,
+    free_rows: Vec<usize>,
+    /// The rows that have timers; the first is due first.
     heap: Vec<Entry>,
+    /// The row that a timer joined last.
+    recent: Option<usize>,
     settings: u64,
 }
 
-/// A timer that is set. What they are compared by lies side by side in the heap.
+/// A row that is due. What they are compared by lies side by side in the heap.
 #[derive(Clone, Copy)]
 struct Entry {
     due: Time,
-    /// Number of the setting: equal times expire in the order they were set.
+    /// Number of the first setting: equal times expire in the order they were set.
     setting: u64,
-    /// Index of the slot.
-    slot: usize,
+    row: usize,
+}
+
+/// Timers that are due together, in the order they were set.
+struct Row {
+    due: Time,
+    first: usize,
+    last: usize,
+    /// Place in the heap.
+    place: usize,
 }
 
 struct Slot {
-    dpc: Option<Arc<dyn Dpc>>,
+    /// There while the timer is set; it goes with the expiration, so that whoever has that need not touch it.
+    expiry: Option<Expiry>,
     period: Option<Ticks>,
-    /// Place in the heap, while set.
-    place: Option<usize>,
+    /// While set: the row, and the neighbours in it.
+    row: Option<usize>,
+    before: Option<usize>,
+    behind: Option<usize>,
 }
 
 impl TimerQueue {
-    pub(crate) fn insert(&mut self, dpc: Arc<dyn Dpc>) -> TimerId {
-        let slot = Slot { dpc: Some(dpc), period: None, place: None };
+    pub(crate) fn insert(&mut self) -> TimerId {
+        let slot = Slot { expiry: None, period: None, row: None, before: None, behind: None };
         if let Some(index) = self.free.pop() {
             self.slots[index] = slot;
             TimerId(index)
@@ -120,40 +146,95 @@ impl TimerQueue {
         }
     }
 
-    pub(crate) fn remove(&mut self, id: TimerId) -> Option<Arc<dyn Dpc>> {
+    /// The owner of the timer still has what it does.
+    pub(crate) fn remove(&mut self, id: TimerId) {
         self.cancel(id);
         self.free.push(id.0);
-        self.slots[id.0].dpc.take()
+        self.slots[id.0].expiry = None;
     }
 
-    pub(crate) fn set(&mut self, id: TimerId, due: Time, period: Option<Ticks>) -> WasSet {
+    pub(crate) fn set(&mut self, id: TimerId, expiry: &Expiry, due: Time, period: Option<Ticks>) -> WasSet {
         let was = self.cancel(id);
-        self.settings += 1;
         let slot = &mut self.slots[id.0];
+        slot.expiry.get_or_insert_with(|| expiry.clone());
         slot.period = period;
-        let place = self.heap.len();
-        slot.place = Some(place);
-        self.heap.push(Entry { due, setting: self.settings, slot: id.0 });
-        self.sift_up(place);
+        self.enter(id, due);
         was
     }
 
+    /// Puts a timer that is not set among those that are.
+    fn enter(&mut self, id: TimerId, due: Time) {
+        if let Some(row) = self.recent.filter(|row| self.rows[*row].due == due) {
+            let last = std::mem::replace(&mut self.rows[row].last, id.0);
+            self.slots[last].behind = Some(id.0);
+            let slot = &mut self.slots[id.0];
+            (slot.row, slot.before, slot.behind) = (Some(row), Some(last), None);
+            return;
+        }
+        let place = self.heap.len();
+        let fresh = Row { due, first: id.0, last: id.0, place };
+        let row = match self.free_rows.pop() {
+            Some(row) => {
+                self.rows[row] = fresh;
+                row
+            }
+            None => {
+                self.rows.push(fresh);
+                self.rows.len() - 1
+            }
+        };
+        let slot = &mut self.slots[id.0];
+        (slot.row, slot.before, slot.behind) = (Some(row), None, None);
+        self.settings += 1;
+        self.recent = Some(row);
+        self.heap.push(Entry { due, setting: self.settings, row });
+        self.sift_up(place);
+    }
+
     pub(crate) fn cancel(&mut self, id: TimerId) -> WasSet {
-        let Some(place) = self.slots[id.0].place.take() else { return WasSet::No };
-        self.heap.swap_remove(place);
-        if let Some(&moved) = self.heap.get(place) {
-            self.slots[moved.slot].place = Some(place);
-            self.sift_down(place);
-            self.sift_up(place);
+        let slot = &mut self.slots[id.0];
+        let Some(row) = slot.row.take() else { return WasSet::No };
+        let (before, behind) = (slot.before.take(), slot.behind.take());
+        match (before, behind) {
+            (None, None) => self.remove_row(row),
+            (before, behind) => {
+                match before {
+                    Some(before) => self.slots[before].behind = behind,
+                    None => self.rows[row].first = behind.unwrap_or(id.0),
+                }
+                match behind {
+                    Some(behind) => self.slots[behind].before = before,
+                    None => self.rows[row].last = before.unwrap_or(id.0),
+                }
+            }
         }
         WasSet::Yes
     }
 
+    /// Takes a row out that has no timer any more.
+    fn remove_row(&mut self, row: usize) {
+        if self.recent == Some(row) {
+            self.recent = None;
+        }
+        self.free_rows.push(row);
+        let place = self.rows[row].place;
+        self.heap.swap_remove(place);
+        if let Some(&moved) = self.heap.get(place) {
+            self.rows[moved.row].place = place;
+            self.sift_down(place);
+            self.sift_up(place);
+        }
+    }
+
     /// Cancels every timer.
     pub(crate) fn cancel_all(&mut self) {
-        for entry in self.heap.drain(..) {
-            self.slots[entry.slot].place = None;
+        for slot in &mut self.slots {
+            (slot.row, slot.before, slot.behind) = (None, None, None);
         }
+        self.heap.clear();
+        self.rows.clear();
+        self.free_rows.clear();
+        self.recent = None;
     }
 
     pub(crate) fn next_due(&self) -> Option<Time> {
@@ -161,23 +242,19 @@ impl TimerQueue {
     }
 
     /// Takes the first timer that is due at `now`, and sets it again if it is periodic.
-    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Arc<dyn Dpc>> {
-        let &Entry { due, slot, .. } = self.heap.first()?;
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Expiry> {
+        let &Entry { due, row, .. } = self.heap.first()?;
         if due > now {
             return None;
         }
+        let slot = self.rows[row].first;
         let id = TimerId(slot);
-        match self.slots[slot].period {
-            // The setter saw to it that a period is positive.
-            Some(period) => {
-                let missed = (now - due).0 / period.0;
-                self.set(id, due + period * missed.saturating_add(1), Some(period));
-            }
-            None => {
-                self.cancel(id);
-            }
-        }
-        self.slots[slot].dpc.clone()
+        self.cancel(id);
+        let Some(period) = self.slots[slot].period else { return self.slots[slot].expiry.take() };
+        // The setter saw to it that a period is positive.
+        let missed = (now - due).0 / period.0;
+        self.enter(id, due + period * missed.saturating_add(1));
+        self.slots[slot].expiry.clone()
     }
 
     fn before(&self, a: usize, b: usize) -> bool {
@@ -187,8 +264,8 @@ impl TimerQueue {
 
     fn swap(&mut self, a: usize, b: usize) {
         self.heap.swap(a, b);
-        self.slots[self.heap[a].slot].place = Some(a);
-        self.slots[self.heap[b].slot].place = Some(b);
+        self.rows[self.heap[a].row].place = a;
+        self.rows[self.heap[b].row].place = b;
     }
 
     fn sift_up(&mut self, mut place: usize) {
@@ -240,6 +317,17 @@ mod tests {
         fn expired(self: Arc<Self>, _now: Time) {}
     }
 
+    fn nothing() -> Expiry {
+        Expiry::Call(Arc::new(Nothing))
+    }
+
+    fn is(popped: Option<Expiry>, of: &Expiry) -> bool {
+        match (popped, of) {
+            (Some(Expiry::Call(popped)), Expiry::Call(of)) => std::ptr::addr_eq(Arc::as_ptr(&popped), Arc::as_ptr(of)),
+            _ => false,
+        }
+    }
+
     /// The settings a queue should have, found the slow way.
     #[derive(Default)]
     struct Model(Vec<Option<(Time, u64)>>);
@@ -254,7 +342,8 @@ mod tests {
     #[test]
     fn a_queue_agrees_with_a_plain_list_over_many_steps() {
         let (mut queue, mut model) = (TimerQueue::default(), Model::default());
-        let ids: Vec<_> = (0..40).map(|_| queue.insert(Arc::new(Nothing))).collect();
+        let ids: Vec<_> = (0..40).map(|_| queue.insert()).collect();
+        let expiries: Vec<_> = ids.iter().map(|_| nothing()).collect();
         model.0.resize(ids.len(), None);
         let mut random = 0x1234_5678_9abc_def1_u64;
         for step in 0..20_000_u64 {
@@ -262,18 +351,23 @@ mod tests {
             random ^= random >> 7;
             random ^= random << 17;
             let index = (random >> 8) as usize % ids.len();
-            let due = Time((random >> 32) as i64 % 100);
+            // Often the time of the setting before.
+            let due = Time((random >> 32) as i64 % 100 / 25 * 25);
             match random % 4 {
                 0 | 1 => {
-                    let was = queue.set(ids[index], due, None);
+                    let was = queue.set(ids[index], &expiries[index], due, None);
                     assert_eq!(was == WasSet::Yes, model.0[index].replace((due, step)).is_some());
                 }
                 2 => assert_eq!(queue.cancel(ids[index]) == WasSet::Yes, model.0[index].take().is_some()),
                 _ => {
                     let expected = model.first().filter(|(first, ..)| *first <= due);
-                    assert_eq!(queue.pop_due(due).is_some(), expected.is_some());
-                    if let Some((_, _, index)) = expected {
-                        model.0[index] = None;
+                    let popped = queue.pop_due(due);
+                    match expected {
+                        Some((_, _, index)) => {
+                            assert!(is(popped, &expiries[index]), "step {step}");
+                            model.0[index] = None;
+                        }
+                        None => assert!(popped.is_none()),
                     }
                 }
             }
@@ -284,24 +378,24 @@ mod tests {
     #[test]
     fn a_late_periodic_timer_expires_once_and_keeps_its_phase() {
         let mut queue = TimerQueue::default();
-        let id = queue.insert(Arc::new(Nothing));
-        queue.set(id, Time(100), Some(Ticks(10)));
+        let id = queue.insert();
+        queue.set(id, &nothing(), Time(100), Some(Ticks(10)));
         assert!(queue.pop_due(Time(99)).is_none());
         assert!(queue.pop_due(Time(135)).is_some());
         assert_eq!(queue.next_due(), Some(Time(140)));
         assert!(queue.pop_due(Time(139)).is_none());
-        queue.set(id, Time(i64::MIN), Some(Ticks(1)));
+        queue.set(id, &nothing(), Time(i64::MIN), Some(Ticks(1)));
         assert!(queue.pop_due(Time(i64::MAX)).is_some());
     }
 
     #[test]
     fn a_removed_timer_gives_its_place_to_another() {
         let mut queue = TimerQueue::default();
-        let first = queue.insert(Arc::new(Nothing));
-        queue.set(first, Time(1), None);
-        assert!(queue.remove(first).is_some());
+        let first = queue.insert();
+        queue.set(first, &nothing(), Time(1), None);
+        queue.remove(first);
         assert_eq!(queue.next_due(), None);
-        assert_eq!(queue.insert(Arc::new(Nothing)), first);
+        assert_eq!(queue.insert(), first);
         assert!(queue.pop_due(Time(1)).is_none(), "the new timer was never set");
     }
 }

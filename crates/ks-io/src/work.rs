@@ -10,6 +10,11 @@ use crate::time::Time;
 pub trait Work: Send + Sync {
     /// Does the work.
     fn run(self: Arc<Self>);
+
+    /// The work runs soon on this thread: a place for [`Footprint::fetch`](ks_mem::Footprint::fetch). Called under the lock
+    /// of the queue, so it calls nobody and waits for nothing.
+    #[inline]
+    fn approach(&self) {}
 }
 
 /// A deferred procedure: what a timer calls when it expires.

@@ -2,11 +2,14 @@
 
 use crate::shared::{SharedMemory, copy, count_copied};
 use crate::sync::{Arc, AtomicI32, Ordering};
-use crate::{MAX_ALIGNMENT, MemoryError};
+use crate::{Learning, MAX_ALIGNMENT, MemoryError};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// The bytes of a frame that are fetched for its writer; it goes on in order, which the processor sees by itself.
+const FIRST_BYTES: usize = 512;
 
 /// What any allocation is aligned to.
 const USUAL_ALIGNMENT: usize = 16;
@@ -282,6 +285,13 @@ impl Frame {
     pub fn zeroed(bytes: usize, alignment: usize) -> Result<Frame, MemoryError> {
         let region = Region::zeroed(1, bytes, alignment)?;
         region.frame(0).ok_or(MemoryError::Exhausted { bytes })
+    }
+
+    /// Notes what a writer of the frame touches first.
+    pub fn footprint(&self, learning: &mut Learning<'_>) {
+        learning.object(&*self.region);
+        learning.object(&*self.region.borrows);
+        learning.bytes(self.address(), self.bytes.min(FIRST_BYTES));
     }
 
     /// Size in bytes.

@@ -17,6 +17,7 @@ mod counting;
 mod fallible;
 #[cfg(feature = "faults")]
 mod faults;
+mod footprint;
 mod frame;
 mod late_block;
 mod pool;
@@ -30,6 +31,7 @@ pub use counting::{Allocations, CountingAllocator, held_by_the_process, peak_of_
 pub use fallible::fallible;
 #[cfg(feature = "faults")]
 pub use faults::{FaultyAllocator, end_faults, fail_allocation, fault_sites, largest_unmarked};
+pub use footprint::{Footprint, Learning, Part, fetch};
 pub use frame::{
     Cut, Frame, FrameBytes, FrameBytesMut, FrameRead, FrameWrite, MOST_SHARED_FRAMES, Region, quarantined_regions,
 };

@@ -28,7 +28,7 @@ use ks_io::{
     Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, LockRank, RankedMutex, Refusal,
     RequestorMode, Services,
 };
-use ks_mem::Block;
+use ks_mem::{Block, Learning, Part};
 use std::sync::OnceLock;
 
 /// One open filter.
@@ -179,6 +179,11 @@ impl Filter {
     /// Time, work and waiting.
     pub fn services(&self) -> &Services {
         self.device.io().services()
+    }
+
+    /// Notes what a turn of one of its pins touches.
+    pub(crate) fn footprint(&self, learning: &mut Learning<'_>) {
+        learning.parts(&[Part::of(&self.processing), Part::of(&self.instance), Part::of(&self.descriptor)]);
     }
 
     /// What the filter says of itself.

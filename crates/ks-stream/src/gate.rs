@@ -4,7 +4,7 @@
 
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::sync::{Arc, Mutex, Weak};
-use ks_mem::Block;
+use ks_mem::{Block, Learning};
 
 /// A gate: open while its count is above zero. The count stands at the offset of `KSGATE.Count`, where a driver's
 /// inline functions change it.
@@ -41,6 +41,12 @@ impl Gate {
         let block = Block::zeroed(GATE_BYTES, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.store_u32(COUNT, count);
         Ok(Arc::new(Gate { block, next: Mutex::new(None) }))
+    }
+
+    /// Notes what somebody touches who captures the gate.
+    pub(crate) fn footprint(&self, learning: &mut Learning<'_>) {
+        learning.object(self);
+        learning.bytes(self.block.address(), GATE_BYTES);
     }
 
     /// Address of the KSGATE, as a driver is lent it.

@@ -40,7 +40,7 @@ use ks_io::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use ks_io::{Dispatched, FileObject, IoManager, Irp, Origin, RankedMutex, Refusal, Services, Work};
-use ks_mem::Block;
+use ks_mem::{Block, Learning, Part};
 use std::sync::OnceLock;
 
 /// Offsets of `KSPIN`.
@@ -276,7 +276,39 @@ impl Pin {
         self.clock.set(clock).map_err(|_| STATUS_INVALID_DEVICE_STATE)
     }
 
-    /// The same, to be shared.
+    /// Notes what a turn of this pin touches, in that order.
+    pub(crate) fn footprint(&self, learning: &mut Learning<'_>) {
+        learning.parts(&[
+            Part::counts(self),
+            Part::of(&self.block),
+            Part::of(&self.filter),
+            Part::of(&self.again),
+            Part::of(&self.and_gate),
+            Part::of(&self.processing),
+            Part::of(&self.queue),
+            Part::of(&self.instance),
+            Part::of(&self.gate_held),
+            Part::of(&self.clock),
+            self.pipe.passing_part(),
+        ]);
+        self.filter.footprint(learning);
+        self.and_gate.footprint(learning);
+        learning.object(&*self.processing);
+        if let Some(queue) = &self.queue {
+            queue.footprint(learning);
+        }
+        learning.bytes(self.block.address(), offset::BYTES);
+        if let Some(instance) = self.instance.get() {
+            instance.footprint(learning);
+        }
+    }
+
+    /// The pin's own clock, if anybody asked for it so far.
+    pub(crate) fn clock_if_made(&self) -> Option<&Arc<DefaultClock>> {
+        self.clock.get()
+    }
+
+    /// The same as [`Pin::clock`], to be shared.
     pub(crate) fn own_clock(&self) -> &Arc<DefaultClock> {
         self.clock.get_or_init(|| DefaultClock::new(self.services().clone()))
     }

@@ -22,7 +22,7 @@ use crate::descriptor::PinFlags;
 use crate::format::DataFormat;
 use crate::pin::Pin;
 use crate::statistics::Counters;
-use crate::stream_pointer::{CloneId, PointerBlock, Units};
+use crate::stream_pointer::{CloneId, PointerBlock, STREAM_POINTER_BYTES, Units};
 use changes::Changes;
 use clones::CloneState;
 use ends::Ends;
@@ -34,7 +34,7 @@ use ks_io::sync::{
     atomic::{AtomicU32, Ordering},
 };
 use ks_io::{CancelTarget, Irp, StreamFrame, StreamFrames};
-use ks_mem::fallible;
+use ks_mem::{Learning, fallible};
 use std::collections::VecDeque;
 use timeouts::Scheduled;
 use trailing::Trailing;
@@ -339,6 +339,19 @@ impl Queue {
             self.finish(state, key);
         }
         Ok(())
+    }
+
+    /// Notes what the next turn of the pin touches.
+    pub(crate) fn footprint(&self, learning: &mut Learning<'_>) {
+        learning.object(self);
+        let state = self.state.lock();
+        learning.bytes(state.leading_block.address(), STREAM_POINTER_BYTES);
+        if let Some(front) = state.entries.front() {
+            learning.object(front);
+            if let Held::Own(irp) = &front.held {
+                irp.footprint(learning);
+            }
+        }
     }
 
     /// Opens the queue for requests, unless it is closed for good.

@@ -43,7 +43,7 @@ mod offset {
     pub(super) const REMAINING: usize = 12;
 }
 
-const STREAM_POINTER_BYTES: usize = 64;
+pub(crate) const STREAM_POINTER_BYTES: usize = 64;
 
 impl PointerBlock {
     pub(crate) fn new(units: Units) -> Result<PointerBlock, NtStatus> {
@@ -60,6 +60,11 @@ impl PointerBlock {
         block.write_bytes(0, &bytes);
         let (units, mappings) = (other.units.clone(), other.mappings.clone());
         Ok(PointerBlock { block, sequence: other.sequence, units, mappings })
+    }
+
+    /// Address of the block.
+    pub(crate) fn address(&self) -> u64 {
+        self.block.address()
     }
 
     /// Address of the block, whose links to its pin, its context and its own offsets are now written.

@@ -166,6 +166,9 @@ impl AudioFormat {
 
     /// The time, in 100-ns units since the first, at which block `block_index` begins.
     pub fn block_time_100ns(&self, block_index: u64) -> u64 {
+        if let Some(scaled) = block_index.checked_mul(10_000_000) {
+            return scaled / u64::from(self.sample_rate);
+        }
         let time = u128::from(block_index).saturating_mul(10_000_000) / u128::from(self.sample_rate);
         u64::try_from(time).unwrap_or(u64::MAX)
     }

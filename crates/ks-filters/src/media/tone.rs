@@ -3,6 +3,7 @@
 //! Every sample follows from its index alone, so a signal can be taken up anywhere and never drifts.
 
 use std::f64::consts::TAU;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::audio::{AudioFormat, SampleKind};
 use super::error::FieldError;
@@ -39,8 +40,8 @@ pub struct Tone {
     signal: Signal,
     /// The peak value; 1 is full scale.
     amplitude: f64,
-    /// For a sine.
-    steps: Option<Box<Steps>>,
+    /// For a sine; tones of one frequency and rate have them together.
+    steps: Option<Arc<Steps>>,
 }
 
 /// Sines and cosines of the phases of the first blocks, and of the block behind them.
@@ -49,6 +50,29 @@ struct Steps {
     sines: [f64; STEPS],
     cosines: [f64; STEPS],
     run: (f64, f64),
+}
+
+impl Steps {
+    /// Those of this frequency in parts of a second's turns. Many streams have one tone, and then one table.
+    fn of(frequency_mhz: u64, second: u64) -> Arc<Steps> {
+        struct Known {
+            of: (u64, u64),
+            steps: Weak<Steps>,
+        }
+        static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = (frequency_mhz, second);
+        if let Some(steps) = known.iter().find(|known| known.of == of).and_then(|known| known.steps.upgrade()) {
+            return steps;
+        }
+        let turn = |block: usize| (block as u64 * frequency_mhz % second) as f64 / second as f64;
+        let sines = std::array::from_fn(|block| (turn(block) * TAU).sin());
+        let cosines = std::array::from_fn(|block| (turn(block) * TAU).cos());
+        let steps = Arc::new(Steps { sines, cosines, run: (turn(STEPS) * TAU).sin_cos() });
+        known.retain(|known| known.steps.strong_count() > 0);
+        known.push(Known { of, steps: Arc::downgrade(&steps) });
+        steps
+    }
 }
 
 /// The blocks of a run: their sines are those of its first block and of a step, by the sum of two angles.
@@ -76,10 +100,7 @@ impl Tone {
                 let value = frequency_mhz as f64 / 1000.0;
                 return Err(FieldError::new("the frequency in Hz", value, expected));
             }
-            let turn = |block: usize| (block as u64 * frequency_mhz % second) as f64 / second as f64;
-            let sines = std::array::from_fn(|block| (turn(block) * TAU).sin());
-            let cosines = std::array::from_fn(|block| (turn(block) * TAU).cos());
-            tone.steps = Some(Box::new(Steps { sines, cosines, run: (turn(STEPS) * TAU).sin_cos() }));
+            tone.steps = Some(Steps::of(frequency_mhz, second));
         }
         Ok(tone)
     }
@@ -127,8 +148,11 @@ impl Tone {
         let mut within = (first_block % STEPS as u64) as usize;
         let mut run = first_block / STEPS as u64 % RUNS;
         // Where the runs begin that the first block is in, in parts of a turn; the others follow, exactly.
-        let begin = u128::from(first_block / (STEPS as u64 * RUNS)) * u128::from(STEPS as u64 * RUNS * frequency_mhz);
-        let mut phase = u64::try_from(begin % u128::from(second)).unwrap_or(0);
+        let (rows, row) = (first_block / (STEPS as u64 * RUNS), STEPS as u64 * RUNS * frequency_mhz);
+        let mut phase = match rows.checked_mul(row) {
+            Some(begin) => begin % second,
+            None => u64::try_from(u128::from(rows) * u128::from(row) % u128::from(second)).unwrap_or(0),
+        };
         let stride = STEPS as u64 * RUNS * frequency_mhz % second;
         let computed = |phase: u64| (phase as f64 / second as f64 * TAU).sin_cos();
         let turned = |(sine, cosine): (f64, f64)| {

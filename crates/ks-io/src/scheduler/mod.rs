@@ -16,9 +16,9 @@ use crate::level::Level;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::{Ticks, Time};
-use crate::timer::{TimerId, WasSet};
+use crate::timer::{Expiry, TimerId, WasSet};
 use crate::wait::WaitNode;
-use crate::work::{Dpc, Work, WorkQueue};
+use crate::work::{Work, WorkQueue};
 
 use real::Real;
 use virtual_time::Virtual;
@@ -136,17 +136,17 @@ impl Core {
         }
     }
 
-    pub(crate) fn timer_insert(self: &Arc<Self>, dpc: Arc<dyn Dpc>) -> TimerId {
+    pub(crate) fn timer_insert(self: &Arc<Self>) -> TimerId {
         match &self.scheduler {
-            Scheduler::Real(scheduler) => scheduler.timer_insert(self, dpc),
-            Scheduler::Virtual(scheduler) => scheduler.timer_insert(self, dpc),
+            Scheduler::Real(scheduler) => scheduler.timer_insert(self),
+            Scheduler::Virtual(scheduler) => scheduler.timer_insert(self),
         }
     }
 
-    pub(crate) fn timer_set(&self, id: TimerId, due: Time, period: Option<Ticks>) -> WasSet {
+    pub(crate) fn timer_set(&self, id: TimerId, expiry: &Expiry, due: Time, period: Option<Ticks>) -> WasSet {
         match &self.scheduler {
-            Scheduler::Real(scheduler) => scheduler.timer_set(id, due, period),
-            Scheduler::Virtual(scheduler) => scheduler.timer_set(id, due, period),
+            Scheduler::Real(scheduler) => scheduler.timer_set(id, expiry, due, period),
+            Scheduler::Virtual(scheduler) => scheduler.timer_set(id, expiry, due, period),
         }
     }
 
@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    pub(crate) fn timer_remove(&self, id: TimerId) -> Option<Arc<dyn Dpc>> {
+    pub(crate) fn timer_remove(&self, id: TimerId) {
         match &self.scheduler {
             Scheduler::Real(scheduler) => scheduler.timer_remove(id),
             Scheduler::Virtual(scheduler) => scheduler.timer_remove(id),
@@ -212,8 +212,12 @@ impl Core {
         self.count_panic(catch_unwind(AssertUnwindSafe(|| work.run())));
     }
 
-    /// Runs one expired timer's procedure at DISPATCH level.
-    fn run_dpc(self: &Arc<Self>, dpc: Arc<dyn Dpc>, now: Time) {
+    /// Does what an expired timer does: at DISPATCH level, or on a worker.
+    fn expire(self: &Arc<Self>, expiry: Expiry, now: Time) {
+        let dpc = match expiry {
+            Expiry::Call(dpc) => dpc,
+            Expiry::Queue(queue, work) => return self.queue_work(queue, work),
+        };
         {
             let _dispatch = Level::Dispatch.raise();
             self.count_panic(catch_unwind(AssertUnwindSafe(|| dpc.expired(now))));

@@ -10,8 +10,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Arc, Condvar, Mutex, thread_local};
 use crate::time::{Ticks, Time};
-use crate::timer::{TimerId, TimerQueue, WasSet};
-use crate::work::{Dpc, Work, WorkQueue};
+use crate::timer::{Expiry, TimerId, TimerQueue, WasSet};
+use crate::work::{Work, WorkQueue};
 
 /// More delayed workers than this only contend with each other.
 const MOST_DELAYED_WORKERS: usize = 4;
@@ -29,6 +29,23 @@ const SHORT_SLEEPS: u32 = 4;
 /// So many procedures of timers, or so long a time, and the workers that they need are woken in between.
 const MOST_HELD: u32 = 256;
 const LONGEST_HELD: Ticks = Ticks::MILLISECOND;
+
+/// So many timers go by one look at the clock.
+const DUE_TOGETHER: u32 = 16;
+
+/// So many items that timers queued at once are for one worker, which has the next one's memory fetched while it runs one;
+/// two workers would contend for the lot. Others join after this time, if there is anything left.
+const BURST_ITEMS: usize = 16;
+const ALONE: Ticks = Ticks::MILLISECOND;
+
+/// How many workers are woken for what waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    /// For a burst one is enough.
+    One,
+    /// As many as there is work for.
+    All,
+}
 
 thread_local! {
     /// This thread runs the procedures of timers one after the other, and wakes workers when it is through: they would
@@ -141,7 +158,7 @@ impl Real {
         self.queues[queue.index()].has_items()
     }
 
-    pub(super) fn timer_insert(&self, core: &Arc<Core>, dpc: Arc<dyn Dpc>) -> TimerId {
+    pub(super) fn timer_insert(&self, core: &Arc<Core>) -> TimerId {
         let mut state = self.timers.state.lock();
         if state.thread.is_none() && state.phase == Phase::Running {
             let for_thread = Arc::clone(core);
@@ -153,16 +170,16 @@ impl Real {
             })
             .ok();
         }
-        state.queue.insert(dpc)
+        state.queue.insert()
     }
 
-    pub(super) fn timer_set(&self, id: TimerId, due: Time, period: Option<Ticks>) -> WasSet {
+    pub(super) fn timer_set(&self, id: TimerId, expiry: &Expiry, due: Time, period: Option<Ticks>) -> WasSet {
         let mut state = self.timers.state.lock();
         if state.phase == Phase::Stopping {
             return WasSet::No;
         }
         let first = state.queue.next_due();
-        let was = state.queue.set(id, due, period);
+        let was = state.queue.set(id, expiry, due, period);
         let earlier = first.is_none_or(|first| due < first);
         drop(state);
         if earlier {
@@ -176,8 +193,8 @@ impl Real {
         self.timers.state.lock().queue.cancel(id)
     }
 
-    pub(super) fn timer_remove(&self, id: TimerId) -> Option<Arc<dyn Dpc>> {
-        self.timers.state.lock().queue.remove(id)
+    pub(super) fn timer_remove(&self, id: TimerId) {
+        self.timers.state.lock().queue.remove(id);
     }
 
     pub(super) fn shut_down(&self) {
@@ -259,19 +276,22 @@ impl Queue {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// Wakes the workers for items that came while wakes were held.
-    fn wake_held(&self, core: &Core) {
+    /// Wakes workers for items that came while wakes were held. True when more could be woken for them later.
+    fn wake_held(&self, core: &Core, how: Wake) -> bool {
         if !self.has_items() {
-            return;
+            return false;
         }
         let mut woken = 0;
         let mut state = self.state.lock();
-        while state.idle > 0 && state.needs_a_worker() {
+        let one_is_enough = how == Wake::One && state.items.len() > BURST_ITEMS;
+        while state.idle > 0 && state.needs_a_worker() && !(one_is_enough && state.is_anybody_awake()) {
             state.wake_one(core.now());
             woken += 1;
         }
+        let more = one_is_enough && state.idle > 0;
         drop(state);
         (0..woken).for_each(|_| self.arrived.notify_one());
+        more
     }
 
     /// Looks for work for about as long as a wake takes. True when there was some.
@@ -288,6 +308,7 @@ impl Queue {
         loop {
             if let Some(work) = state.items.pop_front() {
                 self.waiting.store(state.items.len(), Ordering::Release);
+                state.approach();
                 drop(state);
                 core.run_work(work);
                 state = self.state.lock();
@@ -319,6 +340,21 @@ impl Queue {
 }
 
 impl QueueState {
+    /// Has what the next items touch fetched while the one before them runs: first the item, which then knows the rest.
+    #[inline]
+    fn approach(&self) {
+        if let Some(later) = self.items.get(1) {
+            ks_mem::fetch(&**later);
+        }
+        if let Some(next) = self.items.front() {
+            next.approach();
+        }
+    }
+
+    fn is_anybody_awake(&self) -> bool {
+        self.workers.len() > self.idle
+    }
+
     /// Are there more items than workers on their way to them?
     fn needs_a_worker(&self) -> bool {
         self.items.len() > self.waking + self.looking
@@ -351,22 +387,35 @@ impl Timers {
         #[cfg(not(shuttle))]
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
         let mut state = self.state.lock();
-        let (mut held, mut since) = (0, Time::ORIGIN);
+        let (mut held, mut since) = (0_u32, Time::ORIGIN);
+        // When more workers join the one that has a burst.
+        let mut join = Time::NEVER;
+        let mut now = core.now();
         while state.phase == Phase::Running {
-            let now = core.now();
+            // Of those that are due together most go by one look at the clock.
+            if held.is_multiple_of(DUE_TOGETHER) {
+                now = core.now();
+            }
+            if join <= now {
+                drop(state);
+                join = Time::NEVER;
+                wake_workers(core, Wake::All);
+                state = self.state.lock();
+                continue;
+            }
             let due = if held < MOST_HELD && (held == 0 || now.since(since) < LONGEST_HELD) {
                 state.queue.pop_due(now)
             } else {
                 None
             };
-            if let Some(dpc) = due {
+            if let Some(expiry) = due {
                 drop(state);
                 if held == 0 {
                     since = now;
                     HOLDS_WAKES.with(|holds| holds.set(true));
                 }
                 held += 1;
-                core.run_dpc(dpc, now);
+                core.expire(expiry, now);
                 state = self.state.lock();
                 continue;
             }
@@ -374,18 +423,25 @@ impl Timers {
                 drop(state);
                 held = 0;
                 HOLDS_WAKES.with(|holds| holds.set(false));
-                if let super::Scheduler::Real(scheduler) = &core.scheduler {
-                    scheduler.queues.iter().for_each(|queue| queue.wake_held(core));
+                if wake_workers(core, Wake::One) {
+                    join = join.min(core.now() + ALONE);
                 }
                 state = self.state.lock();
                 continue;
             }
-            state = match state.queue.next_due().filter(|due| *due != Time::NEVER) {
-                Some(due) => self.changed.wait_timeout(state, (due - now).to_std()),
-                None => self.changed.wait(state),
+            state = match state.queue.next_due().map_or(join, |due| due.min(join)) {
+                Time::NEVER => self.changed.wait(state),
+                until => self.changed.wait_timeout(state, (until - now).to_std()),
             };
         }
     }
+}
+
+/// Wakes workers for what the procedures of timers queued. True when more could be woken later.
+fn wake_workers(core: &Arc<Core>, how: Wake) -> bool {
+    let super::Scheduler::Real(scheduler) = &core.scheduler else { return false };
+    let more = scheduler.queues.each_ref().map(|queue| queue.wake_held(core, how));
+    more.contains(&true)
 }
 
 #[cfg(not(shuttle))]
@@ -402,6 +458,7 @@ fn thread_count() -> usize {
 #[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
+    use crate::work::Dpc;
     use crate::{Event, EventKind, Services, Signal, WaitOutcome};
     use std::sync::atomic::AtomicU32;
 

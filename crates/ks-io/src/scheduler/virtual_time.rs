@@ -23,9 +23,9 @@ use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Weak, thread_local};
 use crate::time::{Ticks, Time};
-use crate::timer::{TimerId, TimerQueue, WasSet};
+use crate::timer::{Expiry, TimerId, TimerQueue, WasSet};
 use crate::wait::WaitNode;
-use crate::work::{Dpc, Work, WorkQueue};
+use crate::work::{Work, WorkQueue};
 
 /// Two delayed workers show every order that more of them do, and shorter traces.
 const WORKERS: [usize; 3] = [2, 1, 1];
@@ -267,9 +267,9 @@ impl Virtual {
         Ok(())
     }
 
-    pub(super) fn timer_insert(&self, core: &Arc<Core>, dpc: Arc<dyn Dpc>) -> TimerId {
+    pub(super) fn timer_insert(&self, core: &Arc<Core>) -> TimerId {
         let mut state = self.state.lock();
-        let id = state.timers.insert(dpc);
+        let id = state.timers.insert();
         let known = state.threads.iter().any(|thread| thread.role == Role::Dpc && thread.status != Status::Ended);
         let start = !known && state.phase == Phase::Running;
         drop(state);
@@ -283,12 +283,12 @@ impl Virtual {
         id
     }
 
-    pub(super) fn timer_set(&self, id: TimerId, due: Time, period: Option<Ticks>) -> WasSet {
+    pub(super) fn timer_set(&self, id: TimerId, expiry: &Expiry, due: Time, period: Option<Ticks>) -> WasSet {
         let mut state = self.state.lock();
         if state.phase != Phase::Running {
             return WasSet::No;
         }
-        let was = state.timers.set(id, due, period);
+        let was = state.timers.set(id, expiry, due, period);
         self.kick(&mut state);
         was
     }
@@ -297,8 +297,8 @@ impl Virtual {
         self.state.lock().timers.cancel(id)
     }
 
-    pub(super) fn timer_remove(&self, id: TimerId) -> Option<Arc<dyn Dpc>> {
-        self.state.lock().timers.remove(id)
+    pub(super) fn timer_remove(&self, id: TimerId) {
+        self.state.lock().timers.remove(id);
     }
 
     pub(super) fn deadlock_report(&self) -> Option<String> {
@@ -412,9 +412,9 @@ impl Virtual {
         loop {
             let mut state = self.state.lock();
             let now = self.now();
-            if let Some(dpc) = state.timers.pop_due(now) {
+            if let Some(expiry) = state.timers.pop_due(now) {
                 drop(state);
-                core.run_dpc(dpc, now);
+                core.expire(expiry, now);
             } else if state.phase == Phase::Stopping {
                 return;
             } else {

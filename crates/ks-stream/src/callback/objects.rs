@@ -18,7 +18,7 @@ use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_PENDING, STATUS_UNSUCCESSFUL};
 use ks_io::Refusal;
 use ks_io::sync::{Arc, Weak};
-use ks_mem::FrameMemory;
+use ks_mem::{FrameMemory, Learning};
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 /// The callbacks of one open filter.
@@ -111,6 +111,13 @@ impl FilterCallbacks {
 
     pub(crate) fn close(&self, filter: &Filter) {
         self.ask(Callback::FILTER_CLOSE, || self.instance.close(filter));
+    }
+}
+
+impl PinCallbacks {
+    /// Notes the minidriver's object.
+    pub(crate) fn footprint(&self, learning: &mut Learning<'_>) {
+        learning.object(&*self.instance);
     }
 }
 

@@ -14,7 +14,7 @@ use ks_io::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use ks_io::{Aspect, CircuitPlace, Irp, Refusal, StreamFrames};
-use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
+use ks_mem::{Frame, FrameMemory, FramePool, Part, PoolSpec};
 
 /// The section that a pin heads. It exists from the pin's create, also while it has one pin and no frames.
 #[derive(Default)]
@@ -136,6 +136,19 @@ pub struct AllocatorReport {
 }
 
 impl PipeSection {
+    /// What a frame that passes by touches.
+    pub(crate) fn passing_part(&self) -> Part {
+        Part::of(&self.route)
+    }
+
+    /// The AVStream pin that frames go to from here.
+    pub(crate) fn next_pin(&self) -> Option<Arc<Pin>> {
+        match &self.route.read().hop {
+            Hop::Peer(next) => Some(next.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn route(&self) -> Route {
         self.route.read().clone()
     }
