@@ -97,6 +97,16 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
         broken.sort_unstable();
         broken.dedup();
         assert_eq!(broken, [defect], "{reports:?}");
+        let (number, callback, routine, objects) = WHERE[Rule::ALL.iter().position(|rule| *rule == defect).unwrap()];
+        assert_eq!(number, defect.number());
+        for (report, at) in &reports {
+            assert_eq!((*at, report.routine), (callback, routine), "{report}");
+            let is_named = objects.iter().any(|object| report.what.contains(object));
+            assert!(is_named || objects.is_empty(), "{objects:?}: {report}");
+        }
+        for object in objects {
+            assert!(reports.iter().any(|(report, _)| report.what.contains(object)), "{object}: {reports:?}");
+        }
         for (report, callback) in &reports {
             assert_eq!(report.code, BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, "{report}");
             assert_eq!(report.parameters[0], u64::from(defect.code()), "{report}");
@@ -120,6 +130,36 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
     }
     report::set_reporter(None);
 }
+
+const GETS: Option<&str> = Some("a property's get handler");
+const PROCESSES: Option<&str> = Some("pin Process");
+const DEVICE: &str = "(device rules.sys)";
+const FILTER: &str = "(filter {1A4F3E52-7F0B-4C60-9D35-2B5E84110D21})";
+const SOURCE: &str = "{1A4F3E52-7F0B-4C60-9D35-2B5E84110D21}.0";
+const SINK: &str = "{1A4F3E52-7F0B-4C60-9D35-2B5E84110D21}.1";
+
+/// Where each defect of `rules.c` is: rule, callback, the routine that is named, and the objects. What a pin leaves
+/// behind is found when it is closed, after its last callback. A pointer that was deleted, a bag and a request are told by
+/// what they are.
+type Place = (&'static str, Option<&'static str>, &'static str, &'static [&'static str]);
+const WHERE: [Place; Rule::ALL.len()] = [
+    ("V01", GETS, "a property's get handler", &[DEVICE]),
+    ("V02", None, "pin Close", &[SOURCE]),
+    ("V03", PROCESSES, "KsStreamPointerUnlock", &[SOURCE, SINK]),
+    ("V04", None, "pin Close", &[SOURCE]),
+    ("V05", Some("pin SetDeviceState"), "pin SetDeviceState", &[SOURCE, SINK]),
+    ("V06", Some("Start"), "Start", &[DEVICE]),
+    ("V07", Some("filter Create"), "filter Create", &[FILTER]),
+    ("V08", Some("pin SetDeviceState"), "pin SetDeviceState", &[SOURCE, SINK]),
+    ("V09", GETS, "KsGetDevice", &[SOURCE, SINK]),
+    ("V10", GETS, "KsReleaseControl", &[SOURCE, SINK]),
+    ("V11", PROCESSES, "KsAcquireControl", &[SOURCE, SINK]),
+    ("V12", PROCESSES, "KsStreamPointerDelete", &[]),
+    ("V18", Some("pin Create"), "pin Create", &[SOURCE, SINK]),
+    ("V19", GETS, "KsAddItemToObjectBag", &[]),
+    ("V20", PROCESSES, "IofCompleteRequest", &[]),
+    ("V21", GETS, "KsStreamPointerUnlock", &[SOURCE]),
+];
 
 /// The callbacks of device, filter and pin that answer, by their numbers in `rules.c`, and the rule of a wrong answer.
 const ANSWERS: [(u32, &str, Rule); 21] = [
