@@ -192,6 +192,7 @@ mod tests {
         for request in ALL {
             assert_eq!(DeviceRequest::of(request.operation()), Some(request));
         }
-        assert_eq!((DeviceRequest::of(0), DeviceRequest::of(11)), (None, None));
+        let behind = ALL.iter().map(|request| request.operation()).max().unwrap() + 1;
+        assert_eq!((DeviceRequest::of(0), DeviceRequest::of(behind)), (None, None));
     }
 }

@@ -34,7 +34,8 @@ fn a_graph_is_built_by_the_interfaces_that_both_ends_list() {
     let either = source_with(&world, "either", |pin| pin.interfaces = vec![LOOPED, KsIdentifier::STANDARD_STREAMING]);
     let refused = build(&world, "looped ! sink").err().unwrap();
     assert!(refused.contains("looped.0") && refused.contains("sink.0"), "{refused}");
-    assert!(refused.ends_with("refused: Interface"), "{refused}");
+    // The graph itself carries sound between a looped pin and another, and nothing else.
+    assert!(refused.contains("no interface in common") && refused.contains("NV12"), "{refused}");
     let built = build(&world, "either ! sink").unwrap();
     assert_eq!(built.describe().len(), 1, "the one that both have is taken, though another is listed first");
     drop(built);

@@ -427,7 +427,10 @@ mod tests {
                 }
             });
             let (mut record, mut taken, mut refused) = (Vec::new(), 0_u32, 0_u32);
-            for round in 0..ROUNDS {
+            let mut round = 0_u32;
+            // On, until the attacker has had a turn of the processor.
+            while round < ROUNDS || refused == 0 {
+                round += 1;
                 let pushed = producer.push(&[round as u8; 60]);
                 let popped = consumer.pop(&mut record);
                 assert!(record.len() <= MOST_RECORD);
@@ -439,7 +442,7 @@ mod tests {
                 }
             }
             over.store(true, Ordering::Relaxed);
-            assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+            assert!(taken > 0, "{taken} taken, {refused} refused");
         });
     }
 

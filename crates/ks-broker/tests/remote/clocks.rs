@@ -179,7 +179,10 @@ fn a_pin_goes_by_a_clock_of_another_engine() {
         scene.pin.set_master_clock(None).unwrap();
         drop(other);
         let waiting = |(host, peer): &(Host, Peer)| host.peer.pending_requests() + peer.pending_requests();
-        assert_eq!(scene.peers.iter().map(waiting).sum::<usize>(), 0, "{clock_at:?} {pin_at:?}");
+        // The cancel of what waited for the clock's next change is on its way.
+        while scene.peers.iter().map(waiting).sum::<usize>() > 0 {
+            std::thread::yield_now();
+        }
     }
 }
 

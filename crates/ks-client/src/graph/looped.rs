@@ -161,7 +161,11 @@ fn make(
     }
     let format = negotiate::agree_on_format(from, source, to, &negotiate::nearest_first(sink, arriving), &names)?;
     let samples = Samples::of(&format).ok_or_else(|| {
-        let reason = format!("{} has no blocks and no rate, by which the place in a buffer is told", format.describe());
+        let (from, to, what) = (&names.0, &names.1, format.describe());
+        let reason = format!(
+            "{from} and {to} have no interface in common. Between a looped pin and another the graph carries sound itself, and \
+             {what} has no blocks and no rate by which a place in a buffer is told"
+        );
         refused(Aspect::FormatBlock, reason)
     })?;
     let create = |filter: &Filter, factory: &PinFactory, name: &str, looped: bool| {

@@ -26,7 +26,7 @@ use ks_io::sync::Arc;
 use ks_io::{Aspect, Refusal, RequestorMode};
 use ks_mem::Frame;
 
-// ks-coverage: KSPROPERTY_RTAUDIO_GETPOSITIONFUNCTION done test=functions_registers_and_odd_requests_are_refused
+// ks-coverage: KSPROPERTY_RTAUDIO_GETPOSITIONFUNCTION refused it has no page, and its value is the address of a kernel routine (decision 0075)
 // ks-coverage: KSPROPERTY_RTAUDIO_BUFFER done test=a_polled_host_reads_a_position_that_begins_at_zero,a_device_without_notification_and_with_odd_sizes_drives_the_host_through_its_fallbacks
 // ks-coverage: KSPROPERTY_RTAUDIO_HWLATENCY done test=a_host_plays_into_a_looped_speaker_by_notifications
 // ks-coverage: KSPROPERTY_RTAUDIO_POSITIONREGISTER done test=registers_are_mapped_once_and_follow_the_device

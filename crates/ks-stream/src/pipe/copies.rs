@@ -5,9 +5,11 @@
 //! here until every other output that streams has had a frame for its copy, so none of them misses one, and the slowest
 //! sets the pace.
 //!
-//!     minidriver ---> queue of the first ---> waits here ---> next pin of the first
-//!                                                | copy
-//!                                                +---> queue of another ---> next pin of the other
+//! ```text
+//! minidriver ---> queue of the first ---> waits here ---> next pin of the first
+//!                                            | copy
+//!                                            +---> queue of another ---> next pin of the other
+//! ```
 //!
 //! Source: "AVStream splitters", KSPIN_FLAG_SPLITTER in ns-ks-_kspin_descriptor_ex.
 
