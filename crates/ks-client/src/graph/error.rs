@@ -16,7 +16,8 @@ pub enum GraphError {
         /// The names there are.
         known: Vec<String>,
     },
-    /// A driver file was named that nobody has loaded: a graph does not host drivers, see [`Element::opens`].
+    /// A driver file was named that nobody has loaded: a graph does not host drivers, see
+    /// [`Element::opens`](super::spec::Element::opens).
     DriverFile {
         /// The word.
         name: String,
