@@ -53,8 +53,8 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "models",
-        arguments: "",
-        summary: "model-check ks-mem, ks-io and ks-stream, and the planted breakages",
+        arguments: "[BREAKAGE...]",
+        summary: "model-check ks-mem, ks-io and ks-stream, and the planted breakages; with names only those",
         run: models::run,
     },
     Verb { name: "layers", arguments: "", summary: "a crate depends only on crates of lower layers", run: layers::run },

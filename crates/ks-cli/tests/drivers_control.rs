@@ -4,7 +4,7 @@ mod driver_rig;
 mod support;
 
 use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_DEVICE_REMOVED, STATUS_NO_MATCH};
-use ks_client::{Filter, Format};
+use ks_client::{Clock, Filter, Format};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
@@ -101,6 +101,14 @@ fn said_in_state(pin: &Created, check: u32) -> String {
     }
 }
 
+/// Has a pin go by another pin's clock.
+#[track_caller]
+fn follow(master: &Created, pin: &Created) -> Clock {
+    let clock = master.pin.create_clock().expect("the pin has a clock");
+    pin.pin.set_master_clock(Some(&clock)).expect("a clock of another process");
+    clock
+}
+
 #[test]
 fn a_driver_goes_by_the_clock_of_another_process() {
     let rig = Rig::new();
@@ -108,8 +116,7 @@ fn a_driver_goes_by_the_clock_of_another_process() {
     let (giving, taking) = (rig.start(&driver), rig.start(&driver));
     let (giver, taker) = (giving.open(), taking.open());
     let (master, pin) = (create(&giver, 1, None), create(&taker, 0, None));
-    let clock = master.pin.create_clock().expect("the pin has a clock");
-    pin.pin.set_master_clock(Some(&clock)).expect("a clock of another process");
+    let clock = follow(&master, &pin);
     assert_eq!(said(&pin, 0), "");
     let go = |state| master.pin.set_state(state).unwrap_or_else(|error| panic!("{error}"));
     go(KsState::RUN);
@@ -129,8 +136,7 @@ fn a_driver_goes_by_the_clock_of_another_process() {
 
     // A clock of a driver's own time.
     let half = create(&giver, 2, None);
-    let clock = half.pin.create_clock().expect("the pin has a clock");
-    pin.pin.set_master_clock(Some(&clock)).expect("a clock of another process");
+    let clock = follow(&half, &pin);
     for state in [KsState::STOP, KsState::RUN, KsState::STOP] {
         half.pin.set_state(state).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(said(&pin, 5), "");
@@ -173,8 +179,7 @@ fn a_driver_is_told_that_the_process_of_its_clock_has_ended() {
     let (giving, taking) = (rig.start(&driver), rig.start(&driver));
     let (giver, taker) = (giving.open(), taking.open());
     let (master, pin) = (create(&giver, 1, None), create(&taker, 0, None));
-    let clock = master.pin.create_clock().expect("the pin has a clock");
-    pin.pin.set_master_clock(Some(&clock)).expect("a clock of another process");
+    let clock = follow(&master, &pin);
     assert_eq!(said(&pin, 0), "");
     master.pin.set_state(KsState::RUN).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(said_in_state(&pin, 1), "");

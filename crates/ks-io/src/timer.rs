@@ -398,4 +398,26 @@ mod tests {
         assert_eq!(queue.insert(), first);
         assert!(queue.pop_due(Time(1)).is_none(), "the new timer was never set");
     }
+
+    #[test]
+    fn an_expiration_takes_along_what_the_timer_does_and_a_period_leaves_it() {
+        let mut queue = TimerQueue::default();
+        let (id, dpc) = (queue.insert(), Arc::new(Nothing));
+        let expiry = Expiry::Call(dpc.clone());
+        let names = || Arc::strong_count(&dpc) - 2;
+        for _ in 0..2 {
+            queue.set(id, &expiry, Time(1), None);
+            queue.set(id, &expiry, Time(2), None);
+            assert_eq!(names(), 1, "the queue has one name of it, however often it is set");
+            let popped = queue.pop_due(Time(2));
+            assert_eq!(names(), 1, "which went to who took it");
+            drop(popped);
+            assert_eq!(names(), 0);
+        }
+        queue.set(id, &expiry, Time(1), Some(Ticks(1)));
+        drop(queue.pop_due(Time(1)));
+        assert_eq!((names(), queue.next_due()), (1, Some(Time(2))));
+        queue.remove(id);
+        assert_eq!(names(), 0);
+    }
 }

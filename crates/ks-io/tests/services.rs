@@ -103,6 +103,19 @@ fn a_synchronization_event_lets_one_thread_go_for_each_time_it_is_set() {
     });
 }
 
+/// Three threads that count themselves once they are let go.
+fn three_waiters(services: &Services, event: &Event, count: &Arc<AtomicUsize>) -> Vec<ks_io::Spawned<()>> {
+    let spawn = |_| {
+        let (own, event, count) = (services.clone(), event.clone(), count.clone());
+        let waits = move || {
+            expect_set(&own, &event);
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        services.spawn("waiter", waits).unwrap()
+    };
+    (0..3).map(spawn).collect()
+}
+
 #[test]
 fn a_pulse_lets_those_go_that_wait_and_leaves_the_event_clear() {
     for (kind, at_once) in [(EventKind::Notification, 3), (EventKind::Synchronization, 1)] {
@@ -112,18 +125,7 @@ fn a_pulse_lets_those_go_that_wait_and_leaves_the_event_clear() {
             event.pulse();
             assert!(!event.is_set(), "set before is pulsed away");
             let count = Arc::new(AtomicUsize::new(0));
-            let threads: Vec<_> = (0..3)
-                .map(|_| {
-                    let (services, event, count) = (services.clone(), event.clone(), count.clone());
-                    services
-                        .clone()
-                        .spawn("waiter", move || {
-                            expect_set(&services, &event);
-                            count.fetch_add(1, Ordering::SeqCst);
-                        })
-                        .unwrap()
-                })
-                .collect();
+            let threads = three_waiters(&services, &event, &count);
             // Who does not wait yet is not let go: one pulse may find any number of them, up to what its kind lets go.
             let mut seen = 0;
             while seen < 3 {
@@ -139,18 +141,7 @@ fn a_pulse_lets_those_go_that_wait_and_leaves_the_event_clear() {
         // In virtual time it is known who waits.
         let services = Services::virtual_time(5);
         let (event, count) = (clear(&services, kind), Arc::new(AtomicUsize::new(0)));
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let (services, event, count) = (services.clone(), event.clone(), count.clone());
-                services
-                    .clone()
-                    .spawn("waiter", move || {
-                        expect_set(&services, &event);
-                        count.fetch_add(1, Ordering::SeqCst);
-                    })
-                    .unwrap()
-            })
-            .collect();
+        let threads = three_waiters(&services, &event, &count);
         let settle = || services.delay_until(services.now() + Ticks::MILLISECOND);
         let _ = settle();
         event.pulse();

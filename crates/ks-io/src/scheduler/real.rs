@@ -532,4 +532,95 @@ mod tests {
         timers.iter().for_each(|timer| _ = timer.set(due, None));
         assert_eq!(countdown.done.wait(), WaitOutcome::Signalled);
     }
+
+    /// One of many that are due together: the first ends only after the last has begun.
+    struct InBurst {
+        countdown: Arc<Countdown>,
+        last_began: Event,
+        begun: Arc<AtomicU32>,
+    }
+
+    impl Work for InBurst {
+        fn run(self: Arc<Self>) {
+            match self.begun.fetch_add(1, Ordering::SeqCst) {
+                0 => assert_eq!(self.last_began.wait(), WaitOutcome::Signalled),
+                last if last == 2 * BURST_ITEMS as u32 - 1 => self.last_began.set(),
+                _ => {}
+            }
+            self.countdown.one_less();
+        }
+    }
+
+    #[test]
+    fn others_join_the_worker_of_a_burst_that_does_not_come_on() {
+        if thread_count() < 2 {
+            // One worker is all there is: nobody could let it go on.
+            return;
+        }
+        let items = 2 * BURST_ITEMS as u32;
+        // Often: the workers that the first burst started sleep when the next comes.
+        for _ in 0..20 {
+            let countdown = Countdown::from(items);
+            let services = countdown.services.clone();
+            for _ in 0..3 {
+                let last_began = services.event(EventKind::Notification, Signal::Clear);
+                countdown.left.store(items, Ordering::SeqCst);
+                countdown.done.clear();
+                let (countdown, begun) = (countdown.clone(), Arc::new(AtomicU32::new(0)));
+                let item = Arc::new(InBurst { countdown: countdown.clone(), last_began, begun });
+                let timer = |_| services.work_timer(WorkQueue::Delayed, item.clone());
+                let timers: Vec<_> = (0..items).map(timer).collect();
+                let due = services.now() + Ticks::MILLISECOND;
+                timers.iter().for_each(|timer| _ = timer.set(due, None));
+                assert_eq!(countdown.done.wait(), WaitOutcome::Signalled);
+            }
+        }
+    }
+
+    /// Notes whether its worker came near before it ran.
+    struct Approached {
+        is_near: AtomicU32,
+        log: Arc<Mutex<Vec<u32>>>,
+        done: Event,
+    }
+
+    impl Work for Approached {
+        fn run(self: Arc<Self>) {
+            self.log.lock().push(self.is_near.load(Ordering::SeqCst));
+            if self.log.lock().len() == 4 {
+                self.done.set();
+            }
+        }
+
+        fn approach(&self) {
+            self.is_near.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Holds its worker until it is let go.
+    struct Hold(Event);
+
+    impl Work for Hold {
+        fn run(self: Arc<Self>) {
+            assert_eq!(self.0.wait(), WaitOutcome::Signalled);
+        }
+    }
+
+    #[test]
+    fn a_worker_approaches_each_item_while_it_has_the_one_before() {
+        let services = Services::real();
+        let event = || services.event(EventKind::Notification, Signal::Clear);
+        let (go, done, log) = (event(), event(), Arc::new(Mutex::new(Vec::new())));
+        // One worker takes these in order, and is held until all have come.
+        services.queue_work(WorkQueue::Critical, Arc::new(Hold(go.clone())));
+        for _ in 0..4 {
+            let (log, done) = (log.clone(), done.clone());
+            let item = Approached { is_near: AtomicU32::new(0), log, done };
+            services.queue_work(WorkQueue::Critical, Arc::new(item));
+        }
+        go.set();
+        assert_eq!(done.wait(), WaitOutcome::Signalled);
+        // Nobody may have been there when the worker took what held it.
+        assert_eq!(log.lock()[1..], [1, 1, 1]);
+    }
 }

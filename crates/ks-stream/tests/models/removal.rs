@@ -84,6 +84,30 @@ fn a_cancel_that_meets_the_timeout_of_a_clone_ends_the_request_once() {
     });
 }
 
+/// The driver lets its clone go later than in the callback, as one does whose device still writes to the frame.
+#[test]
+fn a_clone_that_its_driver_keeps_is_told_of_once_by_a_cancel_and_a_stop() {
+    check_times(1_000, || {
+        let (world, pin) = timed(&[]);
+        let driver = world.drivers[0].clone();
+        driver.lets_go.store(false, Ordering::Relaxed);
+        let read = Arc::new(world.read(pin, 1));
+        // Both find the clone: a frame that arrives after a stop has none.
+        super::until(|| driver.clones.lock().len() == 1);
+        let cancelled = read.clone();
+        let cancels = beside(&world, move |_| cancelled.cancel());
+        let stops = beside(&world, move |world| assert_eq!(world.set_state(pin, KsState::STOP), STATUS_SUCCESS));
+        all(vec![cancels, stops]);
+        assert_eq!(driver.cancelled.lock().len(), 1, "the driver is told of its clone once");
+        assert!(!read.request.is_done(), "the driver has the frame");
+        driver.clones.lock().clear();
+        let status = Arc::into_inner(read).unwrap().status();
+        assert_eq!(status, STATUS_CANCELLED);
+        drop(driver);
+        world.end();
+    });
+}
+
 #[test]
 fn of_two_timeouts_of_a_clone_that_lets_go_in_both_one_is_told() {
     check_times(3_000, || {
