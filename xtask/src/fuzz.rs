@@ -27,7 +27,7 @@ const PLANTED: &str = "planted bug";
 const DEFAULT_SECONDS: u32 = 600;
 
 /// A search is a matter of luck: a planted bug may take so many times as long as a target runs.
-const PLANTED_PATIENCE: u32 = 3;
+const PLANTED_PATIENCE: u32 = 10;
 
 /// What the command line asks for.
 struct Wish {
@@ -143,6 +143,7 @@ fn each(targets: &[String], jobs: usize, action: impl Fn(&str) -> Outcome + Sync
 /// Builds all targets and puts the programs where the other build does not overwrite them.
 fn build(build: Build) -> Outcome {
     let work = repo::output_dir("fuzz")?;
+    let mut target_dir = work.clone();
     let mut flags = COVERAGE_FLAGS.to_owned();
     let mut command =
         repo::cargo(&["build", "--quiet", "--release", "--target", PLATFORM, "--manifest-path=fuzz/Cargo.toml"]);
@@ -152,15 +153,20 @@ fn build(build: Build) -> Outcome {
         Build::Planted => drop(command.args(["--features", "planted-bug"])),
         Build::Asan => {
             flags += " -Zsanitizer=address";
-            command.env("RUSTC_BOOTSTRAP", "1");
+            // The other builds may be under way.
+            target_dir = repo::output_dir("fuzz/sanitized")?;
+            // It runs for seconds, and what is instrumented takes long to optimise.
+            command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
         }
     }
-    command.env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_TARGET_DIR", &work);
+    // A report names functions without it.
+    command.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    command.env("RUSTFLAGS", flags).env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_TARGET_DIR", &target_dir);
     repo::run(&mut command)?;
     let programs = work.join(build.name());
     fs::create_dir_all(&programs).map_err(|error| format!("{}: {error}", programs.display()))?;
     for target in targets()? {
-        let built = work.join(PLATFORM).join("release").join(&target);
+        let built = target_dir.join(PLATFORM).join("release").join(&target);
         fs::copy(&built, programs.join(&target)).map_err(|error| format!("{}: {error}", built.display()))?;
     }
     Ok(())

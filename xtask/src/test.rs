@@ -19,12 +19,18 @@ const FLOOR: &str = "tests-floor.toml";
 /// A verb of this program and its arguments.
 type LongStep = (&'static str, &'static [&'static str]);
 
-/// The steps that take minutes. None of the first four keeps all processors busy for its whole time, so they run side by
-/// side. A fuzz target runs a minute; three at a time share two processors.
-const LONG: &[&[LongStep]] = &[
-    &[("asan", &[]), ("models", &[]), ("mutate", &["--sample", "20"]), ("counts", &[])],
-    &[("fuzz", &["--seconds", "60", "--jobs", "3"])],
+/// The steps that take minutes. None keeps all processors busy for its whole time, so they run side by side. A fuzz target
+/// runs a minute, three of them at a time.
+const LONG: &[LongStep] = &[
+    ("asan", &[]),
+    ("fuzz", &["--seconds", "60", "--jobs", "3"]),
+    ("models", &[]),
+    ("mutate", &["--sample", "20"]),
+    ("counts", &[]),
 ];
+
+/// What needs the feature. With the whole workspace chosen, what it depends on is what the tests have built already.
+const SYMPHONIA: &[&str] = &["--workspace", "--features", "ks-filters/symphonia", "--test", "compressed", "--locked"];
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -84,20 +90,20 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     step(steps, "links", links::check);
     step(steps, "unsafe", unsafe_code::check);
     step(steps, "drivers", drivers::check);
-    step(steps, "clippy", clippy);
-    step(steps, "doc", doc);
-    step(steps, "tests", || {
-        let list = repo::output_dir("test")?.join("passed.txt");
-        let outcome = cargo_test(tally, &["test", "--workspace", "--locked", "--no-fail-fast"]);
-        repo::write(&list, &(tally.names.join("\n") + "\n"))?;
-        outcome
+    // The crates stand on each other, so their build leaves processors idle; what only reads the code uses them.
+    let checked = thread::scope(|scope| {
+        let checks = scope.spawn(read_the_code);
+        step(steps, "tests", || {
+            let list = repo::output_dir("test")?.join("passed.txt");
+            let outcome = cargo_test(tally, &["test", "--workspace", "--locked", "--no-fail-fast"]);
+            repo::write(&list, &(tally.names.join("\n") + "\n"))?;
+            outcome
+        });
+        let panicked = |_| vec![("clippy", Err("the check itself panicked".to_owned()), Duration::ZERO)];
+        checks.join().unwrap_or_else(panicked)
     });
-    step(steps, "symphonia", || {
-        // With the whole workspace chosen, what it depends on is what the tests have built already.
-        let of_it = ["--workspace", "--features", "ks-filters/symphonia", "--test", "compressed", "--locked"];
-        repo::run(&mut repo::cargo(&[&["clippy", "--quiet"], &of_it[..], &["--", "--deny=warnings"]].concat()))?;
-        cargo_test(tally, &[&["test"], &of_it[..]].concat())
-    });
+    steps.extend(checked.into_iter().map(|(name, outcome, took)| concluded(name, outcome, took)));
+    step(steps, "symphonia", || cargo_test(tally, &[&["test"], SYMPHONIA].concat()));
     step(steps, "floor", || floor(tally, wish));
     step(steps, "imports", imports::check);
     step(steps, "coverage", || coverage::check(Some(&passed_list()?)));
@@ -110,19 +116,15 @@ fn run_steps(wish: &Wish, steps: &mut Vec<Step>, tally: &mut Tally) {
     } else {
         Some("an earlier step failed; --keep-going runs it all the same")
     };
-    for together in LONG {
-        match obstacle {
-            Some(reason) => steps.extend(together.iter().map(|(name, _)| Step {
-                name,
-                end: End::NotRun(reason),
-                took: Duration::ZERO,
-            })),
-            None => side_by_side(steps, together),
+    match obstacle {
+        Some(reason) => {
+            steps.extend(LONG.iter().map(|(name, _)| Step { name, end: End::NotRun(reason), took: Duration::ZERO }));
         }
+        None => side_by_side(steps, LONG),
     }
 }
 
-/// Runs each verb as a program of its own, as many at a time as there are processors, and prints what it said when it
+/// Runs each verb as a program of its own, one more at a time than there are processors, and prints what it said when it
 /// has ended.
 fn side_by_side(steps: &mut Vec<Step>, verbs: &[LongStep]) {
     let names: Vec<&str> = verbs.iter().map(|(name, _)| *name).collect();
@@ -130,7 +132,7 @@ fn side_by_side(steps: &mut Vec<Step>, verbs: &[LongStep]) {
     let open = Mutex::new(verbs.iter());
     let next = || open.lock().ok().and_then(|mut open| open.next());
     let ended = Mutex::new(steps);
-    let lanes = thread::available_parallelism().map_or(1, usize::from);
+    let lanes = 1 + thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..lanes.min(verbs.len()) {
             scope.spawn(|| {
@@ -194,22 +196,22 @@ fn format() -> Outcome {
     repo::run(&mut repo::cargo(&["fmt", "--manifest-path=fuzz/Cargo.toml", "--", "--check"]))
 }
 
-fn clippy() -> Outcome {
-    repo::run(&mut repo::cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--quiet",
-        "--",
-        "--deny=warnings",
-    ]))
-}
-
-/// Builds the documentation, in which no link may be broken.
-fn doc() -> Outcome {
-    let mut command = repo::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
-    repo::run(command.env("RUSTDOCFLAGS", "--deny=warnings"))
+/// Clippy over everything, and the documentation, in which no link may be broken. Nothing is printed but what is wrong.
+fn read_the_code() -> Vec<(&'static str, Outcome, Duration)> {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "--deny=warnings"];
+    let of_symphonia = [&["clippy", "--quiet"], SYMPHONIA, &["--", "--deny=warnings"]].concat();
+    let doc = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
+    let check = |name, commands: &[&[&str]]| {
+        let start = Instant::now();
+        let outcome = commands.iter().try_for_each(|arguments| {
+            let mut command = repo::cargo(arguments);
+            // Of its own: cargo locks the one in which the tests are built.
+            command.env("CARGO_TARGET_DIR", repo::output_dir("clippy")?).env("RUSTDOCFLAGS", "--deny=warnings");
+            repo::output(&mut command).map(drop)
+        });
+        (name, outcome, start.elapsed())
+    };
+    vec![check("clippy", &[&clippy, &of_symphonia]), check("doc", &[&doc])]
 }
 
 /// Runs all tests with their output on the terminal, and adds up what their runners say.
