@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::lock::{LockRank, RankedMutex};
-use crate::scheduler::{Core, ParkOutcome};
+use crate::scheduler::{self, Core, ParkOutcome};
 use crate::sync::thread;
 use crate::sync::{Arc, Mutex};
 use crate::time::{Time, TimeSource};
@@ -179,6 +179,13 @@ impl Services {
     pub fn deadlock_report(&self) -> Option<String> {
         self.core().deadlock_report()
     }
+}
+
+/// The calling thread takes no part any more in the virtual times in which it did: nobody waits for it, and it has no turn.
+///
+/// For a thread that can never go on and cannot end either. What it does afterwards no seed decides.
+pub fn leave_virtual_time() {
+    scheduler::leave();
 }
 
 impl TimeSource for Services {

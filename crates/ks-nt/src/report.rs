@@ -224,7 +224,7 @@ pub fn note(what: &'static str, details: [u64; 2]) {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let slot = &SLOTS[number as usize % EVENTS];
     slot.number.store(0, Ordering::Release);
-    slot.time.store(clock::interrupt_time() as u64, Ordering::Relaxed);
+    slot.time.store(clock::machine_time() as u64, Ordering::Relaxed);
     slot.thread_and_irql.store(system_thread() << 8 | u64::from(irql::current()), Ordering::Relaxed);
     slot.what.store(what.as_ptr().cast_mut(), Ordering::Relaxed);
     slot.what_bytes.store(what.len(), Ordering::Relaxed);

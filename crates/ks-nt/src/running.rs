@@ -120,7 +120,7 @@ pub(crate) fn busiest_thread() -> Option<u64> {
 
 fn unreturned() -> Vec<Unreturned> {
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = clock::interrupt_time();
+    let now = clock::machine_time();
     let mut calls = Vec::new();
     for (slot, seen) in SLOTS.iter().zip(seen.iter_mut()) {
         let (thread, turn) = (slot.thread.load(Ordering::Acquire), slot.turn.load(Ordering::Relaxed));

@@ -11,7 +11,7 @@ use ks_abi::{
 use ks_client::{ClientError, Filter, Format, Pin, StreamRequest};
 use ks_io::{Event, EventKind, Signal, Work, WorkQueue};
 use ks_nt::report;
-use ks_rig::{Created, Rig};
+use ks_rig::{Created, Rig, each_seed};
 use ks_stream::{FilterFlags, PinFlags};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -217,25 +217,27 @@ const ELSEWHERE: [(&str, &str); 2] = [
 
 #[test]
 fn every_flag_of_a_driver_does_what_its_page_says_and_nothing_of_it_without() {
-    let _alone = alone();
-    let rig = Rig::start(DRIVER);
-    let mut wrong = Vec::new();
-    for row in MATRIX {
-        assert_ne!(row.without, row.with, "{}: a flag is seen by a difference", row.flag);
-        let bits = match row.of_filter {
-            true => FilterFlags::from_name(row.flag).unwrap().bits(),
-            false => PinFlags::from_name(row.flag).unwrap().bits(),
-        };
-        for (flag, wanted) in [(0, row.without), (bits, row.with)] {
-            let (pin, filter) = if row.of_filter { (row.beside, flag) } else { (row.beside | flag, 0) };
-            let seen = (row.look)(&Subject::new(&rig, row.kind, pin, filter));
-            if seen != wanted {
-                wrong.push(format!("{} ({flag:#x}): {seen:?} is not {wanted:?}", row.flag));
+    each_seed(|| {
+        let _alone = alone();
+        let rig = Rig::start(DRIVER);
+        let mut wrong = Vec::new();
+        for row in MATRIX {
+            assert_ne!(row.without, row.with, "{}: a flag is seen by a difference", row.flag);
+            let bits = match row.of_filter {
+                true => FilterFlags::from_name(row.flag).unwrap().bits(),
+                false => PinFlags::from_name(row.flag).unwrap().bits(),
+            };
+            for (flag, wanted) in [(0, row.without), (bits, row.with)] {
+                let (pin, filter) = if row.of_filter { (row.beside, flag) } else { (row.beside | flag, 0) };
+                let seen = (row.look)(&Subject::new(&rig, row.kind, pin, filter));
+                if seen != wanted {
+                    wrong.push(format!("{} ({flag:#x}): {seen:?} is not {wanted:?}", row.flag));
+                }
             }
         }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    rig.unload();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        rig.unload();
+    });
 }
 
 /// An attempt of a DPC.
@@ -460,19 +462,21 @@ fn empty_frame(subject: &Subject<'_>) -> String {
 /// KSPIN_FLAG_SPLITTER: of a filter that works in place, the one source built with the flag and without.
 #[test]
 fn a_second_output_follows_the_first_only_as_a_splitter() {
-    let _alone = alone();
-    for (options, check) in [(&[][..], 1), (&["-DOUTPUT_FLAGS=0"], 2)] {
-        let rig = Rig::start_with(&["tests/avs/splitter.c", "drain/drain.c"], options);
-        let filter = rig.open();
-        let input = rig.create(&filter, 0, None);
-        let sinks = [rig.open_of(1), rig.open_of(1)].map(|drain| (rig.create(&drain, 0, None), drain));
-        let outputs = [0, 1].map(|at| rig.create(&filter, 1, Some(&sinks[at].0)));
-        let all = sinks.iter().map(|(sink, _)| sink).chain(&outputs).chain([&input]);
-        all.for_each(|pin| pin.pin.set_state(KsState::ACQUIRE).unwrap());
-        assert_eq!(failure(&outputs[1].pin, check), "", "{options:?}");
-        drop((outputs, input, sinks, filter));
-        rig.unload();
-    }
+    each_seed(|| {
+        let _alone = alone();
+        for (options, check) in [(&[][..], 1), (&["-DOUTPUT_FLAGS=0"], 2)] {
+            let rig = Rig::start_with(&["tests/avs/splitter.c", "drain/drain.c"], options);
+            let filter = rig.open();
+            let input = rig.create(&filter, 0, None);
+            let sinks = [rig.open_of(1), rig.open_of(1)].map(|drain| (rig.create(&drain, 0, None), drain));
+            let outputs = [0, 1].map(|at| rig.create(&filter, 1, Some(&sinks[at].0)));
+            let all = sinks.iter().map(|(sink, _)| sink).chain(&outputs).chain([&input]);
+            all.for_each(|pin| pin.pin.set_state(KsState::ACQUIRE).unwrap());
+            assert_eq!(failure(&outputs[1].pin, check), "", "{options:?}");
+            drop((outputs, input, sinks, filter));
+            rig.unload();
+        }
+    });
 }
 
 /// What failed of a check of a driver in `tests/avs`.
@@ -489,33 +493,35 @@ fn failure(pin: &Pin, check: u32) -> String {
 /// Where the flag has made a gate already, a driver that attaches one is told so.
 #[test]
 fn a_pin_whose_flag_is_a_gate_takes_no_other() {
-    let _alone = alone();
-    let reports: Arc<Mutex<Vec<String>>> = Arc::default();
-    let to = reports.clone();
-    report::set_reporter(Some(Arc::new(move |report| {
-        to.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}: {}", report.routine, report.what));
-    })));
-    let rig = Rig::start(DRIVER);
-    let some = PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING.bits();
-    for (flags, order, routine) in [
-        (0, Order::AttachOr, ""),
-        (0, Order::AttachAnd, ""),
-        (some, Order::AttachOr, "KsPinAttachOrGate"),
-        (some, Order::AttachAnd, "KsPinAttachAndGate"),
-    ] {
-        let input = Subject::new(&rig, Kind::Whole, flags, 0).pin();
-        let taken = input.try_order(order);
-        let said = std::mem::take(&mut *reports.lock().unwrap());
-        if routine.is_empty() {
-            assert_eq!((taken, said), (Ok(()), vec![]));
-        } else {
-            assert_eq!(taken, Err(STATUS_INVALID_DEVICE_REQUEST));
-            assert!(said.len() == 1 && said[0].starts_with(routine), "{said:?}");
-            assert!(said[0].contains("KSPIN_FLAG_SOME_FRAMES_REQUIRED_FOR_PROCESSING"), "{said:?}");
+    each_seed(|| {
+        let _alone = alone();
+        let reports: Arc<Mutex<Vec<String>>> = Arc::default();
+        let to = reports.clone();
+        report::set_reporter(Some(Arc::new(move |report| {
+            to.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}: {}", report.routine, report.what));
+        })));
+        let rig = Rig::start(DRIVER);
+        let some = PinFlags::SOME_FRAMES_REQUIRED_FOR_PROCESSING.bits();
+        for (flags, order, routine) in [
+            (0, Order::AttachOr, ""),
+            (0, Order::AttachAnd, ""),
+            (some, Order::AttachOr, "KsPinAttachOrGate"),
+            (some, Order::AttachAnd, "KsPinAttachAndGate"),
+        ] {
+            let input = Subject::new(&rig, Kind::Whole, flags, 0).pin();
+            let taken = input.try_order(order);
+            let said = std::mem::take(&mut *reports.lock().unwrap());
+            if routine.is_empty() {
+                assert_eq!((taken, said), (Ok(()), vec![]));
+            } else {
+                assert_eq!(taken, Err(STATUS_INVALID_DEVICE_REQUEST));
+                assert!(said.len() == 1 && said[0].starts_with(routine), "{said:?}");
+                assert!(said[0].contains("KSPIN_FLAG_SOME_FRAMES_REQUIRED_FOR_PROCESSING"), "{said:?}");
+            }
         }
-    }
-    rig.unload();
-    report::set_reporter(None);
+        rig.unload();
+        report::set_reporter(None);
+    });
 }
 
 /// The reporter is the process's, and so are the drivers' notes.
@@ -526,18 +532,20 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 
 #[test]
 fn the_matrix_and_the_page_have_every_flag() {
-    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/avstream-flags.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let (pins, filters) = page.split_once("## Filters").unwrap();
-    let of_pins = PinFlags::all().iter_names().map(|(name, _)| (name, false)).chain([("RENDERER", false)]);
-    let of_filters = FilterFlags::all().iter_names().map(|(name, _)| (name, true));
-    for (name, of_filter) in of_pins.chain(of_filters) {
-        let here = MATRIX.iter().any(|row| row.flag == name && row.of_filter == of_filter);
-        let elsewhere = ELSEWHERE.iter().any(|(flag, _)| *flag == name);
-        assert!(here != elsewhere, "{name} has rows in one place");
-        let part = if of_filter { filters } else { pins };
-        let is_row =
-            |row: &&str| row.split('|').nth(1).is_some_and(|names| names.split(',').any(|one| one.trim() == name));
-        assert!(part.lines().any(|line| is_row(&line)), "{name} is on the page");
-    }
+    each_seed(|| {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/avstream-flags.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (pins, filters) = page.split_once("## Filters").unwrap();
+        let of_pins = PinFlags::all().iter_names().map(|(name, _)| (name, false)).chain([("RENDERER", false)]);
+        let of_filters = FilterFlags::all().iter_names().map(|(name, _)| (name, true));
+        for (name, of_filter) in of_pins.chain(of_filters) {
+            let here = MATRIX.iter().any(|row| row.flag == name && row.of_filter == of_filter);
+            let elsewhere = ELSEWHERE.iter().any(|(flag, _)| *flag == name);
+            assert!(here != elsewhere, "{name} has rows in one place");
+            let part = if of_filter { filters } else { pins };
+            let is_row =
+                |row: &&str| row.split('|').nth(1).is_some_and(|names| names.split(',').any(|one| one.trim() == name));
+            assert!(part.lines().any(|line| is_row(&line)), "{name} is on the page");
+        }
+    });
 }

@@ -10,7 +10,7 @@ use ks_abi::{
 };
 use ks_client::{Filter, Object, Pin};
 use ks_io::WaitOutcome;
-use ks_rig::{Created, Rig};
+use ks_rig::{Created, Rig, each_seed};
 use zerocopy::IntoBytes;
 
 const DRIVER: &str = "tests/avs/frames.c";
@@ -89,7 +89,7 @@ fn assert_returned(rig: &Rig) {
         if wrong.is_empty() {
             return;
         }
-        std::thread::yield_now();
+        ks_rig::moment();
         wrong = failure(pin.pin.object(), RETURNED);
     }
     panic!("{wrong}");
@@ -97,112 +97,129 @@ fn assert_returned(rig: &Rig) {
 
 #[test]
 fn a_pin_of_a_driver_brings_the_frames_of_its_circuit_and_gets_them_back() {
-    let rig = Rig::start(DRIVER);
-    for (id, why) in [(MUST, "must allocate"), (CAN, "can allocate")] {
-        let pair = Pair::new(&rig, id);
-        // Frames stay with a circuit that is stopped, and are not made again.
-        for _ in 0..3 {
-            pair.stream();
-            assert_eq!(failure(pair.sink.pin.object(), CHOSEN), "", "{why}");
-            assert_eq!(failure(pair.sink.pin.object(), STREAMED), "", "{why}");
-            assert_eq!(pair.why_its_frames(), why);
+    each_seed(|| {
+        let rig = Rig::start(DRIVER);
+        for (id, why) in [(MUST, "must allocate"), (CAN, "can allocate")] {
+            let pair = Pair::new(&rig, id);
+            // Frames stay with a circuit that is stopped, and are not made again.
+            for _ in 0..3 {
+                pair.stream();
+                assert_eq!(failure(pair.sink.pin.object(), CHOSEN), "", "{why}");
+                assert_eq!(failure(pair.sink.pin.object(), STREAMED), "", "{why}");
+                assert_eq!(pair.why_its_frames(), why);
+            }
+            drop(pair);
+            assert_returned(&rig);
         }
-        drop(pair);
-        assert_returned(&rig);
-    }
-    rig.unload();
+        rig.unload();
+    });
 }
 
 #[test]
 fn frames_go_back_before_their_pin_closes_whoever_closes_first() {
-    let rig = Rig::start(DRIVER);
-    for sink_first in [true, false] {
-        let Pair { source, sink, _filters: filters } = {
-            let pair = Pair::new(&rig, MUST);
-            for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
-                pair.pins().iter().for_each(|pin| pin.set_state(state).unwrap());
+    each_seed(|| {
+        let rig = Rig::start(DRIVER);
+        for sink_first in [true, false] {
+            let Pair { source, sink, _filters: filters } = {
+                let pair = Pair::new(&rig, MUST);
+                for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
+                    pair.pins().iter().for_each(|pin| pin.set_state(state).unwrap());
+                }
+                pair
+            };
+            if sink_first {
+                drop(sink);
+                drop(source);
+            } else {
+                drop(source);
+                drop(sink);
             }
-            pair
-        };
-        if sink_first {
-            drop(sink);
-            drop(source);
-        } else {
-            drop(source);
-            drop(sink);
+            drop(filters);
+            assert_returned(&rig);
         }
-        drop(filters);
-        assert_returned(&rig);
-    }
-    rig.unload();
+        rig.unload();
+    });
 }
 
 #[test]
 fn an_allocator_that_a_client_named_goes_before_that_of_a_pin_which_is_never_started() {
-    let rig = Rig::start(DRIVER);
-    let pair = Pair::new(&rig, MUST);
-    let flags = KSALLOCATOR_OPTIONF_SYSTEM_MEMORY;
-    let framing =
-        KsAllocatorFraming { flags, frames: 6, frame_size: 512, file_alignment: 63, ..KsAllocatorFraming::default() };
-    let allocator = pair.sink.pin.create_allocator(&framing).unwrap();
-    pair.source.pin.set_allocator(Some(&allocator)).unwrap();
-    pair.stream();
-    assert_eq!(failure(pair.sink.pin.object(), PASSED_OVER), "");
-    drop((allocator, pair));
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start(DRIVER);
+        let pair = Pair::new(&rig, MUST);
+        let flags = KSALLOCATOR_OPTIONF_SYSTEM_MEMORY;
+        let framing = KsAllocatorFraming {
+            flags,
+            frames: 6,
+            frame_size: 512,
+            file_alignment: 63,
+            ..KsAllocatorFraming::default()
+        };
+        let allocator = pair.sink.pin.create_allocator(&framing).unwrap();
+        pair.source.pin.set_allocator(Some(&allocator)).unwrap();
+        pair.stream();
+        assert_eq!(failure(pair.sink.pin.object(), PASSED_OVER), "");
+        drop((allocator, pair));
+        rig.unload();
+    });
 }
 
 #[test]
 fn an_allocator_object_of_a_drivers_own_lends_to_circuits() {
-    let rig = Rig::start(DRIVER);
-    let pair = Pair::of([rig.open_as_driver(), rig.open_as_driver()], &rig, CAN);
-    let flags = KSALLOCATOR_OPTIONF_SYSTEM_MEMORY;
-    // PagedPool, as the pin asks for.
-    let framing = KsAllocatorFraming {
-        flags,
-        pool_type: 1,
-        frames: 5,
-        frame_size: 256,
-        file_alignment: 15,
-        ..KsAllocatorFraming::default()
-    };
-    let allocator = pair.sink.pin.create_allocator(&framing).unwrap();
-    pair.source.pin.set_allocator(Some(&allocator)).unwrap();
-    pair.stream();
-    assert_eq!(failure(pair.sink.pin.object(), CHOSEN), "");
-    assert_eq!(failure(pair.sink.pin.object(), STREAMED), "");
-    assert_eq!(pair.why_its_frames(), "named by a client");
-    drop((allocator, pair));
-    assert_returned(&rig);
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start(DRIVER);
+        let pair = Pair::of([rig.open_as_driver(), rig.open_as_driver()], &rig, CAN);
+        let flags = KSALLOCATOR_OPTIONF_SYSTEM_MEMORY;
+        // PagedPool, as the pin asks for.
+        let framing = KsAllocatorFraming {
+            flags,
+            pool_type: 1,
+            frames: 5,
+            frame_size: 256,
+            file_alignment: 15,
+            ..KsAllocatorFraming::default()
+        };
+        let allocator = pair.sink.pin.create_allocator(&framing).unwrap();
+        pair.source.pin.set_allocator(Some(&allocator)).unwrap();
+        pair.stream();
+        assert_eq!(failure(pair.sink.pin.object(), CHOSEN), "");
+        assert_eq!(failure(pair.sink.pin.object(), STREAMED), "");
+        assert_eq!(pair.why_its_frames(), "named by a client");
+        drop((allocator, pair));
+        assert_returned(&rig);
+        rig.unload();
+    });
 }
 
 #[test]
 fn frames_that_cannot_be_used_refuse_the_start_and_go_back() {
-    for (flaw, status) in [
-        ("-DFLAW=1", STATUS_NOT_SUPPORTED),
-        ("-DFLAW=2", STATUS_NOT_SUPPORTED),
-        ("-DFLAW=3", STATUS_INSUFFICIENT_RESOURCES),
-    ] {
-        let rig = Rig::start_with(&[DRIVER], &[flaw]);
-        let pair = Pair::new(&rig, MUST);
-        let refused = pair.refused();
-        assert_eq!(refused.status, status, "{flaw}: {refused}");
-        drop(pair);
-        assert_returned(&rig);
-        rig.unload();
-    }
+    each_seed(|| {
+        for (flaw, status) in [
+            ("-DFLAW=1", STATUS_NOT_SUPPORTED),
+            ("-DFLAW=2", STATUS_NOT_SUPPORTED),
+            ("-DFLAW=3", STATUS_INSUFFICIENT_RESOURCES),
+        ] {
+            let rig = Rig::start_with(&[DRIVER], &[flaw]);
+            let pair = Pair::new(&rig, MUST);
+            let refused = pair.refused();
+            assert_eq!(refused.status, status, "{flaw}: {refused}");
+            drop(pair);
+            assert_returned(&rig);
+            rig.unload();
+        }
+    });
 }
 
 #[test]
 fn a_driver_that_has_fewer_frames_than_were_asked_for_streams_with_those() {
-    let rig = Rig::start_with(&[DRIVER], &["-DFLAW=4"]);
-    let pair = Pair::new(&rig, MUST);
-    pair.stream();
-    assert_eq!(failure(pair.sink.pin.object(), CHOSEN), "");
-    assert_eq!(failure(pair.sink.pin.object(), STREAMED), "");
-    assert_eq!(pair.sink.pin.statistics().unwrap().allocator_frames, 3);
-    drop(pair);
-    assert_returned(&rig);
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start_with(&[DRIVER], &["-DFLAW=4"]);
+        let pair = Pair::new(&rig, MUST);
+        pair.stream();
+        assert_eq!(failure(pair.sink.pin.object(), CHOSEN), "");
+        assert_eq!(failure(pair.sink.pin.object(), STREAMED), "");
+        assert_eq!(pair.sink.pin.statistics().unwrap().allocator_frames, 3);
+        drop(pair);
+        assert_returned(&rig);
+        rig.unload();
+    });
 }

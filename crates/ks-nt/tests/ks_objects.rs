@@ -9,7 +9,7 @@ use ks_abi::{
 };
 use ks_client::{Object, Scope};
 use ks_io::AccessMask;
-use ks_rig::Rig;
+use ks_rig::{Rig, each_seed};
 use zerocopy::IntoBytes;
 
 const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e20);
@@ -31,288 +31,326 @@ fn failure_of(object: &Object, set: Guid, check: u32) -> String {
 
 #[test]
 fn every_inline_function_of_the_headers_works_on_living_objects() {
-    let rig = Rig::start("tests/ks/objects.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 0, None);
-    assert_eq!(failure(filter.object(), 0), "");
-    assert_eq!(failure(pin.pin.object(), 1), "");
-    assert_eq!(failure(filter.object(), 2), "", "gates");
-    let event = pin.pin.enable_event(EVENTS, 0).unwrap();
-    assert_eq!(failure(pin.pin.object(), 1), "", "with an event enabled");
-    assert!(event.event().is_set(), "the driver raised it");
-    pin.pin.disable_event(event).unwrap();
-    assert_eq!(failure(pin.pin.object(), 1), "", "the driver was told that it is enabled no more");
-    drop((pin, filter));
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/objects.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        assert_eq!(failure(filter.object(), 0), "");
+        assert_eq!(failure(pin.pin.object(), 1), "");
+        assert_eq!(failure(filter.object(), 2), "", "gates");
+        let event = pin.pin.enable_event(EVENTS, 0).unwrap();
+        assert_eq!(failure(pin.pin.object(), 1), "", "with an event enabled");
+        assert!(event.event().is_set(), "the driver raised it");
+        pin.pin.disable_event(event).unwrap();
+        assert_eq!(failure(pin.pin.object(), 1), "", "the driver was told that it is enabled no more");
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_driver_controls_its_own_objects_and_those_it_is_connected_to() {
-    const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
-    let rig = Rig::start("tests/ks/control.c");
-    let (from, to) = (rig.open(), rig.open());
-    assert_eq!(failure_of(from.object(), CONTROLS, 0), "");
-    let sink = rig.create(&to, 1, None);
-    let source = rig.create(&from, 0, Some(&sink));
-    for pin in [&source, &sink] {
-        assert_eq!(failure_of(pin.pin.object(), CONTROLS, 1), "", "its own");
-        assert_eq!(failure_of(pin.pin.object(), CONTROLS, 2), "", "of what it is connected to");
-    }
-    drop((source, sink, from, to));
-    rig.unload();
+    each_seed(|| {
+        const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+        let rig = Rig::start("tests/ks/control.c");
+        let (from, to) = (rig.open(), rig.open());
+        assert_eq!(failure_of(from.object(), CONTROLS, 0), "");
+        let sink = rig.create(&to, 1, None);
+        let source = rig.create(&from, 0, Some(&sink));
+        for pin in [&source, &sink] {
+            assert_eq!(failure_of(pin.pin.object(), CONTROLS, 1), "", "its own");
+            assert_eq!(failure_of(pin.pin.object(), CONTROLS, 2), "", "of what it is connected to");
+        }
+        drop((source, sink, from, to));
+        rig.unload();
+    });
 }
 
 /// By an event, a semaphore, a DPC or a work item of its own, for its own filter and for its own pin.
 #[test]
 fn a_driver_hears_of_events_that_it_enabled_by_ikscontrol() {
-    const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
-    let rig = Rig::start("tests/ks/control.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 1, None);
-    assert_eq!(failure_of(filter.object(), CONTROLS, 0), "");
-    assert_eq!(failure_of(pin.pin.object(), CONTROLS, 1), "");
-    drop((pin, filter));
-    rig.unload();
+    each_seed(|| {
+        const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+        let rig = Rig::start("tests/ks/control.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 1, None);
+        assert_eq!(failure_of(filter.object(), CONTROLS, 0), "");
+        assert_eq!(failure_of(pin.pin.object(), CONTROLS, 1), "");
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 #[test]
 fn bags_free_in_reverse_order_and_share_items() {
-    let rig = Rig::start("tests/ks/objects.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 0, None);
-    assert_eq!(failure(filter.object(), 3), "");
-    drop((pin, filter));
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/objects.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        assert_eq!(failure(filter.object(), 3), "");
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 const GROWING: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e30);
 
 #[test]
 fn a_driver_adds_factories_and_nodes_to_an_open_filter() {
-    let rig = Rig::start("tests/ks/growing.c");
-    let filter = rig.open();
-    let pins = filter.pins().unwrap();
-    assert_eq!(pins.len(), 2);
-    let topology = filter.topology().unwrap();
-    assert_eq!((topology.nodes.len(), topology.connections.len()), (1, 2));
-    let object = filter.object();
-    assert_eq!(object.property::<u32>(GROWING, 0).unwrap(), 1, "the first table wins");
-    assert_eq!(object.property::<u32>(GROWING, 9).unwrap(), 2, "the second has what the first has not");
-    let second = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e31);
-    assert_eq!(object.property::<u32>(second, 9).unwrap(), 2);
-    let node = KspNode {
-        property: KsIdentifier { set: GROWING, id: 0, flags: KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_TOPOLOGY },
-        ..KspNode::default()
-    };
-    assert_eq!(object.property_at::<u32>(node.as_bytes(), GROWING, 0).unwrap(), 100, "the node's own table");
-    let alone = filter.create_node(0, AccessMask::GENERIC_READ).unwrap();
-    assert_eq!(alone.property_at::<u32>(node.as_bytes(), GROWING, 0).unwrap(), 100, "behind a handle of its own");
-    assert_eq!(alone.property::<u32>(second, 9).unwrap_err().status, STATUS_PROPSET_NOT_FOUND, "that is the filter's");
-    let none = filter.create_node(1, AccessMask::GENERIC_READ).unwrap_err();
-    assert_eq!(none.status, STATUS_INVALID_PARAMETER, "there is one");
-    drop(alone);
-    drop(filter);
-    assert_eq!(rig.open().pins().unwrap().len(), 2, "another open filter has its own");
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/growing.c");
+        let filter = rig.open();
+        let pins = filter.pins().unwrap();
+        assert_eq!(pins.len(), 2);
+        let topology = filter.topology().unwrap();
+        assert_eq!((topology.nodes.len(), topology.connections.len()), (1, 2));
+        let object = filter.object();
+        assert_eq!(object.property::<u32>(GROWING, 0).unwrap(), 1, "the first table wins");
+        assert_eq!(object.property::<u32>(GROWING, 9).unwrap(), 2, "the second has what the first has not");
+        let second = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e31);
+        assert_eq!(object.property::<u32>(second, 9).unwrap(), 2);
+        let node = KspNode {
+            property: KsIdentifier { set: GROWING, id: 0, flags: KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_TOPOLOGY },
+            ..KspNode::default()
+        };
+        assert_eq!(object.property_at::<u32>(node.as_bytes(), GROWING, 0).unwrap(), 100, "the node's own table");
+        let alone = filter.create_node(0, AccessMask::GENERIC_READ).unwrap();
+        assert_eq!(alone.property_at::<u32>(node.as_bytes(), GROWING, 0).unwrap(), 100, "behind a handle of its own");
+        assert_eq!(
+            alone.property::<u32>(second, 9).unwrap_err().status,
+            STATUS_PROPSET_NOT_FOUND,
+            "that is the filter's"
+        );
+        let none = filter.create_node(1, AccessMask::GENERIC_READ).unwrap_err();
+        assert_eq!(none.status, STATUS_INVALID_PARAMETER, "there is one");
+        drop(alone);
+        drop(filter);
+        assert_eq!(rig.open().pins().unwrap().len(), 2, "another open filter has its own");
+        rig.unload();
+    });
 }
 
 #[test]
 fn workers_run_their_items_and_are_waited_for() {
-    let rig = Rig::start("tests/ks/growing.c");
-    let filter = rig.open();
-    let request = KsIdentifier { set: GROWING, id: 1, flags: KSPROPERTY_TYPE_GET };
-    let mut answer = [0; 200];
-    let outcome = filter.object().control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
-    assert_eq!(String::from_utf8_lossy(&answer[..outcome.information]), "");
-    let list = KsIdentifier { id: 2, ..request };
-    let list: Vec<u64> = filter.object().property_list(list.as_bytes(), GROWING, 2).unwrap();
-    assert_eq!(list, [5, 6, 7]);
-    assert_eq!(filter.object().property::<u32>(GROWING, 3).unwrap(), 99, "a pended request is waited for");
-    drop(filter);
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/growing.c");
+        let filter = rig.open();
+        let request = KsIdentifier { set: GROWING, id: 1, flags: KSPROPERTY_TYPE_GET };
+        let mut answer = [0; 200];
+        let outcome = filter.object().control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+        assert_eq!(String::from_utf8_lossy(&answer[..outcome.information]), "");
+        let list = KsIdentifier { id: 2, ..request };
+        let list: Vec<u64> = filter.object().property_list(list.as_bytes(), GROWING, 2).unwrap();
+        assert_eq!(list, [5, 6, 7]);
+        assert_eq!(filter.object().property::<u32>(GROWING, 3).unwrap(), 99, "a pended request is waited for");
+        drop(filter);
+        rig.unload();
+    });
 }
 
 #[test]
 fn stream_pointers_lock_move_clone_and_time_out() {
-    let rig = Rig::start("tests/ks/pointers.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 0, None);
-    let object = pin.pin.object();
-    pin.pin.set_state(KsState::PAUSE).unwrap();
-    let read = pin.read(3);
-    assert_eq!(failure_of(object, POINTERS, 0), "");
-    let used: Vec<u32> = read.wait().unwrap().iter().map(|frame| frame.header.data_used).collect();
-    assert_eq!(used, [10, 20, 0]);
-    let read = pin.read(1);
-    assert_eq!(failure_of(object, POINTERS, 1), "");
-    assert!(!read.is_done(), "a clone has the frame");
-    read.cancel();
-    assert_eq!(read.wait().unwrap_err().status, ks_abi::STATUS_CANCELLED);
-    assert_eq!(object.property::<i32>(POINTERS, 2).unwrap(), 1, "the clone's owner was told");
-    pin.pin.set_state(KsState::STOP).unwrap();
-    drop((pin, filter));
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/pointers.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        let object = pin.pin.object();
+        pin.pin.set_state(KsState::PAUSE).unwrap();
+        let read = pin.read(3);
+        assert_eq!(failure_of(object, POINTERS, 0), "");
+        let used: Vec<u32> = read.wait().unwrap().iter().map(|frame| frame.header.data_used).collect();
+        assert_eq!(used, [10, 20, 0]);
+        let read = pin.read(1);
+        assert_eq!(failure_of(object, POINTERS, 1), "");
+        assert!(!read.is_done(), "a clone has the frame");
+        read.cancel();
+        assert_eq!(read.wait().unwrap_err().status, ks_abi::STATUS_CANCELLED);
+        assert_eq!(object.property::<i32>(POINTERS, 2).unwrap(), 1, "the clone's owner was told");
+        pin.pin.set_state(KsState::STOP).unwrap();
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_driver_creates_an_allocator_a_clock_and_a_node_and_calls_their_routines() {
-    const CHECK: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
-    let rig = Rig::start("tests/ks/children.c");
-    let filter = rig.open();
-    let link = rig.link_of(0).replacen(r"\\?\", r"\??\", 1);
-    let text: Vec<u8> = link.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    filter.object().set_property(CHECK, 0, text.as_slice()).unwrap();
-    for check in [1, 2, 3] {
-        assert_eq!(failure_of(filter.object(), CHECK, check), "");
-    }
-    drop(filter);
-    rig.unload();
+    each_seed(|| {
+        const CHECK: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+        let rig = Rig::start("tests/ks/children.c");
+        let filter = rig.open();
+        let link = rig.link_of(0).replacen(r"\\?\", r"\??\", 1);
+        let text: Vec<u8> = link.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        filter.object().set_property(CHECK, 0, text.as_slice()).unwrap();
+        for check in [1, 2, 3] {
+            assert_eq!(failure_of(filter.object(), CHECK, check), "");
+        }
+        drop(filter);
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_driver_opens_another_and_reads_from_it() {
-    const OPEN: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e50);
-    let rig = Rig::start_all(&["counter/counter.cpp", "tests/ks/opener.c"]);
-    let opener = rig.open_of(1);
-    let link = rig.link_of(0).replacen(r"\\?\", r"\??\", 1);
-    let text: Vec<u8> = link.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    opener.object().set_property(OPEN, 0, text.as_slice()).unwrap();
-    let numbers: [u32; 2] = opener.object().property(OPEN, 1).unwrap();
-    assert_eq!(numbers, [1_000_000, 1_000_001]);
-    // Those that capture, of which other tests of this process have some, its own of these, and its own that render.
-    let [capture, own_capture, own_render]: [u32; 3] = opener.object().property(OPEN, 2).unwrap();
-    assert!(capture >= 1 && (own_capture, own_render) == (0, 1), "{capture} {own_capture} {own_render}");
-    let nobody: Vec<u8> = r"\??\userks#nobody".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let refused = opener.object().set_property(OPEN, 0, nobody.as_slice()).unwrap_err();
-    assert_eq!(refused.status, ks_abi::STATUS_OBJECT_NAME_NOT_FOUND);
-    drop(opener);
-    rig.unload();
+    each_seed(|| {
+        const OPEN: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e50);
+        let rig = Rig::start_all(&["counter/counter.cpp", "tests/ks/opener.c"]);
+        let opener = rig.open_of(1);
+        let link = rig.link_of(0).replacen(r"\\?\", r"\??\", 1);
+        let text: Vec<u8> = link.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        opener.object().set_property(OPEN, 0, text.as_slice()).unwrap();
+        let numbers: [u32; 2] = opener.object().property(OPEN, 1).unwrap();
+        assert_eq!(numbers, [1_000_000, 1_000_001]);
+        // Those that capture, of which other tests of this process have some, its own of these, and its own that render.
+        let [capture, own_capture, own_render]: [u32; 3] = opener.object().property(OPEN, 2).unwrap();
+        assert!(capture >= 1 && (own_capture, own_render) == (0, 1), "{capture} {own_capture} {own_render}");
+        let nobody: Vec<u8> = r"\??\userks#nobody".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let refused = opener.object().set_property(OPEN, 0, nobody.as_slice()).unwrap_err();
+        assert_eq!(refused.status, ks_abi::STATUS_OBJECT_NAME_NOT_FOUND);
+        drop(opener);
+        rig.unload();
+    });
 }
 
 #[test]
 fn an_event_is_raised_with_its_object_once_it_was_added() {
-    let rig = Rig::start("tests/ks/objects.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 0, None);
-    for object in [pin.pin.object(), filter.object()] {
-        let event = object.enable_event(Scope::Object, EVENTS, 1).unwrap();
-        assert_eq!(failure(object, 4), "");
-        assert!(!event.event().is_set(), "its AddHandler has put it on no list");
-        assert_eq!(failure(object, 5), "");
-        assert!(event.event().is_set(), "KsAddEvent has put it on the object's");
-    }
-    drop((pin, filter));
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/objects.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        for object in [pin.pin.object(), filter.object()] {
+            let event = object.enable_event(Scope::Object, EVENTS, 1).unwrap();
+            assert_eq!(failure(object, 4), "");
+            assert!(!event.event().is_set(), "its AddHandler has put it on no list");
+            assert_eq!(failure(object, 5), "");
+            assert!(event.event().is_set(), "KsAddEvent has put it on the object's");
+        }
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 #[test]
 fn an_event_that_a_driver_resets_by_its_entry_is_that_of_its_client() {
-    let rig = Rig::start("tests/ks/objects.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 0, None);
-    for object in [pin.pin.object(), filter.object()] {
-        let event = object.enable_event(Scope::Object, EVENTS, 0).unwrap();
-        for _ in 0..2 {
-            event.event().set();
-            assert_eq!(failure(object, 6), "");
-            assert!(!event.event().is_set(), "raised by its entry, and reset");
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/objects.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        for object in [pin.pin.object(), filter.object()] {
+            let event = object.enable_event(Scope::Object, EVENTS, 0).unwrap();
+            for _ in 0..2 {
+                event.event().set();
+                assert_eq!(failure(object, 6), "");
+                assert!(!event.event().is_set(), "raised by its entry, and reset");
+            }
+            event.event().clear();
         }
-        event.event().clear();
-    }
-    drop((pin, filter));
-    rig.unload();
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 #[test]
 fn factories_filters_and_pins_have_siblings() {
-    const SIBLINGS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e70);
-    let rig = Rig::start("tests/ks/siblings.c");
-    let (first, second) = (rig.open(), rig.open());
-    let pins = [0, 0, 1].map(|id| rig.create(&first, id, None));
-    assert_eq!(failure_of(first.object(), SIBLINGS, 0), "");
-    drop((pins, first, second));
-    rig.unload();
+    each_seed(|| {
+        const SIBLINGS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e70);
+        let rig = Rig::start("tests/ks/siblings.c");
+        let (first, second) = (rig.open(), rig.open());
+        let pins = [0, 0, 1].map(|id| rig.create(&first, id, None));
+        assert_eq!(failure_of(first.object(), SIBLINGS, 0), "");
+        drop((pins, first, second));
+        rig.unload();
+    });
 }
 
 #[test]
 fn mutexes_keep_other_threads_of_a_driver_out() {
-    const SIBLINGS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e70);
-    let rig = Rig::start("tests/ks/siblings.c");
-    let by_pin = rig.open();
-    let pin = rig.create(&by_pin, 0, None);
-    assert_eq!(failure_of(by_pin.object(), SIBLINGS, 1), "");
-    let whole = rig.open_filter(1);
-    assert_eq!(failure_of(whole.object(), SIBLINGS, 1), "");
-    drop((pin, by_pin, whole));
-    rig.unload();
+    each_seed(|| {
+        const SIBLINGS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e70);
+        let rig = Rig::start("tests/ks/siblings.c");
+        let by_pin = rig.open();
+        let pin = rig.create(&by_pin, 0, None);
+        assert_eq!(failure_of(by_pin.object(), SIBLINGS, 1), "");
+        let whole = rig.open_filter(1);
+        assert_eq!(failure_of(whole.object(), SIBLINGS, 1), "");
+        drop((pin, by_pin, whole));
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_timeout_that_was_cancelled_does_not_come() {
-    let rig = Rig::start("tests/ks/pointers.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 0, None);
-    pin.pin.set_state(KsState::PAUSE).unwrap();
-    let read = pin.read(1);
-    assert_eq!(failure_of(pin.pin.object(), POINTERS, 3), "");
-    read.wait().unwrap();
-    pin.pin.set_state(KsState::STOP).unwrap();
-    drop((pin, filter));
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/pointers.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        pin.pin.set_state(KsState::PAUSE).unwrap();
+        let read = pin.read(1);
+        assert_eq!(failure_of(pin.pin.object(), POINTERS, 3), "");
+        read.wait().unwrap();
+        pin.pin.set_state(KsState::STOP).unwrap();
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 /// The driver deletes its clone in both: one comes, and the other not while it runs and not after it.
 #[test]
 fn a_clone_is_told_of_its_timeout_or_of_its_cancel_whichever_is_first() {
-    let rig = Rig::start("tests/ks/pointers.c");
-    let filter = rig.open();
-    let pin = rig.create(&filter, 0, None);
-    let object = pin.pin.object();
-    pin.pin.set_state(KsState::PAUSE).unwrap();
-    // The timeout is being told when the cancel comes; and the timeout passes while the cancel is being told.
-    for first in ["timeout", "cancel"] {
-        let read = pin.read(1);
-        assert_eq!(failure_of(object, POINTERS, 4), "");
-        read.cancel();
-        let _ = read.wait();
-        let [most, ended] = object.property::<[i32; 2]>(POINTERS, 5).unwrap();
-        assert_eq!((most, ended), (1, 1), "{first} first");
-    }
-    pin.pin.set_state(KsState::STOP).unwrap();
-    drop((pin, filter));
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/pointers.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        let object = pin.pin.object();
+        pin.pin.set_state(KsState::PAUSE).unwrap();
+        // The timeout is being told when the cancel comes; and the timeout passes while the cancel is being told.
+        for first in ["timeout", "cancel"] {
+            let read = pin.read(1);
+            assert_eq!(failure_of(object, POINTERS, 4), "");
+            read.cancel();
+            let _ = read.wait();
+            let [most, ended] = object.property::<[i32; 2]>(POINTERS, 5).unwrap();
+            assert_eq!((most, ended), (1, 1), "{first} first");
+        }
+        pin.pin.set_state(KsState::STOP).unwrap();
+        drop((pin, filter));
+        rig.unload();
+    });
 }
 
 /// A pin of its own driver, and one of a driver without AVStream.
 #[test]
 fn a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to() {
-    const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
-    let rig = Rig::start_all(&["tests/ks/control.c", "ks10/ks10.c"]);
-    for to in [rig.open_of(0), rig.open_of(1)] {
-        let from = rig.open_of(0);
-        let sink = rig.create(&to, 1, None);
-        let source = rig.create(&from, 0, Some(&sink));
-        assert_eq!(failure_of(source.pin.object(), CONTROLS, 7), "");
-        drop((source, sink, from, to));
-    }
-    rig.unload();
+    each_seed(|| {
+        const CONTROLS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+        let rig = Rig::start_all(&["tests/ks/control.c", "ks10/ks10.c"]);
+        for to in [rig.open_of(0), rig.open_of(1)] {
+            let from = rig.open_of(0);
+            let sink = rig.create(&to, 1, None);
+            let source = rig.create(&from, 0, Some(&sink));
+            assert_eq!(failure_of(source.pin.object(), CONTROLS, 7), "");
+            drop((source, sink, from, to));
+        }
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_driver_with_an_add_device_of_its_own_has_a_device() {
-    const DEVICE: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e80);
-    for options in [&[][..], &["-DINITIALIZE"], &["-DALONE"]] {
-        let rig = Rig::start_with(&["tests/ks/own_device.c"], options);
-        let filter = rig.open();
-        assert_eq!(filter.object().property::<u32>(DEVICE, 0).unwrap(), 1, "{options:?}");
-        // Its requests come by the dispatch table of its driver object, whoever filled it.
-        let device = rig.driver(0).devices()[0].clone();
-        device.rebalance().unwrap();
-        device.sleep(ks_abi::kernel::DevicePowerState::D3).unwrap();
-        device.wake().unwrap();
-        assert_eq!(filter.object().property::<u32>(DEVICE, 1).unwrap(), 2, "{options:?}");
-        drop(device);
-        drop(filter);
-        rig.unload();
-    }
+    each_seed(|| {
+        const DEVICE: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e80);
+        for options in [&[][..], &["-DINITIALIZE"], &["-DALONE"]] {
+            let rig = Rig::start_with(&["tests/ks/own_device.c"], options);
+            let filter = rig.open();
+            assert_eq!(filter.object().property::<u32>(DEVICE, 0).unwrap(), 1, "{options:?}");
+            // Its requests come by the dispatch table of its driver object, whoever filled it.
+            let device = rig.driver(0).devices()[0].clone();
+            device.rebalance().unwrap();
+            device.sleep(ks_abi::kernel::DevicePowerState::D3).unwrap();
+            device.wake().unwrap();
+            assert_eq!(filter.object().property::<u32>(DEVICE, 1).unwrap(), 2, "{options:?}");
+            drop(device);
+            drop(filter);
+            rig.unload();
+        }
+    });
 }

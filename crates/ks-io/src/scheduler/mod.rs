@@ -5,6 +5,7 @@
 
 mod real;
 mod replay;
+mod threads;
 mod virtual_time;
 
 use std::any::Any;
@@ -22,6 +23,7 @@ use crate::work::{Work, WorkQueue};
 
 use real::Real;
 use virtual_time::Virtual;
+pub(crate) use virtual_time::leave;
 
 /// What a panicking thread leaves.
 pub(crate) type Panic = Box<dyn Any + Send + 'static>;

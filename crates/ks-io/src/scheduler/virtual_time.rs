@@ -13,25 +13,21 @@
 //! keeps the baton, and everything stands still.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::AtomicU64 as IdCounter;
 
+use super::threads::{MOST_AT_AN_INSTANT, Phase, Role, State, Status};
 use super::{Core, ParkOutcome, Scheduler, replay, spawn_os_thread};
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::thread::JoinHandle;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Weak, thread_local};
+use crate::sync::{Arc, Mutex, MutexGuard, Weak, thread_local};
 use crate::time::{Ticks, Time};
-use crate::timer::{Expiry, TimerId, TimerQueue, WasSet};
+use crate::timer::{Expiry, TimerId, WasSet};
 use crate::wait::WaitNode;
 use crate::work::{Work, WorkQueue};
 
 /// Two delayed workers show every order that more of them do, and shorter traces.
 const WORKERS: [usize; 3] = [2, 1, 1];
-
-/// More items of work than anything useful takes at one instant.
-const MOST_AT_AN_INSTANT: u32 = 200_000;
 
 /// One open mutex in this many acquisitions lets another thread go first.
 const PREEMPT_ONE_IN: u64 = 4;
@@ -45,66 +41,6 @@ pub(super) struct Virtual {
     state: Mutex<State>,
 }
 
-struct State {
-    threads: Vec<Thread>,
-    /// Who has the baton. Nobody, when every thread is idle or has ended.
-    running: Option<usize>,
-    random: XorShift,
-    timers: TimerQueue,
-    work: [VecDeque<Arc<dyn Work>>; 3],
-    /// Threads of workers and of the timers, to be joined.
-    service_threads: Vec<JoinHandle<()>>,
-    live_service_threads: usize,
-    phase: Phase,
-    report: Option<String>,
-    ready: Vec<usize>,
-    /// Items of work that were run since the clock moved last.
-    at_this_instant: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// Workers did not come to an end; they get nothing more.
-    Circling,
-    Stopping,
-}
-
-struct Thread {
-    name: String,
-    role: Role,
-    status: Status,
-    /// An unpark that came before the park.
-    token: bool,
-    /// Why it became ready.
-    outcome: ParkOutcome,
-    turn: Arc<Condvar>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Made the services, or came from outside.
-    Guest,
-    /// Started by `Services::spawn`.
-    Spawned,
-    Worker(WorkQueue),
-    Dpc,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Running,
-    Ready,
-    Blocked {
-        deadline: Time,
-        on: &'static str,
-    },
-    /// A worker or the DPC thread, with nothing to do.
-    Idle,
-    /// Its place can be given to another thread.
-    Ended,
-}
-
 /// The schedulers that the calling thread is known to.
 struct Known(RefCell<Vec<(u64, usize, Weak<Core>)>>);
 
@@ -112,9 +48,20 @@ thread_local! {
     static KNOWN: Known = const { Known(RefCell::new(Vec::new())) };
 }
 
+/// The calling thread takes part in no virtual time any more; it may have the baton of one.
+pub(crate) fn leave() {
+    let _ = KNOWN.try_with(Known::leave);
+}
+
 impl Drop for Known {
-    /// A thread that came from outside ends: it may have the baton.
+    /// A thread that came from outside ends.
     fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Known {
+    fn leave(&self) {
         for (_, slot, core) in self.0.take() {
             if let Some(core) = core.upgrade()
                 && let Scheduler::Virtual(scheduler) = &core.scheduler
@@ -133,19 +80,7 @@ impl Virtual {
             seed,
             id: LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             now: AtomicI64::new(0),
-            state: Mutex::new(State {
-                threads: Vec::new(),
-                running: None,
-                random: XorShift::new(seed),
-                timers: TimerQueue::default(),
-                work: Default::default(),
-                service_threads: Vec::new(),
-                live_service_threads: 0,
-                phase: Phase::Running,
-                report: None,
-                ready: Vec::new(),
-                at_this_instant: 0,
-            }),
+            state: Mutex::new(State::new(seed)),
         }
     }
 
@@ -499,136 +434,5 @@ impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.scheduler.forget();
         self.scheduler.end(self.slot);
-    }
-}
-
-impl Role {
-    fn is_service(self) -> bool {
-        matches!(self, Self::Worker(_) | Self::Dpc)
-    }
-}
-
-impl State {
-    fn add(&mut self, name: String, role: Role, status: Status) -> usize {
-        let thread =
-            Thread { name, role, status, token: false, outcome: ParkOutcome::Woken, turn: Arc::new(Condvar::new()) };
-        if let Some(slot) = self.threads.iter().position(|thread| thread.status == Status::Ended) {
-            self.threads[slot] = thread;
-            slot
-        } else {
-            self.threads.push(thread);
-            self.threads.len() - 1
-        }
-    }
-
-    fn make_ready(&mut self, slot: usize, outcome: ParkOutcome) {
-        let thread = &mut self.threads[slot];
-        thread.status = Status::Ready;
-        thread.outcome = outcome;
-    }
-
-    fn idle(&self, role: Role) -> Option<usize> {
-        self.threads.iter().position(|thread| thread.role == role && thread.status == Status::Idle)
-    }
-
-    /// Draws one of the threads that are ready.
-    fn draw(&mut self) -> Option<usize> {
-        self.ready.clear();
-        for (slot, thread) in self.threads.iter().enumerate() {
-            if thread.status == Status::Ready {
-                self.ready.push(slot);
-            }
-        }
-        match self.ready.len() {
-            0 => None,
-            count => Some(self.ready[self.random.below(count as u64) as usize]),
-        }
-    }
-
-    /// When something happens next, if every thread waits.
-    fn next_time(&self) -> Option<Time> {
-        let deadlines = self.threads.iter().filter_map(|thread| match thread.status {
-            Status::Blocked { deadline, .. } => Some(deadline),
-            _ => None,
-        });
-        // Timers expire only while there is a thread to run them.
-        let timers = self.idle(Role::Dpc).and_then(|_| self.timers.next_due());
-        deadlines.chain(timers).filter(|time| *time != Time::NEVER).min()
-    }
-
-    /// Makes ready whoever waited for a time that has come.
-    fn expire(&mut self, now: Time) {
-        for slot in 0..self.threads.len() {
-            if let Status::Blocked { deadline, .. } = self.threads[slot].status
-                && deadline <= now
-            {
-                self.make_ready(slot, ParkOutcome::TimedOut);
-            }
-        }
-        if self.timers.next_due().is_some_and(|due| due <= now)
-            && let Some(dpc) = self.idle(Role::Dpc)
-        {
-            self.make_ready(dpc, ParkOutcome::Woken);
-        }
-    }
-
-    /// Tells every blocked thread that it waits in vain; false if there is none.
-    fn tell_deadlocked(&mut self) -> bool {
-        let report = self.give_up_waiting();
-        if report.is_empty() {
-            return false;
-        }
-        self.report = Some(report);
-        true
-    }
-
-    /// Workers go on without end, so the clock will not move again: whoever waits is told, and no worker gets more to do.
-    fn tell_circling(&mut self, now: Time, queue: WorkQueue) {
-        self.phase = Phase::Circling;
-        let waiting = self.give_up_waiting();
-        self.report = Some(format!(
-            "nothing can move: at {now} the workers have run {MOST_AT_AN_INSTANT} items, the last of {}, and there is always \
-             another; {waiting}",
-            queue.thread_name()
-        ));
-    }
-
-    /// Makes ready every blocked thread, and says what each waited for.
-    fn give_up_waiting(&mut self) -> String {
-        let mut report = String::new();
-        for slot in 0..self.threads.len() {
-            if let Status::Blocked { on, .. } = self.threads[slot].status {
-                let separator = if report.is_empty() { "" } else { "; " };
-                let _ = write!(report, "{separator}{} waits for {on}", self.threads[slot].name);
-                self.make_ready(slot, ParkOutcome::Deadlock);
-            }
-        }
-        report
-    }
-
-    /// Whoever shuts down looks again.
-    fn wake_shut_down(&mut self) {
-        for slot in 0..self.threads.len() {
-            if let Status::Blocked { on: "the services to shut down", .. } = self.threads[slot].status {
-                self.make_ready(slot, ParkOutcome::Woken);
-            }
-        }
-    }
-}
-
-/// Marsaglia's xorshift64*: enough to draw threads with, and the same on every machine.
-struct XorShift(u64);
-
-impl XorShift {
-    fn new(seed: u64) -> Self {
-        // Neighbouring seeds must not start neighbouring sequences, and zero would stay zero.
-        Self(seed.wrapping_add(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % bound
     }
 }

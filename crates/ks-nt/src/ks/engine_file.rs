@@ -13,6 +13,7 @@ use crate::ks::notification;
 use crate::ntoskrnl::device_file::{self, Told};
 use crate::ntoskrnl::file::{self, ControlRequest, ObjectNamespace};
 use crate::ntoskrnl::object_manager::{self, Kind, Object};
+use crate::ntoskrnl::scheduler;
 use ks_abi::kernel::IoStatusBlock;
 use ks_abi::{
     Guid, IoControlCode, KSNAME_Allocator, KSNAME_Clock, KSNAME_Pin, KSNAME_TopologyNode, KsAllocatorFraming,
@@ -42,6 +43,8 @@ const MOST_FRAME_BYTES: u32 = 256 << 20;
 /// Paths of objects, for the kernel and for user mode.
 const PREFIXES: [&str; 3] = [r"\??\", r"\\?\", r"\DosDevices\"];
 const OUR_NAME: &str = "userks#";
+/// Of a thread that waits for a stream request and calls a driver's completion routine.
+const WAITER_STACK_BYTES: usize = 2 << 20;
 
 /// An object of the engine, as a driver has it open.
 pub(crate) struct EngineFile {
@@ -524,7 +527,7 @@ pub(crate) unsafe extern "win64" fn KsStreamIo(
         drop(file);
         ended(finished.outcome.status, finished.outcome.information as u64);
     };
-    match std::thread::Builder::new().name("ks-stream-io".into()).spawn(waiter) {
+    match scheduler::spawn("ks-stream-io", WAITER_STACK_BYTES, waiter) {
         Ok(_) => STATUS_PENDING,
         Err(_) => STATUS_INSUFFICIENT_RESOURCES,
     }

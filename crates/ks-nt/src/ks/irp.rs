@@ -9,10 +9,11 @@ use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
 use crate::machine;
 use crate::ntoskrnl::io_request;
+use crate::ntoskrnl::scheduler::Changed;
 use ks_abi::kernel::{IO_TYPE_IRP, Irp, KsObjectType};
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
 use ks_mem::Block;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsGetFilterFromIrp, KsGetPinFromIrp, KsGetNodeIdFromIrp, KsGetObjectTypeFromIrp, KsCompletePendingRequest,
@@ -63,7 +64,7 @@ pub(crate) struct LentIrp {
     /// The node that it is for, or [`FILTER_NODE`].
     node: u32,
     completed: Mutex<bool>,
-    wake: Condvar,
+    wake: Changed,
     /// What a driver's completion of it leads to, where nobody waits for it.
     ended: Mutex<Option<Ended>>,
 }
@@ -109,7 +110,7 @@ impl LentIrp {
             target,
             node,
             completed: Mutex::new(false),
-            wake: Condvar::new(),
+            wake: Changed::new(),
             ended: Mutex::new(None),
         });
         objects::insert(lent.address(), Object::Irp(lent.clone()));
@@ -177,7 +178,7 @@ impl LentIrp {
         ks_io::deferred::drain_before_wait();
         let mut completed = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
         while !*completed {
-            completed = self.wake.wait(completed).unwrap_or_else(PoisonError::into_inner);
+            completed = self.wake.wait(&self.completed, completed);
         }
         self.status()
     }

@@ -6,11 +6,12 @@ use crate::ks::address::{Address, Routine};
 use crate::ks::kernel;
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
+use crate::ntoskrnl::scheduler::Changed;
 use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 use ks_mem::Block;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsRegisterWorker, KsRegisterCountedWorker, KsUnregisterWorker, KsQueueWorkItem, KsIncrementCountedWorker,
@@ -32,7 +33,7 @@ pub(crate) struct Worker {
     counted: Address,
     count: AtomicU32,
     state: Mutex<State>,
-    idle: Condvar,
+    idle: Changed,
 }
 
 #[derive(Default)]
@@ -51,7 +52,7 @@ impl Worker {
         block.store_u64(ROUTINE, run as *const () as u64);
         block.store_u64(PARAMETER, block.address());
         let state = Mutex::new(State::default());
-        let worker = Arc::new(Worker { block, queue, counted, count: AtomicU32::new(0), state, idle: Condvar::new() });
+        let worker = Arc::new(Worker { block, queue, counted, count: AtomicU32::new(0), state, idle: Changed::new() });
         let address = worker.block.address();
         objects::insert(address, Object::Worker(worker));
         result.put(0, address);
@@ -126,7 +127,7 @@ pub(crate) unsafe extern "win64" fn KsUnregisterWorker(worker: Address) {
     let mut state = found.state();
     state.closed = true;
     while state.running {
-        state = found.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state = found.idle.wait(&found.state, state);
     }
     drop(state);
     drop(objects::remove(worker.0));

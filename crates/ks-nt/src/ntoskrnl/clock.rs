@@ -1,6 +1,7 @@
 //! Time as drivers ask for it: since the start, of day, in ticks, and busy.
 
 use super::block::Block;
+use super::scheduler;
 use crate::exports;
 use crate::exports::Export;
 
@@ -27,14 +28,25 @@ fn read(clock: libc::clockid_t) -> i64 {
     time.tv_sec.wrapping_mul(10_000_000).wrapping_add(time.tv_nsec / 100)
 }
 
+/// When every virtual time begins, as time of day: 2020-01-01.
+const VIRTUAL_EPOCH: i64 = UNIX_EPOCH + 1_577_836_800 * 10_000_000;
+
 /// Time since the start of the machine, in 100-ns units; never runs backwards.
-pub(crate) fn interrupt_time() -> i64 {
+pub(crate) fn machine_time() -> i64 {
     read(libc::CLOCK_MONOTONIC)
+}
+
+/// As [`machine_time`], as drivers see it: in virtual time the time since that began.
+pub(crate) fn interrupt_time() -> i64 {
+    scheduler::now().unwrap_or_else(machine_time)
 }
 
 /// Time of day in UTC, in 100-ns units since the start of 1601.
 pub(crate) fn system_time() -> i64 {
-    read(libc::CLOCK_REALTIME).wrapping_add(UNIX_EPOCH)
+    match scheduler::now() {
+        Some(now) => VIRTUAL_EPOCH.wrapping_add(now),
+        None => read(libc::CLOCK_REALTIME).wrapping_add(UNIX_EPOCH),
+    }
 }
 
 /// Ticks since the start of the machine.
@@ -96,6 +108,10 @@ pub(crate) unsafe extern "win64" fn KeQueryUnbiasedInterruptTimePrecise(counter:
 
 /// Busy, because it is called at every level.
 pub(crate) unsafe extern "win64" fn KeStallExecutionProcessor(microseconds: u32) {
+    if scheduler::is_virtual() {
+        // What is computed takes no time there, and nothing else is allowed to wait so.
+        return;
+    }
     let end = interrupt_time().saturating_add(i64::from(microseconds) * 10);
     while interrupt_time() < end {
         std::hint::spin_loop();

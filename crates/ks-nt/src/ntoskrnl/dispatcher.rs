@@ -7,13 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
-use std::time::Duration;
 
 use ks_abi::NtStatus;
 
 use super::block::Block;
 use super::dpc::Processor;
+use super::scheduler::{self, Sleeper};
 use super::timer::Timers;
 use super::{clock, irql, thread};
 use crate::report::{self, BugCheck};
@@ -71,7 +70,7 @@ const WAITING: u32 = u32::MAX;
 
 /// A blocked wait of one thread.
 pub(super) struct Wait {
-    thread: Thread,
+    thread: Sleeper,
     /// The thread as its driver knows it: what owns a mutex.
     owner: Block,
     objects: Vec<Block>,
@@ -121,7 +120,7 @@ static STATE: Mutex<State> = Mutex::new(State {
 /// The dispatcher lock; the threads that become free under it run when it is released.
 pub(crate) struct Dispatcher {
     state: Option<MutexGuard<'static, State>>,
-    to_wake: Vec<Thread>,
+    to_wake: Vec<Sleeper>,
 }
 
 /// Takes the dispatcher lock. Nothing of a driver is called under it.
@@ -133,7 +132,7 @@ impl Drop for Dispatcher {
     fn drop(&mut self) {
         drop(self.state.take());
         for thread in self.to_wake.drain(..) {
-            thread.unpark();
+            thread.wake();
         }
     }
 }
@@ -155,7 +154,7 @@ impl Dispatcher {
     }
 
     /// Has a thread look for work when the lock is released.
-    pub(crate) fn wake(&mut self, thread: Thread) {
+    pub(crate) fn wake(&mut self, thread: Sleeper) {
         self.to_wake.push(thread);
     }
 
@@ -333,6 +332,7 @@ pub(crate) fn wait(
         return NtStatus::STATUS_OBJECT_TYPE_MISMATCH;
     }
     let owner = thread::current();
+    scheduler::preempt();
     let status = wait_for(objects, rule, alertable, timeout, owner);
     enter_regions_of_mutexes(objects, rule, status, owner);
     status
@@ -368,7 +368,7 @@ fn wait_for(objects: &[Block], rule: Rule, alertable: Alertable, timeout: Option
         if timeout == Some(0) {
             drop(dispatcher);
             if objects.is_empty() {
-                std::thread::yield_now();
+                scheduler::yield_now();
             }
             return NtStatus::STATUS_TIMEOUT;
         }
@@ -376,7 +376,7 @@ fn wait_for(objects: &[Block], rule: Rule, alertable: Alertable, timeout: Option
             return NtStatus::STATUS_TIMEOUT;
         }
         let wait = Arc::new(Wait {
-            thread: std::thread::current(),
+            thread: Sleeper::current(),
             owner,
             objects: objects.to_vec(),
             rule,
@@ -411,29 +411,23 @@ fn wait_for(objects: &[Block], rule: Rule, alertable: Alertable, timeout: Option
 /// Parks the calling thread until `is_over` or the clock shows `deadline`.
 pub(crate) fn park_until(is_over: impl Fn() -> bool, deadline: Option<i64>) {
     while !is_over() {
-        match deadline {
-            None => std::thread::park(),
-            Some(deadline) => {
-                let left = deadline.saturating_sub(clock::interrupt_time());
-                if left <= 0 {
-                    return;
-                }
-                std::thread::park_timeout(Duration::from_micros(left.unsigned_abs().div_ceil(10)));
-            }
+        if deadline.is_some_and(|deadline| deadline <= clock::interrupt_time()) {
+            return;
         }
+        scheduler::park(deadline);
     }
 }
 
 /// A thread that waits for its turn at something that is no dispatcher object.
 pub(crate) struct Turn {
-    thread: Thread,
+    thread: Sleeper,
     granted: AtomicBool,
 }
 
 impl Turn {
     /// A turn of the calling thread.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { thread: std::thread::current(), granted: AtomicBool::new(false) })
+        Arc::new(Self { thread: Sleeper::current(), granted: AtomicBool::new(false) })
     }
 
     /// Blocks until the turn is granted. No lock may be held.
@@ -444,6 +438,6 @@ impl Turn {
 
     pub(crate) fn grant(&self) {
         self.granted.store(true, Ordering::Release);
-        self.thread.unpark();
+        self.thread.wake();
     }
 }

@@ -3,13 +3,14 @@
 //! That thread is the one processor that runs DPCs; it expires the timers too, so that a DPC that takes long delays
 //! both, as it does in Windows. Threaded DPCs run at PASSIVE_LEVEL on a second one.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::thread::Thread;
 
 use super::block::Block;
-use super::dispatcher::{self, Dispatcher, Turn, park_until};
+use super::dispatcher::{self, Dispatcher, Turn};
+use super::scheduler::{self, Rest, Sleeper};
 use super::{clock, irql, thread, timer};
 use crate::exports;
 use crate::exports::Export;
@@ -61,7 +62,7 @@ pub(crate) struct Processor {
     running: Option<u64>,
     queued: u64,
     flushes: Vec<(u64, Arc<Turn>)>,
-    thread: Option<Thread>,
+    thread: Option<Sleeper>,
 }
 
 impl Processor {
@@ -119,8 +120,8 @@ pub(crate) fn notify(dispatcher: &mut Dispatcher, which: Which) {
                 Which::Ordinary => "nt-dpc",
                 Which::Threaded => "nt-threaded-dpc",
             };
-            match std::thread::Builder::new().name(name.into()).spawn(move || run(which)) {
-                Ok(thread) => dispatcher.processor(which).thread = Some(thread.thread().clone()),
+            match scheduler::spawn_own(name, move || run(which)) {
+                Ok(thread) => dispatcher.processor(which).thread = Some(thread),
                 Err(error) => report::bug_check(
                     BugCheck::TIMER_OR_DPC_INVALID,
                     [0; 4],
@@ -143,8 +144,15 @@ fn run(which: Which) {
         };
         let processor = dispatcher.processor(which);
         let Some((number, dpc)) = processor.queue.pop_front() else {
+            if scheduler::is_ending() {
+                processor.thread = None;
+                return;
+            }
             drop(dispatcher);
-            wait_for_work(next_due);
+            // Whoever has work wakes this thread, and a spare wake-up costs a look.
+            if scheduler::rest(next_due) == Rest::InVain && end_if_idle(which) {
+                return;
+            }
             continue;
         };
         processor.running = Some(number);
@@ -161,10 +169,20 @@ fn run(which: Which) {
     }
 }
 
-/// Parks once: whoever has work unparks this thread, and a spare wake-up costs a look.
-fn wait_for_work(next_due: Option<i64>) {
-    let looked = std::cell::Cell::new(false);
-    park_until(|| looked.replace(true), next_due);
+/// Whether the thread that runs these may end: the next DPC or timer starts another.
+fn end_if_idle(which: Which) -> bool {
+    let mut dispatcher = dispatcher::lock();
+    let is_idle = dispatcher.processor(which).queue.is_empty()
+        && (which == Which::Threaded || dispatcher.timers().blocks().next().is_none());
+    if is_idle {
+        dispatcher.processor(which).thread = None;
+    }
+    is_idle
+}
+
+thread_local! {
+    /// The calling thread runs a DPC.
+    static EXECUTES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// When the DPC that runs now began, in 100-ns units; 0: none runs.
@@ -173,7 +191,7 @@ static BEGUN: AtomicI64 = AtomicI64::new(0);
 /// How long the DPC that runs now has been running, in milliseconds: what a watchdog asks.
 pub fn running_ms() -> Option<u64> {
     let begun = Some(BEGUN.load(Ordering::Relaxed)).filter(|&begun| begun != 0)?;
-    Some((clock::interrupt_time().saturating_sub(begun) / 10_000).max(0).cast_unsigned())
+    Some((clock::machine_time().saturating_sub(begun) / 10_000).max(0).cast_unsigned())
 }
 
 fn call(which: Which, dpc: Block, routine: usize, arguments: [usize; 3]) {
@@ -189,11 +207,13 @@ fn call(which: Which, dpc: Block, routine: usize, arguments: [usize; 3]) {
     irql::set(level);
     // SAFETY: the driver gave this address as the routine of the DPC.
     let routine: Routine = unsafe { std::mem::transmute(routine) };
-    let begun = BEGUN.swap(clock::interrupt_time().max(1), Ordering::Relaxed);
+    let begun = BEGUN.swap(clock::machine_time().max(1), Ordering::Relaxed);
+    EXECUTES.set(true);
     let call = Call::unnoted(if which == Which::Ordinary { "a DPC" } else { "a threaded DPC" });
     // SAFETY: as the driver asked for; the level is the one that is documented.
     unsafe { routine(dpc, arguments[0], arguments[1], arguments[2]) };
     drop(call);
+    EXECUTES.set(false);
     BEGUN.store(begun, Ordering::Relaxed);
     let after = irql::set(irql::PASSIVE);
     if after != level {
@@ -324,13 +344,7 @@ pub(crate) unsafe extern "win64" fn KeIpiGenericCall(
 }
 
 pub(crate) unsafe extern "win64" fn KeIsExecutingDpc() -> u8 {
-    let me = std::thread::current().id();
-    let mut dispatcher = dispatcher::lock();
-    let executing = [Which::Ordinary, Which::Threaded].into_iter().any(|which| {
-        let processor = dispatcher.processor(which);
-        processor.running.is_some() && processor.thread.as_ref().is_some_and(|thread| thread.id() == me)
-    });
-    u8::from(executing)
+    u8::from(EXECUTES.get())
 }
 
 pub(crate) unsafe extern "win64" fn KeShouldYieldProcessor() -> u8 {

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::block::Block;
 use super::dispatcher::{self, Kind, initialize, signal};
-use super::irql;
 use super::object_manager::{self, EventChange};
+use super::{irql, scheduler};
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck};
@@ -33,7 +33,9 @@ pub(crate) unsafe extern "win64" fn KeInitializeEvent(event: Block, kind: u32, s
 // The priority increment means nothing here. `wait` promises that a wait follows at once: nothing depends on it.
 pub(crate) unsafe extern "win64" fn KeSetEvent(event: Block, _increment: i32, _wait: u8) -> i32 {
     irql::at_most(irql::DISPATCH, "KeSetEvent");
-    set(event)
+    let before = set(event);
+    scheduler::preempt();
+    before
 }
 
 /// The byte of a header that the kernel may use for itself, and what stands there in an event that stands for one of a

@@ -18,11 +18,12 @@ use ks_abi::status::{NtStatus, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING};
 
 use super::driver_memory::{allocate_pool, field, get, put, set_field};
 use super::io_request::{IoAllocateIrp, IoFreeIrp, IofCallDriver, adopt, build, disown, irp_bytes, next_location};
+use super::scheduler::Changed;
 use super::{mdl, thread};
 use crate::exports;
 use crate::exports::Export;
 use ks_io::{CancelCell, CancelTarget};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Exports of this file.
 pub(crate) const EXPORTS: &[Export] = exports!(Ntoskrnl:
@@ -206,17 +207,22 @@ pub(crate) unsafe extern "win64" fn IoBuildAsynchronousFsdRequest(
 /// What a thread waits for while a request is with another driver.
 struct Waiting {
     done: std::sync::Mutex<bool>,
-    changed: std::sync::Condvar,
+    changed: Changed,
 }
 
 impl Waiting {
     fn wait(&self) {
-        let done = self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        drop(self.changed.wait_while(done, |done| !*done));
+        ks_io::deferred::drain_before_wait();
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*done {
+            done = self.changed.wait(&self.done, done);
+        }
     }
 
     fn set(&self) {
-        *self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        *done = true;
+        // Under the lock: who waits may give this up as soon as it has it.
         self.changed.notify_all();
     }
 }
@@ -231,7 +237,7 @@ pub(crate) unsafe extern "win64" fn IoForwardIrpSynchronously(device: *mut Devic
     if field!(irp, current_location) <= 1 {
         return 0;
     }
-    let waiting = Waiting { done: false.into(), changed: std::sync::Condvar::new() };
+    let waiting = Waiting { done: false.into(), changed: Changed::new() };
     let mut location = get(super::io_request::current_location(irp));
     location.control = SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL;
     location.completion_routine = Ptr64(caught as *const () as u64);
@@ -257,17 +263,52 @@ pub(crate) unsafe fn send_and_wait(device: *mut DeviceObject, prepare: impl FnOn
 }
 
 /// A request that somebody waits for, while it can be cancelled.
-struct Cancelable(Mutex<usize>);
+struct Cancelable {
+    packet: Mutex<Cancel>,
+    changed: Changed,
+}
+
+/// The packet, 0 when it is over, and how many cancels of it run: it is not freed before they return.
+#[derive(Clone, Copy)]
+struct Cancel {
+    packet: usize,
+    running: u32,
+}
+
+impl Cancelable {
+    fn new(packet: usize) -> Self {
+        Self { packet: Mutex::new(Cancel { packet, running: 0 }), changed: Changed::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cancel> {
+        self.packet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The packet is over; waits for cancels that run.
+    fn over(&self) {
+        let mut cancel = self.lock();
+        cancel.packet = 0;
+        while cancel.running > 0 {
+            cancel = self.changed.wait(&self.packet, cancel);
+        }
+    }
+}
 
 impl CancelTarget for Cancelable {
     fn cancel(&self, _: u64) {
-        // The packet is not freed before this returns.
-        let packet = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *packet != 0 {
-            crate::machine::enter_thread();
-            // SAFETY: the packet is alive while its address stands here.
-            unsafe { super::io_request::IoCancelIrp(*packet as *mut Irp) };
-        }
+        let packet = {
+            let mut cancel = self.lock();
+            if cancel.packet == 0 {
+                return;
+            }
+            cancel.running += 1;
+            cancel.packet
+        };
+        crate::machine::enter_thread();
+        // SAFETY: the packet is alive while a cancel of it runs.
+        unsafe { super::io_request::IoCancelIrp(packet as *mut Irp) };
+        self.lock().running -= 1;
+        self.changed.notify_all();
     }
 }
 
@@ -289,10 +330,10 @@ pub(crate) unsafe fn send_until_cancelled(
     set_field!(irp, io_status.status, NtStatus::STATUS_NOT_SUPPORTED);
     set_field!(irp, thread, Ptr64(thread::KeGetCurrentThread().address() as u64));
     prepare(irp);
-    let waiting = Arc::new(Waiting { done: false.into(), changed: std::sync::Condvar::new() });
+    let waiting = Arc::new(Waiting { done: false.into(), changed: Changed::new() });
     let completed = waiting.clone();
     adopt(irp, Box::new(move |_| completed.set()));
-    let cancelable = cancel.map(|cancel| (cancel, Arc::new(Cancelable(Mutex::new(irp as usize)))));
+    let cancelable = cancel.map(|cancel| (cancel, Arc::new(Cancelable::new(irp as usize))));
     if let Some((cancel, target)) = &cancelable {
         let target: Weak<dyn CancelTarget> = Arc::<Cancelable>::downgrade(target);
         if cancel.arm(target, 0).is_err() {
@@ -307,7 +348,7 @@ pub(crate) unsafe fn send_until_cancelled(
     waiting.wait();
     if let Some((cancel, target)) = &cancelable {
         cancel.disarm();
-        *target.0.lock().unwrap_or_else(PoisonError::into_inner) = 0;
+        target.over();
     }
     disown(irp);
     let answer = field!(irp, io_status);

@@ -58,6 +58,7 @@ mod rtl_string;
 mod rtl_string_ansi;
 mod rtl_time;
 mod rundown;
+pub mod scheduler;
 mod security;
 mod semaphore;
 pub(crate) mod spin_lock;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::block::Block;
-use super::irql;
+use super::{irql, scheduler};
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck};
@@ -25,7 +25,11 @@ fn spin_until(mut attempt: impl FnMut() -> bool) {
     let mut spins = 0u32;
     while !attempt() {
         spins += 1;
-        if spins.is_multiple_of(100) { std::thread::yield_now() } else { std::hint::spin_loop() }
+        if scheduler::is_virtual() || spins.is_multiple_of(100) {
+            scheduler::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
     }
 }
 

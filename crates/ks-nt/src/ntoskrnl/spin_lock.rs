@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::Block;
-use super::irql;
+use super::{irql, scheduler};
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck, system_thread};
@@ -56,6 +56,13 @@ fn acquire_contended(word: &AtomicU64, lock: Block, routine: &'static str) {
             routine,
             format!("the calling thread holds the spin lock at {:#x} already", lock.address()),
         );
+        return;
+    }
+    if scheduler::is_virtual() {
+        // Who holds it is ready to run: nobody waits with a spin lock held.
+        while !try_acquire(word) {
+            scheduler::yield_now();
+        }
         return;
     }
     for _ in 0..SPINS {
@@ -144,6 +151,7 @@ pub(crate) unsafe extern "win64" fn KeInitializeSpinLock(lock: Block) {
 }
 
 pub(crate) unsafe extern "win64" fn KeAcquireSpinLockRaiseToDpc(lock: Block) -> u8 {
+    scheduler::preempt();
     let before = irql::raise(irql::DISPATCH, "KeAcquireSpinLock");
     acquire(lock, "KeAcquireSpinLock");
     before
@@ -210,6 +218,7 @@ fn release_queued(handle: Block, routine: &'static str) {
 }
 
 pub(crate) unsafe extern "win64" fn KeAcquireInStackQueuedSpinLock(lock: Block, handle: Block) {
+    scheduler::preempt();
     acquire_queued(lock, handle, irql::DISPATCH, "KeAcquireInStackQueuedSpinLock");
 }
 

@@ -11,7 +11,7 @@ use ks_abi::NtStatus;
 
 use super::block::Block;
 use super::dispatcher::{self, Kind, signal};
-use super::irql;
+use super::{irql, scheduler};
 use crate::exports;
 use crate::exports::Export;
 use crate::machine::Place;
@@ -223,7 +223,7 @@ pub(crate) fn start(routine: usize, context: usize) -> Result<Block, NtStatus> {
     thread.put(IS_SYSTEM, 1u8);
     thread.put(ROUTINE, routine as u64);
     reference(thread);
-    let spawned = std::thread::Builder::new().name("nt-system".into()).stack_size(STACK_BYTES).spawn(move || {
+    let spawned = scheduler::spawn("nt-system", STACK_BYTES, move || {
         CURRENT.with(|current| {
             current.get_or_init(|| Current(thread));
         });

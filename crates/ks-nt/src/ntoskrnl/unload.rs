@@ -1,7 +1,6 @@
 //! What a driver leaves behind when it is unloaded, besides memory: timers that are set and threads that run.
 
 use super::{dispatcher, dpc, irql, thread, work_item};
-use std::time::Duration;
 
 pub use super::thread::{SystemThread, system_threads};
 
@@ -16,8 +15,8 @@ pub struct LeftBehind {
     pub work_items: usize,
 }
 
-/// How long the work items of a driver that was unloaded may take to end: Windows waits for those that have a device.
-const GRACE: Duration = Duration::from_millis(500);
+/// How long, in 100-ns units, the work items of a driver that was unloaded may take to end: Windows waits for those that have a device.
+const GRACE: i64 = 5_000_000;
 
 /// Cancels every timer, waits until the DPCs in hand have run, and tells what there was.
 ///

@@ -1,11 +1,11 @@
 //! Work items: a driver's routines that worker threads call at PASSIVE_LEVEL.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::block::Block;
-use super::{irql, pool, thread};
+use super::scheduler::{self, Changed, Rest};
+use super::{clock, irql, pool, thread};
 use crate::exports;
 use crate::exports::Export;
 use crate::report::{self, BugCheck, Call};
@@ -55,9 +55,9 @@ struct Workers {
 
 struct Pool {
     workers: Mutex<Workers>,
-    work: Condvar,
+    work: Changed,
     /// No item is queued or runs.
-    done: Condvar,
+    done: Changed,
     most: usize,
     name: &'static str,
 }
@@ -66,8 +66,8 @@ impl Pool {
     const fn new(most: usize, name: &'static str) -> Self {
         Self {
             workers: Mutex::new(Workers { queue: VecDeque::new(), idle: 0, threads: 0, running: 0 }),
-            work: Condvar::new(),
-            done: Condvar::new(),
+            work: Changed::new(),
+            done: Changed::new(),
             most,
             name,
         }
@@ -112,7 +112,7 @@ fn queue(item: Block, queue: Queue) -> bool {
         return true;
     }
     workers.threads += 1;
-    if std::thread::Builder::new().name(pool.name.into()).spawn(move || run(pool)).is_err() {
+    if scheduler::spawn_own(pool.name, move || run(pool)).is_err() {
         workers.threads -= 1;
         if workers.threads == 0 {
             drop(workers);
@@ -122,15 +122,20 @@ fn queue(item: Block, queue: Queue) -> bool {
     true
 }
 
-/// Gives the items that are queued or run `most` to end; how many have not.
-pub(crate) fn left_after(most: Duration) -> usize {
-    let end = Instant::now() + most;
+/// Gives the items that are queued or run so many 100-ns units to end; how many have not.
+pub(crate) fn left_after(most: i64) -> usize {
+    let end = clock::interrupt_time().saturating_add(most);
     let left = |queue: &Queue| {
         let pool = queue.pool();
-        let left = end.saturating_duration_since(Instant::now());
-        let count = |workers: &Workers| workers.queue.len() + workers.running;
-        let waited = pool.done.wait_timeout_while(pool.lock(), left, |workers| count(workers) > 0);
-        waited.map_or(0, |(workers, _)| count(&workers))
+        let mut workers = pool.lock();
+        while workers.queue.len() + workers.running > 0 && clock::interrupt_time() < end {
+            let rest;
+            (workers, rest) = pool.done.rest(&pool.workers, workers, Some(end));
+            if rest == Rest::InVain {
+                break;
+            }
+        }
+        workers.queue.len() + workers.running
     };
     [Queue::Critical, Queue::Delayed].iter().map(left).sum()
 }
@@ -140,9 +145,18 @@ fn run(pool: &'static Pool) {
     let mut workers = pool.lock();
     loop {
         let Some(item) = workers.queue.pop_front() else {
+            if scheduler::is_ending() {
+                workers.threads -= 1;
+                return;
+            }
             workers.idle += 1;
-            workers = pool.work.wait(workers).unwrap_or_else(PoisonError::into_inner);
+            let rest;
+            (workers, rest) = pool.work.rest(&pool.workers, workers, None);
             workers.idle -= 1;
+            if rest == Rest::InVain && workers.queue.is_empty() {
+                workers.threads -= 1;
+                return;
+            }
             continue;
         };
         item.put(LINK, 0usize);

@@ -1,13 +1,69 @@
-//! A hosted driver and a client of it, in one process.
+//! A hosted driver and a client of it, in one process: in virtual time, where a test says so by [`each_seed`].
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use ks_client::{Client, Connect, Filter, Format, Pin, StreamRequest};
-use ks_io::{IoManager, RequestorMode, Services};
+use ks_io::{IoManager, RequestorMode, Services, Spawned, Ticks};
 use ks_nt::host::{Host, LoadedDriver, Unloaded};
 use ks_nt::image::Options;
+use ks_nt::ntoskrnl::scheduler::VirtualTime;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// Orders in which each scene runs.
+const SEEDS: u64 = 3;
+
+thread_local! {
+    /// The virtual time of the scene that runs on this thread.
+    static SERVICES: RefCell<Option<Services>> = const { RefCell::new(None) };
+}
+
+/// Plays a scene in virtual time, once with each of several seeds. A panic tells its seed, and `KS_SEED` in the environment
+/// plays it with that one. The kernel is the process's, so that one scene plays at a time.
+pub(crate) fn each_seed(mut scene: impl FnMut()) {
+    let seeds = if std::env::var_os("KS_SEED").is_some() { 1 } else { SEEDS };
+    (0..seeds).for_each(|seed| play(seed, &mut scene));
+}
+
+/// Plays a scene once, in the order of a seed.
+pub(crate) fn play(seed: u64, scene: impl FnOnce()) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let services = Services::virtual_time(seed);
+    let time = VirtualTime::of(&services);
+    SERVICES.set(Some(services.clone()));
+    scene();
+    SERVICES.take();
+    drop(time);
+    assert_eq!(services.deadlock_report(), None, "seed {seed}");
+    assert_eq!(services.work_panics(), 0, "seed {seed}");
+}
+
+fn services() -> Services {
+    SERVICES.with_borrow(Clone::clone).unwrap_or_else(Services::real)
+}
+
+/// Lets others run before the caller looks again: mostly at the same instant, now and then a little later.
+pub(crate) fn moment() {
+    thread_local! {
+        static LOOKS: Cell<u32> = const { Cell::new(0) };
+    }
+    let services = SERVICES.with_borrow(Clone::clone).expect("a scene of `each_seed`");
+    LOOKS.set(LOOKS.get() + 1);
+    if LOOKS.get().is_multiple_of(64) {
+        let _ = services.delay_until(services.now() + Ticks::MILLISECOND);
+    } else {
+        services.yield_now();
+    }
+}
+
+/// Runs on another thread of the scene.
+pub(crate) fn beside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Spawned<T> {
+    services().spawn("beside", act).unwrap()
+}
 
 /// Drivers, loaded and started.
 pub(crate) struct Rig {
@@ -39,7 +95,7 @@ impl Rig {
     pub(crate) fn start_with(sources: &[&str], options: &[&str]) -> Rig {
         // Every driver of a test is verified.
         ks_nt::verifier::enable();
-        let io = IoManager::new(Services::real());
+        let io = IoManager::new(services());
         let host = Host::new(io.clone());
         let load = |source: &&str| host.load(&build(source, options), Options::default());
         let drivers = sources.iter().map(load).collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}"));
@@ -176,8 +232,16 @@ pub(crate) fn refused(source: &str, option: &str) -> String {
     host.load(&build(source, &[option]), Options::default()).unwrap_err().to_string()
 }
 
-/// Builds a driver beside the test program. Test programs may do so at a time: each replaces the file whole.
+/// Builds a driver beside the test program, once in a run of it. Test programs may do so at a time: each replaces the file
+/// whole.
 fn build(source: &str, options: &[&str]) -> PathBuf {
+    static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = format!("{source} {}", options.join(" "));
+    built.entry(key).or_insert_with(|| build_anew(source, options)).clone()
+}
+
+fn build_anew(source: &str, options: &[&str]) -> PathBuf {
     let drivers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drivers").canonicalize().unwrap();
     let program = std::env::current_exe().unwrap();
     let variant: String = options.concat().chars().filter(char::is_ascii_alphanumeric).collect();

@@ -7,13 +7,14 @@ use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
 use crate::ks::kernel;
+use crate::ntoskrnl::scheduler::Changed;
 use ks_abi::kernel::{
     FileObject, IRP_MN_REMOVE_DEVICE, IoStackLocation, Irp, KsStackUse, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
     SL_INVOKE_ON_SUCCESS,
 };
 use ks_abi::{NtStatus, Ptr64, STATUS_INVALID_DEVICE_REQUEST, STATUS_MORE_PROCESSING_REQUIRED};
 use std::mem::offset_of;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsForwardIrp, KsForwardAndCatchIrp, KsDefaultForwardIrp, KsDefaultDispatchPnp, KsDefaultDispatchPower,
@@ -74,14 +75,17 @@ pub(crate) unsafe extern "win64" fn KsForwardIrp(irp: Address, file: Address, re
 #[derive(Default)]
 struct Caught {
     done: Mutex<bool>,
-    changed: Condvar,
+    changed: Changed,
 }
 
 unsafe extern "win64" fn caught(_device: u64, _irp: u64, waiting: u64) -> NtStatus {
     // SAFETY: the context is that of the call below, which waits for this one.
     let waiting = unsafe { &*(waiting as *const Caught) };
-    *waiting.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    let mut done = waiting.done.lock().unwrap_or_else(PoisonError::into_inner);
+    *done = true;
+    // Under the lock: who waits gives this up as soon as it has it.
     waiting.changed.notify_all();
+    drop(done);
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
@@ -116,7 +120,7 @@ pub(crate) unsafe extern "win64" fn KsForwardAndCatchIrp(
     ks_io::deferred::drain_before_wait();
     let mut done = waiting.done.lock().unwrap_or_else(PoisonError::into_inner);
     while !*done {
-        done = waiting.changed.wait(done).unwrap_or_else(PoisonError::into_inner);
+        done = waiting.changed.wait(&waiting.done, done);
     }
     drop(done);
     if reuse {

@@ -7,6 +7,7 @@ use crate::exports::Export;
 use crate::ks::address::{Address, Routine};
 use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
+use crate::ntoskrnl::scheduler::Changed;
 use ks_abi::kernel::{
     CreateParameters, DeviceObject, IoSecurityContext, IoStackLocation, KSCREATE_ITEM_NOPARAMETERS,
     KSCREATE_ITEM_WILDCARD, KsObjectCreateItem, UnicodeString,
@@ -17,7 +18,7 @@ use ks_abi::{
 };
 use ks_mem::Block;
 use std::mem::offset_of;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsAllocateDeviceHeader, KsFreeDeviceHeader, KsAllocateObjectHeader, KsFreeObjectHeader,
@@ -239,14 +240,14 @@ impl DeviceHeader {
 pub(super) struct SecurityLock {
     /// How many share it; -1 for one that has it alone.
     holders: Mutex<i32>,
-    free: Condvar,
+    free: Changed,
 }
 
 impl SecurityLock {
     pub(super) fn acquire(&self, alone: Alone) {
         let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
         while *holders < 0 || (alone == Alone::Yes && *holders > 0) {
-            holders = self.free.wait(holders).unwrap_or_else(PoisonError::into_inner);
+            holders = self.free.wait(&self.holders, holders);
         }
         *holders = if alone == Alone::Yes { -1 } else { *holders + 1 };
     }

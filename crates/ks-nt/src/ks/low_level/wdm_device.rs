@@ -6,7 +6,8 @@ use crate::ks::address::Address;
 use crate::machine;
 use crate::ntoskrnl::device_file::{Asked, DeviceFile};
 use crate::ntoskrnl::io_request::next_location;
-use crate::ntoskrnl::{io_build, io_interface};
+use crate::ntoskrnl::scheduler::{Changed, Rest};
+use crate::ntoskrnl::{clock, io_build, io_interface};
 use ks_abi::kernel::{
     IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, IoStackLocation, Irp,
 };
@@ -15,8 +16,7 @@ use ks_io::{Aspect, CreateRequest, Created, DeviceObject, InterfaceRecord, IoMan
 use ks_mem::RegionTable;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// The stack above a physical device, as a device of the engine.
 pub(crate) struct WdmDevice {
@@ -29,7 +29,7 @@ pub(crate) struct WdmDevice {
     removed: AtomicBool,
     /// Files that are open.
     open: Mutex<usize>,
-    file_closed: Condvar,
+    file_closed: Changed,
 }
 
 static DEVICES: OnceLock<Mutex<Vec<Weak<WdmDevice>>>> = OnceLock::new();
@@ -71,7 +71,7 @@ impl WdmDevice {
             physical,
             removed: AtomicBool::new(false),
             open: Mutex::new(0),
-            file_closed: Condvar::new(),
+            file_closed: Changed::new(),
         });
         let answer = device.plug_and_play(IRP_MN_START_DEVICE);
         if !answer.is_success() {
@@ -152,10 +152,19 @@ impl WdmDevice {
     /// Files that stay open. A thread that is just giving the last frame of a connection back still holds its file for
     /// that long; those are waited for.
     pub(crate) fn files_that_stay_open(&self) -> usize {
-        const MOMENT: Duration = Duration::from_secs(1);
+        /// 100-ns units.
+        const MOMENT: i64 = 10_000_000;
         ks_io::deferred::drain_before_wait();
-        let waited = self.file_closed.wait_timeout_while(self.open(), MOMENT, |open| *open > 0);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let end = clock::interrupt_time().saturating_add(MOMENT);
+        let mut open = self.open();
+        while *open > 0 && clock::interrupt_time() < end {
+            let rest;
+            (open, rest) = self.file_closed.rest(&self.open, open, Some(end));
+            if rest == Rest::InVain {
+                break;
+            }
+        }
+        *open
     }
 
     /// The device goes without notice.
