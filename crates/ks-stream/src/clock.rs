@@ -22,12 +22,13 @@ pub(crate) use marks::{MarkListener, Marks, TimeMark};
 #[derive(Debug)]
 pub struct DefaultClock {
     services: Services,
-    parts: ClockParts,
+    /// `None`: all is the engine's.
+    parts: Option<Box<ClockParts>>,
     state: Mutex<ClockState>,
-    /// Taken before `state`.
-    marks: Mutex<Marks>,
-    /// Made with the first mark: most clocks never have one.
-    timer: OnceLock<Timer>,
+    /// Taken before `state`. Made with the first mark: a thousand streams have a thousand clocks without one.
+    marks: OnceLock<Box<Mutex<Marks>>>,
+    /// Made with the first mark.
+    timer: OnceLock<Box<Timer>>,
     /// Requests of who follows the clock from elsewhere, each until the next change. Made with the first.
     followers: OnceLock<Arc<CancelSafeQueue>>,
     /// This clock shows what one of another process does.
@@ -113,7 +114,7 @@ impl DefaultClock {
     // ks-coverage: KsAllocateDefaultClock done test=stream_time_counts_in_run_only_and_starts_again_after_stop
     #[doc(alias = "KsAllocateDefaultClock")]
     pub fn new(services: Services) -> Arc<DefaultClock> {
-        Self::make(services, ClockParts::default(), None)
+        Self::make(services, None, None)
     }
 
     /// A clock in STOP with parts of its owner's. STATUS_INVALID_PARAMETER: a granularity without a source, an error
@@ -123,24 +124,39 @@ impl DefaultClock {
         let KsResolution { granularity, error } = parts.resolution;
         let fits = |value: i64, owned: bool| value == 0 || (value > 0 && owned);
         if fits(granularity, parts.source.is_some()) && fits(error, parts.timer.is_some()) {
-            Ok(Self::make(services, parts, None))
+            Ok(Self::make(services, Some(Box::new(parts)), None))
         } else {
             Err(STATUS_INVALID_PARAMETER)
         }
     }
 
-    fn make(services: Services, parts: ClockParts, following: Option<Arc<Following>>) -> Arc<DefaultClock> {
+    fn make(
+        services: Services,
+        parts: Option<Box<ClockParts>>,
+        following: Option<Arc<Following>>,
+    ) -> Arc<DefaultClock> {
         let state = ClockState { state: KsState::STOP, held: Ticks::ZERO, since: Time::ORIGIN, version: 1 };
         Arc::new_cyclic(|me| DefaultClock {
             services,
             parts,
             state: Mutex::new(state),
-            marks: Mutex::default(),
+            marks: OnceLock::new(),
             timer: OnceLock::new(),
             followers: OnceLock::new(),
             following,
             me: me.clone(),
         })
+    }
+
+    /// Its owner's time.
+    #[inline]
+    fn source(&self) -> Option<&Arc<dyn ClockSource>> {
+        self.parts.as_ref()?.source.as_ref()
+    }
+
+    /// What its owner has to wake it.
+    fn waker(&self) -> Option<&Arc<dyn ClockTimer>> {
+        self.parts.as_ref()?.timer.as_ref()
     }
 
     /// Stream time in 100-ns units.
@@ -154,7 +170,7 @@ impl DefaultClock {
     ///
     /// Decision: the system time of a correlated time is the engine's monotonic time; the pages disagree.
     pub fn correlated_time(&self) -> (Ticks, Time) {
-        if let Some(source) = &self.parts.source {
+        if let Some(source) = self.source() {
             return source.correlated_time();
         }
         let state = *self.state.lock();
@@ -169,14 +185,15 @@ impl DefaultClock {
 
     /// One unit of 100 ns is the best a clock can do; the default clock adds no error to it.
     pub fn resolution(&self) -> KsResolution {
-        let own = self.parts.source.as_ref().and_then(|source| source.resolution());
-        let KsResolution { granularity, error } = own.unwrap_or(self.parts.resolution);
+        let own = self.source().and_then(|source| source.resolution());
+        let brought = || self.parts.as_ref().map_or_else(KsResolution::default, |parts| parts.resolution);
+        let KsResolution { granularity, error } = own.unwrap_or_else(brought);
         KsResolution { granularity: granularity.max(1), error }
     }
 
     /// The moment on the engine's clock at which the stream time will be `time`, if the clock runs on.
     pub fn due(&self, time: Ticks) -> Time {
-        if self.parts.source.is_some() {
+        if self.source().is_some() {
             let (now, system) = self.correlated_time();
             return system + Ticks(time.0.saturating_sub(now.0));
         }
@@ -226,7 +243,7 @@ impl DefaultClock {
     /// as many as it may.
     pub(crate) fn add_mark(&self, mark: TimeMark) -> Result<(), NtStatus> {
         let _ = self.read_anew();
-        let mut marks = self.marks.lock();
+        let mut marks = self.marks.get_or_init(Box::default).lock();
         marks.add(mark, self.time())?;
         self.wake_for(&marks);
         Ok(())
@@ -234,7 +251,8 @@ impl DefaultClock {
 
     /// Forgets the marks of one listener, or one of them.
     pub(crate) fn remove_marks(&self, chosen: impl Fn(&TimeMark) -> bool) {
-        let mut marks = self.marks.lock();
+        let Some(marks) = self.marks.get() else { return };
+        let mut marks = marks.lock();
         let gone = marks.remove(chosen);
         self.wake_for(&marks);
         drop(marks);
@@ -248,13 +266,14 @@ impl DefaultClock {
 
     /// The state has changed, or the time has jumped.
     fn follow_state(&self, jumped_to: Option<Ticks>) {
-        let mut marks = self.marks.lock();
+        let Some(marks) = self.marks.get() else { return };
+        let mut marks = marks.lock();
         if marks.is_empty() {
             return;
         }
         if let Some(time) = jumped_to {
             // A source goes on where it was.
-            let time = if self.parts.source.is_some() { self.time() } else { time };
+            let time = if self.source().is_some() { self.time() } else { time };
             marks.jump(time);
         }
         self.wake_for(&marks);
@@ -270,10 +289,10 @@ impl DefaultClock {
                     return self.stop_waking();
                 }
                 let dpc = || Arc::new(MarkTimer(self.me.clone()));
-                match &self.parts.timer {
+                match self.waker() {
                     // By its own time: the system time of a source need not be the engine's.
                     Some(timer) => timer.set(Ticks(next.0.saturating_sub(self.time().0).max(0)), dpc()),
-                    None => _ = self.timer.get_or_init(|| self.services.timer(dpc())).set(due, None),
+                    None => _ = self.timer.get_or_init(|| Box::new(self.services.timer(dpc()))).set(due, None),
                 }
             }
             None => self.stop_waking(),
@@ -281,7 +300,7 @@ impl DefaultClock {
     }
 
     fn stop_waking(&self) {
-        match (&self.parts.timer, self.timer.get()) {
+        match (self.waker(), self.timer.get()) {
             (Some(timer), _) => timer.cancel(),
             (None, Some(timer)) => _ = timer.cancel(),
             (None, None) => {}
@@ -290,7 +309,7 @@ impl DefaultClock {
 
     /// Reads a distant time where it is, if this thread may wait for it.
     fn read_anew(&self) -> Option<(Ticks, Time)> {
-        let source = self.parts.source.as_ref().filter(|source| source.is_distant())?;
+        let source = self.source().filter(|source| source.is_distant())?;
         if Level::current() < Level::Dispatch { source.read_anew() } else { None }
     }
 
@@ -301,8 +320,9 @@ impl DefaultClock {
 
     /// Signals what the clock has reached.
     fn signal_marks(&self) {
+        let Some(marks) = self.marks.get() else { return };
         let reached = {
-            let mut marks = self.marks.lock();
+            let mut marks = marks.lock();
             if self.state() != KsState::RUN {
                 return;
             }
@@ -324,7 +344,7 @@ struct MarkTimer(Weak<DefaultClock>);
 impl Dpc for MarkTimer {
     fn expired(self: Arc<Self>, _now: Time) {
         let Some(clock) = self.0.upgrade() else { return };
-        if clock.parts.source.as_ref().is_some_and(|source| source.is_distant()) {
+        if clock.source().is_some_and(|source| source.is_distant()) {
             // What it shows by now, a worker has to ask.
             return clock.services.queue_work(WorkQueue::Delayed, self);
         }

@@ -21,6 +21,7 @@ use ks_io::sync::{
 use ks_io::{CircuitPlace, Irp, StreamFrame, StreamFrames, Work, deferred};
 use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// A frame on its way into a circuit.
@@ -51,6 +52,12 @@ pub struct ReturnedFrame {
 pub(crate) struct Returns {
     injects: AtomicBool,
     watches: AtomicBool,
+    /// Of the few pins that inject.
+    injected: OnceLock<Box<Injected>>,
+}
+
+#[derive(Default)]
+struct Injected {
     /// Frames on their way: the address of the header, and the driver's word.
     travelling: Mutex<BTreeMap<u64, u64>>,
     /// Frames that are back and that the driver has not been told of.
@@ -60,6 +67,10 @@ pub(crate) struct Returns {
 impl Returns {
     pub(crate) fn injects(&self) -> bool {
         self.injects.load(Ordering::SeqCst)
+    }
+
+    fn injected(&self) -> &Injected {
+        self.injected.get_or_init(Box::default)
     }
 
     pub(crate) fn watches(&self) -> bool {
@@ -172,7 +183,7 @@ impl Pin {
         let frames = StreamFrames::captured(&header, header.len(), [frame.buffer])?.of_circuit(place);
         let irp = Irp::circuit(self.origin(), frames)?;
         if let Some(sent) = irp.stream().and_then(|frames| frames.frame(0)) {
-            self.returns().travelling.lock().insert(sent.header_address(), frame.context);
+            self.returns().injected().travelling.lock().insert(sent.header_address(), frame.context);
             if let Some(queue) = self.queue() {
                 queue.with_counters(|counters| counters.pass(sent));
             }
@@ -237,11 +248,11 @@ impl Pin {
             let status = irp.status();
             let frame = irp.stream().and_then(|frames| frames.frame(0));
             let known = frame.and_then(|frame| {
-                let context = self.returns().travelling.lock().remove(&frame.header_address())?;
+                let context = self.returns().injected().travelling.lock().remove(&frame.header_address())?;
                 Some(ReturnedFrame { buffer: frame.buffer().cloned(), context, status })
             });
             irp.retire();
-            self.returns().back.lock().extend(known);
+            self.returns().injected().back.lock().extend(known);
         }
         deferred::run_later(Arc::new(Tell(self.clone())));
     }
@@ -250,7 +261,7 @@ impl Pin {
         let Some(instance) = self.instance() else { return };
         loop {
             // One at a time: the driver may submit it again at once.
-            let mut back = self.returns().back.lock();
+            let mut back = self.returns().injected().back.lock();
             if back.is_empty() {
                 return;
             }

@@ -85,7 +85,7 @@ pub struct Pin {
     /// Made when it is first asked for, after the minidriver may have brought its own.
     clock: OnceLock<Arc<DefaultClock>>,
     events: EventList,
-    failure: Mutex<Option<Refusal>>,
+    failure: Mutex<Option<Box<Refusal>>>,
     master_clock: Mutex<Option<MasterClock>>,
     quality_manager: Mutex<Option<QualityManager>>,
     /// The allocator that the client named.
@@ -389,7 +389,7 @@ impl Pin {
     /// clients end with its status, and the stream stops here. Legal in every callback.
     pub fn fail(self: &Arc<Pin>, refusal: Refusal) {
         let status = refusal.status;
-        self.failure.lock().get_or_insert(refusal);
+        self.failure.lock().get_or_insert_with(|| Box::new(refusal));
         if let Some(queue) = &self.queue {
             let orphans = queue.close(status, status);
             self.orphaned(orphans);
@@ -404,7 +404,7 @@ impl Pin {
 
     /// Why streaming failed.
     pub fn failure(&self) -> Option<Refusal> {
-        self.failure.lock().clone()
+        self.failure.lock().as_deref().cloned()
     }
 
     /// The other end, when it is an AVStream pin.

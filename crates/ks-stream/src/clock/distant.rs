@@ -73,7 +73,7 @@ impl DefaultClock {
         let resolution = KsResolution { granularity: first.granularity.max(0), error: first.error.max(0) };
         let source = sampled.then(|| following.clone() as Arc<dyn ClockSource>);
         let parts = ClockParts { source, timer: None, resolution };
-        let clock = DefaultClock::make(services.clone(), parts, Some(following.clone()));
+        let clock = DefaultClock::make(services.clone(), Some(Box::new(parts)), Some(following.clone()));
         clock.show(first);
         clock
     }
@@ -99,7 +99,7 @@ impl DefaultClock {
     fn lose(&self) {
         let version = self.state.lock().version;
         self.show(&UserksClockReading { version, state: KsState::STOP, ..UserksClockReading::default() });
-        let waiting = self.marks.lock().take_all();
+        let waiting = self.marks.get().map(|marks| marks.lock().take_all()).unwrap_or_default();
         for (listener, token) in waiting {
             if let Some(listener) = listener.upgrade() {
                 listener.reached(token);

@@ -55,7 +55,7 @@ impl DefaultClock {
     fn reading(&self) -> UserksClockReading {
         let state = *self.state.lock();
         let resolution = self.resolution();
-        let (time, since, flags) = match &self.parts.source {
+        let (time, since, flags) = match self.source() {
             Some(source) => (source.correlated_time().0, self.services.now(), USERKS_CLOCK_SAMPLED),
             None => (state.held, state.since, 0),
         };
