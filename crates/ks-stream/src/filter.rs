@@ -43,7 +43,7 @@ pub struct Filter {
     control: RankedMutex,
     instance: OnceLock<FilterCallbacks>,
     /// Set for a filter that processes as a whole.
-    processing: OnceLock<FilterProcessing>,
+    processing: OnceLock<Box<FilterProcessing>>,
     /// The pins of each factory; a pin leaves when its close has run.
     pins: Mutex<Vec<Vec<Weak<Pin>>>>,
     events: EventList,
@@ -132,7 +132,7 @@ impl Filter {
         if instance.is_filter_centric() {
             let processing = FilterProcessing::new(self.services());
             let no_memory = |status| Refusal::new(status, Aspect::Memory, "no memory for a filter");
-            let _ = self.processing.set(processing.map_err(no_memory)?);
+            let _ = self.processing.set(Box::new(processing.map_err(no_memory)?));
         }
         let _ = self.instance.set(instance);
         Ok(())
@@ -234,7 +234,7 @@ impl Filter {
 
     #[inline]
     pub(crate) fn processing(&self) -> Option<&FilterProcessing> {
-        self.processing.get()
+        self.processing.get().map(|processing| &**processing)
     }
 
     /// The pin factory with this number.
