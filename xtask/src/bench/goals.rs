@@ -114,7 +114,8 @@ const fn many(figure: Figure, commands: &'static [&'static str]) -> Side {
 }
 
 const OUR_THOUSAND: &[&str] = &["ks-bench live 1000 2000"];
-const THEIR_THOUSAND: &[&str] = &["gst_live 1000 2000"];
+/// As many as two processors bear: of a thousand, frames come late and in bunches, and a frame's share says nothing.
+const THEIR_MANY: &[&str] = &["gst_live 400 2000"];
 
 const fn allowed(nanoseconds: u32) -> Side {
     Side { commands: &[], reduce: Reduce::Allowed(nanoseconds) }
@@ -191,18 +192,18 @@ pub const GOALS: &[Goal] = &[
     Goal {
         number: "17",
         id: "17a",
-        what: "CPU a frame of 1000 live audio graphs at 10 ms / of GStreamer's",
+        what: "CPU a frame of 1000 live audio graphs at 10 ms / of 400 of GStreamer's",
         ours: many(Figure::Time, OUR_THOUSAND),
-        peer: many(Figure::Time, THEIR_THOUSAND),
+        peer: many(Figure::Time, THEIR_MANY),
         gate: 1.0 / 5.0,
-        note: "test-microphone ! null-renderer / audiotestsrc ! fakesink, both of 48 kHz stereo",
+        note: "test-microphone ! null-renderer / audiotestsrc ! fakesink, both of 48 kHz stereo; 1000 of theirs are more than two processors bear",
     },
     Goal {
         number: "17",
         id: "17b",
-        what: "resident bytes of each of these graphs",
-        ours: many(Figure::Resident, OUR_THOUSAND),
-        peer: many(Figure::Resident, THEIR_THOUSAND),
+        what: "resident bytes of each of 400 of these graphs",
+        ours: many(Figure::Resident, &["ks-bench live 400 2000"]),
+        peer: many(Figure::Resident, THEIR_MANY),
         gate: 1.0 / 4.0,
         note: "",
     },
@@ -220,7 +221,7 @@ pub const GOALS: &[Goal] = &[
         id: "17d",
         what: "context switches a thousand frames of these graphs",
         ours: many(Figure::Switches, OUR_THOUSAND),
-        peer: many(Figure::Switches, THEIR_THOUSAND),
+        peer: many(Figure::Switches, THEIR_MANY),
         gate: 1.0 / 20.0,
         note: "",
     },
