@@ -351,11 +351,11 @@ impl Filter {
         let mut entries: Vec<ProcessPin<'r>> = Vec::with_capacity(taking_part.len());
         for &pin in taking_part {
             let block = processing.block(pin).ok()?;
-            let first = pin.copied_from();
-            // The class driver fills the frames of an output that gets copies.
+            let first = pin.copied_from().and_then(|_| pin.first_branch());
+            // The class driver fills the frames of an output that gets copies or shares.
             let locked = RefCell::new(if first.is_none() { pin.leading_edge() } else { None });
             let first = first.and_then(|first| entries.iter().position(|entry| Arc::ptr_eq(entry.pin, &first)));
-            let follows = first.map(|first| (CopyRelationship::Copied, first));
+            let follows = first.and_then(|first| Some((pin.copy_relationship()?, first)));
             entries.push(ProcessPin { pin, block, locked, counterpart: None, follows });
         }
         for index in 0..entries.len() {

@@ -4,7 +4,9 @@
 //! head's queue, the queue of each pin downstream, and from the last data sink back to the head. It is found by walking
 //! the connections when the head acquires, and pins of an in-place filter are walked through.
 
+mod branches;
 mod copies;
+mod delegates;
 mod external;
 mod foreign_framing;
 mod frame_size;
@@ -89,6 +91,7 @@ pub(crate) struct Route {
 }
 
 /// A circuit that is made and not in use yet.
+#[derive(Default)]
 pub(crate) struct PreparedCircuit {
     /// In the order of the data, the head first.
     pins: Vec<Arc<Pin>>,
@@ -96,6 +99,8 @@ pub(crate) struct PreparedCircuit {
     fresh: Option<Circulation>,
     /// For those who ask what the section is.
     description: String,
+    /// The output whose frames this head is to share, instead of having its own.
+    leader: Option<Arc<Pin>>,
 }
 
 impl PreparedCircuit {
@@ -167,19 +172,29 @@ impl Pin {
     pub(crate) fn prepare_circuit(self: &Arc<Pin>) -> Result<PreparedCircuit, Refusal> {
         if self.is_splitter_output() {
             // Its frames are those of the circuit that its input is in.
-            return Ok(PreparedCircuit { pins: Vec::new(), fresh: None, description: String::new() });
+            return Ok(PreparedCircuit::default());
+        }
+        if let Some(leader) = self.leader() {
+            // What it had of its own goes.
+            let fresh = self.pipe().prepare_none();
+            return Ok(PreparedCircuit { fresh, leader: Some(leader), ..PreparedCircuit::default() });
         }
         let pins = self.circuit();
         if self.is_entry() {
             let fresh = self.pipe().prepare_none();
-            return Ok(PreparedCircuit { description: report::of_callers(&pins), pins, fresh });
+            let description = report::of_callers(&pins);
+            return Ok(PreparedCircuit { description, pins, fresh, leader: None });
         }
         let (wishes, all) = wishes::wishes_of(self);
         if self.returns().injects() {
             let fresh = self.pipe().prepare_none();
-            return Ok(PreparedCircuit { description: report::of_injection(&pins), pins, fresh });
+            let description = report::of_injection(&pins);
+            return Ok(PreparedCircuit { description, pins, fresh, leader: None });
         }
-        let agreed = foreign_framing::agree_with_foreign(&wishes)?;
+        let (agreed, all) = match self.agree_with_delegates() {
+            Some(agreed) => agreed,
+            None => (foreign_framing::agree_with_foreign(&wishes)?, all),
+        };
         let asked = agreed.framing;
         let memory = Pin::memory_of(&all);
         let owner = self.owner_of(&agreed, &all, memory)?;
@@ -201,7 +216,7 @@ impl Pin {
         }
         let description = report::of_section(&pins, &agreed, framing, memory, &owner.words);
         let fresh = self.pipe().prepare(self, framing, Pin::header_bytes_of(&all), memory, owner.allocator)?;
-        Ok(PreparedCircuit { pins, fresh, description })
+        Ok(PreparedCircuit { pins, fresh, description, leader: None })
     }
 
     /// Bytes of a stream header that is long enough for each pin of a circuit.
@@ -228,7 +243,12 @@ impl Pin {
             let bytes = Pin::header_bytes_of(&prepared.pins) as u32;
             self.set_stream_header_bytes(bytes.max(self.stream_header_bytes()));
         }
-        if !self.is_splitter_output() {
+        if let Some(leader) = &prepared.leader {
+            self.join_leader(leader, &mut replaced);
+        } else if !self.is_splitter_output() {
+            if self.copies().is_some() && self.pipe().branch().is_some() {
+                replaced.branches.push((self.clone(), self.pipe().set_branch(None)));
+            }
             self.pipe().set_description(prepared.description);
             self.bind_pins(&prepared.pins, &Hop::Return, &|| self.pipe().frames(), &mut replaced);
         } else if let Some(input) = self.splitter_input() {
@@ -433,10 +453,22 @@ impl Pin {
             branch.give_back(batch);
             return None;
         }
-        let generation = head.pipe().generation();
+        let (generation, shared) = head.pipe().travelling();
         if batch.iter().any(|irp| irp.place().circuit != generation) {
-            head.pipe().park(batch.drain(..));
-            return None;
+            // Those of the circuit of now go on: an output that shared another's frames may have its own since.
+            head.pipe().park(batch.extract_if(.., |irp| irp.place().circuit != generation));
+            if batch.is_empty() {
+                return None;
+            }
+        }
+        if let Some(splitter) = shared {
+            batch::with(|home| {
+                home.extend(batch.drain(..).filter_map(|irp| splitter.hold(irp)));
+                batch.append(home);
+            });
+            if batch.is_empty() {
+                return None;
+            }
         }
         for irp in batch.iter() {
             rewind(irp);

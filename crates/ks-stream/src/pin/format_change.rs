@@ -160,6 +160,10 @@ impl Pin {
     pub(super) fn bring_to_format(self: &Arc<Pin>) -> Result<(), Refusal> {
         let (format, pins) = match self.data_flow() {
             KsPinDataFlow::OUT if self.is_splitter_output() => (self.format(), self.followers()),
+            KsPinDataFlow::OUT => match self.copied_from() {
+                Some(first) => (first.format(), [self.clone()].into_iter().chain(self.followers()).collect()),
+                None => return Ok(()),
+            },
             KsPinDataFlow::IN => match self.peer() {
                 Some(source) if source.format() != self.format() && self.comes_from_outside() => {
                     (source.format(), self.sinks_reached())
@@ -337,6 +341,7 @@ impl Pin {
     fn sending_ends(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
         let mut pins = vec![self.clone()];
         for sink in self.followers() {
+            pins.push(sink.clone());
             pins.extend(sink.outputs_of_the_same_frames());
             pins.extend(sink.splitter_outputs().into_iter().flatten());
         }
@@ -415,7 +420,7 @@ impl Pin {
             let before = match pin.data_flow() {
                 KsPinDataFlow::OUT => {
                     let input = pin.in_place_counterpart().or_else(|| pin.splitter_input());
-                    input.filter(|input| input.is_connected())
+                    input.filter(|input| input.is_connected()).or_else(|| pin.copied_from())
                 }
                 _ => pin.peer(),
             };
@@ -435,13 +440,19 @@ impl Pin {
     }
 
     /// The data sinks that the frames of this pin reach, over every branch; of a sink that others send to, those behind its
-    /// filter.
+    /// filter. The outputs that have copies or shares of them, with their sinks, are among these.
     fn followers(self: &Arc<Pin>) -> Vec<Arc<Pin>> {
         let mut pins = match self.data_flow() {
             KsPinDataFlow::OUT if self.peer().is_none() => Vec::new(),
             KsPinDataFlow::IN if !self.is_entry() => Vec::new(),
             _ => self.sinks_reached(),
         };
+        for output in self.outputs_that_follow() {
+            pins.push(output.clone());
+            if output.peer().is_some() {
+                pins.extend(output.sinks_reached());
+            }
+        }
         pins.retain(|pin| !Arc::ptr_eq(pin, self));
         pins
     }

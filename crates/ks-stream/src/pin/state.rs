@@ -146,6 +146,7 @@ impl Pin {
                 if next == KsState::STOP {
                     self.flush(STATUS_INVALID_DEVICE_STATE);
                     self.recall_injected();
+                    self.settle_other_outputs();
                 }
             }
         }
@@ -208,6 +209,7 @@ impl Pin {
         self.agree(to);
         if acquires {
             self.filter.see_whose_ends_are_said();
+            self.settle_other_outputs();
             self.tell_other_outputs();
             if let Some(queue) = self.queue() {
                 let fills_for_callers = self.data_flow() == KsPinDataFlow::OUT && !self.in_circuit();
@@ -233,6 +235,7 @@ impl Pin {
         if to == KsState::STOP {
             self.flush(STATUS_INVALID_DEVICE_STATE);
             self.recall_injected();
+            self.settle_other_outputs();
         }
         Ok(())
     }

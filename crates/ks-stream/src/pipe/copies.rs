@@ -1,7 +1,8 @@
 //! A splitter whose outputs have frames of their own: what leaves the first output is copied to the others.
 //!
-//! Such outputs are those of a source, and of a filter that does not work in place. Each heads a pipe of its own; the
-//! minidriver fills the frames of the first one that is not in STOP, and the class driver those of the others. A frame waits
+//! Such outputs are those of a source, and of a filter that does not work in place. Each heads a pipe of its own, but for
+//! those that share one (`delegates.rs`); the minidriver fills the frames of the first one that is not in STOP, and the
+//! class driver those of the others. A frame waits
 //! here until every other output that streams has had a frame for its copy, so none of them misses one, and the slowest
 //! sets the pace.
 //!
@@ -118,7 +119,7 @@ impl Copies {
             for follower in filled {
                 follower.send_outgoing();
             }
-            pin.forward_on(&mut done);
+            pin.share_and_forward(&mut done);
         }
     }
 }
@@ -193,10 +194,10 @@ impl Pin {
         }
         let pins = self.filter().pins(self.id());
         let behind = pins.into_iter().skip_while(|pin| !std::ptr::eq(&**pin, self)).skip(1);
-        behind.filter(|pin| pin.may_be_filled()).collect()
+        behind.filter(|pin| pin.may_be_filled() && pin.shared_from().is_none()).collect()
     }
 
-    fn may_be_filled(&self) -> bool {
+    pub(super) fn may_be_filled(&self) -> bool {
         self.agreed_state() >= KsState::ACQUIRE && !self.is_gone() && self.queue().is_some_and(|queue| queue.may_fill())
     }
 
@@ -205,7 +206,7 @@ impl Pin {
         let Some(queue) = self.queue() else { return Took::All };
         let frames = irp.stream().into_iter().flat_map(StreamFrames::iter);
         for (index, frame) in frames.enumerate().skip(from) {
-            if !self.may_be_filled() {
+            if !self.may_be_filled() || self.shared_from().is_some() {
                 return Took::All;
             }
             let Some(locked) = queue.lock_leading() else { return Took::Some(index) };
@@ -223,7 +224,7 @@ impl Pin {
     pub(super) fn forward_with_copies(self: &Arc<Pin>, copies: &Copies, outgoing: &mut Outgoing) {
         let followers = self.copied_to();
         if followers.is_empty() && copies.is_idle() {
-            return self.forward_on(outgoing);
+            return self.share_and_forward(outgoing);
         }
         let (mut filled, mut ended): (Vec<Irp>, Vec<Irp>) =
             outgoing.callers.drain(..).partition(|irp| irp.status().is_success());

@@ -135,8 +135,10 @@ impl Pin {
     /// This pin closes: a circuit gives back the frames that it brought, also those that travel, as they come home.
     pub(crate) fn take_frames_back(&self) {
         let head_of = |pin: &Pin| pin.pipe().route().head.upgrade();
-        // Behind a splitter, the circuits that each branch shares.
-        let heads = std::iter::successors(head_of(self), |head| head_of(&*head.splitter_input()?));
+        // Behind a splitter, the circuits that each branch or output shares.
+        let heads = std::iter::successors(head_of(self), |head| {
+            head_of(&*head.splitter_input().or_else(|| head.shared_from())?)
+        });
         heads.take(MOST_SPLITTERS).for_each(|head| head.pipe().free_frames_of(self));
     }
 

@@ -1,7 +1,7 @@
 //! The memory of a circuit: its allocator, and the requests that do not travel.
 
 use super::framing::Wish;
-use super::splitter::Branch;
+use super::splitter::{Branch, Splitter};
 use super::{FramesOf, Hop, Route};
 use crate::allocator::AllocatorObject;
 use crate::batch;
@@ -57,6 +57,8 @@ pub(crate) struct Circulation {
     /// Requests that do not travel: the section is stopped, or a pin downstream does not take them.
     parked: Vec<Irp>,
     generation: u64,
+    /// Other outputs have shares of its frames.
+    shared: Option<Arc<Splitter>>,
 }
 
 struct Allocator {
@@ -257,6 +259,25 @@ impl PipeSection {
         self.state.lock().current.generation
     }
 
+    /// The same, and what those of its frames wait for that other outputs have shares of.
+    #[inline]
+    pub(super) fn travelling(&self) -> (u64, Option<Arc<Splitter>>) {
+        let state = self.state.lock();
+        (state.current.generation, state.current.shared.clone())
+    }
+
+    /// What other outputs have shares of this one's frames by.
+    pub(super) fn shared(&self) -> Option<Arc<Splitter>> {
+        self.state.lock().current.shared.clone()
+    }
+
+    /// The same, made with the number of the frames if there is none; `None`: there are no frames.
+    pub(super) fn share(&self, make: impl FnOnce(usize) -> Arc<Splitter>) -> Option<Arc<Splitter>> {
+        let mut state = self.state.lock();
+        let frames = state.current.allocator.as_ref().map(|allocator| allocator.memory.count())?;
+        Some(state.current.shared.get_or_insert_with(|| make(frames)).clone())
+    }
+
     /// Keeps requests until the section runs again. Those of an allocator that is gone go too.
     pub(crate) fn park(&self, batch: impl IntoIterator<Item = Irp>) {
         if let Some(branch) = self.branch() {
@@ -277,6 +298,11 @@ impl PipeSection {
                 .find(|kept| kept.generation == generation)
             {
                 Some(kept) => {
+                    let home = match &kept.shared {
+                        Some(splitter) => splitter.hold(irp),
+                        None => Some(irp),
+                    };
+                    let Some(irp) = home else { continue };
                     rewind(&irp);
                     irp.set_status(STATUS_SUCCESS);
                     kept.parked.push(irp);
@@ -344,7 +370,8 @@ impl PipeSection {
                 (Memory::Pool(pool), frames)
             }
         };
-        let mut fresh = Circulation { allocator: None, parked: Vec::with_capacity(spec.frames), generation };
+        let parked = Vec::with_capacity(spec.frames);
+        let mut fresh = Circulation { allocator: None, parked, generation, shared: None };
         let is_pool = matches!(memory, Memory::Pool(_));
         // As `Memory::names` counts them: each frame of an allocator object is the first of its own region.
         let numbers: Vec<usize> =

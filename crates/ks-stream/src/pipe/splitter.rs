@@ -10,15 +10,11 @@
 //! own for those that write.
 
 use super::external::{self, GuestShares};
-use super::report;
-use super::{AllocatorReport, FramesOf, Hop, Replaced, Route};
+use super::{AllocatorReport, Hop};
 use crate::batch;
-use crate::descriptor::PinFlags;
-use crate::filter::Filter;
-use crate::filter_process::CopyRelationship;
 use crate::injection::Homecoming;
 use crate::pin::Pin;
-use ks_abi::{KsState, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
+use ks_abi::{STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{Aspect, CircuitPlace, FrameLender, Irp, Refusal, StreamFrame, StreamFrames, Work, deferred};
 use ks_mem::{Frame, FrameMemory, FramePool, PoolSpec};
@@ -61,14 +57,14 @@ pub(crate) struct Branch {
     output: Weak<Pin>,
     lent: Arc<Lent>,
     /// The bytes of its shares, by the index of their frame.
-    frames: Vec<Frame>,
-    header_bytes: usize,
+    pub(super) frames: Vec<Frame>,
+    pub(super) header_bytes: usize,
     /// The shares that are not out, by the index of their frame. Nothing is called under it.
     home: Mutex<Vec<Option<Irp>>>,
     /// Somebody wants to know of the shares that come home.
     watched: Option<Arc<Homecoming>>,
     /// Its bytes are its own, and those of the circuit are copied to them.
-    is_copied: bool,
+    pub(super) is_copied: bool,
     /// Of a splitter that gets frames from outside: nothing is at home, each share is made for its frame.
     guests: GuestShares,
 }
@@ -81,7 +77,7 @@ pub(super) struct Offer<'a> {
     pub(super) header_bytes: usize,
 }
 
-fn frame_of(irp: &Irp) -> Option<&Arc<StreamFrame>> {
+pub(super) fn frame_of(irp: &Irp) -> Option<&Arc<StreamFrame>> {
     irp.stream().and_then(|frames| frames.frame(0))
 }
 
@@ -111,12 +107,17 @@ impl Splitter {
     }
 
     /// Adds a branch, in the place of an earlier one of the same output. Branches whose output is gone are forgotten.
-    fn join(&self, branch: Arc<Branch>) {
+    pub(super) fn join(&self, branch: Arc<Branch>) {
         let mut branches = self.branches.lock();
         let others = branches
             .iter()
             .filter(|other| other.output.strong_count() > 0 && !Weak::ptr_eq(&other.output, &branch.output));
         *branches = Arc::new(others.cloned().chain([branch.clone()]).collect());
+    }
+
+    /// The input whose frames are split.
+    pub(super) fn input(&self) -> Option<Arc<Pin>> {
+        self.lent.input.upgrade()
     }
 
     /// Sends a share of each frame to every branch that streams. What no branch takes is left in `batch`.
@@ -136,6 +137,38 @@ impl Splitter {
         }
         self.lent.keep(batch);
         *self.room.lock() = shares;
+    }
+
+    /// Sends a share of each frame to every branch that streams, beside the frames: those go on themselves, and when they
+    /// are home [`Splitter::hold`] is asked.
+    pub(super) fn share_beside(&self, batch: &[Irp]) {
+        let branches = self.branches();
+        if branches.is_empty() {
+            return;
+        }
+        let mut shares = std::mem::take(&mut *self.room.lock());
+        self.lent.begin(batch);
+        for branch in branches.iter() {
+            let Some(output) = branch.output.upgrade().filter(|output| output.has_shares_of(branch)) else { continue };
+            branch.share(batch, &mut shares);
+            if !shares.is_empty() {
+                output.send_as_own(branch, &mut shares);
+            }
+        }
+        *self.room.lock() = shares;
+    }
+
+    /// A frame that was shared has come round. It waits here for the shares that are out, and goes on when the last is back;
+    /// without any it is given back.
+    pub(super) fn hold(&self, irp: Irp) -> Option<Irp> {
+        let mut kept = self.lent.kept.lock();
+        let Some(place) = kept.get_mut(number_of(&irp)) else { return Some(irp) };
+        place.out = place.out.saturating_sub(1);
+        if place.out == 0 {
+            return Some(irp);
+        }
+        place.frame = Some(irp);
+        None
     }
 }
 
@@ -226,8 +259,13 @@ impl Drop for Lent {
 }
 
 impl Branch {
+    /// The pin whose frames are shared.
+    pub(super) fn input(&self) -> Option<Arc<Pin>> {
+        self.lent.input.upgrade()
+    }
+
     /// The branch of a connected output, whose pins are given: with shares of what is offered, or with copies.
-    fn new(
+    pub(super) fn new(
         output: &Arc<Pin>,
         splitter: &Splitter,
         pins: &[Arc<Pin>],
@@ -412,7 +450,7 @@ pub(super) fn copy(frame: &StreamFrame, share: &StreamFrame) -> u64 {
 }
 
 /// The memory that a branch needs of its own; `None`: it reads the frames of the circuit.
-fn copy_spec(pins: &[Arc<Pin>], offer: &Offer<'_>) -> Option<(FrameMemory, PoolSpec)> {
+pub(super) fn copy_spec(pins: &[Arc<Pin>], offer: &Offer<'_>) -> Option<(FrameMemory, PoolSpec)> {
     let first = offer.frames.first()?;
     let mut spec = PoolSpec { frames: offer.frames.len(), frame_bytes: first.len(), alignment: 64 };
     let mut memory = FrameMemory::Private;
@@ -433,179 +471,4 @@ fn copy_spec(pins: &[Arc<Pin>], offer: &Offer<'_>) -> Option<(FrameMemory, PoolS
         memory = FrameMemory::Shared;
     }
     (is_needed || crosses || !fits).then_some((memory, spec))
-}
-
-impl Filter {
-    /// Whether the frames of an input go to several outputs as they are.
-    pub(crate) fn splits_in_place(&self) -> bool {
-        let output = self.descriptor().in_place().and_then(|(_, output)| self.pin_descriptor(output));
-        output.is_some_and(|output| output.flags().contains(PinFlags::SPLITTER))
-    }
-}
-
-impl Pin {
-    /// An output of a splitter: it heads a branch, and has no frames of its own.
-    pub(crate) fn is_splitter_output(&self) -> bool {
-        self.filter().descriptor().in_place().is_some_and(|(_, output)| output == self.id())
-            && self.filter().splits_in_place()
-    }
-
-    /// The output of a splitter: the input whose frames it shares, if there is one.
-    pub(crate) fn splitter_input(&self) -> Option<Arc<Pin>> {
-        let (input, output) = self.filter().descriptor().in_place()?;
-        let splits = self.id() == output && self.filter().splits_in_place();
-        splits.then(|| self.filter().pins(input).into_iter().next()).flatten()
-    }
-
-    /// The same, for an output that has joined it.
-    pub(crate) fn split_input(&self) -> Option<Arc<Pin>> {
-        self.pipe().branch()?;
-        self.splitter_input()
-    }
-
-    /// How the frames of this output of a splitter come about, beside those of its first output; `None`: it is the first,
-    /// or there is no splitter. To be asked where the pin does not leave PAUSE meanwhile.
-    // ks-coverage: KsPinGetCopyRelationships done test=later_outputs_of_a_splitter_follow_the_first
-    #[doc(alias = "KsPinGetCopyRelationships")]
-    pub fn copy_relationship(&self) -> Option<CopyRelationship> {
-        if self.copies().is_some() {
-            return self.copied_from().map(|_| CopyRelationship::Copied);
-        }
-        let branch = self.pipe().branch()?;
-        let first = self.first_branch()?;
-        let copies = branch.is_copied || branch.guests.are_copies();
-        match std::ptr::eq(&*first, self) {
-            true => None,
-            false if copies => Some(CopyRelationship::Copied),
-            false => Some(CopyRelationship::Delegated),
-        }
-    }
-
-    /// The output of a splitter whose frames the others share or copy.
-    pub fn first_branch(&self) -> Option<Arc<Pin>> {
-        if self.copies().is_some() {
-            return self.copied_from();
-        }
-        let outputs = self.splitter_input()?.splitter_outputs()?;
-        outputs.into_iter().find(|output| output.pipe().branch().is_some())
-    }
-
-    /// The input of a splitter: its connected outputs.
-    pub(crate) fn splitter_outputs(&self) -> Option<Vec<Arc<Pin>>> {
-        let (input, output) = self.filter().descriptor().in_place()?;
-        let splits = self.id() == input && self.filter().splits_in_place();
-        splits.then(|| {
-            self.filter().pins(output).into_iter().filter(|pin| pin.is_connected() && pin.queue().is_some()).collect()
-        })
-    }
-
-    /// Makes the branch of this output, and of those further down, and puts it into use.
-    fn bind_branch(self: &Arc<Pin>, splitter: &Splitter, offer: &Offer<'_>, replaced: &mut Replaced) {
-        if let Err(refusal) = self.make_branch(splitter, offer, replaced) {
-            self.fail(refusal);
-        }
-    }
-
-    fn make_branch(
-        self: &Arc<Pin>,
-        splitter: &Splitter,
-        offer: &Offer<'_>,
-        replaced: &mut Replaced,
-    ) -> Result<(), Refusal> {
-        // The head of the circuit and this output may both acquire now.
-        let _one_at_a_time = self.pipe().joining.lock();
-        let pins = self.circuit();
-        let branch = Branch::new(self, splitter, &pins, offer)?;
-        let input = splitter.lent.input.upgrade().map(|input| input.describe()).unwrap_or_default();
-        let copies = branch.is_copied || branch.guests.are_copies();
-        self.pipe().set_description(report::of_branch(&pins, &input, copies));
-        let frames = || (branch.frames.clone(), branch.header_bytes);
-        self.bind_pins(&pins, &Hop::GiveBack(branch.clone()), &frames, replaced);
-        replaced.branches.push((self.clone(), self.pipe().set_branch(Some(branch.clone()))));
-        splitter.join(branch);
-        Ok(())
-    }
-
-    /// Would shares that leave this output reach anybody?
-    fn sends(&self) -> bool {
-        self.agreed_state() >= KsState::ACQUIRE
-            && matches!(self.pipe().route.read().hop, Hop::Peer(_) | Hop::Foreign(_))
-    }
-
-    fn send_shares(&self, branch: &Branch, shares: &mut Vec<Irp>) {
-        let (next, arrival) = {
-            let route = self.pipe().route.read();
-            match &route.hop {
-                Hop::Peer(peer) => (peer.clone(), peer.take_in(shares)),
-                Hop::Foreign(peer) => {
-                    let peer = peer.clone();
-                    drop(route);
-                    return peer.send(shares);
-                }
-                _ => {
-                    drop(route);
-                    return branch.give_back(shares);
-                }
-            }
-        };
-        next.arrived(arrival);
-    }
-
-    /// Frames whose last share is back.
-    pub(super) fn go_on_after_split(self: &Arc<Pin>, batch: &mut Vec<Irp>) {
-        let _inside = deferred::enter();
-        let route = self.pipe().route();
-        let Hop::Split(splitter) = &route.hop else { return self.park_at(&route, batch.drain(..)) };
-        match splitter.after() {
-            Hop::GiveBack(branch) => {
-                branch.tell(batch);
-                branch.give_back(batch);
-            }
-            Hop::Home(home) => self.come_home(home, batch),
-            Hop::Ask => self.ask_again(&route, batch),
-            Hop::Complete(home) => external::complete(home.as_ref(), batch),
-            _ => {
-                if let Some(head) = self.emptied(&route, batch) {
-                    head.receive(batch);
-                }
-            }
-        }
-    }
-
-    /// The route of a splitter's input, and the branches that are there already.
-    pub(super) fn bind_splitter(
-        self: &Arc<Pin>,
-        head: &Arc<Pin>,
-        outputs: &[Arc<Pin>],
-        after: Hop,
-        frames: &dyn Fn() -> (Vec<Frame>, usize),
-        replaced: &mut Replaced,
-    ) {
-        let (frames, header_bytes) = frames();
-        let splitter = Splitter::new(self, head, frames.len(), after);
-        let frames_of = FramesOf::of(head);
-        let route = Route { hop: Hop::Split(splitter.clone()), head: Arc::downgrade(head), frames_of };
-        // Before the outputs are looked at: one that acquires later finds the splitter.
-        replaced.routes.push((self.clone(), self.pipe().set_route(route)));
-        let offer = Offer { frames: &frames, header_bytes };
-        for output in outputs {
-            output.bind_branch(&splitter, &offer, replaced);
-        }
-    }
-
-    /// An output that acquires joins the circuit of its input, if that runs already.
-    pub(super) fn join_splitter(self: &Arc<Pin>, input: &Arc<Pin>, replaced: &mut Replaced) {
-        let route = input.pipe().route();
-        let (Hop::Split(splitter), Some(head)) = (&route.hop, route.head.upgrade()) else { return };
-        let (frames, header_bytes) = head.frames_of_circuit();
-        self.bind_branch(splitter, &Offer { frames: &frames, header_bytes }, replaced);
-    }
-
-    /// The frames that travel from this head, by index, and the bytes of their headers.
-    pub(super) fn frames_of_circuit(&self) -> (Vec<Frame>, usize) {
-        match self.pipe().branch() {
-            Some(branch) => (branch.frames.clone(), branch.header_bytes),
-            None => self.pipe().frames(),
-        }
-    }
 }

@@ -13,6 +13,13 @@ pub(super) fn wishes_of(head: &Arc<Pin>) -> (Vec<Wish>, Vec<Arc<Pin>>) {
     (collected.wishes, collected.pins)
 }
 
+/// The same of several heads, who are to have the same frames.
+pub(super) fn wishes_of_all(heads: &[Arc<Pin>]) -> (Vec<Wish>, Vec<Arc<Pin>>) {
+    let mut collected = Collected::default();
+    heads.iter().for_each(|head| collected.circuit(head, None));
+    (collected.wishes, collected.pins)
+}
+
 /// Is a wish that of a pin whose filter changes the very frames that come to the pin of another wish?
 pub(super) fn reaches(wishes: &[Wish], index: usize, front: usize) -> bool {
     let Some(front) = wishes.get(front) else { return false };

@@ -1,27 +1,39 @@
-//! Splitters among the outputs of a source, and of a filter that copies: each output has frames of its own.
+//! Splitters among the outputs of a source, and of a filter that copies, where those behind change what they get: each
+//! output has frames of its own.
 
 use crate::rig::{
     BOTH_WAYS, DOWN, FRAMES, Probe, Requests, Rig, SEEDS, Setup, UP, bring, create, filled, frames, number, numbers,
     put,
 };
-use ks_abi::{KsPinDataFlow, KsState, STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
+use ks_abi::{
+    KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, KSMEMORY_TYPE_SYSTEM, KsAllocatorFramingEx, KsPinDataFlow, KsState,
+    STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS,
+};
 use ks_client::Pin;
 use ks_io::sync::{Arc, Mutex};
-use ks_stream::{CopyRelationship, PinFlags};
+use ks_stream::{CopyRelationship, ExtendedFraming, PinFlags};
 use std::sync::atomic::Ordering::SeqCst;
 
 const SPLITTER: PinFlags = PinFlags::SPLITTER;
 
 /// Numbers that each of the sink's pins saw, by the order of their creation.
-type Seen = Arc<Mutex<Vec<Vec<u32>>>>;
+pub type Seen = Arc<Mutex<Vec<Vec<u32>>>>;
+
+/// Each pin of the sink says that it changes its frames.
+pub fn sinks_change_frames(rig: &Rig) {
+    let changes = KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER;
+    let framing = KsAllocatorFramingEx::simple(KSMEMORY_TYPE_SYSTEM, changes, FRAMES, 0, 0, 0);
+    let items = framing.framing_item.to_vec();
+    *rig.sink.extended.lock() = Some(ExtendedFraming { compression: framing.output_compression, items });
+}
 
 /// The position of a pin among those of its factory.
-fn place(pin: &Arc<ks_stream::Pin>) -> usize {
+pub fn place(pin: &Arc<ks_stream::Pin>) -> usize {
     pin.filter().pins(pin.id()).iter().position(|known| Arc::ptr_eq(known, pin)).unwrap()
 }
 
 /// Sinks of one filter note what they see; the pins of the source that its driver was called for are noted, too.
-fn note(rig: &Rig, sinks: usize) -> (Seen, Arc<Mutex<Vec<usize>>>) {
+pub fn note(rig: &Rig, sinks: usize) -> (Seen, Arc<Mutex<Vec<usize>>>) {
     let seen: Seen = Arc::new(Mutex::new(vec![Vec::new(); sinks]));
     let filled: Arc<Mutex<Vec<usize>>> = Arc::default();
     let (log, called) = (seen.clone(), filled.clone());
@@ -43,14 +55,14 @@ fn note(rig: &Rig, sinks: usize) -> (Seen, Arc<Mutex<Vec<usize>>>) {
 }
 
 /// Outputs of one open filter, each connected to a sink of its own.
-struct Fan {
-    outputs: Vec<Pin>,
-    sinks: Vec<Pin>,
-    filters: Vec<ks_client::Filter>,
+pub struct Fan {
+    pub outputs: Vec<Pin>,
+    pub sinks: Vec<Pin>,
+    pub filters: Vec<ks_client::Filter>,
 }
 
 impl Fan {
-    fn of(rig: &Rig, requests: Requests, from: &str, output: u32, count: usize) -> Fan {
+    pub fn of(rig: &Rig, requests: Requests, from: &str, output: u32, count: usize) -> Fan {
         let (from, to) = (rig.open(from), rig.open("sink"));
         let (mut outputs, mut sinks) = (Vec::new(), Vec::new());
         for _ in 0..count {
@@ -70,7 +82,7 @@ impl Fan {
         Fan { outputs, sinks, filters: vec![from, to] }
     }
 
-    fn bring(&self, states: &[KsState]) {
+    pub fn bring(&self, states: &[KsState]) {
         for state in states {
             for pin in self.sinks.iter().chain(self.outputs.iter().rev()) {
                 bring(pin, &[*state]);
@@ -78,7 +90,7 @@ impl Fan {
         }
     }
 
-    fn end(self, rig: &Rig) {
+    pub fn end(self, rig: &Rig) {
         for state in DOWN {
             for pin in self.outputs.iter().chain(&self.sinks) {
                 bring(pin, &[state]);
@@ -94,6 +106,7 @@ fn what_a_source_fills_for_its_first_output_is_copied_to_the_others() {
     for (seed, requests) in SEEDS.flat_map(|seed| BOTH_WAYS.map(|requests| (seed, requests))) {
         let rig = Rig::with(Setup { seed, requests, source_flags: SPLITTER, ..Setup::default() });
         rig.source.last.store(25, SeqCst);
+        sinks_change_frames(&rig);
         let (seen, filled) = note(&rig, 3);
         let fan = Fan::of(&rig, requests, "source", 0, 3);
         fan.bring(&UP);
@@ -124,6 +137,7 @@ fn the_slowest_output_sets_the_pace_until_it_stops_or_closes() {
     for (seed, then) in SEEDS.flat_map(|seed| [(seed, Then::GoesOn), (seed, Then::Stops), (seed, Then::Closes)]) {
         let rig = Rig::with(Setup { seed, source_flags: SPLITTER, ..Setup::default() });
         rig.source.last.store(25, SeqCst);
+        sinks_change_frames(&rig);
         let (seen, _) = note(&rig, 2);
         let mut fan = Fan::of(&rig, Requests::FromSource, "source", 0, 2);
         fan.bring(&UP[..1]);
@@ -152,6 +166,7 @@ fn the_slowest_output_sets_the_pace_until_it_stops_or_closes() {
 fn when_the_first_output_stops_the_driver_fills_the_next() {
     for seed in SEEDS {
         let rig = Rig::with(Setup { seed, source_flags: SPLITTER, ..Setup::default() });
+        sinks_change_frames(&rig);
         let (seen, filled) = note(&rig, 2);
         rig.source.last.store(10, SeqCst);
         let fan = Fan::of(&rig, Requests::FromSource, "source", 0, 2);
@@ -221,6 +236,7 @@ fn a_filter_that_processes_as_a_whole_fills_the_first_output_and_sees_that_the_o
         let middle_flags = [PinFlags::empty(), SPLITTER];
         let setup = Setup { seed, requests, middle_flags, middle_in_place: None, ..Setup::default() };
         let rig = Rig::with(setup);
+        sinks_change_frames(&rig);
         let (seen, _) = note(&rig, 2);
         rig.middle.script_filter(|probe: &Probe, _, pins| {
             let (Some(input), Some(output)) = (pins.of(0).next(), pins.of(1).next()) else { return STATUS_PENDING };

@@ -22,7 +22,7 @@ const IN: KsPinDataFlow = KsPinDataFlow::IN;
 const OUT: KsPinDataFlow = KsPinDataFlow::OUT;
 
 /// A framing of one item.
-fn asks(flags: u32, frames: u32, mask: u32, bytes: (u32, u32)) -> ExtendedFraming {
+pub fn asks(flags: u32, frames: u32, mask: u32, bytes: (u32, u32)) -> ExtendedFraming {
     let simple = KsAllocatorFramingEx::simple(KSMEMORY_TYPE_SYSTEM, flags, frames, mask, bytes.0, bytes.1);
     ExtendedFraming { compression: simple.output_compression, items: simple.framing_item.to_vec() }
 }

@@ -30,6 +30,7 @@ mod removal;
 mod reset;
 mod rig;
 mod seeds;
+mod shares;
 mod splitter;
 mod timeouts;
 mod trailing;

@@ -58,6 +58,8 @@ pub struct Probe {
     /// Frames that its pins ask for; 0: [`FRAMES`].
     pub frames: AtomicU32,
     pub header_bytes: AtomicU32,
+    /// Its pins take every format while they stream.
+    pub takes_formats: AtomicBool,
     /// Its pins inject frames; they watch the requests that come round.
     pub injects: AtomicBool,
     pub watches: AtomicBool,
@@ -110,6 +112,7 @@ impl Probe {
             on_state: Mutex::default(),
             frames: AtomicU32::new(0),
             header_bytes: AtomicU32::new(0),
+            takes_formats: AtomicBool::new(false),
             injects: AtomicBool::new(false),
             watches: AtomicBool::new(false),
             returned: Mutex::default(),
@@ -152,6 +155,13 @@ impl Probe {
 
     pub fn seen_now(&self) -> Vec<u32> {
         self.seen.lock().clone()
+    }
+
+    fn asked_for_format(&self) -> Result<(), Refusal> {
+        match self.takes_formats.load(SeqCst) {
+            true => Ok(()),
+            false => Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::Driver, "the format stays")),
+        }
     }
 
     fn interface(&self, of: usize, id: Guid) -> Option<Interface> {
@@ -417,6 +427,12 @@ impl Drop for RigPin {
 }
 
 impl PinInstance for RigPin {
+    fn set_data_format(&self, _: &Arc<Pin>, _: &DataFormat, _: &DataFormat) -> Result<(), Refusal> {
+        self.0.asked_for_format()
+    }
+    fn would_take(&self, _: &Arc<Pin>, _: &DataFormat) -> Result<(), Refusal> {
+        self.0.asked_for_format()
+    }
     fn process(&self, pin: &Arc<Pin>) -> NtStatus {
         self.0.process_calls.fetch_add(1, SeqCst);
         self.0.threads.lock().insert(std::thread::current().id());
