@@ -6,6 +6,9 @@ use crate::property_values::PropertyValues;
 use ks_abi::{Guid, KsIdentifier, NtStatus};
 
 /// A handler of one request on an object of type `T`.
+///
+/// STATUS_SOME_NOT_MAPPED of a property's handler says that it has done its part: the class driver's handler of the same
+/// property, which it overrides, completes the request.
 pub type Handler<T> = Box<dyn Fn(&T, &mut PropertyCall<'_>) -> NtStatus + Send + Sync>;
 
 /// The sets that an object of type `T` answers. Of two tables for one object the driver's is searched first, item by

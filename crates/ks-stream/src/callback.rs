@@ -90,6 +90,7 @@ callbacks! {
     FACTORY_WAKE = 44, "factory Wake";
     POINTER_TIMEOUT = 45, "stream pointer timeout";
     DEVICE_COOLING = 46, "device Cooling";
+    PIN_DATA_RANGES = 47, "pin data ranges";
 }
 
 impl Callback {

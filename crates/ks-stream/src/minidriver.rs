@@ -195,6 +195,16 @@ pub trait PinInstance: Send + Sync {
         ))
     }
 
+    /// The data ranges of this pin, where they are others than its factory's: those of an output may follow from the format of
+    /// an input. What the pin's format is changed to lies in one of them. `None`: the factory's. Asked at each use, on any
+    /// thread.
+    ///
+    /// Source: "Supporting dynamic format changes in AVStream codecs"; a Windows driver edits the descriptor of its KSPIN.
+    fn data_ranges(&self, pin: &Pin) -> Option<Vec<DataRange>> {
+        let _ = pin;
+        None
+    }
+
     /// A change of format is about to be made upstream: would the pin agree when it comes? Asked before anything changes,
     /// with no mutex held, on any thread; [`PinInstance::set_data_format`] follows, in the place of the stream where the
     /// old format ends. Default: refused, as there.

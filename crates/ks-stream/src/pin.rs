@@ -1,7 +1,9 @@
 //! A pin: one end of a connection, with its queue, its place in a pipe, and its state.
 
 pub(crate) mod connect;
+mod connection;
 mod dispatch;
+mod events;
 mod format_change;
 pub(crate) mod intersect;
 mod requests;
@@ -13,12 +15,11 @@ use crate::automation::AutomationTable;
 use crate::callback::PinCallbacks;
 use crate::clock::{ClockParts, DefaultClock, MasterClock, ReferenceClock};
 use crate::descriptor::{PinFlags, PinId};
-use crate::event::{EventList, EventToken};
+use crate::event::EventList;
 use crate::filter::Filter;
-use crate::foreign::ForeignPeer;
 use crate::format::DataFormat;
 use crate::gate::Gate;
-use crate::injection::{Homecoming, Returns};
+use crate::injection::Returns;
 use crate::minidriver::PinInstance;
 use crate::pended::Pended;
 use crate::pipe::{Copies, PipeSection};
@@ -28,12 +29,10 @@ use crate::queue::Queue;
 use crate::stream_pointer::Locked;
 use crate::trailing_edge::TrailingEdge;
 use crate::{method, property};
+use connection::Connection;
 use ks_abi::{
-    IoControlCode, KSEVENT_CONNECTION_DATADISCONTINUITY, KSEVENT_CONNECTION_ENDOFSTREAM,
-    KSEVENT_CONNECTION_TIMEDISCONTINUITY, KSEVENTSETID_Connection, KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY,
-    KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY, KsPinCommunication,
-    KsPinDataFlow, KsPriority, KsReset, KsState, STATUS_DEVICE_NOT_READY, STATUS_DEVICE_REMOVED,
-    STATUS_INVALID_DEVICE_STATE,
+    IoControlCode, KsPinCommunication, KsPinDataFlow, KsPriority, KsReset, KsState, STATUS_DEVICE_NOT_READY,
+    STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_STATE,
 };
 use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
@@ -103,18 +102,6 @@ pub struct Pin {
     pub(crate) owed_flags: AtomicU32,
     gone: AtomicBool,
     pended: Pended<dyn PinInstance>,
-}
-
-/// What a pin is connected to.
-#[derive(Default)]
-enum Connection {
-    /// The client is the other end.
-    #[default]
-    Client,
-    /// This pin was created with the other's handle: it keeps the other's file object.
-    To { file: Arc<FileObject>, pin: Option<Arc<Pin>> },
-    /// The other pin was created with this one's handle.
-    From { pin: Weak<Pin> },
 }
 
 /// The protocol by which two AVStream pins of userks recognise each other. The one of Windows is not documented.
@@ -407,69 +394,6 @@ impl Pin {
         self.failure.lock().as_deref().cloned()
     }
 
-    /// The other end, when it is an AVStream pin.
-    #[doc(alias = "KsPinGetConnectedPinInterface")]
-    pub fn peer(&self) -> Option<Arc<Pin>> {
-        match &*self.connection.lock() {
-            Connection::To { pin, .. } => pin.clone(),
-            Connection::From { pin } => pin.upgrade(),
-            Connection::Client => None,
-        }
-    }
-
-    /// True while the pin is connected to another pin.
-    pub fn is_connected(&self) -> bool {
-        match &*self.connection.lock() {
-            Connection::To { .. } => true,
-            Connection::From { pin } => pin.strong_count() > 0,
-            Connection::Client => false,
-        }
-    }
-
-    /// The file object of the connected sink; IRP source pins only.
-    // ks-coverage: KsPinGetConnectedPinFileObject done test=a_driver_sends_requests_of_its_own_to_the_pin_that_it_is_connected_to
-    #[doc(alias = "KsPinGetConnectedPinFileObject")]
-    pub fn connected_file(&self) -> Option<Arc<FileObject>> {
-        match &*self.connection.lock() {
-            Connection::To { file, .. } => Some(file.clone()),
-            _ => None,
-        }
-    }
-
-    /// The other end, when frames go there from queue to queue.
-    pub(crate) fn transport_peer(&self) -> Option<Arc<Pin>> {
-        self.peer().filter(|peer| self.queue.is_some() && peer.queue.is_some())
-    }
-
-    /// The other end, when requests are sent to it.
-    /// The file object of the foreign pin that frames of this one are sent to, or asked from.
-    pub(crate) fn foreign_file(&self) -> Option<Arc<FileObject>> {
-        // A pin of a private wire sends nothing.
-        self.queue.as_ref()?;
-        match &*self.connection.lock() {
-            Connection::To { file, pin: None } => Some(file.clone()),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn foreign_peer(self: &Arc<Pin>, home: &Option<Arc<Homecoming>>) -> Option<Arc<ForeignPeer>> {
-        Some(ForeignPeer::new(self, self.foreign_file()?, home.clone()))
-    }
-
-    /// The pin on the other side of a filter that works in place, and is no splitter.
-    pub(crate) fn in_place_counterpart(&self) -> Option<Arc<Pin>> {
-        let (input, output) = self.filter.descriptor().in_place()?;
-        if self.filter.splits_in_place() {
-            return None;
-        }
-        let other = match self.id() {
-            id if id == input => output,
-            id if id == output => input,
-            _ => return None,
-        };
-        self.filter.pins(other).into_iter().next()
-    }
-
     pub(crate) fn flags(&self) -> PinFlags {
         self.filter.pin_descriptor(self.id()).map_or_else(PinFlags::empty, |pin| pin.flags())
     }
@@ -492,11 +416,6 @@ impl Pin {
         self.instance.get().and_then(|instance| instance.automation())
     }
 
-    /// The events that clients enabled.
-    pub(crate) fn events(&self) -> &EventList {
-        &self.events
-    }
-
     /// A property, method or event of a topology node, as far as it is of this pin's stream.
     fn node_request(&self, irp: Irp) -> Dispatched {
         let node = match self.filter.named_node(irp.input()) {
@@ -512,31 +431,6 @@ impl Pin {
             IoControlCode::KS_METHOD => method::handle(self, irp, table.as_slice()),
             _ => property::handle(self, irp, table.as_slice()),
         }
-    }
-
-    /// Raises every enabled event of this set and item on the pin.
-    // ks-coverage: KsPinGenerateEvents done test=a_drivers_event_is_agreed_raised_and_removed,every_inline_function_of_the_headers_works_on_living_objects
-    #[doc(alias = "KsPinGenerateEvents")]
-    pub fn generate_events(&self, set: ks_abi::Guid, id: u32) {
-        self.events.generate(set, id);
-    }
-
-    /// Raises one enabled event of the pin.
-    pub fn generate_event(&self, event: EventToken) {
-        self.events.generate_one(event);
-    }
-
-    /// Raises every enabled event of this set and item on the pin, with data for clients that fetch it by
-    /// KSEVENT_TYPE_QUERYBUFFER. STATUS_INSUFFICIENT_RESOURCES: a buffer had no room for it.
-    #[doc(alias = "KsPinGenerateEvents")]
-    pub fn generate_data_events(&self, set: ks_abi::Guid, id: u32, data: &[u8]) -> ks_abi::NtStatus {
-        self.events.generate_with(set, id, data)
-    }
-
-    /// Raises one enabled event of the pin with data, see [`Pin::generate_data_events`].
-    #[doc(alias = "KsGenerateDataEvent")]
-    pub fn generate_data_event(&self, event: EventToken, data: &[u8]) -> ks_abi::NtStatus {
-        self.events.generate_one_with(event, data)
     }
 
     /// The minidriver's table of the pin, or of what a node answers on it.
@@ -604,29 +498,6 @@ impl Pin {
             return into_empty && self.owes_flags();
         }
         into_empty || flags.contains(PinFlags::INITIATE_PROCESSING_ON_EVERY_ARRIVAL)
-    }
-
-    /// Frames with these options flags, of those that raise events, have left this pin.
-    #[cold]
-    pub(crate) fn stream_events(self: &Arc<Pin>, flags: u32) {
-        // ks-coverage: KSEVENT_CONNECTION_DATADISCONTINUITY done test=a_discontinuity_in_the_stream_raises_its_event
-        if flags & KSSTREAM_HEADER_OPTIONSF_DATADISCONTINUITY != 0 {
-            self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_DATADISCONTINUITY);
-        }
-        // ks-coverage: KSEVENT_CONNECTION_TIMEDISCONTINUITY done test=a_discontinuity_in_the_stream_raises_its_event
-        if flags & KSSTREAM_HEADER_OPTIONSF_TIMEDISCONTINUITY != 0 {
-            self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_TIMEDISCONTINUITY);
-        }
-        if flags & KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM == 0 {
-            return;
-        }
-        if self.flags().contains(PinFlags::GENERATE_EOS_EVENTS) {
-            // ks-coverage: KSEVENT_CONNECTION_ENDOFSTREAM done test=frames_flow_from_source_to_sink_in_order,the_end_of_the_stream_is_an_event_at_both_ends
-            self.events.generate(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM);
-        }
-        if self.data_flow() == KsPinDataFlow::OUT {
-            self.output_ended();
-        }
     }
 
     /// True once the last handle is closed or the device is removed.

@@ -14,7 +14,7 @@ use ks_abi::{
     KSPROPERTY_TYPE_SERIALIZESIZE, KSPROPERTY_TYPE_SET, KSPROPERTY_TYPE_SETSUPPORT, KSPROPERTY_TYPE_TOPOLOGY,
     KSPROPERTY_TYPE_UNSERIALIZERAW, KSPROPERTY_TYPE_UNSERIALIZESET, KsProperty, NtStatus, STATUS_BUFFER_OVERFLOW,
     STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER,
-    STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
+    STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SOME_NOT_MAPPED, STATUS_SUCCESS,
 };
 use ks_io::sync::Arc;
 use ks_io::{Aspect, Dispatched, FileObject, FileReference, Irp, IrpParts, Origin, Output, Refusal};
@@ -110,6 +110,13 @@ impl<'a> PropertyCall<'a> {
         self.output.set_information(bytes);
     }
 
+    /// What was answered so far is nobody's.
+    fn forget_answer(&mut self) {
+        self.output.forget_answer();
+        self.output.set_information(0);
+        self.refusal = None;
+    }
+
     /// Refuses with a reason; returns its status for the handler to return.
     pub fn refuse(&mut self, refusal: Refusal) -> NtStatus {
         let status = refusal.status;
@@ -166,6 +173,35 @@ pub fn answer<T: 'static>(
         return Ok(output.too_small(item.min_data_bytes));
     }
     let mut call = PropertyCall::new(property, request, output, origin, file);
+    let status = callback::answer(object, || handler(object, &mut call));
+    if status == STATUS_SOME_NOT_MAPPED {
+        return left_over(object, call, verb, tables);
+    }
+    call.outcome(status)
+}
+
+/// A handler of the driver's has done its part of a request, and leaves the rest to the class driver: to the item that its
+/// own overrides. Where there is none, the status is the answer.
+///
+/// Source: nc-ks-pfnkshandler; decision 0127.
+#[cold]
+fn left_over<T: 'static>(
+    object: &T,
+    mut call: PropertyCall<'_>,
+    verb: u32,
+    tables: &[&AutomationTable<T>],
+) -> Result<NtStatus, Refusal> {
+    let property = call.property();
+    let item = tables.iter().filter_map(|table| find(&property, &[*table]).ok().flatten()).nth(1);
+    let handler = item.and_then(|item| if verb == KSPROPERTY_TYPE_GET { item.get.as_ref() } else { item.set.as_ref() });
+    let (Some(item), Some(handler)) = (item, handler) else { return call.outcome(STATUS_SOME_NOT_MAPPED) };
+    call.forget_answer();
+    if call.request().len() < item.min_property_bytes {
+        return Ok(STATUS_INVALID_BUFFER_SIZE);
+    }
+    if call.answer_limit() < item.min_data_bytes {
+        return Ok(call.output.too_small(item.min_data_bytes));
+    }
     let status = callback::answer(object, || handler(object, &mut call));
     call.outcome(status)
 }

@@ -84,11 +84,11 @@ pub const STANDARD_PROPERTIES: &[StandardProperty] = &[
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_QUALITY, Target::Pin, SET, KSPROPERTY, size_of::<KsQualityManager>()),
     // ks-coverage: KSPROPERTY_STREAM_DEGRADATION done test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_DEGRADATION, Target::Pin, GET | SET, KSPROPERTY, 0),
-    // ks-coverage: KSPROPERTY_STREAM_TIMEFORMAT done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_STREAM_TIMEFORMAT done test=a_minidriver_answers_every_standard_property,times_in_the_units_of_a_stream_are_the_same_in_every_process
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_TIMEFORMAT, Target::Pin, GET, KSPROPERTY, size_of::<Guid>()),
-    // ks-coverage: KSPROPERTY_STREAM_PRESENTATIONTIME done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_STREAM_PRESENTATIONTIME done test=a_minidriver_answers_every_standard_property,times_in_the_units_of_a_stream_are_the_same_in_every_process
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_PRESENTATIONTIME, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsTime>()),
-    // ks-coverage: KSPROPERTY_STREAM_PRESENTATIONEXTENT done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_STREAM_PRESENTATIONEXTENT done test=a_minidriver_answers_every_standard_property,times_in_the_units_of_a_stream_are_the_same_in_every_process
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_PRESENTATIONEXTENT, Target::Pin, GET, KSPROPERTY, 8),
     // ks-coverage: KSPROPERTY_STREAM_FRAMETIME done test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_FRAMETIME, Target::Pin, GET, KSPROPERTY, size_of::<KsFrameTime>()),

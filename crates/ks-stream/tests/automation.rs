@@ -251,6 +251,56 @@ fn closing_tells_the_driver_of_every_event_also_of_one_that_was_raised_once() {
     assert_eq!(removed, 2);
 }
 
+/// A driver does its part of a request and leaves the rest: what it has answered and refused until then is nobody's.
+#[test]
+fn what_a_handler_leaves_over_is_completed_by_the_item_that_it_overrides() {
+    let asked: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let seen = asked.clone();
+    let state = PropertyItem::new(KSPROPERTY_CONNECTION_STATE)
+        .data_bytes(4)
+        .get(|_: &Pin, call: &mut PropertyCall<'_>| {
+            let _ = call.answer(&[0x77; 4]);
+            STATUS_SOME_NOT_MAPPED
+        })
+        .set(move |_: &Pin, call: &mut PropertyCall<'_>| {
+            seen.lock().push(call.data_as::<u32>().expect("checked by the least size"));
+            let _ = call.refuse(ks_io::Refusal::new(STATUS_DEVICE_BUSY, Aspect::Driver, "not what the client hears"));
+            call.set_information(3);
+            STATUS_SOME_NOT_MAPPED
+        });
+    let left = |_: &Pin, call: &mut PropertyCall<'_>| {
+        let _ = call.answer_value(&7u32);
+        STATUS_SOME_NOT_MAPPED
+    };
+    let priority = PropertyItem::new(KSPROPERTY_CONNECTION_PRIORITY).set(left);
+    let table = AutomationTable::of_properties(vec![
+        PropertySet { set: KSPROPSETID_Connection, items: vec![state, priority] },
+        PropertySet { set: SET, items: vec![PropertyItem::new(0).get(left)] },
+    ]);
+    let bench = bench_with(|_| (), None, Some(table));
+    let pin = bench.pin(OUT);
+    assert_eq!(bench.set_state(pin, KsState::PAUSE).status, STATUS_SUCCESS);
+    let (engine, calls) = (bench.engine_pin(pin), bench.script.taken());
+    assert_eq!((engine.state(), engine.device_state()), (KsState::PAUSE, KsState::PAUSE));
+    assert!(calls.ends_with(&["STOP->ACQUIRE".into(), "ACQUIRE->PAUSE".into()]), "{calls:?}");
+    let get = KsProperty::new(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_TYPE_GET);
+    let (outcome, answer) = bench.ask(pin, get.as_bytes(), 4);
+    assert_eq!((outcome.status, outcome.information), (STATUS_SUCCESS, 4));
+    assert_eq!(answer, KsState::PAUSE.0.to_le_bytes());
+    // The class driver refuses what it refuses, and its reason is the client's.
+    let refused = bench.set_state(pin, KsState(9));
+    assert_eq!((refused.status, refused.information), (STATUS_INVALID_PARAMETER, 0));
+    assert_eq!(refused.refusal.expect("a reason").aspect, Aspect::State);
+    assert_eq!(*asked.lock(), [KsState::PAUSE.0, 9], "the driver is asked once a request");
+    // Where the class driver has nothing to complete, the status and what came with it are the answer.
+    let own = KsProperty::new(SET, 0, KSPROPERTY_TYPE_GET);
+    let (outcome, answer) = bench.ask(pin, own.as_bytes(), 4);
+    assert_eq!((outcome.status, answer), (STATUS_SOME_NOT_MAPPED, 7u32.to_le_bytes().to_vec()));
+    let set = KsProperty::new(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_PRIORITY, KSPROPERTY_TYPE_SET);
+    let outcome = bench.property(pin, set.as_bytes(), &mut [0; 8]);
+    assert_eq!(outcome.status, STATUS_SOME_NOT_MAPPED, "the class driver reads a priority and sets none");
+}
+
 #[test]
 fn a_request_for_a_node_reaches_its_own_table() {
     let mut table = methods::<Filter>();

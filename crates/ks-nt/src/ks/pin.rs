@@ -386,6 +386,12 @@ impl PinInstance for HostedPin {
         Ok(())
     }
 
+    /// As the pin's descriptor has them, which the driver may have edited.
+    fn data_ranges(&self, _pin: &Pin) -> Option<Vec<DataRange>> {
+        let plain = self.descriptor().get(offset_of!(KsPinDescriptorEx, pin_descriptor));
+        Some(descriptor::ranges(&plain).into_iter().map(|(_, range)| range).collect())
+    }
+
     /// The driver is asked by SetDataFormat alone, when the change comes: whether it would agree nobody can know before.
     fn would_take(&self, pin: &Arc<Pin>, _new: &DataFormat) -> Result<(), Refusal> {
         if self.routine(offset_of!(KsPinDispatch, set_data_format), "pin SetDataFormat").is_some() {

@@ -173,6 +173,10 @@ impl PinCallbacks {
         self.try_ask(Callback::SET_DEVICE_STATE, || self.instance.set_device_state(pin, to, from))
     }
 
+    pub(crate) fn data_ranges(&self, pin: &Pin) -> Option<Vec<DataRange>> {
+        self.ask(Callback::PIN_DATA_RANGES, || self.instance.data_ranges(pin)).flatten()
+    }
+
     pub(crate) fn set_data_format(&self, pin: &Arc<Pin>, old: &DataFormat, new: &DataFormat) -> Result<(), Refusal> {
         self.try_ask(Callback::PIN_SET_DATA_FORMAT, || self.instance.set_data_format(pin, old, new))
     }

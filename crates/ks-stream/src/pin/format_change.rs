@@ -29,8 +29,8 @@ const MOST_PINS: usize = 1024;
 impl Pin {
     /// Does a format fall into one of the pin's ranges?
     pub(crate) fn has_range_for(&self, format: &DataFormat) -> bool {
-        let ranges = self.filter.data_ranges(self.id());
-        ranges
+        let own = self.instance().and_then(|instance| instance.data_ranges(self));
+        own.unwrap_or_else(|| self.filter.data_ranges(self.id()))
             .iter()
             .any(|range| falls_into(format.head(), range.head()).is_ok() && attributes_agree(format, range).is_ok())
     }

@@ -17,12 +17,12 @@ use ks_io::Refusal;
 use std::mem::offset_of;
 use zerocopy::IntoBytes;
 
-// ks-coverage: KSPROPERTY_CONNECTION_STATE done test=a_pin_steps_through_its_states_and_back
+// ks-coverage: KSPROPERTY_CONNECTION_STATE done test=a_pin_steps_through_its_states_and_back,an_acquire_that_a_driver_pends_is_completed_by_the_class_driver_and_the_pin_streams
 // ks-coverage: KSPROPERTY_CONNECTION_PRIORITY done test=the_class_driver_answers_or_refuses_every_property
 // ks-coverage: KSPROPERTY_CONNECTION_DATAFORMAT done test=a_fixed_format_is_read_and_cannot_be_set,a_client_changes_the_format_at_any_pin_of_a_running_circuit
 // ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING done test=framing_is_told_in_both_forms
 // ks-coverage: KSPROPERTY_CONNECTION_ALLOCATORFRAMING_EX done test=framing_is_told_in_both_forms
-// ks-coverage: KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT done test=a_proposed_format_is_tested_and_changes_nothing
+// ks-coverage: KSPROPERTY_CONNECTION_PROPOSEDATAFORMAT done test=a_proposed_format_is_tested_and_changes_nothing,a_decoder_is_asked_before_its_stream_changes_and_its_output_follows_while_it_runs
 
 pub(super) fn set() -> PropertySet<Pin> {
     PropertySet {

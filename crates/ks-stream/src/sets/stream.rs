@@ -14,7 +14,7 @@ use ks_io::FileObject;
 use ks_io::sync::{Arc, Mutex};
 
 // ks-coverage: KSPROPERTY_STREAM_ALLOCATOR done test=an_allocator_is_named_to_a_pin_in_stop_only,a_circuit_takes_its_frames_from_the_allocator_that_was_named
-// ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only,a_driver_goes_by_the_clock_of_another_process
+// ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only,a_driver_goes_by_the_clock_of_another_process,a_graph_goes_by_the_clock_that_a_driver_offers
 // ks-coverage: KSPROPERTY_STREAMINTERFACE_HEADERSIZE done test=a_camera_has_extended_headers
 
 pub(super) fn set() -> PropertySet<Pin> {

@@ -2,6 +2,7 @@
 //! of long pipes, and filters that grow. In virtual time, with seeds.
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used, reason = "tests")]
 
+mod codec;
 mod formats;
 mod growing;
 mod kit;

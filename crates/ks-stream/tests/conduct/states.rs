@@ -4,7 +4,7 @@ use crate::kit::*;
 use ks_abi::{
     KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KSPROPERTY_CONNECTION_STATE, KSPROPSETID_Connection,
     KSSTREAM_HEADER_OPTIONSF_ENDOFSTREAM, KSSTREAM_HEADER_OPTIONSF_TIMEVALID, KsPinDataFlow, KsState, KsTime,
-    STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING, STATUS_SOME_NOT_MAPPED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 use ks_io::sync::Arc;
 use ks_io::{EventKind, Signal, Ticks, Time};
@@ -139,6 +139,68 @@ fn an_acquire_that_takes_long_keeps_nobody_waiting_but_its_client() {
         acquires.join();
         let reached = if outcome == STATUS_SUCCESS { KsState::ACQUIRE } else { KsState::STOP };
         assert_eq!(pin.state().unwrap(), reached);
+    }
+}
+
+/// The driver acquires in its own handler, where nobody waits for it, and leaves the step itself to the class driver: no
+/// SetDeviceState may pend.
+#[test]
+fn a_driver_that_acquired_in_its_own_time_leaves_the_step_to_the_class_driver_and_streams() {
+    for seed in 0..6 {
+        let row = Row::plain(seed, 3);
+        let services = row.io.services().clone();
+        let [begun, ready] = [(); 2].map(|()| services.event(EventKind::Synchronization, Signal::Clear));
+        let fails = Arc::new(AtomicU32::new(1));
+        let (reached, wait, failing) = (begun.clone(), ready.clone(), fails.clone());
+        let item = PropertyItem::new(KSPROPERTY_CONNECTION_STATE).data_bytes(size_of::<KsState>()).set(
+            move |pin: &Pin, call: &mut PropertyCall<'_>| {
+                if call.data_as() == Ok(KsState::ACQUIRE.0) && pin.state() == KsState::STOP {
+                    reached.set();
+                    let _ = wait.wait();
+                    if failing.swap(0, SeqCst) != 0 {
+                        return STATUS_INSUFFICIENT_RESOURCES;
+                    }
+                }
+                STATUS_SOME_NOT_MAPPED
+            },
+        );
+        let item = item.get(|_: &Pin, _: &mut PropertyCall<'_>| STATUS_SOME_NOT_MAPPED);
+        let sets = vec![PropertySet { set: KSPROPSETID_Connection, items: vec![item] }];
+        *row.sink().automation.lock() = Some(Arc::new(AutomationTable::of_properties(sets)));
+        let graph = Arc::new(row.connect());
+        let steps = |row: &Row| row.take_log().into_iter().filter(|what| what.starts_with("sink")).collect::<Vec<_>>();
+        for outcome in [Err(STATUS_INSUFFICIENT_RESOURCES), Ok(())] {
+            steps(&row);
+            let client = graph.clone();
+            let acquires = services
+                .spawn("client", move || {
+                    let ended = client.sink().set_state(KsState::ACQUIRE).map_err(|error| error.status);
+                    assert_eq!(ended, outcome);
+                })
+                .unwrap();
+            let _ = begun.wait();
+            assert_eq!(graph.sink().state().unwrap(), KsState::STOP, "seed {seed}: the old state until it is there");
+            graph.pins[..7].iter().rev().for_each(|pin| pin.set_state(KsState::ACQUIRE).unwrap());
+            assert_eq!(steps(&row), [""; 0], "seed {seed}: the pin itself is told of nothing yet");
+            ready.set();
+            acquires.join();
+            let (state, told): (_, &[&str]) = match outcome {
+                Ok(()) => (KsState::ACQUIRE, &["sink.0 STOP->ACQUIRE"]),
+                Err(_) => (KsState::STOP, &[]),
+            };
+            assert_eq!(
+                (graph.sink().state().unwrap(), steps(&row)),
+                (state, told.iter().map(|one| (*one).into()).collect())
+            );
+            if outcome.is_err() {
+                graph.pins[..7].iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+            }
+        }
+        graph.bring(&[KsState::PAUSE, KsState::RUN]);
+        row.source().allow(12);
+        row.settle();
+        assert_eq!(row.sink().seen.lock().len(), 12, "seed {seed}");
+        graph.bring(&DOWN);
     }
 }
 
