@@ -3,13 +3,18 @@
 mod driver_rig;
 mod support;
 
-use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier, KsState, STATUS_DEVICE_REMOVED, STATUS_NO_MATCH};
+use ks_abi::{
+    Guid, IoControlCode, KSPROPERTY_STREAM_PRESENTATIONEXTENT, KSPROPERTY_STREAM_PRESENTATIONTIME,
+    KSPROPERTY_STREAM_TIMEFORMAT, KSPROPERTY_TYPE_GET, KSPROPSETID_Stream, KsIdentifier, KsState, KsTime,
+    STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_MATCH,
+};
 use ks_client::{Clock, Filter, Format};
+use std::process::Stdio;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
-use driver_rig::{Created, Rig, copied, create, of_tests, sample};
-use support::{Scratch, ks, tool};
+use driver_rig::{Created, Rig, assert_nothing_runs, copied, create, hosts_of, of_tests, sample};
+use support::{Ran, Scratch, ks, ks_command, tool};
 
 /// What a driver's own check of a pin says has failed.
 fn said(pin: &Created, check: u32) -> String {
@@ -253,4 +258,173 @@ fn a_driver_in_another_process_is_asked_before_the_format_of_its_stream_changes(
     drop((source, sink, from, to));
     giving.stop_in_order();
     taking.stop_in_order();
+}
+
+#[test]
+fn a_graph_goes_by_the_clock_that_a_driver_offers() {
+    let scratch = Scratch::new();
+    let pulse = copied(&scratch, &of_tests("avs/pulse", &[]));
+    let (driver, camera) = (format!("{pulse} ! null-renderer frames=10"), "test-camera ! null-renderer frames=5");
+    let graphs = [
+        (driver.clone(), "pulse.0"),
+        (format!("{driver} {camera}"), "pulse.0"),
+        (format!("{camera} {driver}"), "test-camera.0"),
+    ];
+    for (graph, clock) in graphs {
+        let ran = ks(&["run", &graph, "--json"]).done();
+        let document = ran.json();
+        assert_eq!(document["clock"].as_str(), Some(clock), "the first source that has one: {ran}");
+        assert_eq!(document.get("clock_refused"), None, "every pin goes by it: {ran}");
+    }
+}
+
+/// A live camera waits for times of a clock that is there no more.
+#[test]
+fn a_graph_whose_clock_dies_ends_and_names_it() {
+    let scratch = Scratch::new();
+    let (pulse, file) = (copied(&scratch, &of_tests("avs/pulse", &[])), scratch.path("by-its-clock.y4m"));
+    let picture = 64 * 48 * 3 / 2;
+    let graph = format!("{pulse} ! null-renderer test-camera width=64 height=48 live=true ! y4m-writer path={file}");
+    let run = ks_command(&["run", &graph]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("ks runs");
+    while std::fs::metadata(&file).map_or(0, |file| file.len()) < 3 * picture {
+        std::thread::yield_now();
+    }
+    for host in hosts_of(scratch.directory()) {
+        tool("kill", &["-9", &host.to_string()]).done();
+    }
+    let ran = Ran::from(run.wait_with_output().expect("the end"));
+    let ran = ran.refused(1, &["pulse.sys", "signal 9"]);
+    assert!(format!("{ran}").contains("clock: pulse.0"), "{ran}");
+    let bytes = std::fs::read(&file).expect("the file");
+    let header = bytes.iter().position(|byte| *byte == b'\n').expect("a header") as u64 + 1;
+    assert_eq!((bytes.len() as u64 - header) % (6 + picture), 0, "whole frames\n{ran}");
+    assert_nothing_runs(&scratch);
+}
+
+/// Of 8-bit stereo at 44.1 kHz, whose times are counted in bytes: 88,200 a second.
+#[test]
+fn times_in_the_units_of_a_stream_are_the_same_in_every_process() {
+    let rig = Rig::new();
+    let driver = of_tests("avs/times", &[]);
+    let (giving, taking) = (rig.start(&driver), rig.start(&driver));
+    let (from, to) = (giving.open(), taking.open());
+    let sink = create(&to, 0, None);
+    let source = create(&from, 1, Some(&sink));
+    let object = source.pin.object();
+    let time = |quarters: i64| KsTime { time: quarters * 22_050, numerator: 10_000_000, denominator: 88_200 };
+    let now = || object.property::<KsTime>(KSPROPSETID_Stream, KSPROPERTY_STREAM_PRESENTATIONTIME).expect("a time");
+    assert_eq!(now(), time(0));
+    let extent = object.property::<i64>(KSPROPSETID_Stream, KSPROPERTY_STREAM_PRESENTATIONEXTENT);
+    assert_eq!(extent.expect("an extent"), 882_000, "in the same units");
+    let format = object.property::<Guid>(KSPROPSETID_Stream, KSPROPERTY_STREAM_TIMEFORMAT).expect("a format");
+    assert_eq!(format, ks_abi::KSTIME_FORMAT_BYTE);
+    // A limit of real time ends at the frame that reaches it, a second behind the first.
+    sink.pin.set_limit(0, 10_000_000).expect("a limit");
+    for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
+        [&sink, &source].iter().for_each(|one| one.pin.set_state(state).unwrap_or_else(|error| panic!("{error}")));
+    }
+    while sink.pin.statistics().expect("statistics").ended == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(said(&sink, 1), "", "the driver sees what the other has written");
+    assert_eq!(sink.pin.statistics().expect("statistics").frames, 5, "the fifth begins a second behind the first");
+    for state in [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP] {
+        [&source, &sink].iter().for_each(|one| one.pin.set_state(state).unwrap_or_else(|error| panic!("{error}")));
+    }
+    assert!(now().time >= time(5).time && now().denominator == 88_200);
+    drop((source, sink, from, to));
+    giving.stop_in_order();
+    taking.stop_in_order();
+}
+
+/// What the pins of `states.c` are told and tell.
+mod row {
+    use super::*;
+
+    const ROW: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e93);
+    const REFUSE: u32 = 0;
+    const STEPS: u32 = 1;
+    const ALLOW: u32 = 2;
+    const COUNTS: u32 = 3;
+
+    fn ask(pin: &Created, id: u32) -> Vec<u32> {
+        let request = KsIdentifier { set: ROW, id, flags: KSPROPERTY_TYPE_GET };
+        let mut answer = vec![0; 16 << 10];
+        let outcome = pin.pin.object().control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+        assert!(outcome.status.is_success(), "{}", outcome.status);
+        let words = answer[..outcome.information].chunks_exact(4);
+        words.map(|word| u32::from_le_bytes(word.try_into().expect("four bytes"))).collect()
+    }
+
+    pub(super) fn refuse(pin: &Created, from: KsState, to: KsState) {
+        let refusal = [from.0, to.0, STATUS_INSUFFICIENT_RESOURCES.0];
+        pin.pin.object().set_property(ROW, REFUSE, &refusal).expect("the driver listens");
+    }
+
+    /// DeviceState and ClientState, and behind them of each step what it led from and to, and what both were then.
+    pub(super) fn steps(pin: &Created) -> Vec<u32> {
+        ask(pin, STEPS)
+    }
+
+    pub(super) fn allow(pin: &Created, frames: u32) {
+        pin.pin.object().set_property(ROW, ALLOW, &frames).expect("the driver listens");
+    }
+
+    /// Frames that arrived, how many out of order, how many missing, and through how many filters the last one came.
+    pub(super) fn arrived(pin: &Created) -> [u32; 4] {
+        ask(pin, COUNTS)[1..].try_into().expect("five numbers")
+    }
+}
+
+/// A source and a sink in one process, and between them a filter of another that works in place.
+#[test]
+fn a_step_that_a_pin_of_any_process_refuses_is_told_and_leaves_the_pipe_as_it_was() {
+    const STATES: [KsState; 4] = [KsState::STOP, KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
+    let rig = Rig::new();
+    let driver = of_tests("avs/states", &[]);
+    let (ends, between) = (rig.start(&driver), rig.start(&driver));
+    let filters = [ends.open_named("0d90}"), between.open_named("0d91}"), ends.open_named("0d92}")];
+    let sink = create(&filters[2], 0, None);
+    let out = create(&filters[1], 1, Some(&sink));
+    let input = create(&filters[1], 0, None);
+    let source = create(&filters[0], 0, Some(&input));
+    let pins = [source, input, out, sink];
+    let set = |pin: &Created, state| pin.pin.set_state(state).unwrap_or_else(|error| panic!("{error}"));
+    let mut frames = 0;
+    for at in 0..pins.len() {
+        for (from, to) in STATES.into_iter().zip(&STATES[1..]) {
+            let case = format!("pin {at} refuses {from} to {to}");
+            for state in STATES.into_iter().filter(|state| *state > KsState::STOP && *state <= from) {
+                pins.iter().rev().for_each(|pin| set(pin, state));
+            }
+            pins.iter().for_each(|pin| drop(row::steps(pin)));
+            row::refuse(&pins[at], from, *to);
+            for (index, pin) in pins.iter().enumerate().rev() {
+                let outcome = pin.pin.set_state(*to).map_err(|error| error.status);
+                let (wanted, is) = if index == at { (Err(STATUS_INSUFFICIENT_RESOURCES), from) } else { (Ok(()), *to) };
+                assert_eq!((outcome, pin.pin.state().expect("a state")), (wanted, is), "{case}");
+                assert_eq!(row::steps(pin), [is.0, is.0, from.0, to.0, to.0, to.0], "{case}: pin {index}");
+            }
+            pins.iter().for_each(|pin| set(pin, from));
+            row::refuse(&pins[at], KsState::STOP, KsState::STOP);
+            for state in STATES.into_iter().filter(|state| *state > from) {
+                pins.iter().rev().for_each(|pin| set(pin, state));
+            }
+            frames += 8;
+            row::allow(&pins[0], 8);
+            // The test program's own limit ends a wait for what never comes.
+            while row::arrived(&pins[3])[0] < frames {
+                assert_eq!(pins.iter().find_map(|pin| pin.pin.failure()), None, "{case}");
+                std::thread::yield_now();
+            }
+            assert_eq!(row::arrived(&pins[3]), [frames, 0, 0, 1], "{case}");
+            for state in [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP] {
+                pins.iter().for_each(|pin| set(pin, state));
+            }
+        }
+    }
+    drop((pins, filters));
+    for hosted in [ends, between] {
+        hosted.stop_in_order();
+    }
 }

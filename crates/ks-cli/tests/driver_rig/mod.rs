@@ -311,6 +311,16 @@ impl Hosted {
         self.client.open(&own.symbolic_link).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Opens the filter of its first driver whose reference string ends so.
+    #[track_caller]
+    pub(crate) fn open_named(&self, end: &str) -> Filter {
+        let interfaces = self.client.interfaces(None);
+        let device = &self.host.devices()[0];
+        let is_it = |one: &&ks_io::InterfaceInfo| one.device == *device && one.reference.to_lowercase().ends_with(end);
+        let own = interfaces.iter().find(is_it).expect("a filter of the host");
+        self.client.open(&own.symbolic_link).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Ends it. Nothing of it is left.
     pub(crate) fn stop(self) -> Ended {
         let process = self.host.process_id();
