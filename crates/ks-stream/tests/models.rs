@@ -8,8 +8,12 @@
 
 #[path = "models/attacks.rs"]
 mod attacks;
+#[path = "models/following.rs"]
+mod following;
 #[path = "models/pipes.rs"]
 mod pipes;
+#[path = "models/power.rs"]
+mod power;
 #[path = "models/removal.rs"]
 mod removal;
 
@@ -25,8 +29,8 @@ use ks_io::{
 };
 use ks_mem::Frame;
 use ks_stream::{
-    CloneId, ClonePointer, DataFormat, Device, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Framing, Pin,
-    PinDescriptor, PinInstance, PointerId,
+    CloneId, ClonePointer, DataFormat, DescribeFilter, Device, DeviceDispatch, Filter, FilterDescriptor,
+    FilterDispatch, FilterInstance, Framing, Pin, PinDescriptor, PinInstance, PointerId,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -182,6 +186,15 @@ impl World {
     }
 
     fn of(client: Client, filters: Vec<(KsPinDataFlow, Arc<Driver>)>) -> Arc<World> {
+        World::driven(client, filters, None)
+    }
+
+    /// With who is told of the life of the devices.
+    fn driven(
+        client: Client,
+        filters: Vec<(KsPinDataFlow, Arc<Driver>)>,
+        told: Option<Arc<dyn DeviceDispatch>>,
+    ) -> Arc<World> {
         let dropped_before = dropped_irps();
         let io = IoManager::new(Services::real());
         let mut world = World { session: client(&io), devices: Vec::new(), drivers: Vec::new(), dropped_before };
@@ -190,7 +203,15 @@ impl World {
             let pins = vec![PinDescriptor::new(flow, vec![video()])];
             let part = Arc::new(Part(driver.clone()));
             let descriptor = FilterDescriptor::new(name, name, &[KSCATEGORY_CAPTURE], pins, part);
-            world.devices.push(Device::start(&io, name, vec![Arc::new(descriptor)]).unwrap());
+            let factories: Vec<Arc<dyn DescribeFilter>> = vec![Arc::new(descriptor)];
+            world.devices.push(match &told {
+                Some(told) => {
+                    let device = Device::add_driven(&io, name, told.clone(), factories).unwrap();
+                    device.start_device().unwrap();
+                    device
+                }
+                None => Device::start(&io, name, factories).unwrap(),
+            });
             world.drivers.push(driver);
         }
         Arc::new(world)
@@ -198,10 +219,22 @@ impl World {
 
     /// An engine whose one filter is a source that the client reads from.
     fn reader(process: impl Fn(&Driver, &Arc<Pin>) -> NtStatus + Send + Sync + 'static) -> (Arc<World>, Handle) {
-        let world = World::new(vec![(KsPinDataFlow::OUT, Driver::new(process))]);
-        let filter = world.open("first");
-        let pin = world.create(filter, 0);
-        (world, pin)
+        World::new(vec![(KsPinDataFlow::OUT, Driver::new(process))]).read_first()
+    }
+
+    /// As [`World::reader`], with who is told of the device's life.
+    fn reader_of(
+        process: impl Fn(&Driver, &Arc<Pin>) -> NtStatus + Send + Sync + 'static,
+        told: Arc<dyn DeviceDispatch>,
+    ) -> (Arc<World>, Handle) {
+        let filters = vec![(KsPinDataFlow::OUT, Driver::new(process))];
+        World::driven(|io| io.session_as(RequestorMode::User), filters, Some(told)).read_first()
+    }
+
+    fn read_first(self: Arc<World>) -> (Arc<World>, Handle) {
+        let filter = self.open("first");
+        let pin = self.create(filter, 0);
+        (self, pin)
     }
 
     fn open(&self, name: &str) -> Handle {

@@ -247,6 +247,83 @@ fn a_step_that_any_pin_of_five_filters_refuses_leaves_the_pipe_as_it_was() {
 }
 
 #[test]
+fn a_step_down_that_any_pin_of_five_filters_refuses_leaves_the_pipe_streaming() {
+    const STEPS: [(KsState, KsState); 3] =
+        [(KsState::RUN, KsState::PAUSE), (KsState::PAUSE, KsState::ACQUIRE), (KsState::ACQUIRE, KsState::STOP)];
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    check_times(240, || {
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        let pipe = Pipe::of(5);
+        let chosen = turn % pipe.pins.len();
+        let (from, to) = STEPS[turn / pipe.pins.len() % 3];
+        let (pin, stage, id) = pipe.pins[chosen];
+        for (pin, ..) in &pipe.pins {
+            assert_eq!(pipe.set_state(*pin, KsState::RUN), STATUS_SUCCESS);
+        }
+        *pipe.stages[stage].refuses.lock() = Some((id, from, to));
+        // Another client asks for what the pin is in, and gets it whatever the first one has come to.
+        let other = pipe.clone();
+        let affirms = thread::spawn(move || assert_eq!(other.set_state(pin, KsState::RUN), STATUS_SUCCESS));
+        assert_eq!(pipe.set_state(pin, KsState::STOP), STATUS_UNSUCCESSFUL);
+        affirms.join().unwrap();
+        assert_eq!(pipe.state(pin), KsState::RUN.0, "what it gave up, it takes up again");
+        pipe.pins.iter().for_each(|pin| pipe.agrees(pin));
+        // Frames that a flush on the way down sent home are on their way again, and none is missing.
+        let head = pipe.stages[0].pins.lock()[0].clone();
+        until(|| head.queued_requests() == FRAMES);
+        pipe.stages[0].frames.store(0, Ordering::SeqCst);
+        head.attempt_processing();
+        until(|| pipe.stages[0].frames.load(Ordering::SeqCst) == 2 * FRAMES && head.queued_requests() == FRAMES);
+        drop(head);
+        *pipe.stages[stage].refuses.lock() = None;
+        pipe.stop();
+        pipe.streams();
+        pipe.end();
+    });
+}
+
+#[test]
+fn two_clients_at_both_ends_meet_a_pin_that_refuses_a_step() {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    check_times(600, || {
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        let pipe = Pipe::of(3);
+        let chosen = turn % pipe.pins.len();
+        let lower = KsState((turn / pipe.pins.len() % 3) as u32);
+        let upper = KsState(lower.0 + 1);
+        let (from, to) = if turn / pipe.pins.len() / 3 % 2 == 0 { (lower, upper) } else { (upper, lower) };
+        let (_, stage, id) = pipe.pins[chosen];
+        *pipe.stages[stage].refuses.lock() = Some((id, from, to));
+        let walk = |from_the_sink: bool, states: [KsState; 3]| {
+            let pipe = pipe.clone();
+            thread::spawn(move || {
+                for state in states {
+                    for place in 0..pipe.pins.len() {
+                        let place = if from_the_sink { place } else { pipe.pins.len() - 1 - place };
+                        let status = pipe.set_state(pipe.pins[place].0, state);
+                        let may_refuse = place == chosen;
+                        assert!(
+                            status == STATUS_SUCCESS || (may_refuse && status == STATUS_UNSUCCESSFUL),
+                            "pin {place}, of which {chosen} refuses: {status}"
+                        );
+                    }
+                }
+            })
+        };
+        let clients = [
+            walk(true, [KsState::RUN, KsState::ACQUIRE, KsState::RUN]),
+            walk(false, [KsState::PAUSE, KsState::STOP, KsState::PAUSE]),
+        ];
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        pipe.pins.iter().for_each(|pin| pipe.agrees(pin));
+        *pipe.stages[stage].refuses.lock() = None;
+        pipe.stop();
+        pipe.streams();
+        pipe.end();
+    });
+}
+
+#[test]
 fn two_clients_change_the_state_of_a_pipe_from_both_ends() {
     check_times(1_000, || {
         let pipe = Pipe::of(3);
