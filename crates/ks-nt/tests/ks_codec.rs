@@ -13,7 +13,7 @@ use ks_abi::{
 };
 use ks_client::{Connect, Filter, Format, Pin, PinEvent, StreamRequest};
 use ks_io::WaitOutcome;
-use ks_rig::Rig;
+use ks_rig::{Rig, each_seed};
 use zerocopy::IntoBytes;
 
 const INPUT: u32 = 0;
@@ -129,71 +129,77 @@ impl Codec {
 
 #[test]
 fn a_decoder_is_asked_before_its_stream_changes_and_its_output_follows_while_it_runs() {
-    let rig = Rig::start("tests/avs/codec.c");
-    let codec = Codec::start(&rig);
-    codec.passes(1, 1);
-    // What it does not take changes nothing.
-    assert_eq!(codec.input.propose_format(&packets(4)).unwrap_err().status, STATUS_NO_MATCH);
-    codec.passes(1, 2);
-    // Of a format that leads to the same samples the output does not hear.
-    codec.input.propose_format(&packets(3)).unwrap();
-    assert_eq!(codec.input.format().unwrap().bytes(), packets(1).bytes(), "a proposal is none yet");
-    codec.tell(3).wait().unwrap();
-    codec.passes(1, 3);
-    assert_eq!(codec.input.format().unwrap().bytes(), packets(3).bytes());
-    assert!(!codec.changed.event().is_set());
-    for (from, to) in [(1, 2), (2, 1), (1, 2)] {
-        codec.input.propose_format(&packets(to)).unwrap();
-        let read = codec.read();
-        // What was sent before the change comes out as it was, what is behind it waits.
-        let before = codec.packet(from, 10);
-        let told = codec.tell(to);
-        let behind = [20, 21].map(|number| codec.packet(to, number));
-        codec.decodes(read, from, 10);
-        codec.follow(from, to);
-        for number in [20, 21] {
-            codec.decodes(codec.read(), to, number);
+    each_seed(|| {
+        let rig = Rig::start("tests/avs/codec.c");
+        let codec = Codec::start(&rig);
+        codec.passes(1, 1);
+        // What it does not take changes nothing.
+        assert_eq!(codec.input.propose_format(&packets(4)).unwrap_err().status, STATUS_NO_MATCH);
+        codec.passes(1, 2);
+        // Of a format that leads to the same samples the output does not hear.
+        codec.input.propose_format(&packets(3)).unwrap();
+        assert_eq!(codec.input.format().unwrap().bytes(), packets(1).bytes(), "a proposal is none yet");
+        codec.tell(3).wait().unwrap();
+        codec.passes(1, 3);
+        assert_eq!(codec.input.format().unwrap().bytes(), packets(3).bytes());
+        assert!(!codec.changed.event().is_set());
+        for (from, to) in [(1, 2), (2, 1), (1, 2)] {
+            codec.input.propose_format(&packets(to)).unwrap();
+            let read = codec.read();
+            // What was sent before the change comes out as it was, what is behind it waits.
+            let before = codec.packet(from, 10);
+            let told = codec.tell(to);
+            let behind = [20, 21].map(|number| codec.packet(to, number));
+            codec.decodes(read, from, 10);
+            codec.follow(from, to);
+            for number in [20, 21] {
+                codec.decodes(codec.read(), to, number);
+            }
+            for request in [before, told].into_iter().chain(behind) {
+                request.wait().unwrap();
+            }
+            codec.passes(to, 30);
         }
-        for request in [before, told].into_iter().chain(behind) {
-            request.wait().unwrap();
-        }
-        codec.passes(to, 30);
-    }
-    codec.stop();
-    rig.unload();
+        codec.stop();
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_decoder_that_finds_the_change_in_its_packets_has_its_output_follow() {
-    let rig = Rig::start("tests/avs/codec.c");
-    let codec = Codec::start(&rig);
-    codec.tell(3).wait().unwrap();
-    for (from, to) in [(1, 2), (2, 1)] {
-        codec.passes(from, 1);
-        let behind = [2, 3].map(|number| codec.packet(to, number));
-        codec.follow(from, to);
-        for number in [2, 3] {
-            codec.decodes(codec.read(), to, number);
+    each_seed(|| {
+        let rig = Rig::start("tests/avs/codec.c");
+        let codec = Codec::start(&rig);
+        codec.tell(3).wait().unwrap();
+        for (from, to) in [(1, 2), (2, 1)] {
+            codec.passes(from, 1);
+            let behind = [2, 3].map(|number| codec.packet(to, number));
+            codec.follow(from, to);
+            for number in [2, 3] {
+                codec.decodes(codec.read(), to, number);
+            }
+            behind.into_iter().for_each(|request| drop(request.wait().unwrap()));
+            assert_eq!(codec.input.format().unwrap().bytes(), packets(3).bytes());
         }
-        behind.into_iter().for_each(|request| drop(request.wait().unwrap()));
-        assert_eq!(codec.input.format().unwrap().bytes(), packets(3).bytes());
-    }
-    codec.stop();
-    rig.unload();
+        codec.stop();
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_decoder_that_is_told_of_what_it_did_not_agree_to_fails_its_stream() {
-    let rig = Rig::start("tests/avs/codec.c");
-    let codec = Codec::start(&rig);
-    codec.passes(1, 1);
-    assert_eq!(codec.tell(4).wait().unwrap_err().status, STATUS_NO_MATCH);
-    assert!(codec.packet(1, 2).wait().is_err(), "what is behind it is of a format that it does not take");
-    assert_eq!(codec.input.failure().unwrap().0, STATUS_NO_MATCH);
-    // A stream that begins again has the last format that was agreed to.
-    codec.input.set_state(KsState::STOP).unwrap();
-    codec.input.set_state(KsState::RUN).unwrap();
-    codec.passes(1, 3);
-    codec.stop();
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/avs/codec.c");
+        let codec = Codec::start(&rig);
+        codec.passes(1, 1);
+        assert_eq!(codec.tell(4).wait().unwrap_err().status, STATUS_NO_MATCH);
+        assert!(codec.packet(1, 2).wait().is_err(), "what is behind it is of a format that it does not take");
+        assert_eq!(codec.input.failure().unwrap().0, STATUS_NO_MATCH);
+        // A stream that begins again has the last format that was agreed to.
+        codec.input.set_state(KsState::STOP).unwrap();
+        codec.input.set_state(KsState::RUN).unwrap();
+        codec.passes(1, 3);
+        codec.stop();
+        rig.unload();
+    });
 }

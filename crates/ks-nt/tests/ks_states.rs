@@ -9,7 +9,7 @@ use ks_abi::{
     STATUS_INSUFFICIENT_RESOURCES, STATUS_SOME_NOT_MAPPED,
 };
 use ks_client::{Filter, Object};
-use ks_rig::{Created, Rig};
+use ks_rig::{Created, Rig, beside, each_seed, moment};
 use std::sync::Arc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -124,14 +124,13 @@ impl Row {
         self.pins.iter().for_each(|pin| drop(steps(pin)));
     }
 
-    /// So many frames go from end to end, each through every filter. The test program's own limit ends a wait for one
-    /// that never comes.
+    /// So many frames go from end to end, each through every filter. Virtual time ends a wait for one that never comes.
     fn stream(&self, frames: u32) {
         let next = counts(self.source()).next + frames;
         tell(self.source().pin.object(), ALLOW, &frames);
         while counts(self.sink()).next < next {
             assert_eq!(self.sink().pin.failure(), None);
-            std::thread::yield_now();
+            moment();
         }
         let arrived = counts(self.sink());
         assert_eq!((arrived.next, arrived.out_of_order, arrived.hops), (next, 0, MIDDLES));
@@ -144,136 +143,144 @@ fn told(from: KsState, to: KsState, device_state: KsState) -> Step {
 
 #[test]
 fn a_step_that_any_pin_of_a_driver_refuses_leaves_that_pin_and_the_stream_as_they_were() {
-    let rig = Rig::start("tests/avs/states.c");
-    for at in 0..8 {
-        let row = Row::new(&rig, 0);
-        for (round, (from, to)) in SINGLE.into_iter().enumerate() {
-            let (from, to) = (STATES[from], STATES[to]);
-            row.bring(&STATES.into_iter().filter(|one| *one > KsState::STOP && *one <= from).collect::<Vec<_>>());
-            row.forget_steps();
-            refuse(&row.pins[at], from, to, STATUS_INSUFFICIENT_RESOURCES);
-            let case = format!("pin {at} refuses {from} to {to}");
-            for (index, pin) in row.pins.iter().enumerate().rev() {
-                let outcome = pin.pin.set_state(to).map_err(|error| error.status);
-                let (wanted, is) = match index == at {
-                    true => (Err(STATUS_INSUFFICIENT_RESOURCES), from),
-                    false => (Ok(()), to),
-                };
-                assert_eq!((outcome, pin.pin.state().unwrap()), (wanted, is), "{case}");
-                // The step with DeviceState and ClientState as the driver is asked, and both as they are behind it.
-                assert_eq!(steps(pin), ([is.0; 2], vec![told(from, to, to)]), "{case}: pin {index}");
+    each_seed(|| {
+        let rig = Rig::start("tests/avs/states.c");
+        for at in 0..8 {
+            let row = Row::new(&rig, 0);
+            for (round, (from, to)) in SINGLE.into_iter().enumerate() {
+                let (from, to) = (STATES[from], STATES[to]);
+                row.bring(&STATES.into_iter().filter(|one| *one > KsState::STOP && *one <= from).collect::<Vec<_>>());
+                row.forget_steps();
+                refuse(&row.pins[at], from, to, STATUS_INSUFFICIENT_RESOURCES);
+                let case = format!("pin {at} refuses {from} to {to}");
+                for (index, pin) in row.pins.iter().enumerate().rev() {
+                    let outcome = pin.pin.set_state(to).map_err(|error| error.status);
+                    let (wanted, is) = match index == at {
+                        true => (Err(STATUS_INSUFFICIENT_RESOURCES), from),
+                        false => (Ok(()), to),
+                    };
+                    assert_eq!((outcome, pin.pin.state().unwrap()), (wanted, is), "{case}");
+                    // The step with DeviceState and ClientState as the driver is asked, and both as they are behind it.
+                    assert_eq!(steps(pin), ([is.0; 2], vec![told(from, to, to)]), "{case}: pin {index}");
+                }
+                // The client takes the others back, as a graph does, and all of them stream.
+                row.pins.iter().for_each(|pin| pin.pin.set_state(from).unwrap());
+                refuse_nothing(&row.pins[at]);
+                row.bring(&STATES.into_iter().filter(|one| *one > from).collect::<Vec<_>>());
+                row.stream(12);
+                let arrived = counts(row.sink());
+                assert_eq!((arrived.frames, arrived.missing), (12 * (round as u32 + 1), 0), "{case}");
+                row.bring(&DOWN);
             }
-            // The client takes the others back, as a graph does, and all of them stream.
-            row.pins.iter().for_each(|pin| pin.pin.set_state(from).unwrap());
-            refuse_nothing(&row.pins[at]);
-            row.bring(&STATES.into_iter().filter(|one| *one > from).collect::<Vec<_>>());
-            row.stream(12);
-            let arrived = counts(row.sink());
-            assert_eq!((arrived.frames, arrived.missing), (12 * (round as u32 + 1), 0), "{case}");
-            row.bring(&DOWN);
         }
-    }
-    rig.unload();
+        rig.unload();
+    });
 }
 
 #[test]
 fn steps_before_the_one_that_a_driver_refuses_are_taken_back() {
-    let rig = Rig::start("tests/avs/states.c");
-    let [stop, acquire, pause, run] = STATES;
-    let row = Row::new(&rig, 0);
-    for (at, pin) in row.pins.iter().enumerate() {
-        refuse(pin, acquire, pause, STATUS_DEVICE_BUSY);
-        assert_eq!(pin.pin.set_state(run).unwrap_err().status, STATUS_DEVICE_BUSY, "pin {at}");
-        let back = vec![told(stop, acquire, run), told(acquire, pause, run), told(acquire, stop, run)];
-        assert_eq!(steps(pin), ([stop.0; 2], back), "pin {at}");
-        refuse_nothing(pin);
-        row.bring(&UP);
-        row.stream(4);
-        row.bring(&DOWN);
-        row.forget_steps();
-    }
-    drop(row);
-    rig.unload();
+    each_seed(|| {
+        let rig = Rig::start("tests/avs/states.c");
+        let [stop, acquire, pause, run] = STATES;
+        let row = Row::new(&rig, 0);
+        for (at, pin) in row.pins.iter().enumerate() {
+            refuse(pin, acquire, pause, STATUS_DEVICE_BUSY);
+            assert_eq!(pin.pin.set_state(run).unwrap_err().status, STATUS_DEVICE_BUSY, "pin {at}");
+            let back = vec![told(stop, acquire, run), told(acquire, pause, run), told(acquire, stop, run)];
+            assert_eq!(steps(pin), ([stop.0; 2], back), "pin {at}");
+            refuse_nothing(pin);
+            row.bring(&UP);
+            row.stream(4);
+            row.bring(&DOWN);
+            row.forget_steps();
+        }
+        drop(row);
+        rig.unload();
+    });
 }
 
 #[test]
 fn a_pipe_of_a_driver_that_is_asked_for_states_from_both_ends_at_once_streams() {
-    let rig = Rig::start("tests/avs/states.c");
-    for round in 0..3u64 {
-        let row = Arc::new(Row::new(&rig, 0));
-        row.bring(&UP);
-        tell(row.source().pin.object(), ALLOW, &100u32);
-        let clients = [0, 1].map(|end| {
-            let row = row.clone();
-            let mut dice = round * 2 + end + 1;
-            std::thread::spawn(move || {
-                for _ in 0..40 {
-                    dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    let state = STATES[(dice >> 33) as usize % 4];
-                    // One goes from the source down, the other from the sink up.
-                    for step in 0..8 {
-                        let at = if end == 0 { step } else { 7 - step };
-                        row.pins[at].pin.set_state(state).unwrap_or_else(|error| panic!("{error}"));
+    each_seed(|| {
+        let rig = Rig::start("tests/avs/states.c");
+        for round in 0..3u64 {
+            let row = Arc::new(Row::new(&rig, 0));
+            row.bring(&UP);
+            tell(row.source().pin.object(), ALLOW, &100u32);
+            let clients = [0, 1].map(|end| {
+                let row = row.clone();
+                let mut dice = round * 2 + end + 1;
+                beside(move || {
+                    for _ in 0..40 {
+                        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        let state = STATES[(dice >> 33) as usize % 4];
+                        // One goes from the source down, the other from the sink up.
+                        for step in 0..8 {
+                            let at = if end == 0 { step } else { 7 - step };
+                            row.pins[at].pin.set_state(state).unwrap_or_else(|error| panic!("{error}"));
+                        }
                     }
+                })
+            });
+            clients.into_iter().for_each(|client| client.join());
+            row.pins.iter().rev().for_each(|pin| pin.pin.set_state(KsState::RUN).unwrap());
+            for (at, pin) in row.pins.iter().enumerate() {
+                let (shown, steps) = steps(pin);
+                assert_eq!(shown, [KsState::RUN.0; 2], "pin {at}");
+                let mut now = KsState::STOP.0;
+                for step in steps {
+                    assert_eq!((step.from, step.client_state), (now, step.to), "pin {at}: one step after the other");
+                    assert_eq!(step.from.abs_diff(step.to), 1, "pin {at}");
+                    now = step.to;
                 }
-            })
-        });
-        clients.into_iter().for_each(|client| client.join().unwrap());
-        row.pins.iter().rev().for_each(|pin| pin.pin.set_state(KsState::RUN).unwrap());
-        for (at, pin) in row.pins.iter().enumerate() {
-            let (shown, steps) = steps(pin);
-            assert_eq!(shown, [KsState::RUN.0; 2], "pin {at}");
-            let mut now = KsState::STOP.0;
-            for step in steps {
-                assert_eq!((step.from, step.client_state), (now, step.to), "pin {at}: one step after the other");
-                assert_eq!(step.from.abs_diff(step.to), 1, "pin {at}");
-                now = step.to;
+                assert_eq!(now, KsState::RUN.0, "pin {at}");
             }
-            assert_eq!(now, KsState::RUN.0, "pin {at}");
+            // What was under way when a pin went to STOP is gone; what comes now arrives.
+            while counts(row.source()).next < 100 {
+                moment();
+            }
+            row.stream(10);
+            row.bring(&DOWN);
         }
-        // What was under way when a pin went to STOP is gone; what comes now arrives.
-        while counts(row.source()).next < 100 {
-            std::thread::yield_now();
-        }
-        row.stream(10);
-        row.bring(&DOWN);
-    }
-    rig.unload();
+        rig.unload();
+    });
 }
 
 #[test]
 fn an_acquire_that_a_driver_pends_is_completed_by_the_class_driver_and_the_pin_streams() {
-    let rig = Rig::start("tests/avs/states.c");
-    for fails in [false, true, false] {
-        let row = Arc::new(Row::new(&rig, 1));
-        let acquires = {
-            let row = row.clone();
-            std::thread::spawn(move || row.sink().pin.set_state(KsState::ACQUIRE).map_err(|error| error.status))
-        };
-        let sink = row.sink();
-        while ask(sink.pin.object(), PENDS) != 1u32.to_le_bytes() {
-            std::thread::yield_now();
+    each_seed(|| {
+        let rig = Rig::start("tests/avs/states.c");
+        for fails in [false, true, false] {
+            let row = Arc::new(Row::new(&rig, 1));
+            let acquires = {
+                let row = row.clone();
+                beside(move || row.sink().pin.set_state(KsState::ACQUIRE).map_err(|error| error.status))
+            };
+            let sink = row.sink();
+            while ask(sink.pin.object(), PENDS) != 1u32.to_le_bytes() {
+                moment();
+            }
+            // The driver has not been told of a step; the pin answers, and the others go on.
+            assert_eq!(sink.pin.state().unwrap(), KsState::STOP, "and not what the driver's handler has written");
+            assert_eq!(steps(sink), ([KsState::STOP.0; 2], vec![]));
+            let others = &row.pins[..row.pins.len() - 1];
+            others.iter().rev().for_each(|pin| pin.pin.set_state(KsState::ACQUIRE).unwrap());
+            let ends = if fails { STATUS_INSUFFICIENT_RESOURCES } else { STATUS_SOME_NOT_MAPPED };
+            tell(sink.pin.object(), END_ACQUIRE, &ends.0);
+            let outcome = acquires.join();
+            if fails {
+                assert_eq!(outcome, Err(STATUS_INSUFFICIENT_RESOURCES));
+                assert_eq!((sink.pin.state().unwrap(), steps(sink).1), (KsState::STOP, vec![]));
+                others.iter().for_each(|pin| pin.pin.set_state(KsState::STOP).unwrap());
+                continue;
+            }
+            assert_eq!((outcome, sink.pin.state().unwrap()), (Ok(()), KsState::ACQUIRE));
+            let step = told(KsState::STOP, KsState::ACQUIRE, KsState::ACQUIRE);
+            assert_eq!(steps(sink), ([KsState::ACQUIRE.0; 2], vec![step]), "the class driver's step");
+            row.bring(&[KsState::PAUSE, KsState::RUN]);
+            row.stream(12);
+            row.bring(&DOWN);
         }
-        // The driver has not been told of a step; the pin answers, and the others go on.
-        assert_eq!(sink.pin.state().unwrap(), KsState::STOP, "and not what the driver's handler has written");
-        assert_eq!(steps(sink), ([KsState::STOP.0; 2], vec![]));
-        let others = &row.pins[..row.pins.len() - 1];
-        others.iter().rev().for_each(|pin| pin.pin.set_state(KsState::ACQUIRE).unwrap());
-        let ends = if fails { STATUS_INSUFFICIENT_RESOURCES } else { STATUS_SOME_NOT_MAPPED };
-        tell(sink.pin.object(), END_ACQUIRE, &ends.0);
-        let outcome = acquires.join().unwrap();
-        if fails {
-            assert_eq!(outcome, Err(STATUS_INSUFFICIENT_RESOURCES));
-            assert_eq!((sink.pin.state().unwrap(), steps(sink).1), (KsState::STOP, vec![]));
-            others.iter().for_each(|pin| pin.pin.set_state(KsState::STOP).unwrap());
-            continue;
-        }
-        assert_eq!((outcome, sink.pin.state().unwrap()), (Ok(()), KsState::ACQUIRE));
-        let step = told(KsState::STOP, KsState::ACQUIRE, KsState::ACQUIRE);
-        assert_eq!(steps(sink), ([KsState::ACQUIRE.0; 2], vec![step]), "the class driver's step");
-        row.bring(&[KsState::PAUSE, KsState::RUN]);
-        row.stream(12);
-        row.bring(&DOWN);
-    }
-    rig.unload();
+        rig.unload();
+    });
 }
