@@ -29,6 +29,7 @@ use ks_io::{
     RequestorMode, Services,
 };
 use ks_mem::{Block, Learning, Part};
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 /// One open filter.
@@ -254,6 +255,20 @@ impl Filter {
     pub fn pins(&self, id: PinId) -> Vec<Arc<Pin>> {
         let pins = self.pins.lock();
         pins.get(id as usize).map_or_else(Vec::new, |pins| pins.iter().filter_map(Weak::upgrade).collect())
+    }
+
+    /// Has `look` look at the same, without an allocation each time.
+    pub(crate) fn look_at_pins<T>(&self, id: PinId, look: impl FnOnce(&[Arc<Pin>]) -> T) -> T {
+        thread_local! {
+            static ROOM: Cell<Vec<Arc<Pin>>> = const { Cell::new(Vec::new()) };
+        }
+        let mut pins = ROOM.try_with(Cell::take).unwrap_or_default();
+        pins.extend(self.pins.lock().get(id as usize).into_iter().flatten().filter_map(Weak::upgrade));
+        let seen = look(&pins);
+        // No lock is held: one of them may be the last reference.
+        pins.clear();
+        let _ = ROOM.try_with(|room| room.set(pins));
+        seen
     }
 
     /// How many pins of one factory there are.

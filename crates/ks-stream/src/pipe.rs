@@ -462,10 +462,7 @@ impl Pin {
             }
         }
         if let Some(splitter) = shared {
-            batch::with(|home| {
-                home.extend(batch.drain(..).filter_map(|irp| splitter.hold(irp)));
-                batch.append(home);
-            });
+            splitter.hold_those_shared(batch);
             if batch.is_empty() {
                 return None;
             }

@@ -182,9 +182,10 @@ impl Pin {
     /// The output whose frames this one gets copies of; `None`: the minidriver fills its frames.
     pub(crate) fn copied_from(&self) -> Option<Arc<Pin>> {
         self.copies()?;
-        let pins = self.filter().pins(self.id());
-        let before = pins.into_iter().take_while(|pin| !std::ptr::eq(&**pin, self));
-        before.into_iter().find(|pin| pin.agreed_state() >= KsState::ACQUIRE && !pin.is_gone())
+        self.filter().look_at_pins(self.id(), |pins| {
+            let mut before = pins.iter().take_while(|pin| !std::ptr::eq(&***pin, self));
+            before.find(|pin| pin.agreed_state() >= KsState::ACQUIRE && !pin.is_gone()).cloned()
+        })
     }
 
     /// The outputs that get copies of what leaves this one.
@@ -192,9 +193,10 @@ impl Pin {
         if self.agreed_state() == KsState::STOP || self.copied_from().is_some() {
             return Vec::new();
         }
-        let pins = self.filter().pins(self.id());
-        let behind = pins.into_iter().skip_while(|pin| !std::ptr::eq(&**pin, self)).skip(1);
-        behind.filter(|pin| pin.may_be_filled() && pin.shared_from().is_none()).collect()
+        self.filter().look_at_pins(self.id(), |pins| {
+            let behind = pins.iter().skip_while(|pin| !std::ptr::eq(&***pin, self)).skip(1);
+            behind.filter(|pin| pin.may_be_filled() && pin.shared_from().is_none()).cloned().collect()
+        })
     }
 
     pub(super) fn may_be_filled(&self) -> bool {

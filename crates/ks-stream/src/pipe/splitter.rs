@@ -161,14 +161,18 @@ impl Splitter {
     /// A frame that was shared has come round. It waits here for the shares that are out, and goes on when the last is back;
     /// without any it is given back.
     pub(super) fn hold(&self, irp: Irp) -> Option<Irp> {
-        let mut kept = self.lent.kept.lock();
-        let Some(place) = kept.get_mut(number_of(&irp)) else { return Some(irp) };
-        place.out = place.out.saturating_sub(1);
-        if place.out == 0 {
-            return Some(irp);
+        Lent::comes_round(&mut self.lent.kept.lock(), irp)
+    }
+
+    /// The same of several. Those that need not wait are left in `batch`, in their order.
+    pub(super) fn hold_those_shared(&self, batch: &mut Vec<Irp>) {
+        let mut free = std::mem::take(&mut *self.room.lock());
+        {
+            let mut kept = self.lent.kept.lock();
+            free.extend(batch.drain(..).filter_map(|irp| Lent::comes_round(&mut kept, irp)));
         }
-        place.frame = Some(irp);
-        None
+        batch.append(&mut free);
+        *self.room.lock() = free;
     }
 }
 
@@ -202,6 +206,17 @@ impl Lent {
             }
             batch.append(onward);
         });
+    }
+
+    /// A frame whose shares were made beside it: `None` while some are out.
+    fn comes_round(kept: &mut [Kept], irp: Irp) -> Option<Irp> {
+        let Some(place) = kept.get_mut(number_of(&irp)) else { return Some(irp) };
+        place.out = place.out.saturating_sub(1);
+        if place.out == 0 {
+            return Some(irp);
+        }
+        place.frame = Some(irp);
+        None
     }
 
     /// The last share of a frame is back or gone: the frame.
