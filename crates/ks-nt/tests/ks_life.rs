@@ -377,6 +377,23 @@ fn a_driver_whose_device_is_pulled_out_is_told_and_let_go_of_when_the_last_filte
     });
 }
 
+/// No manager sends both: the driver's Stop comes with the request that removes its device.
+#[test]
+fn a_removed_device_is_stopped_by_the_request_that_removes_it() {
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/life.c");
+        let asked = |log: &str| calls(log, |call| call.starts_with("irp") || ["Stop", "Remove"].contains(&call));
+        all_told(&rig.open());
+        device(&rig).disable().unwrap();
+        rig.driver(0).add_device().unwrap();
+        assert_eq!(asked(&all_told(&rig.open())), "irp01 irp02 Stop Remove irp00");
+        rig.surprise_remove();
+        rig.driver(0).add_device().unwrap();
+        assert_eq!(asked(&all_told(&rig.open())), "irp17 irp02 Stop Remove irp00");
+        rig.unload();
+    });
+}
+
 #[test]
 fn a_driver_is_disabled_and_enabled_again() {
     each_seed(|| {

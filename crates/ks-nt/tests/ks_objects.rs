@@ -4,10 +4,11 @@
 mod ks_rig;
 
 use ks_abi::{
-    Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsState, KspNode, STATUS_INVALID_PARAMETER,
-    STATUS_PROPSET_NOT_FOUND,
+    Guid, KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENT_TYPE_BASICSUPPORT, KSEVENTSETID_Connection, KSPROPERTY_TYPE_GET,
+    KSPROPERTY_TYPE_TOPOLOGY, KsIdentifier, KsState, KspNode, STATUS_DEVICE_BUSY, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
 };
-use ks_client::{Object, Scope};
+use ks_client::{Filter, Object, Scope};
 use ks_io::AccessMask;
 use ks_rig::{Rig, each_seed};
 use zerocopy::IntoBytes;
@@ -130,6 +131,34 @@ fn a_driver_adds_factories_and_nodes_to_an_open_filter() {
     });
 }
 
+/// In place, and in memory that another table was in; more often than an object has tables by chance.
+#[test]
+fn a_table_that_a_driver_edits_answers_from_the_next_request_on() {
+    each_seed(|| {
+        const EDIT: u32 = 4;
+        const EDIT_NODE: u32 = 5;
+        let numbered = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e33);
+        let rig = Rig::start("tests/ks/growing.c");
+        let filter = rig.open();
+        let object = filter.object();
+        let node = KspNode {
+            property: KsIdentifier { set: numbered, id: 0, flags: KSPROPERTY_TYPE_GET | KSPROPERTY_TYPE_TOPOLOGY },
+            ..KspNode::default()
+        };
+        let of_node = || object.property_at::<u32>(node.as_bytes(), numbered, 0);
+        assert_eq!(object.property::<u32>(numbered, 0).unwrap_err().status, STATUS_PROPSET_NOT_FOUND);
+        assert_eq!(of_node().unwrap_err().status, STATUS_PROPSET_NOT_FOUND);
+        for number in 1..=200u32 {
+            object.set_property(GROWING, EDIT, &number).unwrap();
+            assert_eq!(object.property::<u32>(numbered, 0).unwrap(), number);
+            object.set_property(GROWING, EDIT_NODE, &(1000 + number)).unwrap();
+            assert_eq!(of_node().unwrap(), 1000 + number, "the node's");
+        }
+        drop(filter);
+        rig.unload();
+    });
+}
+
 #[test]
 fn workers_run_their_items_and_are_waited_for() {
     each_seed(|| {
@@ -245,6 +274,67 @@ fn an_event_that_a_driver_resets_by_its_entry_is_that_of_its_client() {
             event.event().clear();
         }
         drop((pin, filter));
+        rig.unload();
+    });
+}
+
+/// A driver that refuses clients of user mode does so where they open, enable and ask.
+#[test]
+fn a_driver_sees_who_asks_in_the_requests_that_it_is_lent() {
+    each_seed(|| {
+        const ASKED: u32 = 10;
+        const USER: u32 = 1;
+        const KERNEL: u32 = 0;
+        let rig = Rig::start("tests/ks/objects.c");
+        let mut closed_by = 77;
+        for mode in [USER, KERNEL, USER] {
+            let filter = if mode == USER { rig.open() } else { rig.open_as_driver() };
+            let pin = rig.create(&filter, 0, None);
+            let event = filter.object().enable_event(Scope::Object, EVENTS, 0).unwrap();
+            let asked: [u32; 7] = filter.object().property(CHECKS, ASKED).unwrap();
+            assert_eq!(asked[..5], [mode, closed_by, mode, mode, mode], "creates, close, intersection, AddHandler");
+            let wanted = [AccessMask::GENERIC_READ.0 | AccessMask::GENERIC_WRITE.0, AccessMask::GENERIC_READ.0];
+            assert_eq!(asked[5..], wanted, "the access that was asked for");
+            drop((event, pin, filter));
+            closed_by = mode;
+        }
+        rig.unload();
+    });
+}
+
+#[test]
+fn a_driver_raises_events_of_the_class_drivers_sets_by_id_and_by_choice() {
+    each_seed(|| {
+        const ANY_SET: u32 = 7;
+        const REFUSED: u32 = 8;
+        const AGREED: u32 = 9;
+        let rig = Rig::start("tests/ks/objects.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        let event = pin.pin.enable_event(KSEVENTSETID_Connection, KSEVENT_CONNECTION_ENDOFSTREAM).unwrap();
+        for (check, raised) in [(REFUSED, false), (ANY_SET, true), (REFUSED, false), (AGREED, true)] {
+            assert_eq!(failure(pin.pin.object(), check), "");
+            assert_eq!(event.event().is_set(), raised, "{check}");
+            event.event().clear();
+        }
+        pin.pin.disable_event(event).unwrap();
+        drop((pin, filter));
+        rig.unload();
+    });
+}
+
+#[test]
+fn a_drivers_support_handler_says_whether_an_event_is_supported() {
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/objects.c");
+        let (user, kernel) = (rig.open(), rig.open_as_driver());
+        let ask = |filter: &Filter, id: u32| {
+            let request = KsIdentifier { set: EVENTS, id, flags: KSEVENT_TYPE_BASICSUPPORT };
+            filter.object().control(ks_abi::IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), &mut []).status
+        };
+        assert_eq!([ask(&user, 2), ask(&kernel, 2)], [STATUS_DEVICE_BUSY, STATUS_SUCCESS], "the handler's word");
+        assert_eq!([ask(&user, 0), ask(&user, 9)], [STATUS_SUCCESS, STATUS_NOT_FOUND], "no handler, no event");
+        drop((user, kernel));
         rig.unload();
     });
 }

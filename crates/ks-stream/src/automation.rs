@@ -105,7 +105,7 @@ pub struct EventSet<T> {
     pub items: Vec<EventItem<T>>,
 }
 
-/// Agrees to an event that is being enabled, or refuses it.
+/// Agrees to an event that is being enabled or asked for, or refuses it.
 pub type AddEvent<T> = Box<dyn Fn(&T, &EventRequest<'_>) -> NtStatus + Send + Sync>;
 /// Hears that an event is enabled no more.
 pub type RemoveEvent<T> = Box<dyn Fn(&T, EventToken) + Send + Sync>;
@@ -123,12 +123,16 @@ pub struct EventItem<T> {
     /// Told when it is disabled, by whatever way.
     #[doc(alias = "RemoveHandler")]
     pub remove: Option<RemoveEvent<T>>,
+    /// Says whether the event is supported now, for KSEVENT_TYPE_BASICSUPPORT; `None`: it is. The request has no event
+    /// data and its token is none.
+    #[doc(alias = "SupportHandler")]
+    pub support: Option<AddEvent<T>>,
 }
 
 impl<T> EventItem<T> {
     /// An event that any client may enable.
     pub fn new(id: u32) -> EventItem<T> {
-        EventItem { id, min_data_bytes: size_of::<ks_abi::KsEventData>(), add: None, remove: None }
+        EventItem { id, min_data_bytes: size_of::<ks_abi::KsEventData>(), add: None, remove: None, support: None }
     }
 }
 

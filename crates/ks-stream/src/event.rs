@@ -18,7 +18,7 @@ use ks_abi::{
 };
 use ks_io::sync::Mutex;
 use ks_io::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use ks_io::{Dispatched, Event, Irp, IrpParts};
+use ks_io::{Dispatched, Event, Irp, IrpParts, Origin};
 use notification::Notification;
 use zerocopy::FromBytes;
 
@@ -46,6 +46,10 @@ struct EventEntry {
     client: u64,
     set: Guid,
     id: u32,
+    /// `KSEVENTDATA.NotificationType`.
+    notification_type: u32,
+    /// The minidriver's table has an item for it.
+    is_minidrivers: bool,
     /// The topology node that it was enabled on.
     node: Option<u32>,
     /// The handle that it was enabled by, and ends with.
@@ -81,6 +85,7 @@ pub struct EventRequest<'a> {
     request: &'a [u8],
     data: &'a [u8],
     notified: Option<Event>,
+    origin: &'a Origin,
 }
 
 impl EventRequest<'_> {
@@ -104,6 +109,11 @@ impl EventRequest<'_> {
         self.data
     }
 
+    /// Who asks.
+    pub fn origin(&self) -> &Origin {
+        self.origin
+    }
+
     /// The event object that is set each time; `None` for a semaphore, or where nothing is.
     pub fn event_object(&self) -> Option<&Event> {
         self.notified.as_ref()
@@ -113,6 +123,23 @@ impl EventRequest<'_> {
     pub fn is_buffered(&self) -> bool {
         self.identifier.flags & KSEVENT_TYPE_ENABLEBUFFERED != 0
     }
+}
+
+/// An enabled event of an object that its minidriver's table has no item for: the class driver agreed to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltInEvent {
+    /// Its number on the object.
+    pub token: EventToken,
+    /// Its set.
+    pub set: Guid,
+    /// Its item in the set.
+    pub id: u32,
+    /// How its client is notified, `KSEVENTF_*`.
+    pub notification_type: u32,
+    /// Is it raised once?
+    pub is_oneshot: bool,
+    /// Does its client fetch what it is raised with?
+    pub is_buffered: bool,
 }
 
 /// A handle that enables events of an object.
@@ -215,7 +242,20 @@ impl EventList {
             KSEVENT_TYPE_QUERYBUFFER => self.query(parts),
             _ if matches!(known, Known::NoSet) => STATUS_PROPSET_NOT_FOUND,
             _ if matches!(known, Known::NoItem) => STATUS_NOT_FOUND,
-            KSEVENT_TYPE_BASICSUPPORT => STATUS_SUCCESS,
+            KSEVENT_TYPE_BASICSUPPORT => match known {
+                Known::Drivers(EventItem { support: Some(support), .. }) => {
+                    let request = EventRequest {
+                        identifier: request,
+                        token: EventToken::NONE,
+                        request: parts.input,
+                        data: parts.output.data(),
+                        notified: None,
+                        origin: parts.origin,
+                    };
+                    callback::answer(object, || support(object, &request))
+                }
+                _ => STATUS_SUCCESS,
+            },
             flags if enables(flags) => {
                 let item = if let Known::Drivers(item) = known { Some(item) } else { None };
                 self.make_room(object, own);
@@ -258,6 +298,8 @@ impl EventList {
             client: parts.origin.client(),
             set: identifier.set,
             id: identifier.id,
+            notification_type: data.notification_type,
+            is_minidrivers: item.is_some(),
             node,
             by,
             oneshot: identifier.flags & KSEVENT_TYPE_ONESHOT != 0,
@@ -273,7 +315,8 @@ impl EventList {
             // It is there before the minidriver agrees, who may raise it at once.
             entries.push(entry);
         }
-        let request = EventRequest { identifier, token, request: parts.input, data: bytes, notified };
+        let origin = parts.origin;
+        let request = EventRequest { identifier, token, request: parts.input, data: bytes, notified, origin };
         let status = item
             .and_then(|item| item.add.as_ref())
             .map_or(STATUS_SUCCESS, |add| callback::answer(object, || add(object, &request)));
@@ -359,6 +402,23 @@ impl EventList {
     /// [`EventList::generate`], with data for the events that are buffered.
     pub(crate) fn generate_with(&self, set: Guid, id: u32, data: &[u8]) -> NtStatus {
         self.raise(|entry| entry.set == set && entry.id == id, data)
+    }
+
+    /// The enabled events of this item that the minidriver's table does not have; `None`: of any set.
+    pub(crate) fn built_in(&self, set: Option<Guid>, id: u32) -> Vec<BuiltInEvent> {
+        let hit = |entry: &&EventEntry| {
+            let meant = entry.id == id && set.is_none_or(|set| entry.set == set);
+            meant && !entry.is_minidrivers && !entry.spent.load(Ordering::Relaxed)
+        };
+        let tell = |entry: &EventEntry| BuiltInEvent {
+            token: entry.token,
+            set: entry.set,
+            id: entry.id,
+            notification_type: entry.notification_type,
+            is_oneshot: entry.oneshot,
+            is_buffered: entry.buffer.is_some(),
+        };
+        self.entries.lock().iter().filter(hit).map(tell).collect()
     }
 
     /// Raises one enabled event.

@@ -25,8 +25,8 @@ use ks_io::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use ks_io::{
-    Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, LockRank, RankedMutex, Refusal,
-    RequestorMode, Services,
+    AccessMask, Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, IoManager, Irp, LockRank, Origin,
+    RankedMutex, Refusal, RequestorMode, Services,
 };
 use ks_mem::{Block, Learning, Part};
 use std::cell::Cell;
@@ -38,6 +38,8 @@ pub struct Filter {
     block: Block,
     me: Weak<Filter>,
     file: Weak<FileObject>,
+    origin: Origin,
+    access: AccessMask,
     device: Arc<Device>,
     descriptor: Arc<dyn DescribeFilter>,
     /// Rank filter control: taken after the device mutex, before a processing mutex. Pins share it.
@@ -89,6 +91,8 @@ impl Filter {
             block,
             me: me.clone(),
             file: Arc::downgrade(request.file),
+            origin: request.origin.clone(),
+            access: request.access,
             device: device.clone(),
             descriptor: descriptor.clone(),
             control: device.io().services().mutex(LockRank::FilterControl, "filter control"),
@@ -175,6 +179,17 @@ impl Filter {
     /// The file object that it was opened as; `None` when that is gone.
     pub fn file_object(&self) -> Option<Arc<FileObject>> {
         self.file.upgrade()
+    }
+
+    /// Who opened the filter.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The access that its opener asked for, before it was granted.
+    #[doc(alias = "IO_SECURITY_CONTEXT.DesiredAccess")]
+    pub fn asked_access(&self) -> AccessMask {
+        self.access
     }
 
     /// Time, work and waiting.
@@ -386,6 +401,12 @@ impl Filter {
     #[doc(alias = "KsFilterGenerateEvents")]
     pub fn generate_data_events(&self, set: ks_abi::Guid, id: u32, data: &[u8]) -> ks_abi::NtStatus {
         self.events.generate_with(set, id, data)
+    }
+
+    /// The enabled events of this item that the minidriver's table does not have, of one set or of any (`None`): what it
+    /// can raise beside its own, see [`Filter::generate_data_event`].
+    pub fn built_in_events(&self, set: Option<ks_abi::Guid>, id: u32) -> Vec<crate::BuiltInEvent> {
+        self.events.built_in(set, id)
     }
 
     /// Raises one enabled event of the filter with data, see [`Filter::generate_data_events`].

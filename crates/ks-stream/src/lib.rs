@@ -68,7 +68,7 @@ pub use descriptor::{
     PinId,
 };
 pub use device::{Cooling, Device, DeviceDispatch, FactoryLifetime, PnpState, PowerTurn, Removal, ThermalState};
-pub use event::{EventBuffer, EventList, EventRequest, EventToken, answer as answer_event};
+pub use event::{BuiltInEvent, EventBuffer, EventList, EventRequest, EventToken, answer as answer_event};
 pub use factories::{PinFactories, Topology, answer_pin_property, answer_topology_property};
 pub use filter::Filter;
 pub use filter_process::{CopyRelationship, ProcessFrame, ProcessPin, ProcessPins};
@@ -82,7 +82,7 @@ pub use looped::properties::automation as looped_automation;
 pub use looped::{BufferWish, ClockRegister, CyclicBuffer, LoopedPin, LoopedStream, MOST_LOOPED_BYTES};
 pub use mapping::{DmaAdapter, Mapping};
 pub use method::answer as answer_method;
-pub use minidriver::{FilterDispatch, FilterInstance, PinInstance};
+pub use minidriver::{FilterDispatch, FilterInstance, Intersection, PinInstance};
 pub use node_object::{NodeObject, validate_node_create};
 pub use pended::{CreateEnding, PendedClose, PendedCreate};
 pub use pin::Pin;

@@ -22,10 +22,25 @@ use crate::queue::PointerId;
 use crate::stream_pointer::CloneId;
 use ks_abi::kernel::DevicePowerState;
 use ks_abi::{Guid, KsHandshake, KsState, NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING};
-use ks_io::Refusal;
+use ks_io::{Origin, Refusal};
 use ks_mem::FrameMemory;
 use std::any::Any;
 use std::sync::Arc;
+
+/// A pair of data ranges that a format is wanted of, with who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Intersection<'a> {
+    /// The pin factory.
+    pub pin: PinId,
+    /// The client's range.
+    pub range: &'a DataRange,
+    /// The factory's range.
+    pub matching: &'a DataRange,
+    /// Its number among the factory's ranges.
+    pub matching_index: usize,
+    /// Who asks.
+    pub origin: &'a Origin,
+}
 
 /// The routines of a kind of filter.
 #[doc(alias = "KSFILTER_DISPATCH")]
@@ -87,6 +102,12 @@ pub trait FilterInstance: Any + Send + Sync {
     fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
         let _ = pin;
         crate::pin::intersect::default_handler(range, matching)
+    }
+
+    /// As [`FilterInstance::intersect`], which it calls by default, for a minidriver that wants to know who asks, or which
+    /// of several equal ranges of its factory is meant.
+    fn intersect_asked(&self, asked: &Intersection<'_>) -> Result<DataFormat, Refusal> {
+        self.intersect(asked.pin, asked.range, asked.matching)
     }
 
     /// Does the filter process as a whole ([`FilterInstance::process`]), instead of its pins each for itself? Asked once,

@@ -38,7 +38,7 @@ use ks_io::sync::{
     Arc, Mutex, RwLock, Weak,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
-use ks_io::{Dispatched, FileObject, IoManager, Irp, Origin, RankedMutex, Refusal, Services, Work};
+use ks_io::{AccessMask, Dispatched, FileObject, IoManager, Irp, Origin, RankedMutex, Refusal, Services, Work};
 use ks_mem::{Block, Learning, Part};
 use std::sync::OnceLock;
 
@@ -65,6 +65,7 @@ pub struct Pin {
     me: Weak<Pin>,
     filter: Arc<Filter>,
     origin: Origin,
+    access: AccessMask,
     file: Weak<FileObject>,
     instance: OnceLock<PinCallbacks>,
     format: RwLock<DataFormat>,
@@ -242,6 +243,12 @@ impl Pin {
     /// Who created the pin; requests that it issues inherit this.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The access that its creator asked for, before it was granted.
+    #[doc(alias = "IO_SECURITY_CONTEXT.DesiredAccess")]
+    pub fn asked_access(&self) -> AccessMask {
+        self.access
     }
 
     /// The pin's file object, while somebody refers to it.

@@ -104,6 +104,23 @@ static const char *Nested(PKSPIN Pin)
     CHECK(!KsGateGetStateUnsafe(&Gate) && !KsGateGetStateUnsafe(FilterGate(Pin)));
     KsGateTurnInputOn(&Own);
     CHECK(KsGateGetStateUnsafe(FilterGate(Pin)));
+    /* Inputs that come and go: of the gate that feeds, and of the one that a pin is attached to. */
+    KsGateAddOffInputToAnd(&Own);
+    CHECK(!KsGateGetStateUnsafe(&Gate) && !KsGateGetStateUnsafe(FilterGate(Pin)));
+    KsGateRemoveOffInputFromAnd(&Own);
+    CHECK(KsGateGetStateUnsafe(FilterGate(Pin)));
+    KsGateAddOnInputToAnd(&Own);
+    KsGateRemoveOnInputFromAnd(&Own);
+    CHECK(KsGateGetStateUnsafe(FilterGate(Pin)));
+    KsGateTurnInputOff(&Own);
+    KsGateAddOnInputToOr(&Gate);
+    CHECK(KsGateGetStateUnsafe(FilterGate(Pin)));
+    KsGateRemoveOnInputFromOr(&Gate);
+    KsGateAddOffInputToOr(&Gate);
+    CHECK(!KsGateGetStateUnsafe(FilterGate(Pin)));
+    KsGateRemoveOffInputFromOr(&Gate);
+    KsGateTurnInputOn(&Own);
+    CHECK(KsGateGetStateUnsafe(FilterGate(Pin)));
     KsGateTerminateAnd(&Own);
     CHECK(!KsGateGetStateUnsafe(&Gate));
     KsPinAttachOrGate(Input(Pin, 0), NULL);

@@ -11,6 +11,9 @@ static const GUID SecondSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x
 /* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E32} */
 static const GUID NodeKind = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x32}};
 
+/* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E33} */
+static const GUID NumberedSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x33}};
+
 enum { ANSWER = 200 };
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -127,11 +130,16 @@ static NTSTATUS OnOther(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     return STATUS_SUCCESS;
 }
 
+static NTSTATUS OnEdit(PIRP Irp, PKSIDENTIFIER Request, PVOID Data);
+static NTSTATUS OnEditNode(PIRP Irp, PKSIDENTIFIER Request, PVOID Data);
+
 static const KSPROPERTY_ITEM FirstItems[] = {
     DEFINE_KSPROPERTY_ITEM(0, OnNumber, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(1, OnWorkers, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(2, OnList, sizeof(KSPROPERTY), 0, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(3, OnLater, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(4, NULL, sizeof(KSPROPERTY), sizeof(ULONG), OnEdit, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(5, NULL, sizeof(KSPROPERTY), sizeof(ULONG), OnEditNode, NULL, 0, NULL, NULL, 0),
 };
 static const KSPROPERTY_ITEM SecondItems[] = {
     DEFINE_KSPROPERTY_ITEM(0, OnOther, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0),
@@ -144,6 +152,86 @@ static DEFINE_KSPROPERTY_SET_TABLE(SecondSets){
     DEFINE_KSPROPERTY_SET(&SecondSet, SIZEOF_ARRAY(SecondItems), SecondItems, 0, NULL)};
 static KSAUTOMATION_TABLE FirstTable = {SIZEOF_ARRAY(FirstSets), sizeof(KSPROPERTY_ITEM), FirstSets};
 static KSAUTOMATION_TABLE SecondTable = {SIZEOF_ARRAY(SecondSets), sizeof(KSPROPERTY_ITEM), SecondSets};
+
+/* A set whose one item knows its number: it is asked for it by the item of the request. */
+typedef struct {
+    KSPROPERTY_SET Sets[2];
+    KSPROPERTY_ITEM Item;
+    ULONG Number;
+} NUMBERED;
+
+static NTSTATUS OnNumbered(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    *(ULONG *)Data = CONTAINING_RECORD(KSPROPERTY_ITEM_IRP_STORAGE(Irp), NUMBERED, Item)->Number;
+    Irp->IoStatus.Information = sizeof(ULONG);
+    return STATUS_SUCCESS;
+}
+
+/*
+ * Edits the table that `Place` names so that it has the numbered set, beside the first. The table is edited in place; every
+ * other time it and its set are discarded first, so that the next stand in memory that the last were in.
+ */
+static NTSTATUS Edit(PKSFILTER Filter, const KSAUTOMATION_TABLE **Place, NUMBERED **Last, ULONG Number)
+{
+    static const KSPROPERTY_ITEM item =
+        DEFINE_KSPROPERTY_ITEM(0, OnNumbered, sizeof(KSPROPERTY), sizeof(ULONG), NULL, NULL, 0, NULL, NULL, 0);
+    KSAUTOMATION_TABLE *table;
+    NUMBERED *numbered;
+    NTSTATUS status;
+
+    if (*Last && Number % 2) {
+        KsDiscard(Filter, (PVOID)*Place);
+        KsDiscard(Filter, *Last);
+        *Place = &FirstTable;
+    }
+    numbered = ExAllocatePoolWithTag(NonPagedPool, sizeof(*numbered), 'bmuN');
+    if (!numbered)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    RtlZeroMemory(numbered, sizeof(*numbered));
+    numbered->Sets[0] = FirstSets[0];
+    numbered->Sets[1].Set = &NumberedSet;
+    numbered->Sets[1].PropertiesCount = 1;
+    numbered->Sets[1].PropertyItem = &numbered->Item;
+    RtlCopyMemory(&numbered->Item, &item, sizeof(item));
+    numbered->Number = Number;
+    status = KsAddItemToObjectBag(Filter->Bag, numbered, NULL);
+    if (NT_SUCCESS(status))
+        status = KsEdit(Filter, Place, 'lbaT');
+    if (!NT_SUCCESS(status))
+        return status;
+    table = (KSAUTOMATION_TABLE *)*Place;
+    table->PropertySetsCount = SIZEOF_ARRAY(numbered->Sets);
+    table->PropertyItemSize = sizeof(KSPROPERTY_ITEM);
+    table->PropertySets = numbered->Sets;
+    *Last = numbered;
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnEdit(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    static NUMBERED *last;
+    PKSFILTER filter = KsGetFilterFromIrp(Irp);
+    NTSTATUS status;
+
+    KsFilterAcquireControl(filter);
+    status = Edit(filter, &((KSFILTER_DESCRIPTOR *)filter->Descriptor)->AutomationTable, &last, *(ULONG *)Data);
+    KsFilterReleaseControl(filter);
+    return status;
+}
+
+/* The same for the table of the node, whose descriptor is the filter's own. */
+static NTSTATUS OnEditNode(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    static NUMBERED *last;
+    PKSFILTER filter = KsGetFilterFromIrp(Irp);
+    NTSTATUS status;
+
+    KsFilterAcquireControl(filter);
+    status = Edit(filter, &((KSNODE_DESCRIPTOR *)filter->Descriptor->NodeDescriptors)->AutomationTable, &last,
+                  *(ULONG *)Data);
+    KsFilterReleaseControl(filter);
+    return status;
+}
 
 static const KSDATARANGE Range = BYTES_RANGE(32);
 static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range};
@@ -170,6 +258,11 @@ static NTSTATUS OnFilterCreate(PKSFILTER Filter, PIRP Irp)
         return STATUS_UNSUCCESSFUL;
     if (!NT_SUCCESS(KsFilterAddTopologyConnections(Filter, 2, connections)))
         return STATUS_UNSUCCESSFUL;
+    /* More than can be counted. */
+    ((KSFILTER_DESCRIPTOR *)Filter->Descriptor)->ConnectionsCount = ~0u;
+    if (KsFilterAddTopologyConnections(Filter, 2, connections) != STATUS_INVALID_PARAMETER)
+        return STATUS_UNSUCCESSFUL;
+    ((KSFILTER_DESCRIPTOR *)Filter->Descriptor)->ConnectionsCount = 2;
     if (!NT_SUCCESS(KsMergeAutomationTables(&merged, NULL, NULL, Filter->Bag)) || merged)
         return STATUS_UNSUCCESSFUL;
     if (!NT_SUCCESS(KsMergeAutomationTables(&merged, &FirstTable, &SecondTable, Filter->Bag)) || !merged)

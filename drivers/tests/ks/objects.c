@@ -10,7 +10,8 @@ static const GUID CheckSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5
 static const GUID EventSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x21}};
 
 enum { ANSWER = 200 };
-enum { CHECK_FILTER, CHECK_PIN, CHECK_GATES, CHECK_BAGS, CHECK_UNLISTED, CHECK_LISTED, CHECK_EVENT };
+enum { CHECK_FILTER, CHECK_PIN, CHECK_GATES, CHECK_BAGS, CHECK_UNLISTED, CHECK_LISTED, CHECK_EVENT, CHECK_ANY_SET, CHECK_REFUSED,
+       CHECK_AGREED, CHECK_ASKED };
 
 #define TEXT(x) TEXT_(x)
 #define TEXT_(x) #x
@@ -19,6 +20,15 @@ enum { CHECK_FILTER, CHECK_PIN, CHECK_GATES, CHECK_BAGS, CHECK_UNLISTED, CHECK_L
         if (!(condition)) \
             return TEXT(__LINE__) ": " #condition; \
     } while (0)
+
+/* KSEVENTSETID_Connection */
+static const GUID ConnectionSet = {0x7f4bcbe0, 0x9ea5, 0x11cf, {0xa5, 0xd6, 0x28, 0xdb, 0x04, 0xc1, 0x00, 0x00}};
+
+/* Who asked for each, and with which access. */
+enum { UNASKED = 77 };
+static struct {
+    ULONG FilterCreate, FilterClose, PinCreate, Intersect, AddEvent, FilterAccess, PinAccess;
+} Asked = {UNASKED, UNASKED, UNASKED, UNASKED, UNASKED, 0, 0};
 
 static KSEVENT_ENTRY *Added;
 static ULONG Freed[8];
@@ -254,6 +264,40 @@ static const char *Raise(PIRP Irp, BOOLEAN Adds)
     return NULL;
 }
 
+typedef struct {
+    ULONG Calls, Right;
+    BOOLEAN Agrees;
+} CHOICE;
+
+static BOOLEAN OnChoose(PVOID Context, PKSEVENT_ENTRY Entry)
+{
+    CHOICE *choice = Context;
+    choice->Calls++;
+    choice->Right += IsGuid(Entry->EventSet->Set, &ConnectionSet) && Entry->EventItem->EventId == KSEVENT_CONNECTION_ENDOFSTREAM &&
+                     Entry->NotificationType == KSEVENTF_EVENT_HANDLE && Entry->FileObject &&
+                     Entry->EventData->NotificationType == KSEVENTF_EVENT_HANDLE && !Entry->Object &&
+                     KeGetCurrentIrql() == DISPATCH_LEVEL;
+    return choice->Agrees;
+}
+
+/* The client has enabled an event of the class driver's: by its id in whatever set, and by the word of a callback. */
+static const char *RaiseBuiltIn(PKSPIN Pin, ULONG Check)
+{
+    CHOICE choice = {0, 0, Check == CHECK_AGREED};
+
+    if (Check == CHECK_ANY_SET) {
+        KsPinGenerateEvents(Pin, NULL, KSEVENT_CONNECTION_ENDOFSTREAM, 0, NULL, NULL, NULL);
+        return NULL;
+    }
+    KsPinGenerateEvents(Pin, NULL, KSEVENT_CONNECTION_ENDOFSTREAM, 0, NULL, OnChoose, &choice);
+    CHECK(choice.Calls == 1 && choice.Right == 1);
+    /* Neither that of another set nor another of the set is shown. */
+    KsPinGenerateEvents(Pin, &EventSet, KSEVENT_CONNECTION_ENDOFSTREAM, 0, NULL, OnChoose, &choice);
+    KsPinGenerateEvents(Pin, &ConnectionSet, KSEVENT_CONNECTION_DATADISCONTINUITY, 0, NULL, OnChoose, &choice);
+    CHECK(choice.Calls == 1);
+    return NULL;
+}
+
 /* The event of whoever has enabled item 0: by the entry and by the handle in its data it is one, and the client's. */
 static const char *ClientsEvent(void)
 {
@@ -344,6 +388,11 @@ static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     case CHECK_EVENT:
         wrong = ClientsEvent();
         break;
+    case CHECK_ANY_SET:
+    case CHECK_REFUSED:
+    case CHECK_AGREED:
+        wrong = RaiseBuiltIn(KsGetPinFromIrp(Irp), Request->Id);
+        break;
     }
     for (i = 0; wrong && wrong[i] && i < ANSWER; i++)
         answer[i] = wrong[i];
@@ -351,9 +400,64 @@ static NTSTATUS Run(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
     return STATUS_SUCCESS;
 }
 
+static NTSTATUS OnAsked(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    RtlCopyMemory(Data, &Asked, sizeof(Asked));
+    Irp->IoStatus.Information = sizeof(Asked);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnFilterCreate(PKSFILTER Filter, PIRP Irp)
+{
+    Asked.FilterCreate = Irp->RequestorMode;
+    Asked.FilterAccess = IoGetCurrentIrpStackLocation(Irp)->Parameters.Create.SecurityContext->DesiredAccess;
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnFilterClose(PKSFILTER Filter, PIRP Irp)
+{
+    Asked.FilterClose = Irp->RequestorMode;
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OnPinCreate(PKSPIN Pin, PIRP Irp)
+{
+    Asked.PinCreate = Irp->RequestorMode;
+    Asked.PinAccess = IoGetCurrentIrpStackLocation(Irp)->Parameters.Create.SecurityContext->DesiredAccess;
+    return STATUS_SUCCESS;
+}
+
+static const KSDATARANGE Twin;
+
+/* Of two equal ranges only the second has formats: they are told apart by their addresses. */
+static NTSTATUS OnIntersect(PVOID Context, PIRP Irp, PKSP_PIN Pin, PKSDATARANGE DataRange, PKSDATARANGE Matching,
+                            ULONG DataBufferSize, PVOID Data, PULONG DataSize)
+{
+    Asked.Intersect = Irp->RequestorMode;
+    if (Matching != &Twin)
+        return STATUS_NO_MATCH;
+    *DataSize = sizeof(KSDATAFORMAT);
+    if (DataBufferSize == 0)
+        return STATUS_BUFFER_OVERFLOW;
+    RtlCopyMemory(Data, Matching, sizeof(KSDATAFORMAT));
+    return STATUS_SUCCESS;
+}
+
+static const KSEVENT_SET EventSets[];
+static const KSEVENT_ITEM Events[];
+
+/* Item 2 is not supported now. */
+static NTSTATUS OnSupport(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    if (KSEVENT_SET_IRP_STORAGE(Irp) != EventSets || KSEVENT_ITEM_IRP_STORAGE(Irp) != &Events[2] || Request->Id != 2)
+        return STATUS_UNSUCCESSFUL;
+    return Irp->RequestorMode == UserMode ? STATUS_DEVICE_BUSY : STATUS_SUCCESS;
+}
+
 static NTSTATUS OnAdd(PIRP Irp, PKSEVENTDATA EventData, PKSEVENT_ENTRY EventEntry)
 {
     NTSTATUS status = KsDefaultAddEventHandler(Irp, EventData, EventEntry);
+    Asked.AddEvent = Irp->RequestorMode;
     if (NT_SUCCESS(status))
         Added = EventEntry;
     return status;
@@ -380,31 +484,42 @@ static const KSPROPERTY_ITEM Properties[] = {
     DEFINE_KSPROPERTY_ITEM(CHECK_UNLISTED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_LISTED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_EVENT, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CHECK_ANY_SET, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CHECK_REFUSED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CHECK_AGREED, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
+    DEFINE_KSPROPERTY_ITEM(CHECK_ASKED, OnAsked, sizeof(KSPROPERTY), sizeof(Asked), NULL, NULL, 0, NULL, NULL, 0),
     DEFINE_KSPROPERTY_ITEM(CHECK_BAGS, Run, sizeof(KSPROPERTY), ANSWER, NULL, NULL, 0, NULL, NULL, 0),
 };
 static DEFINE_KSPROPERTY_SET_TABLE(PropertySets){
     DEFINE_KSPROPERTY_SET(&CheckSet, SIZEOF_ARRAY(Properties), Properties, 0, NULL)};
 static const KSEVENT_ITEM Events[] = {{0, sizeof(KSEVENTDATA), 16, OnAdd, OnRemove, NULL},
-                                      {1, sizeof(KSEVENTDATA), 0, OnAddUnlisted, OnRemove, NULL}};
+                                      {1, sizeof(KSEVENTDATA), 0, OnAddUnlisted, OnRemove, NULL},
+                                      {2, sizeof(KSEVENTDATA), 0, OnAddUnlisted, OnRemove, OnSupport}};
 static const KSEVENT_SET EventSets[] = {{&EventSet, SIZEOF_ARRAY(Events), Events}};
 static const KSAUTOMATION_TABLE Automation = {
     SIZEOF_ARRAY(PropertySets), sizeof(KSPROPERTY_ITEM), PropertySets, 0, 0, NULL,
     SIZEOF_ARRAY(EventSets),    sizeof(KSEVENT_ITEM),    EventSets};
 
 static const KSDATARANGE Range = BYTES_RANGE(64);
-static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range};
+static const KSDATARANGE Twin = BYTES_RANGE(64);
+static const PKSDATARANGE Ranges[] = {(PKSDATARANGE)&Range, (PKSDATARANGE)&Twin};
+static const KSPIN_DISPATCH PinDispatch = {.Create = OnPinCreate};
+static const KSFILTER_DISPATCH FilterDispatch = {.Create = OnFilterCreate, .Close = OnFilterClose};
 static const KSPIN_DESCRIPTOR_EX PinDescriptors[] = {{
+    .Dispatch = &PinDispatch,
     .AutomationTable = &Automation,
+    .IntersectHandler = OnIntersect,
     .PinDescriptor = {.DataRangesCount = SIZEOF_ARRAY(Ranges),
                       .DataRanges = Ranges,
                       .DataFlow = KSPIN_DATAFLOW_OUT,
                       .Communication = KSPIN_COMMUNICATION_BOTH},
-    .Flags = KSPIN_FLAG_IMPLEMENT_CLOCK,
+    .Flags = KSPIN_FLAG_IMPLEMENT_CLOCK | KSPIN_FLAG_GENERATE_EOS_EVENTS,
     .InstancesPossible = 1,
 }};
 static const GUID Categories[] = {{CATEGORY_CAPTURE_GUID}};
 static const GUID Reference = {0x1a4f3e52, 0x7f0b, 0x4c60, {0x9d, 0x35, 0x2b, 0x5e, 0x84, 0x11, 0x0c, 0x20}};
 static const KSFILTER_DESCRIPTOR Filter = {
+    .Dispatch = &FilterDispatch,
     .AutomationTable = &Automation,
     .Version = KSFILTER_DESCRIPTOR_VERSION,
     .ReferenceGuid = &Reference,

@@ -4,7 +4,6 @@ use crate::ks::address::{Address, Routine, status};
 use crate::ks::descriptor::MOST_ENTRIES;
 use crate::ks::engine_file;
 use crate::ks::events;
-use crate::ks::filter::mode_byte;
 use crate::ks::irp::{FILTER_NODE, LentIrp, Target};
 use crate::ks::rt_audio::Exchange;
 use crate::ntoskrnl::object_manager;
@@ -19,13 +18,11 @@ use ks_abi::{
 };
 use ks_mem::Block;
 use ks_stream::{
-    AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyCall, PropertyItem, PropertyMembers,
-    PropertySet, PropertyValues,
+    AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyCall, PropertyItem,
+    PropertyMembers, PropertySet, PropertyValues,
 };
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use zerocopy::IntoBytes;
+use std::sync::Arc;
 
 /// Finds the hosted object that a request on an engine object is for.
 pub(crate) type Finder<T> = Arc<dyn Fn(&T) -> Option<Target> + Send + Sync>;
@@ -184,7 +181,14 @@ fn event_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>) ->
     let item = |at: usize| -> EventItem<T> {
         let place = Address(set.event_item.0).at(at * stride);
         let item: KsEventItem = place.read();
-        let (add, remove) = (finder.clone(), finder.clone());
+        let (add, remove, ask) = (finder.clone(), finder.clone(), finder.clone());
+        let support = Routine::optional(Address(item.support_handler.0), "an event's support handler");
+        let supported = move |routine: Routine| -> AddEvent<T> {
+            Box::new(move |object, request| match ask(object) {
+                Some(target) => events::supported(target, routine, (address, place), request),
+                None => STATUS_DEVICE_REMOVED,
+            })
+        };
         EventItem {
             id: item.event_id,
             min_data_bytes: item.data_input as usize,
@@ -197,6 +201,7 @@ fn event_set<T: 'static>(address: Address, stride: usize, finder: &Finder<T>) ->
                     events::removed(&target, token);
                 }
             })),
+            support: support.map(supported),
         }
     };
     let items = (0..set.events_count.min(MOST_ENTRIES) as usize).map(item).collect();
@@ -283,7 +288,7 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
         Ok(exchange) => exchange,
         Err(status) => return status,
     };
-    let irp = match LentIrp::lend_to_node(target.clone(), node(call), IRP_MJ_DEVICE_CONTROL, 0) {
+    let irp = match LentIrp::lend_to_node(target.clone(), node(call), IRP_MJ_DEVICE_CONTROL, call.origin().mode()) {
         Ok(irp) => irp,
         Err(status) => return status,
     };
@@ -293,7 +298,6 @@ fn run(target: &Target, entry: Entry, call: &mut PropertyCall<'_>) -> NtStatus {
     irp.set_parameter(1, call.request().len() as u64);
     irp.set_parameter(2, u64::from(code.0));
     irp.set_parameter(3, request.address());
-    irp.set_requestor_mode(mode_byte(call.origin().mode()));
     irp.set_buffers(address, address);
     irp.set_driver_context(0, entry.set.0);
     irp.set_driver_context(3, entry.item.0);
@@ -352,81 +356,4 @@ fn node(call: &PropertyCall<'_>) -> u32 {
     let at = offset_of!(KspNode, node_id);
     let bytes = call.request().get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
     bytes.map_or(FILTER_NODE, u32::from_le_bytes)
-}
-
-/// Counts what may have changed a table that was read before.
-static CHANGES: AtomicU64 = AtomicU64::new(1);
-
-/// A driver has made a table of others, in memory that may have been another table before.
-pub(super) fn tables_changed() {
-    CHANGES.fetch_add(1, Ordering::SeqCst);
-}
-
-/// The most tables that an object is remembered to have had; the last stays the one that answers.
-const MOST_TABLES: usize = 64;
-
-/// The automation tables that an object has had, each read when it is first asked: drivers put another one into the
-/// descriptor while the object lives.
-pub(super) struct Tables<T>(OnceLock<Box<Known<T>>>);
-
-struct Known<T> {
-    at: Address,
-    /// The bytes of the table and its sets, by which a table is known again at its address.
-    content: Vec<u8>,
-    /// The count of changes up to which this is what stands at the address.
-    checked: AtomicU64,
-    table: AutomationTable<T>,
-    next: Tables<T>,
-}
-
-impl<T> Default for Tables<T> {
-    fn default() -> Self {
-        Tables(OnceLock::new())
-    }
-}
-
-impl<T> Tables<T> {
-    /// The table that stands at an address now.
-    pub(super) fn at(&self, at: Address, make: impl Fn() -> AutomationTable<T>) -> &AutomationTable<T> {
-        let changes = CHANGES.load(Ordering::SeqCst);
-        let fresh = || {
-            Box::new(Known {
-                at,
-                content: content(at),
-                checked: AtomicU64::new(changes),
-                table: make(),
-                next: Tables::default(),
-            })
-        };
-        let mut known = self.0.get_or_init(fresh);
-        for _ in 1..MOST_TABLES {
-            if known.at == at && known.checked.load(Ordering::SeqCst) == changes {
-                return &known.table;
-            }
-            if known.at == at && known.content == content(at) {
-                known.checked.store(changes, Ordering::SeqCst);
-                return &known.table;
-            }
-            known = known.next.0.get_or_init(fresh);
-        }
-        &known.table
-    }
-}
-
-/// What tells a table from another one at the same address.
-fn content(at: Address) -> Vec<u8> {
-    if at.is_null() {
-        return Vec::new();
-    }
-    let head: KsAutomationTable = at.read();
-    let mut bytes = head.as_bytes().to_vec();
-    let sets = [
-        (head.property_sets, head.property_sets_count, size_of::<KsPropertySet>()),
-        (head.method_sets, head.method_sets_count, size_of::<KsMethodSet>()),
-        (head.event_sets, head.event_sets_count, size_of::<KsEventSet>()),
-    ];
-    for (sets, count, set_bytes) in sets.into_iter().filter(|(sets, ..)| sets.0 != 0) {
-        bytes.extend(Address(sets.0).bytes(count.min(MOST_ENTRIES) as usize * set_bytes));
-    }
-    bytes
 }

@@ -3,6 +3,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::{Address, Routine};
+use crate::ks::automation_tables::tables_changed;
 use crate::ks::kernel;
 use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
@@ -108,6 +109,7 @@ impl Bag {
 
 /// A free routine of NULL stands for the pool's.
 fn free_item(item: u64, free: Address) {
+    tables_changed();
     match Routine::optional(free, "the free routine of an item in an object bag") {
         Some(routine) => {
             routine.call1(item);
@@ -153,6 +155,8 @@ pub(crate) unsafe extern "win64" fn KsAddItemToObjectBag(handle: Address, item: 
 pub(crate) unsafe extern "win64" fn KsRemoveItemFromObjectBag(handle: Address, item: u64, free: u8) -> u32 {
     let Some(bag) = objects::bag(handle, "KsRemoveItemFromObjectBag") else { return 0 };
     let (before, routine) = bag.take(item);
+    // One that the driver frees itself may be a table, too.
+    tables_changed();
     if let Some(routine) = routine.filter(|_| free != 0) {
         free_item(item, routine);
     }
@@ -184,6 +188,8 @@ pub(crate) unsafe extern "win64" fn _KsEdit(handle: Address, place: Address, new
     }
     let item = place.follow(0);
     let own = bag.contains(item.0);
+    // What the driver will write there is seen by the next request.
+    tables_changed();
     if own && new == old {
         return STATUS_SUCCESS;
     }

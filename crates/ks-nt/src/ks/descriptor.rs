@@ -4,8 +4,9 @@ use crate::ks::address::Address;
 use crate::ks::media_names;
 use ks_abi::kernel::{KsFilterDescriptor, KsNodeDescriptor, KsPinDescriptor, KsPinDescriptorEx};
 use ks_abi::{
-    Guid, KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, KSDATARANGE_ATTRIBUTES, KsAllocatorFramingEx, KsComponentId,
-    KsDataFormat, KsMultipleItem, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsTopologyConnection,
+    Guid, KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED, KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, KSDATARANGE_ATTRIBUTES,
+    KsAllocatorFramingEx, KsComponentId, KsDataFormat, KsMultipleItem, KsPinCommunication, KsPinDataFlow,
+    KsPinInterface, KsPinMedium, KsTopologyConnection,
 };
 use ks_stream::{
     DataRange, DescribeFilter, DescribePin, ExtendedFraming, FilterDispatch, FilterFlags, Framing, PinFlags, PinId,
@@ -106,6 +107,12 @@ pub(crate) fn node_descriptor(filter: Address, id: u32) -> Option<Address> {
     let stride: u32 = filter.get(offset_of!(KsFilterDescriptor, node_descriptor_size));
     let nodes = filter.follow(offset_of!(KsFilterDescriptor, node_descriptors)).some()?;
     Some(nodes.at(id as usize * stride as usize))
+}
+
+/// Address of the automation table of a node below a filter's descriptor, or NULL.
+pub(crate) fn node_automation(filter: Address, node: u32) -> Address {
+    node_descriptor(filter, node)
+        .map_or(Address::NULL, |node| node.follow(offset_of!(KsNodeDescriptor, automation_table)))
 }
 
 /// The elements of an array in the driver's memory.
@@ -239,13 +246,11 @@ pub(crate) fn framing(framing: &KsAllocatorFramingEx, sample_bytes: u32) -> Fram
         0 | 1 => most,
         sample => sample.clamp(least, most),
     };
-    // FILE_*_ALIGNMENT is a mask: 2^n - 1.
-    let alignment = item.file_alignment.saturating_add(1);
-    Framing {
-        frames: item.frames,
-        frame_bytes,
-        alignment: if alignment.is_power_of_two() && alignment <= 4096 { alignment } else { 0 },
-    }
+    // FILE_*_ALIGNMENT is a mask: 2^n - 1. What no frame can have is refused where frames are made. The pitch of a line
+    // stands in its place with that flag.
+    let pitch = item.flags & KSALLOCATOR_FLAG_2D_BUFFER_REQUIRED != 0;
+    let alignment = item.file_alignment.checked_add(1).and_then(u32::checked_next_power_of_two).unwrap_or(u32::MAX);
+    Framing { frames: item.frames, frame_bytes, alignment: if pitch { 0 } else { alignment } }
 }
 
 /// The data ranges of a KSPIN_DESCRIPTOR with the address of each.

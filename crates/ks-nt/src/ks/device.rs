@@ -21,6 +21,7 @@ use ks_abi::{
 };
 use ks_stream::{DescribeFilter, Device, FactoryLifetime};
 use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
@@ -49,6 +50,8 @@ pub(crate) struct HostedDevice {
     factories: Mutex<Vec<Arc<HostedFactory>>>,
     /// The routines of its driver for active and passive cooling.
     cooling: Mutex<[Option<Routine>; 2]>,
+    /// The request that removes it stops it first.
+    stops_with_removal: AtomicBool,
 }
 
 impl HostedDevice {
@@ -99,6 +102,7 @@ impl HostedDevice {
             bag,
             factories: Mutex::new(Vec::new()),
             cooling: Mutex::new([None; 2]),
+            stops_with_removal: AtomicBool::new(false),
         });
         objects::insert(hosted.address(), Object::Device(hosted.clone()));
         objects::insert(functional, Object::Functional(hosted.clone()));
@@ -215,6 +219,16 @@ impl HostedDevice {
         let _ = self.device.remove_factory(&known);
         factory.delete();
         STATUS_SUCCESS
+    }
+
+    /// The request that removes it, which comes next, stops it first.
+    pub(crate) fn stop_with_removal(&self) {
+        self.stops_with_removal.store(true, Ordering::SeqCst);
+    }
+
+    /// Is it to be stopped by the request that removes it? Once.
+    pub(crate) fn is_stopped_with_removal(&self) -> bool {
+        self.stops_with_removal.swap(false, Ordering::SeqCst)
     }
 
     /// The driver's Stop has returned: what was to stay until then goes.

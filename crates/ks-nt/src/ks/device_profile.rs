@@ -57,7 +57,7 @@ fn goes_by_reference(factory: &HostedFactory) -> bool {
     view.has_reference_guid() && view.flags().contains(FilterFlags::PRIORITIZE_REFERENCEGUID)
 }
 
-// ks-coverage: KsInitializeDeviceProfile done test=a_camera_publishes_profiles_and_nothing_else_does
+// ks-coverage: KsInitializeDeviceProfile partial test=a_camera_publishes_profiles_and_nothing_else_does
 pub(crate) unsafe extern "win64" fn KsInitializeDeviceProfile(factory: Address) -> NtStatus {
     match camera(factory, "KsInitializeDeviceProfile") {
         Ok(factory) if !goes_by_reference(&factory) => STATUS_INVALID_PARAMETER,
@@ -76,7 +76,7 @@ fn initialized(factory: Address, routine: &'static str) -> Result<(), NtStatus> 
     if initialized { Ok(()) } else { Err(STATUS_INVALID_DEVICE_REQUEST) }
 }
 
-// ks-coverage: KsPublishDeviceProfile done test=a_camera_publishes_profiles_and_nothing_else_does
+// ks-coverage: KsPublishDeviceProfile partial test=a_camera_publishes_profiles_and_nothing_else_does
 pub(crate) unsafe extern "win64" fn KsPublishDeviceProfile(factory: Address, profile: Address) -> NtStatus {
     match initialized(factory, "KsPublishDeviceProfile") {
         Ok(()) if profile.is_null() || !is_whole(profile) => STATUS_INVALID_PARAMETER,
@@ -97,7 +97,7 @@ fn is_whole(profile: Address) -> bool {
         && (number(info::CONCURRENCY_COUNT) == 0) == profile.follow(info::CONCURRENCY).is_null()
 }
 
-// ks-coverage: KsPersistDeviceProfile done test=a_camera_publishes_profiles_and_nothing_else_does
+// ks-coverage: KsPersistDeviceProfile partial test=a_camera_publishes_profiles_and_nothing_else_does
 pub(crate) unsafe extern "win64" fn KsPersistDeviceProfile(factory: Address) -> NtStatus {
     initialized(factory, "KsPersistDeviceProfile").map_or_else(|status| status, |()| STATUS_SUCCESS)
 }

@@ -6,7 +6,7 @@
 use crate::exports;
 use crate::exports::Export;
 use crate::ks::address::Address;
-use crate::ks::automation;
+use crate::ks::automation_tables;
 use crate::ks::check;
 use crate::ks::descriptor::{MOST_ENTRIES, MOST_NODES, MOST_PINS};
 use crate::ks::filter::HostedFilter;
@@ -121,14 +121,14 @@ pub(crate) unsafe extern "win64" fn KsFilterAddTopologyConnections(
     };
     let mut descriptor: KsFilterDescriptor = filter.descriptor().read();
     let before = descriptor.connections_count;
-    if count > MOST_ENTRIES || before + count > MOST_ENTRIES {
+    let Some(all) = before.checked_add(count).filter(|all| *all <= MOST_ENTRIES) else {
         return STATUS_INVALID_PARAMETER;
-    }
+    };
     let bytes = |count: u32| count as usize * size_of::<KsTopologyConnection>();
     let more = connections.bytes(bytes(count));
     outcome(extended(&filter, descriptor.connections.0, bytes(before), &more).and_then(|connections| {
         descriptor.connections = Ptr64(connections.0);
-        descriptor.connections_count = before + count;
+        descriptor.connections_count = all;
         replace(&filter, &descriptor)
     }))
 }
@@ -211,7 +211,7 @@ pub(crate) unsafe extern "win64" fn KsMergeAutomationTables(
         event_sets: place(event_at, &events),
     };
     copy.write_bytes(&[table.as_bytes(), &properties, &methods, &events].concat());
-    automation::tables_changed();
+    automation_tables::tables_changed();
     if let Some(bag) = bag {
         bag.keep(copy.0);
         for input in [first, second].into_iter().filter(|input| !input.is_null()) {

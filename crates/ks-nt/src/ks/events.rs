@@ -19,7 +19,7 @@ use ks_abi::{
 };
 use ks_io::Level;
 use ks_mem::Block;
-use ks_stream::{EventRequest, EventToken};
+use ks_stream::{BuiltInEvent, EventRequest, EventToken};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,14 +66,26 @@ fn address(target: &Target) -> u64 {
     }
 }
 
+fn file_object(target: &Target) -> u64 {
+    match target {
+        Target::Filter(filter) => filter.file_object(),
+        Target::Pin(pin) => pin.file_object(),
+    }
+}
+
+/// Raises one enabled event of an object, which may be gone.
+fn raise(target: &Target, token: EventToken, data: &[u8]) -> NtStatus {
+    match target {
+        Target::Filter(filter) => {
+            filter.engine().map_or(STATUS_SUCCESS, |filter| filter.generate_data_event(token, data))
+        }
+        Target::Pin(pin) => pin.engine().map_or(STATUS_SUCCESS, |pin| pin.generate_data_event(token, data)),
+    }
+}
+
 impl HostedEvent {
     fn raise(&self, data: &[u8]) -> NtStatus {
-        let raised = match &self.target {
-            Target::Filter(filter) => {
-                filter.engine().map_or(STATUS_SUCCESS, |filter| filter.generate_data_event(self.token, data))
-            }
-            Target::Pin(pin) => pin.engine().map_or(STATUS_SUCCESS, |pin| pin.generate_data_event(self.token, data)),
-        };
+        let raised = raise(&self.target, self.token, data);
         if let Some((_, event)) = &self.client
             && raised.is_success()
         {
@@ -112,10 +124,7 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
         data.store_u64(offset_of!(KsEventData, object), handle.handle());
     }
     let kind = KsEventData::read_from_prefix(request.data()).map_or(0, |(data, _)| data.notification_type);
-    let file = match &target {
-        Target::Filter(filter) => filter.file_object(),
-        Target::Pin(pin) => pin.file_object(),
-    };
+    let file = file_object(&target);
     let oneshot = if request.event().flags & KSEVENT_TYPE_ONESHOT != 0 { KSEVENT_ENTRY_ONESHOT } else { 0 };
     let buffered = if request.is_buffered() { KSEVENT_ENTRY_BUFFERED } else { 0 };
     let values = KsEventEntry {
@@ -142,7 +151,7 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
     events().insert(key, event);
     let Some(handler) = handler else { return STATUS_SUCCESS };
     let answer = match (
-        LentIrp::lend_to_node(target, node(request), IRP_MJ_DEVICE_CONTROL, 0),
+        LentIrp::lend_to_node(target, node(request), IRP_MJ_DEVICE_CONTROL, request.origin().mode()),
         block(request.request().len()),
     ) {
         (Ok(irp), Ok(copy)) => {
@@ -161,6 +170,32 @@ pub(crate) fn added(target: Target, set: Address, item: Address, request: &Event
         forget(key);
     }
     answer
+}
+
+/// A client asks whether an event of the driver's is supported: the item's SupportHandler is asked.
+pub(crate) fn supported(
+    target: Target,
+    handler: Routine,
+    (set, item): (Address, Address),
+    request: &EventRequest<'_>,
+) -> NtStatus {
+    let copy = |bytes: &[u8]| {
+        let block = Block::zeroed(bytes.len().max(8), 16).ok()?;
+        block.write_bytes(0, bytes);
+        Some(block)
+    };
+    let lent = LentIrp::lend_to_node(target, node(request), IRP_MJ_DEVICE_CONTROL, request.origin().mode());
+    let (Ok(irp), Some(identifier), Some(data)) = (lent, copy(request.request()), copy(request.data())) else {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    };
+    irp.set_parameter(0, request.data().len() as u64);
+    irp.set_parameter(1, request.request().len() as u64);
+    irp.set_parameter(2, u64::from(IoControlCode::KS_ENABLE_EVENT.0));
+    irp.set_parameter(3, identifier.address());
+    irp.set_buffers(identifier.address(), data.address());
+    irp.set_driver_context(0, set.0);
+    irp.set_driver_context(3, item.0);
+    irp.outcome(status(handler.call3(irp.address(), identifier.address(), data.address())))
 }
 
 /// The node that an event is enabled on.
@@ -225,7 +260,7 @@ fn data_of(bytes: u32, data: u64) -> Vec<u8> {
     if data == 0 { Vec::new() } else { Address(data).bytes(bytes.min(MOST_DATA_BYTES) as usize) }
 }
 
-// ks-coverage: KsGenerateEvents done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsGenerateEvents done test=every_inline_function_of_the_headers_works_on_living_objects,a_driver_raises_events_of_the_class_drivers_sets_by_id_and_by_choice
 pub(crate) unsafe extern "win64" fn KsGenerateEvents(
     object: Address,
     set: Address,
@@ -236,40 +271,80 @@ pub(crate) unsafe extern "win64" fn KsGenerateEvents(
     context: u64,
 ) {
     let set: Option<Guid> = set.some().map(Address::read);
-    let known = objects::find(object);
+    let target = match objects::find(object) {
+        Some(Object::Filter(filter)) => Target::Filter(filter),
+        Some(Object::Pin(pin)) => Target::Pin(pin),
+        _ => return misuse::dead("KsGenerateEvents", "KSFILTER or KSPIN", object.0),
+    };
     let data = data_of(data_bytes, data);
     let callback = Routine::optional(callback, "the callback of KsGenerateEvents");
     let range = (object.0, 0)..=(object.0, u64::MAX);
     let own: Vec<_> = events().range(range).map(|(_, event)| event.clone()).filter(|event| event.is(set, id)).collect();
-    // An item of the driver's has entries; one of the class driver's has none.
-    if let (Some(set), None, true) = (set, callback, own.is_empty()) {
-        match &known {
-            Some(Object::Filter(filter)) => {
-                if let Some(filter) = filter.engine() {
-                    let _ = filter.generate_data_events(set, id, &data);
-                    return;
-                }
-            }
-            Some(Object::Pin(pin)) => {
-                if let Some(pin) = pin.engine() {
-                    let _ = pin.generate_data_events(set, id, &data);
-                    return;
-                }
-            }
-            _ => {}
-        }
-    }
-    if !matches!(known, Some(Object::Filter(_) | Object::Pin(_))) {
-        return misuse::dead("KsGenerateEvents", "KSFILTER or KSPIN", object.0);
-    }
-    for event in own.into_iter().filter(|event| event.listed.load(Ordering::SeqCst)) {
-        let agreed = callback.is_none_or(|callback| {
+    let agreed = |entry: u64| {
+        callback.is_none_or(|callback| {
             let _level = (Level::current() < Level::Dispatch).then(|| Level::Dispatch.raise());
-            callback.call2(context, event.entry.address()) as u8 != 0
-        });
-        if agreed {
+            callback.call2(context, entry) as u8 != 0
+        })
+    };
+    for event in own.into_iter().filter(|event| event.listed.load(Ordering::SeqCst)) {
+        if agreed(event.entry.address()) {
             let _ = event.raise(&data);
         }
+    }
+    // Those of the class driver's own sets have no entry: one is made for who chooses.
+    let built_in = match &target {
+        Target::Filter(filter) => filter.engine().map(|filter| filter.built_in_events(set, id)),
+        Target::Pin(pin) => pin.engine().map(|pin| pin.built_in_events(set, id)),
+    };
+    for event in built_in.into_iter().flatten() {
+        let wanted = callback.is_none() || Shown::new(&event, &target).is_some_and(|shown| agreed(shown.entry()));
+        if wanted {
+            let _ = raise(&target, event.token, &data);
+        }
+    }
+}
+
+/// An event of the class driver's as a callback of KsGenerateEvents is shown it: an entry with its set, item and data.
+struct Shown(Block);
+
+impl Shown {
+    const SET: usize = ENTRY_BYTES;
+    const ITEM: usize = Shown::SET + size_of::<KsEventSet>();
+    const GUID: usize = Shown::ITEM + size_of::<KsEventItem>();
+    const DATA: usize = Shown::GUID + size_of::<Guid>();
+
+    /// Decision: the data tells how the client is notified, and nothing of its objects, which are not the driver's.
+    fn new(event: &BuiltInEvent, target: &Target) -> Option<Shown> {
+        let block = Block::zeroed(Shown::DATA + size_of::<KsEventData>(), 16).ok()?;
+        let at = |offset: usize| Ptr64(block.address() + offset as u64);
+        let oneshot = if event.is_oneshot { KSEVENT_ENTRY_ONESHOT } else { 0 };
+        let buffered = if event.is_buffered { KSEVENT_ENTRY_BUFFERED } else { 0 };
+        let entry = KsEventEntry {
+            event_data: at(Shown::DATA),
+            notification_type: event.notification_type,
+            event_set: at(Shown::SET),
+            event_item: at(Shown::ITEM),
+            file_object: Ptr64(file_object(target)),
+            flags: oneshot | buffered,
+            ..KsEventEntry::default()
+        };
+        block.write(0, &entry);
+        // In no list, as an entry of the driver's own.
+        block.store_u64(0, block.address());
+        block.store_u64(8, block.address());
+        let set =
+            KsEventSet { set: at(Shown::GUID), events_count: 1, event_item: at(Shown::ITEM), ..KsEventSet::default() };
+        block.write(Shown::SET, &set);
+        let data_input = size_of::<KsEventData>() as u32;
+        block.write(Shown::ITEM, &KsEventItem { event_id: event.id, data_input, ..KsEventItem::default() });
+        block.write(Shown::GUID, &event.set);
+        let data = KsEventData { notification_type: event.notification_type, ..KsEventData::default() };
+        block.write(Shown::DATA, &data);
+        Some(Shown(block))
+    }
+
+    fn entry(&self) -> u64 {
+        self.0.address()
     }
 }
 

@@ -5,6 +5,7 @@ use crate::exports::Export;
 use crate::ks::address::{Address, Routine, status};
 use crate::ks::aggregation;
 use crate::ks::automation;
+use crate::ks::automation_tables::{NodeTables, Tables};
 use crate::ks::bag::Bag;
 use crate::ks::descriptor::{self, FilterView};
 use crate::ks::device::HostedDevice;
@@ -21,15 +22,15 @@ use ks_abi::kernel::{
     KsProcessPinIndexEntry,
 };
 use ks_abi::{NtStatus, Ptr64, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
-use ks_io::{Aspect, Refusal, RequestorMode};
+use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
 use ks_stream::{
-    AutomationTable, CreateEnding, DataFormat, DataRange, DescribeFilter, Filter, FilterInstance, Pin, PinId,
+    AutomationTable, CreateEnding, DataFormat, DescribeFilter, Filter, FilterInstance, Intersection, Pin, PinId,
     PinInstance, ProcessPins,
 };
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsFilterRegisterPowerCallbacks, KsFilterAttemptProcessing, KsFilterGetAndGate, KsFilterGetChildPinCount, KsFilterGetFirstChildPin,
@@ -55,8 +56,8 @@ pub(crate) struct HostedFilter {
     gate: Block,
     /// Living pins in the order of their creation.
     pins: Mutex<Vec<Arc<HostedPin>>>,
-    automation: automation::Tables<Filter>,
-    nodes: OnceLock<Vec<OnceLock<AutomationTable<Filter>>>>,
+    automation: Tables<Filter>,
+    nodes: NodeTables<Filter>,
     power: PowerCallbacks,
     open: AtomicBool,
     me: Weak<HostedFilter>,
@@ -99,8 +100,8 @@ impl HostedFilter {
             file,
             gate,
             pins: Mutex::new(Vec::new()),
-            automation: automation::Tables::default(),
-            nodes: OnceLock::new(),
+            automation: Tables::default(),
+            nodes: NodeTables::default(),
             power: PowerCallbacks::default(),
             open: AtomicBool::new(true),
             me: me.clone(),
@@ -143,7 +144,7 @@ impl HostedFilter {
     fn call_with_irp(&self, at: usize, name: &'static str, major: u8) -> Result<Answer, NtStatus> {
         let Some(routine) = self.routine(at, name) else { return Ok(Answer::Now(NtStatus(0))) };
         let Some(me) = self.me.upgrade() else { return Ok(Answer::Now(NtStatus(0))) };
-        let irp = LentIrp::lend(Target::Filter(me), major, 0)?;
+        let irp = LentIrp::lend_of_opener(Target::Filter(me), major)?;
         let returned = status(routine.call2(self.address, irp.address()));
         Ok(irp.answer(returned))
     }
@@ -254,15 +255,16 @@ impl FilterInstance for HostedFilter {
         Some(&self.view)
     }
 
-    fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
-        let Some(me) = self.me.upgrade() else { return intersect::default_handler(range, matching) };
-        let Some(descriptor) = self.view.pin_address(pin) else { return intersect::default_handler(range, matching) };
+    fn intersect_asked(&self, asked: &Intersection<'_>) -> Result<DataFormat, Refusal> {
+        let by_default = || intersect::default_handler(asked.range, asked.matching);
+        let Some(me) = self.me.upgrade() else { return by_default() };
+        let Some(descriptor) = self.view.pin_address(asked.pin) else { return by_default() };
         match Routine::optional(
             descriptor.follow(offset_of!(KsPinDescriptorEx, intersect_handler)),
             "pin IntersectHandler",
         ) {
-            Some(handler) => intersect::ask(&me, handler, descriptor, pin, range, matching),
-            None => intersect::default_handler(range, matching),
+            Some(handler) => intersect::ask(&me, handler, descriptor, asked),
+            None => by_default(),
         }
     }
 
@@ -305,15 +307,12 @@ impl FilterInstance for HostedFilter {
     }
 
     fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
-        let room = || (0..descriptor::MOST_NODES).map(|_| OnceLock::new()).collect();
-        let known = self.nodes.get_or_init(room).get(node as usize)?;
+        let table = descriptor::node_automation(self.descriptor(), node);
         let make = || {
-            let table = descriptor::node_descriptor(self.descriptor(), node).unwrap_or_default();
-            let table = if table.is_null() { table } else { table.follow(0) };
             let me = self.me.clone();
             automation::table(table, Arc::new(move |_: &Filter| me.upgrade().map(Target::Filter)))
         };
-        Some(known.get_or_init(make))
+        Some(self.nodes.of(node)?.at(table, make))
     }
 
     fn sleep(&self, _filter: &Arc<Filter>, to: DevicePowerState) {
@@ -334,11 +333,6 @@ impl FilterInstance for HostedFilter {
             _ => self.forget(),
         }
     }
-}
-
-/// The requestor mode of a lent request: 0 for the kernel, 1 for a user.
-pub(crate) fn mode_byte(mode: RequestorMode) -> u8 {
-    u8::from(mode == RequestorMode::User)
 }
 
 pub(crate) unsafe extern "win64" fn KsFilterAttemptProcessing(filter: Address, asynchronous: u8) {

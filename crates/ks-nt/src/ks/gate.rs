@@ -23,6 +23,18 @@ const MOST_GATES: usize = 64;
 struct DriverGate(Address);
 
 impl DriverGate {
+    // What the inline functions of the headers do to a gate that a pin is attached to counts here as well.
+    // ks-coverage: KsGateInitialize done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateAddOnInputToAnd done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateAddOffInputToAnd done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateRemoveOnInputFromAnd done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateRemoveOffInputFromAnd done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateAddOnInputToOr done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateAddOffInputToOr done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateRemoveOnInputFromOr done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateRemoveOffInputFromOr done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateTerminateAnd done test=pins_behind_a_drivers_gate_process_as_the_gate_says
+    // ks-coverage: KsGateTerminateOr done test=pins_behind_a_drivers_gate_process_as_the_gate_says
     /// Adds to the count, and to that of each next gate as long as a gate changes from closed to open or back.
     fn turn(&self, by: i32) {
         let mut gate = self.0;

@@ -5,7 +5,6 @@ use crate::exports::Export;
 use crate::ks::address::{Address, Routine};
 use crate::ks::misuse::misuse;
 use crate::ks::objects;
-use crate::ks::pin::HostedPin;
 use crate::report::BugCheck;
 use ks_abi::kernel::Mdl;
 use ks_abi::{KsStreamHeader, NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_SUCCESS};
@@ -142,33 +141,35 @@ impl Returns {
     }
 }
 
-fn register(pin: Address, callback: Address, name: &'static str, kind: fn(&HostedPin, Routine) -> bool) {
+/// Decision: the pages name no way to take a callback back; one at NULL is a misuse.
+fn register(
+    pin: Address,
+    callback: Address,
+    name: &'static str,
+    place: fn(&Returns) -> &Mutex<Option<Routine>>,
+    begin: fn(&Arc<Pin>) -> bool,
+) {
     let Some(pin) = objects::pin(pin, name) else { return };
-    let Some(routine) = Routine::optional(callback, name) else { return };
-    if !kind(&pin, routine) {
+    let Some(routine) = Routine::optional(callback, name) else {
+        return misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, name, "the callback is at NULL");
+    };
+    // It is there before the first thing comes that it is to be told of.
+    let before = lock(place(pin.returns())).replace(routine);
+    if !pin.engine().is_some_and(|engine| begin(&engine)) {
+        *lock(place(pin.returns())) = before;
         let reason = "the pin has left STOP; the callback is registered before";
         misuse(BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, name, reason);
     }
 }
 
 pub(crate) unsafe extern "win64" fn KsPinRegisterFrameReturnCallback(pin: Address, callback: Address) {
-    register(pin, callback, "KsPinRegisterFrameReturnCallback", |pin, routine| {
-        let stopped = pin.engine().is_some_and(|engine| engine.inject_frames().is_ok());
-        if stopped {
-            *lock(&pin.returns().frame_return) = Some(routine);
-        }
-        stopped
-    });
+    let begin = |pin: &Arc<Pin>| pin.inject_frames().is_ok();
+    register(pin, callback, "KsPinRegisterFrameReturnCallback", |returns| &returns.frame_return, begin);
 }
 
 pub(crate) unsafe extern "win64" fn KsPinRegisterIrpCompletionCallback(pin: Address, callback: Address) {
-    register(pin, callback, "KsPinRegisterIrpCompletionCallback", |pin, routine| {
-        let stopped = pin.engine().is_some_and(|engine| engine.watch_requests().is_ok());
-        if stopped {
-            *lock(&pin.returns().irp_completion) = Some(routine);
-        }
-        stopped
-    });
+    let begin = |pin: &Arc<Pin>| pin.watch_requests().is_ok();
+    register(pin, callback, "KsPinRegisterIrpCompletionCallback", |returns| &returns.irp_completion, begin);
 }
 
 fn submit(pin: Address, sent: Submitted, header: Address, name: &'static str) -> NtStatus {

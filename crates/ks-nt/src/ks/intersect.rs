@@ -12,7 +12,7 @@ use ks_abi::{
 };
 use ks_io::{Aspect, Refusal};
 use ks_mem::Block;
-use ks_stream::{DataFormat, DataRange, DescribeFilter, PinId};
+use ks_stream::{DataFormat, DataRange, DescribeFilter, Intersection};
 use std::mem::offset_of;
 use std::sync::Arc;
 use zerocopy::IntoBytes;
@@ -31,20 +31,21 @@ fn lent(bytes: &[u8]) -> Result<Block, Refusal> {
     Ok(block)
 }
 
-/// Asks a handler for the format in a client's `range` and its own `matching` one: first for its size, then for it.
+/// Asks a handler for the format in a client's range and its own matching one: first for its size, then for it.
 pub(crate) fn ask(
     filter: &Arc<HostedFilter>,
     handler: Routine,
     descriptor: Address,
-    pin: PinId,
-    range: &DataRange,
-    matching: &DataRange,
+    asked: &Intersection<'_>,
 ) -> Result<DataFormat, Refusal> {
+    let &Intersection { pin, range, matching, matching_index, origin } = asked;
     let client = lent(range.bytes())?;
     let plain = descriptor.get(offset_of!(KsPinDescriptorEx, pin_descriptor));
-    // A handler may tell its ranges apart by their addresses, or keep members of its own behind them.
+    // A handler may tell its ranges apart by their addresses, or keep members of its own behind them. The driver may have
+    // edited its descriptor since the ranges were listed.
     let ranges = descriptor::ranges(&plain);
-    let own = ranges.into_iter().find(|(_, own)| own == matching).map(|(address, _)| address.0);
+    let in_place = ranges.get(matching_index).filter(|(_, own)| own == matching);
+    let own = in_place.or_else(|| ranges.iter().find(|(_, own)| own == matching)).map(|(address, _)| address.0);
     let copy = lent(matching.bytes())?;
     let own = own.unwrap_or_else(|| copy.address());
     let request = KspPin {
@@ -57,7 +58,8 @@ pub(crate) fn ask(
         ..KspPin::default()
     };
     let request = lent(request.as_bytes())?;
-    let irp = LentIrp::lend(Target::Filter(filter.clone()), IRP_MJ_DEVICE_CONTROL, 0).map_err(no_memory)?;
+    let irp = LentIrp::lend(Target::Filter(filter.clone()), IRP_MJ_DEVICE_CONTROL, origin.mode());
+    let irp = irp.map_err(no_memory)?;
     irp.set_parameter(1, size_of::<KspPin>() as u64);
     irp.set_parameter(2, u64::from(IoControlCode::KS_PROPERTY.0));
     let size = Block::zeroed(8, 8).map_err(no_memory)?;

@@ -10,8 +10,9 @@ use crate::ks::pin::HostedPin;
 use crate::machine;
 use crate::ntoskrnl::io_request;
 use crate::ntoskrnl::scheduler::Changed;
-use ks_abi::kernel::{IO_TYPE_IRP, Irp, KsObjectType};
-use ks_abi::{NtStatus, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
+use ks_abi::kernel::{CreateParameters, IO_TYPE_IRP, IRP_MJ_CREATE, IoSecurityContext, Irp, KsObjectType};
+use ks_abi::{NtStatus, Ptr64, STATUS_INSUFFICIENT_RESOURCES, STATUS_PENDING};
+use ks_io::{AccessMask, RequestorMode};
 use ks_mem::Block;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +29,10 @@ const STACK_LOCATION_BYTES: usize = 72;
 /// Two, so that a driver that forwards it finds a next one.
 const STACK_LOCATIONS: usize = 2;
 const CURRENT: usize = IRP_BYTES + (STACK_LOCATIONS - 1) * STACK_LOCATION_BYTES;
+/// Where the IO_SECURITY_CONTEXT of a create stands, behind the request.
+const SECURITY: usize = IRP_BYTES + STACK_LOCATIONS * STACK_LOCATION_BYTES;
+/// What a create does with an object that is there.
+const FILE_OPEN: u32 = 1;
 
 mod offset {
     pub(super) const SYSTEM_BUFFER: usize = 24;
@@ -40,7 +45,6 @@ mod offset {
     pub(super) const DRIVER_CONTEXT: usize = 120;
     pub(super) const CURRENT_STACK_LOCATION: usize = 184;
     pub(super) const MAJOR: usize = super::CURRENT;
-    pub(super) const MINOR: usize = super::CURRENT + 1;
     pub(super) const CONTROL: usize = super::CURRENT + 3;
     pub(super) const PARAMETERS: usize = super::CURRENT + 8;
     pub(super) const DEVICE: usize = super::CURRENT + 40;
@@ -55,6 +59,21 @@ const PENDING_RETURNED: u8 = 1;
 pub(crate) enum Target {
     Filter(Arc<HostedFilter>),
     Pin(Arc<HostedPin>),
+}
+
+impl Target {
+    /// Who opened it, with the access that was asked for; `None` when it is gone.
+    fn opener(&self) -> Option<(RequestorMode, AccessMask)> {
+        match self {
+            Target::Filter(filter) => filter.engine().map(|filter| (filter.origin().mode(), filter.asked_access())),
+            Target::Pin(pin) => pin.engine().map(|pin| (pin.origin().mode(), pin.asked_access())),
+        }
+    }
+}
+
+/// The requestor mode of a lent request: 0 for the kernel, 1 for a user.
+fn mode_byte(mode: RequestorMode) -> u8 {
+    u8::from(mode == RequestorMode::User)
 }
 
 /// A request that a driver has been lent.
@@ -83,22 +102,42 @@ pub(crate) enum Answer {
 pub(crate) struct Lending(Arc<LentIrp>);
 
 impl LentIrp {
-    /// A request of a major and minor function, without parameters.
-    pub(crate) fn lend(target: Target, major: u8, minor: u8) -> Result<Lending, NtStatus> {
-        LentIrp::lend_to_node(target, FILTER_NODE, major, minor)
+    /// A request of a major function by whoever asks, without parameters.
+    pub(crate) fn lend(target: Target, major: u8, mode: RequestorMode) -> Result<Lending, NtStatus> {
+        LentIrp::lend_to_node(target, FILTER_NODE, major, mode)
+    }
+
+    /// The create or the close of an object, by its opener.
+    ///
+    /// Decision: a create opens what is there and shares nothing: the object is its opener's alone.
+    pub(crate) fn lend_of_opener(target: Target, major: u8) -> Result<Lending, NtStatus> {
+        let (mode, access) = target.opener().unwrap_or((RequestorMode::Kernel, AccessMask::NONE));
+        let lent = LentIrp::lend(target, major, mode)?;
+        if major == IRP_MJ_CREATE {
+            let security = IoSecurityContext { desired_access: access.0, ..IoSecurityContext::default() };
+            lent.block.write(SECURITY, &security);
+            let create = CreateParameters {
+                security_context: Ptr64(lent.address() + SECURITY as u64),
+                options: FILE_OPEN << 24,
+                ..CreateParameters::default()
+            };
+            lent.block.write(offset::PARAMETERS, &create);
+        }
+        Ok(lent)
     }
 
     /// As [`LentIrp::lend`], for a node of the target.
-    pub(crate) fn lend_to_node(target: Target, node: u32, major: u8, minor: u8) -> Result<Lending, NtStatus> {
-        let bytes = IRP_BYTES + STACK_LOCATIONS * STACK_LOCATION_BYTES;
-        let block = Block::zeroed(bytes, 16).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+    pub(crate) fn lend_to_node(target: Target, node: u32, major: u8, mode: RequestorMode) -> Result<Lending, NtStatus> {
+        let bytes = SECURITY;
+        let block = Block::zeroed(bytes + size_of::<IoSecurityContext>(), 16);
+        let block = block.map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
         block.store_u16(0, IO_TYPE_IRP);
         block.store_u16(2, bytes as u16);
         block.store_u8(offset::STACK_COUNT, STACK_LOCATIONS as u8);
         block.store_u8(offset::CURRENT_LOCATION, STACK_LOCATIONS as u8);
         block.store_u64(offset::CURRENT_STACK_LOCATION, block.address() + CURRENT as u64);
         block.store_u8(offset::MAJOR, major);
-        block.store_u8(offset::MINOR, minor);
+        block.store_u8(offset::REQUESTOR_MODE, mode_byte(mode));
         let (device, file) = match &target {
             Target::Filter(filter) => (filter.device().functional(), filter.file_object()),
             Target::Pin(pin) => (pin.filter().device().functional(), pin.file_object()),
@@ -137,11 +176,6 @@ impl LentIrp {
     /// Sets one of the four parameters of the stack location.
     pub(crate) fn set_parameter(&self, index: usize, value: u64) {
         self.block.store_u64(offset::PARAMETERS + 8 * (index & 3), value);
-    }
-
-    /// Sets who asks: 0 the kernel, 1 a user.
-    pub(crate) fn set_requestor_mode(&self, mode: u8) {
-        self.block.store_u8(offset::REQUESTOR_MODE, mode);
     }
 
     /// Sets the buffers that a handler may look at.

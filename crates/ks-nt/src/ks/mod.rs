@@ -10,6 +10,7 @@ pub(crate) mod address;
 mod aggregation;
 mod attributes;
 mod automation;
+mod automation_tables;
 mod bag;
 mod check;
 mod client_event;

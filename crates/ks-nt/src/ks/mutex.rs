@@ -7,7 +7,7 @@ use crate::ks::misuse;
 use crate::ks::objects::{self, Object};
 use crate::report::BugCheck;
 use ks_io::{Level, RankedMutex};
-use std::cell::Cell;
+use std::cell::RefCell;
 
 pub(crate) const EXPORTS: &[Export] = exports!(Ks:
     KsAcquireControl, KsReleaseControl, KsPinAcquireProcessingMutex, KsPinReleaseProcessingMutex,
@@ -34,8 +34,20 @@ pub(crate) fn acquire(mutex: &RankedMutex, routine: &'static str) {
 }
 
 thread_local! {
-    /// How often the thread has taken the device mutex that it held already.
-    static NESTED: Cell<u32> = const { Cell::new(0) };
+    /// The device mutexes that the thread has taken although it held them, by their addresses, once for each time.
+    static NESTED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+fn nest(mutex: &RankedMutex) {
+    NESTED.with_borrow_mut(|nested| nested.push(std::ptr::from_ref(mutex).addr()));
+}
+
+/// Ends one nesting of this mutex; false when there is none.
+fn unnest(mutex: &RankedMutex) -> bool {
+    NESTED.with_borrow_mut(|nested| {
+        let at = nested.iter().rposition(|known| *known == std::ptr::from_ref(mutex).addr());
+        at.map(|at| nested.swap_remove(at)).is_some()
+    })
 }
 
 /// Takes the device mutex for the driver.
@@ -43,16 +55,15 @@ thread_local! {
 /// Decision: a thread that has it may take it again, because drivers take it in routines that are called with it.
 pub(crate) fn acquire_device(mutex: &RankedMutex) {
     if mutex.is_held_by_current() {
-        return NESTED.set(NESTED.get() + 1);
+        return nest(mutex);
     }
     acquire(mutex, "KsAcquireDevice");
 }
 
 /// Gives the device mutex back for the driver.
 pub(crate) fn release_device(mutex: &RankedMutex) {
-    match NESTED.get() {
-        0 => release(mutex, "KsReleaseDevice"),
-        nested => NESTED.set(nested - 1),
+    if !unnest(mutex) {
+        release(mutex, "KsReleaseDevice");
     }
 }
 
@@ -100,7 +111,7 @@ pub(crate) unsafe extern "win64" fn KsPinAcquireProcessingMutex(pin: Address) {
     }
 }
 
-// ks-coverage: KsPinReleaseProcessingMutex done test=every_inline_function_of_the_headers_works_on_living_objects
+// ks-coverage: KsPinReleaseProcessingMutex done test=mutexes_keep_other_threads_of_a_driver_out
 pub(crate) unsafe extern "win64" fn KsPinReleaseProcessingMutex(pin: Address) {
     if let Some(pin) = objects::pin(pin, "KsPinReleaseProcessingMutex").and_then(|pin| pin.engine()) {
         release(pin.processing_mutex(), "KsPinReleaseProcessingMutex");
@@ -120,5 +131,27 @@ pub(crate) unsafe extern "win64" fn KsFilterReleaseProcessingMutex(filter: Addre
     let filter = objects::filter(filter, "KsFilterReleaseProcessingMutex").and_then(|filter| filter.engine());
     if let Some(mutex) = filter.as_ref().and_then(|filter| filter.processing_mutex()) {
         release(mutex, "KsFilterReleaseProcessingMutex");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ks_io::{LockRank, Services};
+
+    /// Drivers that are loaded together have a device each.
+    #[test]
+    fn each_device_mutex_is_nested_for_itself() {
+        let services = Services::real();
+        let [one, other] = ["one", "other"].map(|name| services.mutex(LockRank::Device, name));
+        one.acquire();
+        acquire_device(&one);
+        acquire_device(&one);
+        assert!(!unnest(&other), "nobody has taken the other");
+        release_device(&one);
+        release_device(&one);
+        assert!(one.is_held_by_current(), "taken three times and given back twice");
+        release_device(&one);
+        assert!(!one.is_held_by_current());
     }
 }

@@ -6,12 +6,13 @@ use crate::ks::address::{Address, Routine, status};
 use crate::ks::aggregation;
 use crate::ks::attributes;
 use crate::ks::automation;
+use crate::ks::automation_tables::{NodeTables, Tables};
 use crate::ks::bag::Bag;
 use crate::ks::client_event::ClientEvents;
 use crate::ks::connected::Shown;
 use crate::ks::descriptor;
 use crate::ks::file::file_object;
-use crate::ks::filter::{HostedFilter, is_agreed, mode_byte, refused};
+use crate::ks::filter::{HostedFilter, is_agreed, refused};
 use crate::ks::handshake;
 use crate::ks::injection::Returns;
 use crate::ks::irp::{Answer, LentIrp, Target};
@@ -62,9 +63,9 @@ pub(crate) struct HostedPin {
     trailing: OnceLock<Option<Arc<Pointer>>>,
     /// Clones in the order of their creation.
     clones: Mutex<Vec<Arc<Pointer>>>,
-    automation: automation::Tables<Pin>,
-    /// What the filter's nodes answer on this pin, made when first asked.
-    nodes: OnceLock<Vec<OnceLock<AutomationTable<Pin>>>>,
+    automation: Tables<Pin>,
+    /// What the filter's nodes answer on this pin.
+    nodes: NodeTables<Pin>,
     returns: Returns,
     /// What answers a protocol that is offered.
     handshake: Mutex<Option<Routine>>,
@@ -129,8 +130,8 @@ impl HostedPin {
             edge: OnceLock::new(),
             trailing: OnceLock::new(),
             clones: Mutex::new(Vec::new()),
-            automation: automation::Tables::default(),
-            nodes: OnceLock::new(),
+            automation: Tables::default(),
+            nodes: NodeTables::default(),
             returns: Returns::default(),
             handshake: Mutex::new(None),
             shown: Shown::default(),
@@ -219,10 +220,7 @@ impl HostedPin {
     fn call_with_irp(&self, at: usize, name: &'static str, major: u8) -> Result<Answer, Refusal> {
         let Some(routine) = self.routine(at, name) else { return Ok(Answer::Now(STATUS_SUCCESS)) };
         let Some(me) = self.me.upgrade() else { return Ok(Answer::Now(STATUS_SUCCESS)) };
-        let irp = LentIrp::lend(Target::Pin(me), major, 0).map_err(no_memory)?;
-        if let Some(pin) = self.engine() {
-            irp.set_requestor_mode(mode_byte(pin.origin().mode()));
-        }
+        let irp = LentIrp::lend_of_opener(Target::Pin(me), major).map_err(no_memory)?;
         let returned = status(routine.call2(self.address, irp.address()));
         Ok(irp.answer(returned))
     }
@@ -525,15 +523,12 @@ impl PinInstance for HostedPin {
     }
 
     fn node_automation(&self, node: u32) -> Option<&AutomationTable<Pin>> {
-        let room = || (0..descriptor::MOST_NODES).map(|_| OnceLock::new()).collect();
-        let known = self.nodes.get_or_init(room).get(node as usize)?;
+        let table = descriptor::node_automation(self.filter.descriptor(), node);
         let make = || {
-            let table = descriptor::node_descriptor(self.filter.descriptor(), node).unwrap_or_default();
-            let table = if table.is_null() { table } else { table.follow(0) };
             let me = self.me.clone();
             automation::table(table, Arc::new(move |_: &Pin| me.upgrade().map(Target::Pin)))
         };
-        Some(known.get_or_init(make))
+        Some(self.nodes.of(node)?.at(table, make))
     }
 }
 
@@ -555,17 +550,6 @@ pub(crate) unsafe extern "win64" fn KsPinAttemptProcessing(pin: Address, asynchr
     }
 }
 
-// ks-coverage: KsGateInitialize done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateAddOnInputToAnd done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateAddOffInputToAnd done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateRemoveOnInputFromAnd done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateRemoveOffInputFromAnd done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateAddOnInputToOr done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateAddOffInputToOr done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateRemoveOnInputFromOr done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateRemoveOffInputFromOr done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateTerminateAnd done test=every_inline_function_of_the_headers_works_on_living_objects
-// ks-coverage: KsGateTerminateOr done test=every_inline_function_of_the_headers_works_on_living_objects
 pub(crate) unsafe extern "win64" fn KsPinGetAndGate(pin: Address) -> u64 {
     let pin = objects::pin(pin, "KsPinGetAndGate").and_then(|pin| pin.engine());
     pin.map_or(0, |pin| pin.and_gate().address())

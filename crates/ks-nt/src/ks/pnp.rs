@@ -35,7 +35,7 @@ use ks_abi::{
 };
 use ks_io::{Level, Refusal};
 use ks_mem::Block;
-use ks_stream::{Cooling, Device, DeviceDispatch, PowerTurn, Rule, ThermalState};
+use ks_stream::{Cooling, Device, DeviceDispatch, PnpState, PowerTurn, Rule, ThermalState};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -118,11 +118,14 @@ impl DeviceDispatch for Lifecycle {
         self.tell(IRP_MN_CANCEL_STOP_DEVICE);
     }
 
-    fn stop(&self, _: &Arc<Device>) {
-        self.tell(IRP_MN_STOP_DEVICE);
-        if let Some(hosted) = self.0.upgrade() {
-            hosted.free_on_stop();
+    /// One that is removed while it has its resources is stopped by the request that removes it: no manager sends both.
+    fn stop(&self, device: &Arc<Device>) {
+        let Some(hosted) = self.0.upgrade() else { return };
+        if device.pnp_state() == PnpState::Deleted {
+            return hosted.stop_with_removal();
         }
+        self.tell(IRP_MN_STOP_DEVICE);
+        hosted.free_on_stop();
     }
 
     fn query_remove(&self, device: &Arc<Device>) -> Result<(), Refusal> {
@@ -270,7 +273,13 @@ pub(crate) unsafe extern "win64" fn dispatch_pnp(functional: Address, irp: Addre
         IRP_MN_STOP_DEVICE | IRP_MN_REMOVE_DEVICE | IRP_MN_SURPRISE_REMOVAL => {
             let _ = match minor {
                 IRP_MN_STOP_DEVICE => ask(offset_of!(KsDeviceDispatch, stop), "Stop"),
-                IRP_MN_REMOVE_DEVICE => ask(offset_of!(KsDeviceDispatch, remove), "Remove"),
+                IRP_MN_REMOVE_DEVICE => {
+                    if device.is_stopped_with_removal() {
+                        let _ = ask(offset_of!(KsDeviceDispatch, stop), "Stop");
+                        device.free_on_stop();
+                    }
+                    ask(offset_of!(KsDeviceDispatch, remove), "Remove")
+                }
                 _ => ask(offset_of!(KsDeviceDispatch, surprise_removal), "SurpriseRemoval"),
             };
             request.set_status(STATUS_SUCCESS);

@@ -107,6 +107,11 @@ impl AllocatorFraming {
             let reason = "neither the framing nor the pin says how large a frame is";
             return Err(refuse(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
         }
+        if alignment as usize > ks_mem::MAX_ALIGNMENT {
+            let most = ks_mem::MAX_ALIGNMENT;
+            let reason = format!("the pin asks for frames aligned to {alignment} bytes; {most} is the most");
+            return Err(refuse(STATUS_INVALID_PARAMETER, Aspect::Memory, reason));
+        }
         let room = u32::try_from(most_bytes / u64::from(frame_bytes)).unwrap_or(u32::MAX).min(MOST_FRAMES);
         // Zero: as many as there may be.
         let frames = if frames == 0 { room } else { frames };

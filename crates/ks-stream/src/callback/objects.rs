@@ -9,7 +9,7 @@ use crate::filter_process::ProcessPins;
 use crate::format::{DataFormat, DataRange};
 use crate::handshake::Interface;
 use crate::injection::{ReturnedFrame, ReturnedRequest};
-use crate::minidriver::{FilterInstance, PinInstance};
+use crate::minidriver::{FilterInstance, Intersection, PinInstance};
 use crate::pin::Pin;
 use crate::queue::PointerId;
 use crate::stream_pointer::CloneId;
@@ -70,8 +70,8 @@ impl FilterCallbacks {
         self.ask(Callback::FILTER_DATA_RANGES, || self.instance.data_ranges(pin)).flatten()
     }
 
-    pub(crate) fn intersect(&self, pin: PinId, range: &DataRange, matching: &DataRange) -> Result<DataFormat, Refusal> {
-        self.try_ask(Callback::INTERSECT, || self.instance.intersect(pin, range, matching))
+    pub(crate) fn intersect(&self, asked: &Intersection<'_>) -> Result<DataFormat, Refusal> {
+        self.try_ask(Callback::INTERSECT, || self.instance.intersect_asked(asked))
     }
 
     pub(crate) fn is_filter_centric(&self) -> bool {

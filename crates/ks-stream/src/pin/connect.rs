@@ -164,6 +164,7 @@ fn make(
             me: me.clone(),
             filter: filter.clone(),
             origin: request.origin.clone(),
+            access: request.access,
             file: Arc::downgrade(request.file),
             instance: OnceLock::new(),
             format: RwLock::new(valid.format.clone()),

@@ -30,6 +30,12 @@ impl Pin {
         self.events.generate_with(set, id, data)
     }
 
+    /// The enabled events of this item that the minidriver's table does not have, of one set or of any (`None`): what it
+    /// can raise beside its own, see [`Pin::generate_data_event`].
+    pub fn built_in_events(&self, set: Option<ks_abi::Guid>, id: u32) -> Vec<crate::BuiltInEvent> {
+        self.events.built_in(set, id)
+    }
+
     /// Raises one enabled event of the pin with data, see [`Pin::generate_data_events`].
     #[doc(alias = "KsGenerateDataEvent")]
     pub fn generate_data_event(&self, event: EventToken, data: &[u8]) -> ks_abi::NtStatus {

@@ -7,11 +7,12 @@ use crate::descriptor::PinId;
 use crate::factories::PinFactories;
 use crate::filter::Filter;
 use crate::format::{DataFormat, DataRange, attributes_agree, ranges_meet};
+use crate::minidriver::Intersection;
 use ks_abi::{
     KSDATAFORMAT_SPECIFIER_NONE, KsDataFormat, KsMultipleItem, NtStatus, STATUS_INVALID_BUFFER_SIZE,
     STATUS_INVALID_PARAMETER, STATUS_NO_MATCH,
 };
-use ks_io::{Aspect, Refusal};
+use ks_io::{Aspect, Origin, Refusal};
 use zerocopy::FromBytes;
 
 /// The most ranges that a client may send.
@@ -71,11 +72,18 @@ impl<'a> RangeList<'a> {
 /// wins, a hard error ends the search.
 // ks-coverage: KsPinDataIntersectionEx done test=data_intersection_takes_the_first_pair_that_gives_a_format
 #[doc(alias = "KsPinDataIntersectionEx")]
-pub(crate) fn intersect(filter: &Filter, pin: PinId, ranges: &RangeList<'_>) -> Result<DataFormat, Refusal> {
+pub(crate) fn intersect(
+    filter: &Filter,
+    pin: PinId,
+    ranges: &RangeList<'_>,
+    origin: &Origin,
+) -> Result<DataFormat, Refusal> {
     let Some(instance) = filter.instance() else {
         return Err(Refusal::new(STATUS_NO_MATCH, Aspect::Driver, "the filter is not open yet"));
     };
-    search(filter, pin, ranges, |_, range, matching| instance.intersect(pin, range, matching))
+    search(filter, pin, ranges, |(_, matching_index), range, matching| {
+        instance.intersect(&Intersection { pin, range, matching, matching_index, origin })
+    })
 }
 
 /// Finds the first pair of a client's and a factory's range that `ask` makes something of. `ranges` is a KSMULTIPLE_ITEM

@@ -124,7 +124,7 @@ fn data_intersection(filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
         Err(status) => return status,
     };
     let found = intersect::RangeList::parse(&call.request()[KSP_PIN_BYTES..])
-        .and_then(|ranges| intersect::intersect(filter, id, &ranges));
+        .and_then(|ranges| intersect::intersect(filter, id, &ranges, call.origin()));
     match found {
         Ok(format) => call.answer(format.bytes()),
         Err(refusal) => call.refuse(refusal),
