@@ -100,6 +100,30 @@ fn a_pipe_with_a_windows_driver_has_0_copies_and_names_the_driver() {
     assert!(!shown.stdout.contains("{1A4F"), "{shown}");
 }
 
+/// The border of a process ends a pipe; what is on one side of it is one, of drivers too.
+#[test]
+fn two_drivers_together_are_one_pipe_up_to_the_border_of_their_process() {
+    let scratch = Scratch::new();
+    let [camera, mirror] = ["synthcam", "mirror"].map(|name| copied(&scratch, &sample(name)));
+    let graph = format!("{camera} ! {mirror} ! video-invert ! null-renderer frames=20");
+    for (options, wanted) in [
+        (
+            &["--together"][..],
+            &[&["synthcam.0", "mirror.0", "mirror.1"][..], &["video-invert.0", "video-invert.1"]][..],
+        ),
+        (&[], &[&["synthcam.0"], &["mirror.0", "mirror.1"], &["video-invert.0", "video-invert.1"]]),
+    ] {
+        let ran = ks(&[&["run", "--json", "--verifier"], options, &[&graph]].concat()).done();
+        assert_eq!(copies(&ran), [0; 3], "{ran}");
+        let pipes = pipes(&ran);
+        for pins in wanted {
+            let pins: Vec<_> = pins.iter().map(|pin| (*pin).to_owned()).collect();
+            assert!(pipes.iter().any(|pipe| pipe.starts_with(&pins)), "{pins:?}: {ran}");
+        }
+        assert_eq!(pipes.len(), wanted.len(), "{ran}");
+    }
+}
+
 /// Two drivers that agree a private interface hand their frames over beside the pipe, by calls; with anybody else at the other
 /// end, or in another process, the frames go as usual.
 #[test]

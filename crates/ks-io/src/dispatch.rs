@@ -50,6 +50,11 @@ pub trait Dispatch: Send + Sync {
         FrameMemory::Private
     }
 
+    /// Frames of stream requests to this object whose bytes had to be copied on their way, since it was opened.
+    fn copied_frames(&self) -> u64 {
+        0
+    }
+
     /// The object itself, for the class driver that made it.
     fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync>;
 }

@@ -458,6 +458,13 @@ impl CancelTarget for AllocatorObject {
     }
 }
 
+/// Why a pin takes its frames from no allocator of another process.
+pub fn allocator_of_another_process() -> Refusal {
+    let reason = "the frames of an allocator stay in its process: a pin takes them from one that was created on a pin of \
+                  that same process";
+    Refusal::new(STATUS_NOT_SUPPORTED, Aspect::Memory, reason)
+}
+
 impl Dispatch for AllocatorObject {
     fn device_io_control(&self, irp: Irp) -> Dispatched {
         if self.is_removed() {

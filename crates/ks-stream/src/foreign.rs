@@ -98,6 +98,14 @@ impl ForeignPeer {
     }
 }
 
+impl Pin {
+    /// Frames that were copied on their way to the foreign pin at the other end, or from it, since the two are connected.
+    pub(crate) fn copied_on_the_way(&self) -> u64 {
+        let file = self.foreign_file();
+        file.and_then(|file| file.object().map(|object| object.copied_frames())).unwrap_or(0)
+    }
+}
+
 /// A caller's request whose frames a foreign pin has.
 struct Visit {
     /// The caller's request, until the frames are back.

@@ -55,7 +55,10 @@ pub mod validate;
 pub mod verifier;
 mod watchdog;
 
-pub use allocator::{AllocatorFraming, AllocatorObject, AskedFraming, FrameSource, validate_allocator_create};
+pub use allocator::{
+    AllocatorFraming, AllocatorObject, AskedFraming, FrameSource, allocator_of_another_process,
+    validate_allocator_create,
+};
 pub use attached_gate::AttachedGate;
 pub use automation::{
     AddEvent, AutomationTable, EventItem, EventSet, Handler, MethodItem, MethodSet, PropertyItem, PropertySet,

@@ -23,6 +23,8 @@ pub(crate) struct Counters {
     pub(crate) dropped: u64,
     /// Frames whose bytes the engine had to copy on the way here.
     pub(crate) copies: u64,
+    /// Frames that had been copied on the way to a foreign pin, or from it, when this stream began.
+    pub(crate) copied_before: u64,
     /// The stream has ended here: the frame with ENDOFSTREAM has passed.
     pub(crate) ended: bool,
     /// Options flags that raise events, of frames that have left; taken by whoever raises them.

@@ -6,18 +6,21 @@ use super::peer::{Inner, with_record};
 use super::pending::{Answer, Bounced, Waiting};
 use super::refusal;
 use ks_abi::{
-    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_STREAM_MASTERCLOCK, KSPROPERTY_STREAM_QUALITY, KSPROPERTY_TYPE_SET,
-    KSPROPSETID_Stream, KsProperty, NtStatus, STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR,
-    STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_HANDLE, STATUS_NOT_SUPPORTED, STATUS_PENDING,
+    Guid, IoControlCode, KSNAME_Pin, KSPROPERTY_STREAM_ALLOCATOR, KSPROPERTY_STREAM_MASTERCLOCK,
+    KSPROPERTY_STREAM_QUALITY, KSPROPERTY_TYPE_SET, KSPROPSETID_Stream, KsProperty, NtStatus, STATUS_ACCESS_VIOLATION,
+    STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_HANDLE, STATUS_NOT_SUPPORTED, STATUS_PENDING,
 };
-use ks_io::sync::{Arc, Mutex};
+use ks_io::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 use ks_io::{
     AccessMask, Aspect, CreateRequest, Created, Dispatch, Dispatched, FileObject, Irp, Refusal, STREAM_HEADER_BYTES,
     deferred,
 };
 use ks_mem::{Frame, FrameMemory};
-use ks_stream::{Direction, memory_of, probe_headers};
+use ks_stream::{AllocatorObject, Direction, allocator_of_another_process, memory_of, probe_headers};
 use ks_wire::{Completion, Control, Create, Embedded, FramePart, Message, Named, Parts, RequestId, Stream, UNNUMBERED};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -51,13 +54,15 @@ pub struct RemoteFile {
     peer: Arc<Inner>,
     /// The number that the other side exported it by.
     file: u64,
+    /// Frames of private memory whose bytes went over in a shared frame. Relaxed: it is only counted.
+    copied: AtomicU64,
     /// Memory of the other side that clients of this file object have mapped. A leaf.
     mapped: Mutex<Vec<Frame>>,
 }
 
 impl RemoteFile {
     pub(super) fn new(peer: &Arc<Inner>, file: u64) -> Arc<RemoteFile> {
-        Arc::new(RemoteFile { peer: peer.clone(), file, mapped: Mutex::default() })
+        Arc::new(RemoteFile { peer: peer.clone(), file, copied: AtomicU64::new(0), mapped: Mutex::default() })
     }
 
     /// Keeps memory mapped until the file object is closed; false when it has its most.
@@ -78,6 +83,11 @@ impl RemoteFile {
             return Ok(Named::Yours(remote.file));
         }
         peer.exports.add(file.clone(), None).map(Named::Mine)
+    }
+
+    /// Is a file object of this engine one of the other side's?
+    fn is_of_my_peer(&self, file: &FileObject) -> bool {
+        file.object_as::<RemoteFile>().is_some_and(|remote| Arc::ptr_eq(&remote.peer, &self.peer))
     }
 
     /// The handle in a request's data that names an object of this engine, in the terms of the other side. The bytes of
@@ -102,6 +112,9 @@ impl RemoteFile {
         }
         if let Some(handle) = named_by_property(code, irp.input(), data) {
             let named = file.file_by_handle(handle).ok_or(STATUS_INVALID_HANDLE)?;
+            if names_allocator(irp.input()) && !self.is_of_my_peer(&named) {
+                return Err(no_allocator_there(&named));
+            }
             clear(data, 0);
             return Ok(Embedded::File(0, RemoteFile::named(&self.peer, &named)?));
         }
@@ -113,6 +126,8 @@ impl RemoteFile {
         let mut data = irp.output().data().to_vec();
         let embedded = match self.embedded(&irp, code, &mut data) {
             Ok(embedded) => embedded,
+            // Nothing else of another process is refused by this status.
+            Err(STATUS_NOT_SUPPORTED) => return Dispatched::Completed(irp.refuse(allocator_of_another_process())),
             Err(status) => return irp.done(status),
         };
         self.submit(
@@ -152,6 +167,9 @@ impl RemoteFile {
                 return irp.done(status);
             }
         };
+        if !bounced.is_empty() {
+            self.copied.fetch_add(bounced.len() as u64, Ordering::Relaxed);
+        }
         let submitted = self.submit(
             irp,
             |irp, record| {
@@ -345,6 +363,10 @@ impl Dispatch for RemoteFile {
         FrameMemory::Shared
     }
 
+    fn copied_frames(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
+    }
+
     fn as_any(self: Arc<Self>) -> Arc<dyn std::any::Any + Send + Sync> {
         self
     }
@@ -498,7 +520,18 @@ fn pin_to_handle(class: &str, parameters: &[u8]) -> Option<u64> {
     (handle != 0).then_some(handle)
 }
 
-/// The handle of what a request makes a pin's master clock or quality manager: both stand first.
+/// Does a request of KSPROPSETID_Stream name an allocator? Its frames are memory of one process.
+fn names_allocator(input: &[u8]) -> bool {
+    KsProperty::read_from_prefix(input).is_ok_and(|(property, _)| property.id == KSPROPERTY_STREAM_ALLOCATOR)
+}
+
+/// Why what a client names to a pin of the other side is no allocator for it.
+fn no_allocator_there(named: &FileObject) -> NtStatus {
+    let may_be_one = named.object_as::<AllocatorObject>().is_some() || named.object_as::<RemoteFile>().is_some();
+    if may_be_one { STATUS_NOT_SUPPORTED } else { STATUS_INVALID_HANDLE }
+}
+
+/// The handle of what a request makes a pin's master clock, allocator or quality manager: all stand first.
 fn named_by_property(code: IoControlCode, input: &[u8], data: &[u8]) -> Option<u64> {
     const SET: Guid = KSPROPSETID_Stream;
     if code != IoControlCode::KS_PROPERTY {
@@ -506,7 +539,10 @@ fn named_by_property(code: IoControlCode, input: &[u8], data: &[u8]) -> Option<u
     }
     let (property, _) = KsProperty::read_from_prefix(input).ok()?;
     let sets = property.set == SET
-        && matches!(property.id, KSPROPERTY_STREAM_MASTERCLOCK | KSPROPERTY_STREAM_QUALITY)
+        && matches!(
+            property.id,
+            KSPROPERTY_STREAM_ALLOCATOR | KSPROPERTY_STREAM_MASTERCLOCK | KSPROPERTY_STREAM_QUALITY
+        )
         && property.flags & KSPROPERTY_TYPE_SET != 0;
     let handle = data.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))?;
     (sets && handle != 0).then_some(handle)

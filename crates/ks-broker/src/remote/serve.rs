@@ -538,6 +538,8 @@ impl Answering {
                     // No address leaves the process.
                     peer.clock.tell(frame, header);
                 }
+                // The other side may retire their region and announce another as soon as it has the answer.
+                drop(stream);
                 self.send(peer, &request, list);
             }),
             (Form::Control { mapped, registration }, _) => {

@@ -2,11 +2,12 @@
 
 use crate::rig::{camera, client, connect, engine, host, renderer, run};
 use ks_abi::{
-    KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY, KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KSCATEGORY_CAPTURE,
-    KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_VIDEO, KSMEMORY_TYPE_SYSTEM, KSPROPERTY_QUALITY_REPORT,
-    KSPROPERTY_STREAM_QUALITY, KSPROPSETID_Quality, KSPROPSETID_Stream, KsAllocatorFramingEx, KsDataFormat,
-    KsPinDataFlow, KsQuality, KsQualityManager, KsState, NtStatus, Ptr64, STATUS_INVALID_HANDLE,
-    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
+    KSALLOCATOR_OPTIONF_SYSTEM_MEMORY, KSALLOCATOR_REQUIREMENTF_FRAME_INTEGRITY,
+    KSALLOCATOR_REQUIREMENTF_MUST_ALLOCATE, KSCATEGORY_CAPTURE, KSDATAFORMAT_SPECIFIER_NONE, KSDATAFORMAT_TYPE_VIDEO,
+    KSMEMORY_TYPE_SYSTEM, KSPROPERTY_QUALITY_REPORT, KSPROPERTY_STREAM_ALLOCATOR, KSPROPERTY_STREAM_QUALITY,
+    KSPROPSETID_Quality, KSPROPSETID_Stream, KsAllocatorFraming, KsAllocatorFramingEx, KsDataFormat, KsPinDataFlow,
+    KsQuality, KsQualityManager, KsState, NtStatus, Ptr64, STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_client::graph::run::RunStatus;
 use ks_io::{IoManager, Refusal, Ticks};
@@ -338,6 +339,101 @@ fn frames_that_a_pin_brings_cross_where_they_lie_in_memory_that_can_be_mapped() 
         }
         assert_eq!((from.statistics().unwrap().copies, to.statistics().unwrap().copies), (0, 0));
         [&from, &to].iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+    }
+}
+
+/// A client's own frames are private memory: to go to another process they are copied, and the connection says so.
+#[test]
+fn frames_of_private_memory_that_cross_are_counted_as_copies_of_their_connection() {
+    let sink = filter("taking", KsPinDataFlow::IN, asks(2, 0, (1, 4096)), None);
+    let parent = engine(vec![passing(asks(2, 0, (1, 4096)))]);
+    let (_host, _peer) = host(&parent, vec![sink]);
+    let (client, _session) = client(&parent);
+    let [middle, sink] = ["passing", "taking"].map(|name| client.open_by_name(name).unwrap());
+    let taken = create(&sink, 0, KsPinDataFlow::IN, None);
+    let given = create(&middle, 1, KsPinDataFlow::OUT, Some(&taken));
+    let passed = create(&middle, 0, KsPinDataFlow::IN, None);
+    // Each stream is counted by itself.
+    for frames in [5, 3] {
+        [&taken, &given, &passed].iter().for_each(|pin| pin.set_state(KsState::RUN).unwrap());
+        let written: Vec<_> = (0..frames)
+            .map(|_| {
+                let mut frame = passed.allocate(SAMPLE_BYTES as usize).unwrap();
+                assert!(frame.fill(&[1; SAMPLE_BYTES as usize]));
+                passed.write_stream(vec![frame]).unwrap()
+            })
+            .collect();
+        written.into_iter().for_each(|request| drop(request.wait().unwrap()));
+        assert_eq!(taken.statistics().unwrap().frames, frames);
+        let copies = [&passed, &given, &taken].map(|pin| pin.statistics().unwrap().copies);
+        assert_eq!(copies, [0, frames, 0], "counted once, where they leave");
+        [&passed, &given, &taken].iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+    }
+}
+
+#[test]
+fn an_allocator_is_named_to_pins_of_its_own_process_and_to_no_others() {
+    let sources = |name| filter(name, KsPinDataFlow::OUT, asks(3, 0, (128, 4096)), None);
+    let sinks = |name| filter(name, KsPinDataFlow::IN, asks(3, 0, (128, 4096)), None);
+    let parent = engine(vec![sources("near-filling"), sinks("near-taking")]);
+    let (host, peer) = host(&parent, vec![sources("filling"), sinks("taking")]);
+    let (other, _other_peer) = crate::rig::host(&parent, vec![sinks("other-taking")]);
+    let (client, session) = client(&parent);
+    let open = |name: &str| client.open_by_name(name).unwrap();
+    let [source, sink, near_source, near_sink, other_sink] =
+        ["filling", "taking", "near-filling", "near-taking", "other-taking"].map(open);
+    let (from, to) = connect(&source, &sink, false);
+    let (near_from, near_to) = connect(&near_source, &near_sink, false);
+    let other_to = create(&other_sink, 0, KsPinDataFlow::IN, None);
+    let framing = KsAllocatorFraming {
+        flags: KSALLOCATOR_OPTIONF_SYSTEM_MEMORY,
+        frames: 7,
+        frame_size: 512,
+        ..KsAllocatorFraming::default()
+    };
+    let [far, near, others] = [&to, &near_to, &other_to].map(|pin| pin.create_allocator(&framing).unwrap());
+
+    // Of its own process, over the border: the frames of the circuit over there are its frames.
+    from.set_allocator(Some(&far)).unwrap();
+    for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN] {
+        [&to, &from].iter().for_each(|pin| pin.set_state(state).unwrap());
+    }
+    while to.statistics().unwrap().frames < 20 {
+        std::thread::yield_now();
+    }
+    let pipe = from.pipe().unwrap();
+    assert_eq!((&*pipe.owner, &*pipe.why), ("filling.0", "named by a client"));
+    let statistics = from.statistics().unwrap();
+    assert_eq!((statistics.allocator_frames, statistics.allocator_frame_bytes), (3, 512));
+    assert_eq!(far.status().unwrap().allocated_frames, 3);
+    [&from, &to].iter().for_each(|pin| pin.set_state(KsState::STOP).unwrap());
+    from.set_allocator(None).unwrap();
+    // A frame that a worker still had goes back as it comes home.
+    while far.status().unwrap().allocated_frames > 0 {
+        std::thread::yield_now();
+    }
+
+    // Of another one: no pin can have its frames, and each says why.
+    for (pin, allocator) in [(&from, &near), (&from, &others), (&near_from, &far)] {
+        let refused = pin.set_allocator(Some(allocator)).unwrap_err();
+        assert_eq!(refused.status, STATUS_NOT_SUPPORTED, "{refused}");
+        assert!(refused.reason().contains("created on a pin of that same process"), "{refused}");
+    }
+    near_from.set_allocator(Some(&near)).unwrap();
+    // What is no allocator, wherever it is.
+    let name = |handle: u64| {
+        let named = from.object().set_property(KSPROPSETID_Stream, KSPROPERTY_STREAM_ALLOCATOR, &handle);
+        named.unwrap_err().status
+    };
+    for none in [to.object().handle().0, near_to.object().handle().0, 0x0dd0] {
+        assert_eq!(name(none), STATUS_INVALID_HANDLE);
+    }
+    drop((far, near, others, from, to, near_from, near_to, other_to));
+    drop((source, sink, near_source, near_sink, other_sink));
+    assert_eq!(session.open_handles(), 0);
+    // A worker that was the last to have to do with a file closes it when it is done.
+    while peer.pending_requests() + host.peer.exported_files() + other.peer.exported_files() > 0 {
+        std::thread::yield_now();
     }
 }
 

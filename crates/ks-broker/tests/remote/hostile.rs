@@ -6,8 +6,8 @@ use ks_abi::{
     IoControlCode, KSNAME_Pin, KSPROPERTY_CONNECTION_STATE, KSPROPERTY_PIN_CTYPES, KSPROPERTY_RTAUDIO_BUFFER,
     KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KSPROPSETID_Pin, KSPROPSETID_RtAudio,
     KsPinConnect, KsPriority, KsProperty, KsRtAudioBuffer, KsState, KsStreamHeader, KsTime, NtStatus, Ptr64,
-    STATUS_ACCESS_VIOLATION, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_ACCESS_VIOLATION, STATUS_CANCELLED, STATUS_DEVICE_PROTOCOL_ERROR, STATUS_DEVICE_REMOVED,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_broker::remote::{Handler, Peer, PeerOptions};
 use ks_io::{AccessMask, IoManager, Transport};
@@ -390,6 +390,52 @@ fn a_number_in_use_ends_the_connection_and_what_runs_is_cancelled() {
     });
     assert_eq!(death, WireError::Protocol("the number of a running request was used again"));
     assert!(answers.len() <= 3, "each is answered once");
+}
+
+#[test]
+fn memory_that_requests_still_use_is_a_part_of_what_is_mapped_also_when_it_was_retired() {
+    const PIECE: u64 = 128 << 20;
+    // With the two megabytes that are announced already, an eighth has no room in the gigabyte that is mapped at most.
+    const PIECES: u64 = 7;
+    let memory = SharedMemory::create("test", PIECE as usize).unwrap();
+    let announce = |liar: &mut Liar, region| {
+        let cut = RegionCut { frames: 1, frame_bytes: PIECE, stride_bytes: PIECE };
+        liar.sender.send_with(&Message::AnnounceRegion { region, cut }, Some(memory.descriptor())).unwrap();
+    };
+    let send = |liar: &mut Liar, request, region, pin, stride: u32| {
+        let mut headers = header(stride, 1 << 20).as_bytes().to_vec();
+        headers.resize(stride as usize, 0);
+        let mut parts = Vec::new();
+        Parts::push(&mut parts, FramePart { region, offset: 0, bytes: 1 << 20 });
+        liar.say(&read(request, pin, &headers, stride, &parts));
+    };
+    // A camera that does not run fills no frame.
+    let hold = |liar: &mut Liar, first: u64, pin, stride| {
+        for region in first..first + PIECES {
+            announce(liar, region);
+            send(liar, region, region, pin, stride);
+            liar.say(&Message::RetireRegion { region });
+        }
+    };
+    let (death, _) = death_by_frames(|liar, pin, stride| {
+        hold(liar, 100, pin, stride);
+        announce(liar, 200);
+        // The end of a connection to which that is nothing.
+        liar.say(&Message::RetireRegion { region: 77 });
+    });
+    let most = (1 << 30) - (2 << 20) - PIECES * PIECE;
+    assert_eq!(death, WireError::Memory(SharedMemoryError::Size { bytes: PIECE, most }));
+    let (death, _) = death_by_frames(|liar, pin, stride| {
+        for first in [100, 200, 300] {
+            hold(liar, first, pin, stride);
+            for request in first..first + PIECES {
+                liar.say(&Message::Cancel { request });
+                assert_eq!(NtStatus(liar.answer_to(request).unwrap().status), STATUS_CANCELLED);
+            }
+        }
+        liar.say(&Message::RetireRegion { region: 77 });
+    });
+    assert_eq!(death, WireError::Protocol("an unknown region was retired"), "who has the answer has the room");
 }
 
 #[test]

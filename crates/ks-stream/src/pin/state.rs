@@ -213,9 +213,11 @@ impl Pin {
             self.tell_other_outputs();
             if let Some(queue) = self.queue() {
                 let fills_for_callers = self.data_flow() == KsPinDataFlow::OUT && !self.in_circuit();
+                let copied_before = self.copied_on_the_way();
                 queue.with_counters(|counters| {
                     counters.fills_for_callers = fills_for_callers;
                     counters.restart();
+                    counters.copied_before = copied_before;
                 });
                 if self.reset_state() == KsReset::END {
                     queue.open();

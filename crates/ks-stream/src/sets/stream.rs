@@ -1,6 +1,6 @@
 //! KSPROPSETID_Stream and KSPROPSETID_StreamInterface, asked on the pin.
 
-use crate::allocator::AllocatorObject;
+use crate::allocator::{AllocatorObject, allocator_of_another_process};
 use crate::automation::{PropertyItem, PropertySet};
 use crate::clock::MasterClock;
 use crate::pin::Pin;
@@ -12,6 +12,7 @@ use ks_abi::{
 };
 use ks_io::FileObject;
 use ks_io::sync::{Arc, Mutex};
+use ks_mem::FrameMemory;
 
 // ks-coverage: KSPROPERTY_STREAM_ALLOCATOR done test=an_allocator_is_named_to_a_pin_in_stop_only,a_circuit_takes_its_frames_from_the_allocator_that_was_named
 // ks-coverage: KSPROPERTY_STREAM_MASTERCLOCK done test=a_master_clock_is_set_in_stop_only,a_driver_goes_by_the_clock_of_another_process,a_graph_goes_by_the_clock_that_a_driver_offers
@@ -65,6 +66,9 @@ fn allocator_support(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
 fn set_allocator(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     let allocator = |file: &Arc<FileObject>| match file.object_as::<AllocatorObject>() {
         Some(_) => Ok(file.clone()),
+        None if file.object().is_some_and(|object| object.frame_memory() == FrameMemory::Shared) => {
+            Err(STATUS_NOT_SUPPORTED)
+        }
         None => Err(STATUS_INVALID_HANDLE),
     };
     match assign(pin, call, allocator, Pin::stream_allocator) {
@@ -73,6 +77,7 @@ fn set_allocator(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
             pin.give_lent_frames_back();
             STATUS_SUCCESS
         }
+        Err(STATUS_NOT_SUPPORTED) => call.refuse(allocator_of_another_process()),
         Err(status) => status,
     }
 }

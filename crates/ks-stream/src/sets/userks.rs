@@ -30,11 +30,12 @@ pub(super) fn set() -> PropertySet<Pin> {
 fn statistics(pin: &Pin, call: &mut PropertyCall<'_>) -> NtStatus {
     let Some(queue) = pin.queue() else { return STATUS_INVALID_DEVICE_REQUEST };
     let allocator = pin.allocator_report();
+    let copied = pin.copied_on_the_way();
     let statistics = queue.with_counters(|counters| UserksPinStatistics {
         frames: counters.frames,
         bytes: counters.bytes,
         dropped: counters.dropped,
-        copies: counters.copies,
+        copies: counters.copies + copied.saturating_sub(counters.copied_before),
         latency_p50_ns: counters.latency_ns(50),
         latency_p99_ns: counters.latency_ns(99),
         allocator_frames: allocator.frames,
