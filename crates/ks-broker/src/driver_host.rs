@@ -392,7 +392,15 @@ fn on_misuse(report: &Report) {
         let _ = writeln!(text, "rule {rule}");
     }
     let _ = writeln!(text, "level {}\nthread {}", report.irql, report.thread);
-    write_callers(&mut text, machine::callers());
+    match report.place() {
+        // What is over is on no stack: what may still lie there is of other calls.
+        Some(place) => {
+            if let Some((image, offset)) = place.in_image() {
+                let _ = writeln!(text, "at {image} {offset:x}");
+            }
+        }
+        None => write_callers(&mut text, machine::callers()),
+    }
     if let Some(in_hand) = report::in_hand() {
         let _ = writeln!(text, "request {in_hand}");
     }

@@ -1,6 +1,10 @@
 //! Drivers that do what a driver must not: each is reported and ruins its own process, and nothing else.
 
+#[path = "drivers_misbehave/callbacks.rs"]
+mod callbacks;
 mod driver_rig;
+#[path = "drivers_misbehave/rules.rs"]
+mod rules;
 mod support;
 
 use std::collections::BTreeSet;
@@ -478,30 +482,6 @@ fn a_routine_of_a_driver_that_fails_at_the_start_is_named_with_its_status() {
         }
         assert_nothing_runs(&scratch);
     }
-}
-
-#[test]
-fn a_broken_rule_is_told_with_its_callback_object_and_calls() {
-    let scratch = Scratch::new();
-    let build = |defect| copied(&scratch, &driver_rig::of_tests("verifier/rules", &[defect, "--symbols"]));
-    let correct = build("-DRULE=0");
-    ks(&["run", &format!("{correct} ! null-renderer frames=3"), "--verifier"]).done();
-    // In a process callback, whose mutex is held.
-    let broken = build("-DRULE=11");
-    let rule = "KsProcessingMutex (V11, 0x8100b)";
-    let ran = ks(&["run", &format!("{broken} ! null-renderer frames=3"), "--verifier", "--json"]);
-    assert!(ran.stderr.contains(rule) && ran.stderr.contains("DRIVER_VERIFIER_DETECTED_VIOLATION"), "{ran}");
-    assert_eq!(ran.code, Some(1), "{ran}");
-    let report = &ran.json()["reports"][0];
-    assert_eq!((&report["rule"], &report["kind"]), (&rule.into(), &"misuse".into()), "{ran}");
-    assert_eq!(report["request"], "pin Process", "{ran}");
-    assert!(report["what"].as_str().is_some_and(|what| what.contains("KsAcquireControl") && what.contains("(pin ")));
-    let calls = [&report["called_from"], &report["stack"][0]].map(|place| place["symbol"].as_str().unwrap_or(""));
-    assert!(calls.iter().all(|symbol| symbol.contains("Process")), "{ran}");
-    // A filter's create, with which a look at the driver begins.
-    let broken = build("-DRULE=7");
-    ks(&["inspect", &broken, "--verifier"]).refused(1, &["KsIrqlFilterCallbacks", "filter Create"]);
-    assert_nothing_runs(&scratch);
 }
 
 /// What each act of `hostile.c` tries, by the name of its system call.

@@ -8,9 +8,11 @@ use ks_abi::KsIdentifier;
 use ks_stream::Rule;
 use std::cell::Cell;
 use std::fmt;
+use std::panic::Location;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::machine::Place;
 use crate::ntoskrnl::{clock, irql};
 use crate::running::Running;
 
@@ -45,12 +47,23 @@ pub struct Report {
     pub what: String,
     /// The rule of the verifier, if it is one.
     pub rule: Option<Rule>,
+    /// Address of the driver's code that did it, where the call or routine is over that did.
+    pub done_at: Option<u64>,
+    /// Which check of the verifier's it was: its place in the source of this crate.
+    pub check: Option<&'static Location<'static>>,
     /// Level of the calling thread.
     pub irql: u8,
     /// The calling thread, by the number that the system gave it.
     pub thread: u64,
     /// The last events, oldest first.
     pub events: Vec<Event>,
+}
+
+impl Report {
+    /// Where in an image the code is that did it, when it is on no stack any more.
+    pub fn place(&self) -> Option<Place> {
+        self.done_at.map(Place::of)
+    }
 }
 
 impl fmt::Display for Report {
@@ -132,11 +145,35 @@ pub fn misuse(code: BugCheck, routine: &'static str, what: impl Into<String>) {
     report(code, [0; 4], routine, what.into(), None);
 }
 
-/// Reports that a rule of the verifier was broken by a call of `routine`, or in it. Returns only if the reporter does.
+/// A rule of the verifier that was broken.
+pub(crate) struct Broken {
+    pub(crate) rule: Rule,
+    /// By a call of this routine, or in it.
+    pub(crate) routine: &'static str,
+    /// As [`Report::done_at`].
+    pub(crate) done_at: Option<u64>,
+    /// As [`Report::check`].
+    pub(crate) check: &'static Location<'static>,
+}
+
+impl Broken {
+    /// A rule that the caller has found broken.
+    #[track_caller]
+    pub(crate) fn by(rule: Rule, routine: &'static str) -> Broken {
+        Broken { rule, routine, done_at: None, check: Location::caller() }
+    }
+
+    /// The code that did it is on no stack any more.
+    pub(crate) fn done_at(self, place: Option<u64>) -> Broken {
+        Broken { done_at: place, ..self }
+    }
+}
+
+/// Reports a broken rule of the verifier. Returns only if the reporter does.
 #[cold]
-pub(crate) fn broken(rule: Rule, routine: &'static str, what: String) {
+pub(crate) fn broken(broken: Broken, what: String) {
     let code = BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION;
-    report(code, [u64::from(rule.code()), 0, 0, 0], routine, what, Some(rule));
+    report(code, [u64::from(broken.rule.code()), 0, 0, 0], broken.routine, what, Some(&broken));
 }
 
 /// Reports that the driver, or the kernel for it, stops the machine. The process ends if the reporter returns.
@@ -146,13 +183,15 @@ pub fn bug_check(code: BugCheck, parameters: [u64; 4], routine: &'static str, wh
     end_process()
 }
 
-fn report(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: String, rule: Option<Rule>) {
+fn report(code: BugCheck, parameters: [u64; 4], routine: &'static str, what: String, broken: Option<&Broken>) {
     let report = Report {
         code,
         parameters,
         routine,
         what,
-        rule,
+        rule: broken.map(|broken| broken.rule),
+        done_at: broken.and_then(|broken| broken.done_at),
+        check: broken.map(|broken| broken.check),
         irql: irql::current(),
         thread: system_thread(),
         events: recent().collect(),

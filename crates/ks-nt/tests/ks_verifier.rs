@@ -10,6 +10,8 @@ use ks_client::{Filter, Object, Pin};
 use ks_nt::report::{self, BugCheck, Report};
 use ks_rig::{Rig, each_seed};
 use ks_stream::Rule;
+use std::collections::BTreeSet;
+use std::panic::Location;
 use std::sync::{Arc, Mutex};
 use zerocopy::IntoBytes;
 
@@ -91,6 +93,7 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
         let reports = collect();
         run("0");
         assert_eq!(*reports.lock().unwrap(), [], "a correct driver");
+        let mut fired: Vec<&'static Location<'static>> = Vec::new();
         for defect in Rule::ALL {
             run(defect.number().trim_start_matches('V').trim_start_matches('0'));
             let reports = std::mem::take(&mut *reports.lock().unwrap());
@@ -104,11 +107,12 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
             for (report, at) in &reports {
                 assert_eq!((*at, report.routine), (callback, routine), "{report}");
                 let is_named = objects.iter().any(|object| report.what.contains(object));
-                assert!(is_named || objects.is_empty(), "{objects:?}: {report}");
+                assert!(is_named, "{objects:?}: {report}");
             }
             for object in objects {
                 assert!(reports.iter().any(|(report, _)| report.what.contains(object)), "{object}: {reports:?}");
             }
+            fired.extend(reports.iter().filter_map(|(report, _)| report.check));
             for (report, callback) in &reports {
                 assert_eq!(report.code, BugCheck::DRIVER_VERIFIER_DETECTED_VIOLATION, "{report}");
                 assert_eq!(report.parameters[0], u64::from(defect.code()), "{report}");
@@ -117,6 +121,12 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
                 assert!(callback.is_some() || is_leftover, "in which callback: {report}");
             }
         }
+        // What the defects do not do, in one driver, which goes on after each.
+        run_with("-DEVERY_WAY");
+        let ways = std::mem::take(&mut *reports.lock().unwrap());
+        let told = ways.iter().map(|(report, _)| (report.rule.map_or("none", Rule::number), report.routine));
+        assert_eq!(told.collect::<Vec<_>>(), WAYS);
+        fired.extend(ways.iter().filter_map(|(report, _)| report.check));
         // Each callback that answers, with an answer that it may not give.
         for (number, callback, rule) in ANSWERS {
             let option = format!("-DRETURNS_IN={number}");
@@ -129,10 +139,60 @@ fn each_defect_of_a_driver_breaks_its_own_rule_and_no_other() {
                 assert_eq!((report.rule, report.routine), (Some(rule), callback), "{report}");
                 assert_eq!(*at, Some(callback), "{report}");
             }
+            fired.extend(reports.iter().filter_map(|(report, _)| report.check));
         }
         report::set_reporter(None);
+        let file_and_line =
+            |check: &'static Location<'static>| (check.file().rsplit('/').next().unwrap(), check.line());
+        let fired: BTreeSet<_> = fired.into_iter().map(file_and_line).collect();
+        let checks: BTreeSet<_> = SOURCES.into_iter().flat_map(|(file, text)| checks_of(file, text)).collect();
+        assert_eq!(fired, checks, "each check of the verifier's found a defect");
     });
 }
+
+/// The sources with the checks.
+const SOURCES: [(&str, &str); 2] =
+    [("mod.rs", include_str!("../src/verifier/mod.rs")), ("calls.rs", include_str!("../src/verifier/calls.rs"))];
+
+/// The lines of a source that report a broken rule. What they call to do so is none of them.
+fn checks_of(file: &'static str, text: &str) -> Vec<(&'static str, u32)> {
+    let reports = |line: &str| [" broken(", ".broke(", "Broken::by("].iter().any(|call| line.contains(call));
+    let lines = (1..).zip(text.lines().map(str::trim_start));
+    let own = ["fn ", "report::broken(broken", "tell(Broken::by(rule, "];
+    let calls = lines.filter(|(_, line)| reports(&format!(" {line}")) && !own.iter().any(|own| line.starts_with(own)));
+    calls.map(|(number, _)| (file, number)).collect()
+}
+
+/// What `-DEVERY_WAY` of `rules.c` does: the rule that it breaks, and the routine that is named.
+const WAYS: [(&str, &str); 27] = [
+    ("V01", "KsReleaseDevice"),
+    ("V10", "KsAcquireControl"),
+    ("V10", "KsReleaseControl"),
+    ("V11", "KsPinAcquireProcessingMutex"),
+    ("V11", "KsPinReleaseProcessingMutex"),
+    ("V12", "KsStreamPointerDelete"),
+    ("V12", "KsStreamPointerDelete"),
+    ("V03", "KsStreamPointerUnlock"),
+    ("V03", "KsStreamPointerAdvanceOffsetsAndUnlock"),
+    ("V09", "KsGetParent"),
+    ("V09", "KsCancelIo"),
+    ("V19", "KsFilterGetChildPinCount"),
+    ("V19", "KsFilterGetFirstChildPin"),
+    ("V19", "KsPinGetNextSiblingPin"),
+    ("V19", "KsGetFirstChild"),
+    ("V19", "KsGetNextSibling"),
+    ("V19", "KsAddItemToObjectBag"),
+    ("V19", "KsCopyObjectBagItems"),
+    ("V19", "_KsEdit"),
+    ("V19", "KsRemoveItemFromObjectBag"),
+    ("V19", "KsMergeAutomationTables"),
+    ("V19", "KsFilterAddTopologyConnections"),
+    ("V19", "KsFilterCreateNode"),
+    ("V19", "KsFilterCreatePinFactory"),
+    ("V11", "a property's get handler"),
+    ("V10", "a property's get handler"),
+    ("V01", "a property's get handler"),
+];
 
 const GETS: Option<&str> = Some("a property's get handler");
 const PROCESSES: Option<&str> = Some("pin Process");
@@ -142,8 +202,7 @@ const SOURCE: &str = "{1A4F3E52-7F0B-4C60-9D35-2B5E84110D21}.0";
 const SINK: &str = "{1A4F3E52-7F0B-4C60-9D35-2B5E84110D21}.1";
 
 /// Where each defect of `rules.c` is: rule, callback, the routine that is named, and the objects. What a pin leaves
-/// behind is found when it is closed, after its last callback. A pointer that was deleted, a bag and a request are told by
-/// what they are.
+/// behind is found when it is closed, after its last callback.
 type Place = (&'static str, Option<&'static str>, &'static str, &'static [&'static str]);
 const WHERE: [Place; Rule::ALL.len()] = [
     ("V01", GETS, "a property's get handler", &[DEVICE]),
@@ -157,10 +216,10 @@ const WHERE: [Place; Rule::ALL.len()] = [
     ("V09", GETS, "KsGetDevice", &[SOURCE, SINK]),
     ("V10", GETS, "KsReleaseControl", &[SOURCE, SINK]),
     ("V11", PROCESSES, "KsAcquireControl", &[SOURCE, SINK]),
-    ("V12", PROCESSES, "KsStreamPointerDelete", &[]),
+    ("V12", PROCESSES, "KsStreamPointerDelete", &[SOURCE, SINK]),
     ("V18", Some("pin Create"), "pin Create", &[SOURCE, SINK]),
-    ("V19", GETS, "KsAddItemToObjectBag", &[]),
-    ("V20", PROCESSES, "IofCompleteRequest", &[]),
+    ("V19", GETS, "KsAddItemToObjectBag", &[SOURCE, SINK]),
+    ("V20", PROCESSES, "IofCompleteRequest", &[SOURCE, SINK]),
     ("V21", GETS, "KsStreamPointerUnlock", &[SOURCE]),
 ];
 

@@ -1,7 +1,8 @@
 /*
  * One driver with a defect for each rule of the verifier: built with -DRULE=3 it breaks V03, with -DRULE=0 none. With
- * -DHANGS_IN_PROCESS its process callback does not return; with -DRETURNS_IN=1 and up a callback has a wrong status. A source
- * (pin 0) and a sink (pin 1); property 0 of CheckSet on either runs OnCheck.
+ * -DHANGS_IN_PROCESS its process callback does not return; with -DRETURNS_IN=1 and up a callback has a wrong status; with
+ * -DEVERY_WAY its first check breaks rules in every way that the defects do not. A source (pin 0) and a sink (pin 1);
+ * property 0 of CheckSet on either runs OnCheck.
  */
 #include "../avs/avs.h"
 
@@ -239,9 +240,72 @@ static NTSTATUS OnFilterClose(PKSFILTER Filter, PIRP Irp)
     return Closed(17, Irp);
 }
 
+#ifdef EVERY_WAY
+static const KSNODE_DESCRIPTOR Node;
+static const KSPIN_DESCRIPTOR_EX *AnotherPin(void);
+
+/* Each of these is a broken rule; the test has them in this order. */
+static const char *BreakEveryRule(PKSPIN Pin)
+{
+    PKSFILTER filter = KsPinGetParentFilter(Pin);
+    PKSDEVICE device = KsPinGetDevice(Pin);
+    PKSAUTOMATION_TABLE merged = NULL;
+    PKSSTREAM_POINTER lead;
+    PVOID item = ExAllocatePoolWithTag(NonPagedPoolNx, 16, 'kcRV');
+    KIRQL old;
+    ULONG id;
+
+    KsReleaseDevice(device);
+    KsPinAcquireControl(Pin);
+    KsPinAcquireControl(Pin);
+    KsPinReleaseControl(Pin);
+    KsPinReleaseControl(Pin);
+    KsPinAcquireProcessingMutex(Pin);
+    KsPinAcquireProcessingMutex(Pin);
+    KsPinReleaseProcessingMutex(Pin);
+    KsPinReleaseProcessingMutex(Pin);
+
+    lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_UNLOCKED);
+    KsStreamPointerDelete(lead);
+    KsStreamPointerDelete(NULL);
+    KsStreamPointerUnlock(lead, TRUE);
+    (void)KsStreamPointerAdvanceOffsetsAndUnlock(lead, 0, 0, FALSE);
+
+    KeRaiseIrql(APC_LEVEL, &old);
+    (void)KsGetParent(Pin);
+    KeRaiseIrql(DISPATCH_LEVEL, &old);
+    KsCancelIo(NULL, NULL);
+    KeLowerIrql(PASSIVE_LEVEL);
+
+    (void)KsFilterGetChildPinCount(filter, SOURCE);
+    (void)KsFilterGetFirstChildPin(filter, SOURCE);
+    (void)KsPinGetNextSiblingPin(Pin);
+    (void)KsGetFirstChild(device);
+    (void)KsGetNextSibling(filter);
+    (void)KsAddItemToObjectBag(filter->Bag, item, NULL);
+    (void)KsCopyObjectBagItems(Pin->Bag, filter->Bag);
+    (void)_KsEdit(filter->Bag, &item, 16, 16, 'kcRV');
+    (void)KsRemoveItemFromObjectBag(filter->Bag, item, TRUE);
+    (void)KsMergeAutomationTables(&merged, NULL, NULL, Pin->Bag);
+    (void)KsFilterAddTopologyConnections(filter, 0, NULL);
+    (void)KsFilterCreateNode(filter, &Node, &id);
+    (void)KsFilterCreatePinFactory(filter, AnotherPin(), &id);
+
+    KsAcquireDevice(device);
+    KsPinAcquireControl(Pin);
+    KsPinAcquireProcessingMutex(Pin);
+    return NULL;
+}
+#endif
+
 static const char *OnCheck(PKSPIN Pin)
 {
-#if RULE == 1
+#ifdef EVERY_WAY
+    static LONG checks;
+    if (InterlockedIncrement(&checks) == 1)
+        return BreakEveryRule(Pin);
+    return NULL;
+#elif RULE == 1
     KsAcquireDevice(KsPinGetDevice(Pin));
 #elif RULE == 9
     KIRQL old;
@@ -307,6 +371,12 @@ static const KSPIN_DESCRIPTOR_EX Pins[] = {
     ASKED_PIN(KSPIN_DATAFLOW_OUT),
     ASKED_PIN(KSPIN_DATAFLOW_IN),
 };
+#ifdef EVERY_WAY
+static const KSPIN_DESCRIPTOR_EX *AnotherPin(void)
+{
+    return &Pins[SINK];
+}
+#endif
 static const KSFILTER_DISPATCH FilterDispatch = {.Create = OnFilterCreate, .Close = OnFilterClose};
 static const KSDEVICE_DISPATCH DeviceDispatch = {
     .Add = OnAdd, .Start = OnStart, .PostStart = OnPostStart, .QueryStop = OnQueryStop, .QueryRemove = OnQueryRemove,

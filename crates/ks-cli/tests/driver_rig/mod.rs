@@ -302,6 +302,13 @@ impl Hosted {
         self.open_of(0)
     }
 
+    /// As [`Hosted::open`], if the driver agrees.
+    pub(crate) fn try_open(&self) -> Option<Filter> {
+        let interfaces = self.client.interfaces(None);
+        let device = &self.host.devices()[0];
+        self.client.open(&interfaces.iter().find(|one| one.device == *device)?.symbolic_link).ok()
+    }
+
     /// Opens the first filter of one of its drivers.
     #[track_caller]
     pub(crate) fn open_of(&self, driver: usize) -> Filter {

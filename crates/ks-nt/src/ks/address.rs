@@ -155,7 +155,7 @@ macro_rules! callers {
                 self.check_level(level, callers!(@first $($argument),*));
                 if let Some(taken) = taken {
                     let objects = [callers!(@first $($argument),*), callers!(@second $($argument),*)];
-                    verifier::returned(self.name, objects, result, taken);
+                    verifier::returned(self.call(), objects, result, taken);
                 }
                 result
             }
@@ -190,12 +190,16 @@ impl Routine {
         call9(a, b, c, d, e, f, g, h, i);
     }
 
+    fn call(self) -> verifier::Called {
+        verifier::Called { routine: self.name, address: self.address }
+    }
+
     fn check_level(self, before: Level, object: u64) {
         let after = Level::current();
         if after != before {
             let what = format!("returned at {after:?} level, but was called at {before:?} level");
             before.set_current();
-            if verifier::returned_at(self.name, object, &what) {
+            if verifier::returned_at(self.call(), object, &what) {
                 return;
             }
             misuse(BugCheck::IRQL_UNEXPECTED_VALUE, self.name, what);

@@ -262,9 +262,9 @@ impl HostedPin {
         drop(objects::remove(self.address));
     }
 
-    /// Is an edge locked?
-    pub(crate) fn has_locked_edge(&self) -> bool {
-        [&self.edge, &self.trailing].into_iter().filter_map(|edge| edge.get()?.as_ref()).any(|edge| edge.is_locked())
+    /// An edge that is locked.
+    pub(crate) fn locked_edge(&self) -> Option<&Arc<Pointer>> {
+        [&self.edge, &self.trailing].into_iter().filter_map(|edge| edge.get()?.as_ref()).find(|edge| edge.is_locked())
     }
 
     pub(crate) fn name(&self) -> String {

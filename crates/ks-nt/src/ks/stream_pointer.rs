@@ -10,6 +10,7 @@ use crate::ks::misuse::misuse;
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
 use crate::report::BugCheck;
+use crate::verifier;
 use ks_abi::kernel::{KsStreamPointer, KsStreamPointerState};
 use ks_abi::{
     KsStreamHeader, NtStatus, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
@@ -97,6 +98,7 @@ impl Pointer {
             mdl: Mutex::new(None),
         });
         objects::insert(pointer.address, Object::Pointer(pointer.clone()));
+        verifier::pointer_made(pointer.address);
         pin.clones().push(pointer.clone());
         Ok(pointer)
     }
@@ -109,6 +111,7 @@ impl Pointer {
     /// The address is forgotten; a clone lets its frame go, an edge is unlocked.
     pub(crate) fn delete(&self) {
         drop(objects::remove(self.address));
+        verifier::pointer_gone(self);
         drop(lock(&self.mdl).take());
         match &self.kind {
             Kind::Edge(edge) => {
@@ -180,6 +183,11 @@ impl Pointer {
     /// A clone, and no edge?
     pub(crate) fn is_clone(&self) -> bool {
         matches!(self.kind, Kind::Clone { .. })
+    }
+
+    /// What a driver is lent.
+    pub(crate) fn address(&self) -> u64 {
+        self.address
     }
 
     /// The pin, while it lives.

@@ -5,9 +5,11 @@ use crate::ks::filter::HostedFilter;
 use crate::ks::objects::{self, Object};
 use crate::ks::stream_pointer::Pointer;
 use crate::report;
+use crate::report::Broken;
+use crate::verifier::places::Site;
 use crate::verifier::thunk::Record;
-use crate::verifier::{broken, in_device_callback, level_name};
-use ks_abi::kernel::KsStreamPointer;
+use crate::verifier::{Called, broken, in_device_callback, level_name, places, tell};
+use ks_abi::kernel::{KsStreamPointer, KsStreamPointerState};
 use ks_abi::{KsPinDataFlow, KsState, KsStreamHeader};
 use ks_io::{Level, RankedMutex};
 use ks_stream::Rule;
@@ -17,6 +19,20 @@ use std::sync::Arc;
 
 /// The first four words that a routine was given.
 pub(super) type Arguments = [u64; 4];
+
+/// A call, as the driver made it.
+#[repr(C)]
+pub(super) struct Call {
+    pub(super) arguments: Arguments,
+    /// Where it goes on behind the call.
+    pub(super) returns_to: u64,
+}
+
+impl Call {
+    pub(super) fn place(&self) -> Site {
+        Site::of(self.returns_to)
+    }
+}
 
 /// Whether a call goes on to its routine. One that could only harm goes back, as if it had succeeded.
 #[derive(PartialEq)]
@@ -52,8 +68,15 @@ impl Mutex {
 }
 
 thread_local! {
-    /// The mutexes that the driver has taken on this thread and not given back, with their objects.
-    static TAKEN: RefCell<Vec<(Mutex, u64)>> = const { RefCell::new(Vec::new()) };
+    /// The mutexes that the driver has taken on this thread and not given back.
+    static TAKEN: RefCell<Vec<Take>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A mutex that was taken: of which object, and where in the driver.
+struct Take {
+    mutex: Mutex,
+    object: u64,
+    place: Site,
 }
 
 /// How many mutexes the driver had on this thread at some time.
@@ -67,21 +90,23 @@ impl Taken {
 }
 
 /// A routine of the driver's has returned: it has given back what it took.
-pub(super) fn check_taken(routine: &'static str, before: Taken) {
+pub(super) fn check_taken(called: Called, before: Taken) {
     let left = TAKEN.with(|taken| {
         let mut taken = taken.borrow_mut();
         let from = before.0.min(taken.len());
         taken.split_off(from)
     });
-    for (mutex, object) in left.into_iter().rev() {
+    for Take { mutex, object, place } in left.into_iter().rev() {
         let _ = with(mutex, Address(object), RankedMutex::release);
         let what = format!("took the {} mutex and did not give it back", mutex.name());
-        broken(mutex.rule(), routine, object, &what);
+        tell(Broken::by(mutex.rule(), called.routine).done_at(Some(place.address())), object, &what);
     }
 }
 
 /// Looks at a call, and reports the rule that it breaks.
-pub(super) fn check(record: &Record, arguments: &Arguments) -> Goes {
+pub(super) fn check(record: &Record, call: &Call) -> Goes {
+    places::called_from(call.place());
+    let arguments = &call.arguments;
     if let Some(most) = record.most.filter(|most| Level::current() > *most) {
         let what = format!(
             "is called at {}; {} is the highest level at which it may be",
@@ -93,13 +118,17 @@ pub(super) fn check(record: &Record, arguments: &Arguments) -> Goes {
     }
     let first = Address(arguments[0]);
     match record.name {
-        name if name.starts_with("KsStreamPointer") => stream_pointer(record.name, arguments),
-        "KsAcquireDevice" => acquire(record.name, Mutex::Device, first),
+        "KsPinGetLeadingEdgeStreamPointer" | "KsPinGetTrailingEdgeStreamPointer" => {
+            edge_is_got(record.name, call);
+            Goes::On
+        }
+        name if name.starts_with("KsStreamPointer") => stream_pointer(record.name, call),
+        "KsAcquireDevice" => acquire(record.name, Mutex::Device, call),
         "KsReleaseDevice" => release(record.name, Mutex::Device, first),
-        "KsAcquireControl" => acquire(record.name, Mutex::Control, first),
+        "KsAcquireControl" => acquire(record.name, Mutex::Control, call),
         "KsReleaseControl" => release(record.name, Mutex::Control, first),
         "KsPinAcquireProcessingMutex" | "KsFilterAcquireProcessingMutex" => {
-            acquire(record.name, Mutex::Processing, first)
+            acquire(record.name, Mutex::Processing, call)
         }
         "KsPinReleaseProcessingMutex" | "KsFilterReleaseProcessingMutex" => {
             release(record.name, Mutex::Processing, first)
@@ -149,7 +178,8 @@ fn holds_processing(filter: &HostedFilter) -> bool {
     own || filter.all_pins().iter().any(|pin| is_held(Mutex::Processing, Address(pin.address())))
 }
 
-fn acquire(routine: &'static str, mutex: Mutex, object: Address) -> Goes {
+fn acquire(routine: &'static str, mutex: Mutex, call: &Call) -> Goes {
+    let object = Address(call.arguments[0]);
     // A thread that has the device mutex may take it again.
     if mutex != Mutex::Device && is_held(mutex, object) {
         let what = format!("the thread holds the {} mutex already and would wait for itself", mutex.name());
@@ -161,7 +191,7 @@ fn acquire(routine: &'static str, mutex: Mutex, object: Address) -> Goes {
         broken(Rule::ProcessingMutex, routine, object.0, what);
         return Goes::Back;
     }
-    TAKEN.with(|taken| taken.borrow_mut().push((mutex, object.0)));
+    TAKEN.with(|taken| taken.borrow_mut().push(Take { mutex, object: object.0, place: call.place() }));
     Goes::On
 }
 
@@ -173,7 +203,7 @@ fn release(routine: &'static str, mutex: Mutex, object: Address) -> Goes {
     }
     TAKEN.with(|taken| {
         let mut taken = taken.borrow_mut();
-        if let Some(at) = taken.iter().rposition(|known| *known == (mutex, object.0)) {
+        if let Some(at) = taken.iter().rposition(|known| known.mutex == mutex && known.object == object.0) {
             taken.remove(at);
         }
     });
@@ -182,7 +212,20 @@ fn release(routine: &'static str, mutex: Mutex, object: Address) -> Goes {
 
 // Stream pointers.
 
-fn stream_pointer(routine: &'static str, arguments: &Arguments) -> Goes {
+/// An edge that is got locked is to be unlocked by who got it.
+fn edge_is_got(routine: &'static str, call: &Call) {
+    if KsStreamPointerState(call.arguments[1] as u32) != KsStreamPointerState::LOCKED {
+        return;
+    }
+    if let Some(Object::Pin(pin)) = objects::find(Address(call.arguments[0])) {
+        let is_trailing = routine == "KsPinGetTrailingEdgeStreamPointer";
+        let edge = if is_trailing { pin.trailing_edge() } else { pin.edge() };
+        edge.into_iter().for_each(|edge| places::set(edge.address(), call.place()));
+    }
+}
+
+fn stream_pointer(routine: &'static str, call: &Call) -> Goes {
+    let arguments = &call.arguments;
     let address = Address(arguments[0]);
     let Some(Object::Pointer(pointer)) = objects::find(address) else {
         let what = format!("{:#x} is no edge and no living clone", address.0);
@@ -210,6 +253,9 @@ fn stream_pointer(routine: &'static str, arguments: &Arguments) -> Goes {
         broken(Rule::StreamPointerLock, routine, address.0, &format!("the stream pointer is {already} already"));
         return Goes::Back;
     }
+    if routine == "KsStreamPointerLock" && !pointer.is_clone() {
+        places::set(address.0, call.place());
+    }
     if ejects {
         frame_goes(routine, address, &pointer);
     }
@@ -231,13 +277,13 @@ fn frame_goes(routine: &'static str, address: Address, pointer: &Pointer) {
 
 /// A request that stands in a queue is the class driver's to complete.
 fn complete(routine: &'static str, irp: Address) -> Goes {
-    let queued = objects::all().into_iter().any(|object| match object {
-        Object::Pointer(pointer) => pointer.request().is_some_and(|request| request.irp == irp.0),
-        _ => false,
+    let queued = objects::all().into_iter().find_map(|object| match object {
+        Object::Pointer(pointer) => pointer.request().filter(|request| request.irp == irp.0).map(|_| pointer),
+        _ => None,
     });
-    if queued {
+    if let Some(pointer) = queued {
         let what = format!("the request at {:#x} stands in the queue of a pin, which completes it", irp.0);
-        broken(Rule::QueuedRequests, routine, irp.0, &what);
+        broken(Rule::QueuedRequests, routine, pointer.address(), &what);
         return Goes::Back;
     }
     Goes::On
@@ -275,42 +321,41 @@ fn sibling_mutex(object: &Object) -> Option<(Mutex, bool)> {
 }
 
 /// The object that a bag belongs to; `None` for a bag that a driver has made for itself.
-fn owner_of_bag(handle: u64) -> Option<Object> {
-    objects::all().into_iter().find(|object| {
+pub(super) fn owner_of_bag(handle: u64) -> Option<Address> {
+    objects::all().into_iter().find_map(|object| {
         let address = match object {
             Object::Device(device) => device.address(),
             Object::Factory(factory) => factory.address(),
             Object::Filter(filter) => filter.address(),
             Object::Pin(pin) => pin.address(),
-            _ => return false,
+            _ => return None,
         };
         // The bag is the second word of each.
-        Address(address).follow(8).0 == handle
+        (Address(address).follow(8).0 == handle).then_some(Address(address))
     })
 }
 
 fn required_mutex(routine: &'static str, arguments: &Arguments) {
-    let object = |at: usize| objects::find(Address(arguments[at]));
-    let bag = |at: usize| owner_of_bag(arguments[at]);
-    let needed: Vec<Option<(Mutex, bool)>> = match routine {
+    let own = |at: usize| own_mutex(&objects::find(Address(arguments[at]))?);
+    let sibling = |at: usize| sibling_mutex(&objects::find(Address(arguments[at]))?);
+    let bag = |at: usize| own_mutex(&objects::find(owner_of_bag(arguments[at])?)?);
+    // Which argument needs which mutex.
+    let needed: Vec<(usize, Option<(Mutex, bool)>)> = match routine {
         "KsFilterCreateNode"
         | "KsFilterCreatePinFactory"
         | "KsFilterAddTopologyConnections"
         | "KsCreateFilterFactory"
         | "KsGetFirstChild"
         | "KsFilterGetFirstChildPin"
-        | "KsFilterGetChildPinCount" => {
-            vec![object(0).as_ref().and_then(own_mutex)]
-        }
-        "KsGetNextSibling" | "KsPinGetNextSiblingPin" => vec![object(0).as_ref().and_then(sibling_mutex)],
-        "KsAddItemToObjectBag" | "KsRemoveItemFromObjectBag" | "_KsEdit" => {
-            vec![bag(0).as_ref().and_then(own_mutex)]
-        }
-        "KsCopyObjectBagItems" => vec![bag(0).as_ref().and_then(own_mutex), bag(1).as_ref().and_then(own_mutex)],
-        "KsMergeAutomationTables" => vec![bag(3).as_ref().and_then(own_mutex)],
+        | "KsFilterGetChildPinCount" => vec![(0, own(0))],
+        "KsGetNextSibling" | "KsPinGetNextSiblingPin" => vec![(0, sibling(0))],
+        "KsAddItemToObjectBag" | "KsRemoveItemFromObjectBag" | "_KsEdit" => vec![(0, bag(0))],
+        "KsCopyObjectBagItems" => vec![(0, bag(0)), (1, bag(1))],
+        "KsMergeAutomationTables" => vec![(3, bag(3))],
         _ => return,
     };
-    if let Some((mutex, _)) = needed.into_iter().flatten().find(|(_, held)| !held) {
-        broken(Rule::RequiredMutex, routine, arguments[0], &format!("is called without the {} mutex", mutex.name()));
+    let missing = needed.into_iter().find_map(|(at, needed)| Some((at, needed.filter(|(_, held)| !held)?.0)));
+    if let Some((at, mutex)) = missing {
+        broken(Rule::RequiredMutex, routine, arguments[at], &format!("is called without the {} mutex", mutex.name()));
     }
 }

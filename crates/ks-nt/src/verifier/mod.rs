@@ -9,6 +9,7 @@
 
 mod calls;
 mod levels;
+mod places;
 mod thunk;
 
 use crate::exports::Export;
@@ -16,13 +17,14 @@ use crate::ks::address::Address;
 use crate::ks::irp::Target;
 use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
-use crate::report;
+use crate::report::{self, Broken};
 use ks_abi::{NtStatus, STATUS_PENDING};
 use ks_io::Level;
 use ks_stream::{DescribeFilter, Rule};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use calls::Taken;
+pub(crate) use places::{pointer_gone, pointer_made};
 
 static ON: AtomicBool = AtomicBool::new(false);
 
@@ -67,8 +69,25 @@ fn in_device_callback() -> bool {
     report::in_hand().is_some_and(|in_hand| DEVICE_CALLBACKS.contains(&in_hand.routine))
 }
 
+/// A routine of the driver's that was called and has returned.
+#[derive(Clone, Copy)]
+pub(crate) struct Called {
+    pub(crate) routine: &'static str,
+    /// Of its code.
+    pub(crate) address: u64,
+}
+
+impl Called {
+    /// It broke a rule, and is on no stack any more.
+    #[track_caller]
+    fn broke(self, rule: Rule, object: u64, what: &str) {
+        tell(Broken::by(rule, self.routine).done_at(Some(self.address)), object, what);
+    }
+}
+
 /// Reports that a callback returned at another level. False: it is none that a rule is about, or nobody looks.
-pub(crate) fn returned_at(callback: &'static str, object: u64, what: &str) -> bool {
+pub(crate) fn returned_at(called: Called, object: u64, what: &str) -> bool {
+    let callback = called.routine;
     let rule = if !is_enabled() {
         None
     } else if DEVICE_CALLBACKS.contains(&callback) {
@@ -81,17 +100,18 @@ pub(crate) fn returned_at(callback: &'static str, object: u64, what: &str) -> bo
         None
     };
     if let Some(rule) = rule {
-        broken(rule, callback, object, what);
+        called.broke(rule, object, what);
     }
     rule.is_some()
 }
 
 /// A routine of the driver's has returned: its status, and the mutexes that it has taken since `taken`.
-pub(crate) fn returned(routine: &'static str, [object, second]: [u64; 2], result: u64, taken: Taken) {
-    calls::check_taken(routine, taken);
+pub(crate) fn returned(called: Called, [object, second]: [u64; 2], result: u64, taken: Taken) {
+    let routine = called.routine;
+    calls::check_taken(called, taken);
     let status = NtStatus(result as u32);
     if matches!(routine, "pin Close" | "filter Close") && status != ks_abi::STATUS_SUCCESS && status != STATUS_PENDING {
-        broken(Rule::CallbackReturn, routine, object, &format!("returned {status}, and a close cannot fail"));
+        called.broke(Rule::CallbackReturn, object, &format!("returned {status}, and a close cannot fail"));
         return;
     }
     // Any failure is a documented answer; of successes some are.
@@ -119,9 +139,9 @@ pub(crate) fn returned(routine: &'static str, [object, second]: [u64; 2], result
     match wrong {
         Some(Rule::MarkPendingIrp) => {
             let what = format!("returned {status} without IoMarkIrpPending");
-            broken(Rule::MarkPendingIrp, routine, object, &what);
+            called.broke(Rule::MarkPendingIrp, object, &what);
         }
-        Some(rule) => broken(rule, routine, object, &format!("returned {status}, which it may not")),
+        Some(rule) => called.broke(rule, object, &format!("returned {status}, which it may not")),
         None => {}
     }
 }
@@ -131,23 +151,34 @@ pub(crate) fn closing(pin: &HostedPin) {
     if !is_enabled() {
         return;
     }
-    let clones = pin.clones().len();
-    if clones > 0 {
-        let what = format!("{clones} clones of stream pointers of {} are not deleted", pin.name());
-        report::broken(Rule::StreamPointerClone, "pin Close", what);
-    } else if pin.has_locked_edge() {
-        let what = format!("an edge of the queue of {} is locked", pin.name());
-        report::broken(Rule::StreamPointerUnlock, "pin Close", what);
+    let (clones, first) = {
+        let clones = pin.clones();
+        (clones.len(), clones.first().map(|clone| clone.address()))
+    };
+    let routine = "pin Close";
+    if let Some(first) = first {
+        let broken = Broken::by(Rule::StreamPointerClone, routine).done_at(places::last_of(first));
+        tell(broken, pin.address(), &format!("{clones} clones of stream pointers are not deleted"));
+    } else if let Some(edge) = pin.locked_edge() {
+        let broken = Broken::by(Rule::StreamPointerUnlock, routine).done_at(places::last_of(edge.address()));
+        tell(broken, pin.address(), "an edge of the queue is locked");
     }
 }
 
-/// Reports a broken rule, with the object that the call or callback is about.
+/// Reports a rule that is broken by a call that is under way, with the object that the call is about.
+#[track_caller]
 fn broken(rule: Rule, routine: &'static str, object: u64, what: &str) {
-    let what = match describe(Address(object)) {
+    tell(Broken::by(rule, routine), object, what);
+}
+
+/// Reports a broken rule with its object: that of the call, or else that of the callback that makes it.
+fn tell(broken: Broken, object: u64, what: &str) {
+    let callback = || Some(format!("in a callback of {}", report::in_hand()?.object()?));
+    let what = match describe(Address(object)).or_else(|| places::owner_of_gone(object)).or_else(callback) {
         Some(object) => format!("{what} ({object})"),
         None => what.to_owned(),
     };
-    report::broken(rule, routine, what);
+    report::broken(broken, what);
 }
 
 /// An object of AVStream, for a report.
@@ -162,6 +193,7 @@ pub(crate) fn describe(object: Address) -> Option<String> {
             Target::Pin(pin) => format!("pin {}", pin.name()),
         },
         Object::Pointer(pointer) => format!("a stream pointer of pin {}", pointer.pin()?.name()),
+        Object::Bag(bag) => format!("the bag of {}", describe(calls::owner_of_bag(bag.handle())?)?),
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 
 use crate::exports::{self, Export, Module, Target};
 use crate::image::{Mapping, Protection};
-use crate::verifier::calls::{self, Arguments, Goes};
+use crate::verifier::calls::{self, Call, Goes};
 use crate::verifier::levels;
 use ks_io::Level;
 use std::collections::HashMap;
@@ -80,12 +80,12 @@ fn write(place: &mut [u8], record: &'static Record, target: u64) {
     place[..code.len()].copy_from_slice(&code);
 }
 
-extern "win64" fn called(record: *const Record, arguments: *const Arguments) -> u32 {
+extern "win64" fn called(record: *const Record, call: *const Call) -> u32 {
     // SAFETY: the thunk has the address of a record that is leaked.
     let record = unsafe { &*record };
-    // SAFETY: the thunk has pushed four words there, and waits for this to return.
-    let arguments = unsafe { &*arguments };
-    match calls::check(record, arguments) {
+    // SAFETY: the thunk has pushed four words there, above them is its return address, and it waits for this to return.
+    let call = unsafe { &*call };
+    match calls::check(record, call) {
         Goes::On => 0,
         Goes::Back => 1,
     }

@@ -5,14 +5,15 @@ use crate::misbehaving::broken;
 use crate::rig::{Pair, Rig, UP, create, fill, video};
 use ks_abi::kernel::{DeviceCapabilities, DevicePowerState};
 use ks_abi::{
-    Guid, KSCATEGORY_CAPTURE, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    Guid, KSCATEGORY_CAPTURE, KsPinDataFlow, KsState, NtStatus, STATUS_PENDING, STATUS_SUCCESS, STATUS_TIMEOUT,
+    STATUS_UNSUCCESSFUL,
 };
 use ks_client::Client;
 use ks_io::sync::Arc;
 use ks_io::{Aspect, Level, Refusal, Services};
 use ks_stream::{
-    Device, DeviceDispatch, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Interface, Pin, PinDescriptor,
-    PinInstance, Rule, Watchdog,
+    Device, DeviceDispatch, Filter, FilterDescriptor, FilterDispatch, FilterInstance, Interface, LeadingEdge, Pin,
+    PinDescriptor, PinInstance, Rule, Watchdog,
 };
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
@@ -238,7 +239,7 @@ fn a_level_that_a_callback_of_a_device_leaves_behind_breaks_its_rule_and_no_othe
 }
 
 #[test]
-fn status_pending_of_a_callback_that_nobody_could_wait_for_is_refused_by_name() {
+fn a_status_that_a_callback_of_a_device_may_not_return_is_refused_by_name() {
     let refusing = [
         "device Add",
         "device Start",
@@ -248,12 +249,41 @@ fn status_pending_of_a_callback_that_nobody_could_wait_for_is_refused_by_name() 
         "device QueryCapabilities",
         "device QueryPower",
     ];
-    for name in refusing {
-        let (_, device, said) = with_defect(name, |_| STATUS_PENDING);
+    for (name, status) in refusing.into_iter().flat_map(|name| [(name, STATUS_PENDING), (name, STATUS_TIMEOUT)]) {
+        let (_, device, said) = with_defect(name, move |_| status);
         let violations = device.violations();
         assert_eq!(broken(&violations), [Rule::CallbackReturn], "{name}");
         assert!(violations.iter().all(|one| one.callback == name && one.object == "bad"), "{violations:?}");
+        assert!(violations.iter().all(|one| one.what.contains(&status.to_string())), "{violations:?}");
         assert!(said.iter().all(|reason| reason.contains(name)), "{said:?}");
+    }
+}
+
+#[test]
+fn an_edge_of_a_closed_pin_that_is_used_in_any_callback_of_a_device_is_told_with_the_callback() {
+    for name in CALLBACKS {
+        let rig = Rig::new(1);
+        let stale = Arc::new(ks_io::sync::Mutex::new(None));
+        let keep = stale.clone();
+        rig.source.script(move |_, pin| {
+            *keep.lock() = LeadingEdge::of(pin);
+            STATUS_PENDING
+        });
+        let (filter, pin) = rig.alone("source");
+        crate::rig::bring(&pin, &UP);
+        let request = pin.read_stream(crate::rig::frames(&pin, 1)).unwrap();
+        rig.settle();
+        drop((pin, filter));
+        assert!(request.wait().is_err() && stale.lock().is_some(), "{name}");
+        let used = stale.clone();
+        let (_, device, _) = with_defect(name, move |_| {
+            assert!(!used.lock().as_ref().is_some_and(LeadingEdge::lock), "nothing is locked");
+            STATUS_SUCCESS
+        });
+        let violations = device.violations();
+        assert_eq!(broken(&violations), [Rule::InvalidStreamPointer], "{name}");
+        assert!(violations.iter().all(|one| one.callback == name && one.object == "bad"), "{violations:?}");
+        stale.lock().take();
     }
 }
 

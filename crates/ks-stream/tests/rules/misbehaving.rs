@@ -371,23 +371,28 @@ const CALLBACKS: [(&str, &str); 18] = [
 /// Those of a filter that processes as a whole.
 const OF_WHOLE: [&str; 2] = ["filter Process", "filter Reset"];
 
+/// Has the callback `clone cancel` called, where it is the one that is to misbehave.
+fn have_clones_cancelled(callback: &str, place: &Place<'_>) {
+    if place.name == "pin Process"
+        && callback == "clone cancel"
+        && let Some(mut clone) = place.shared.and_then(|pin| pin.leading_edge()?.clone_pointer())
+    {
+        // Unlocked, so that a reset cancels its frame.
+        clone.unlock();
+        place.kept.clones.lock().push(clone);
+    }
+    if place.name == "clone cancel" {
+        place.kept.clones.lock().clear();
+    }
+}
+
 #[test]
 fn a_panic_in_any_callback_ends_in_its_own_filter_and_other_graphs_go_on() {
     for (callback, named) in CALLBACKS {
         let reached = Arc::new(AtomicU32::new(0));
         let count = reached.clone();
         let hook = move |place: &Place<'_>| {
-            if place.name == "pin Process"
-                && callback == "clone cancel"
-                && let Some(mut clone) = place.shared.and_then(|pin| pin.leading_edge()?.clone_pointer())
-            {
-                // Unlocked, so that a reset cancels its frame.
-                clone.unlock();
-                place.kept.clones.lock().push(clone);
-            }
-            if place.name == "clone cancel" {
-                place.kept.clones.lock().clear();
-            }
+            have_clones_cancelled(callback, place);
             if place.name == callback {
                 count.fetch_add(1, SeqCst);
                 std::panic::resume_unwind(Box::new("told to panic"));
@@ -413,6 +418,43 @@ fn a_panic_in_any_callback_ends_in_its_own_filter_and_other_graphs_go_on() {
     }
 }
 
+#[test]
+fn an_edge_of_a_closed_pin_that_is_used_in_any_callback_is_told_with_the_callback() {
+    for (callback, named) in CALLBACKS {
+        // Of a pin of the first run, used in the second.
+        let stale = Arc::new(Mutex::new(None::<LeadingEdge>));
+        let second = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (keep, is_second) = (stale.clone(), second.clone());
+        let hook = move |place: &Place<'_>| {
+            have_clones_cancelled(callback, place);
+            match is_second.load(SeqCst) {
+                false if place.name == "pin Create" => *keep.lock() = place.shared.and_then(LeadingEdge::of),
+                true if place.name == callback => {
+                    let edge = keep.lock();
+                    assert!(!edge.as_ref().is_some_and(LeadingEdge::lock), "nothing is locked");
+                }
+                _ => {}
+            }
+            STATUS_SUCCESS
+        };
+        let bad = if OF_WHOLE.contains(&callback) { Bad::whole(hook) } else { Bad::new(hook) };
+        assert_eq!(bad.run(), Vec::<String>::new(), "{callback}");
+        assert_eq!(bad.device.violations(), [], "{callback}: nothing is wrong yet");
+        second.store(true, SeqCst);
+        let other = other_graph(&bad.rig);
+        other.bring(&UP[2..]);
+        let _ = bad.run();
+        let violations = bad.device.violations();
+        assert_eq!(broken(&violations), [Rule::InvalidStreamPointer], "{callback}");
+        let is_named = |one: &Violation| format!("{} callback of {}", one.callback, one.object).starts_with(named);
+        assert!(violations.iter().any(is_named), "{callback}: {violations:?}");
+        let blamed = named.split(" of bad").next().unwrap();
+        assert!(violations.iter().all(|one| format!("{} callback", one.callback) == blamed), "{violations:?}");
+        stale.lock().take();
+        assert_the_other_graph_goes_on(&bad.rig, other, callback);
+    }
+}
+
 /// The rules that were broken, each once.
 pub fn broken(violations: &[Violation]) -> Vec<Rule> {
     let mut rules: Vec<Rule> = violations.iter().map(|violation| violation.rule).collect();
@@ -423,7 +465,13 @@ pub fn broken(violations: &[Violation]) -> Vec<Rule> {
 
 #[test]
 fn a_status_that_a_callback_may_not_return_stops_its_filter_by_name_and_other_graphs_go_on() {
-    let cases: [(&str, NtStatus, Rule); 10] = [
+    let cases: [(&str, NtStatus, Rule); 16] = [
+        ("pin SetDeviceState", STATUS_TIMEOUT, Rule::CallbackReturn),
+        ("pin SetDataFormat", STATUS_TIMEOUT, Rule::CallbackReturn),
+        ("pin Connect", STATUS_TIMEOUT, Rule::CallbackReturn),
+        ("pin Create", STATUS_TIMEOUT, Rule::CallbackReturn),
+        ("filter Create", STATUS_TIMEOUT, Rule::CallbackReturn),
+        ("intersect", STATUS_TIMEOUT, Rule::CallbackReturn),
         ("pin Process", STATUS_TIMEOUT, Rule::CallbackReturn),
         ("filter Process", STATUS_TIMEOUT, Rule::CallbackReturn),
         ("pin SetDeviceState", STATUS_PENDING, Rule::CallbackReturn),
