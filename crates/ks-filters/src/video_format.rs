@@ -1,18 +1,24 @@
-//! Video formats as KS data formats and ranges, and back.
+//! Video formats as KS data formats, and back; [`ranges`] of them, and what two ranges [`intersect`] in.
+
+mod intersect;
+mod ranges;
 
 use ks_abi::{
     Guid, KS_INTERLACE_1FieldPerSample, KS_INTERLACE_Field1First, KS_INTERLACE_FieldPatBothIrregular,
-    KS_INTERLACE_FieldPatBothRegular, KS_INTERLACE_FieldPatternMask, KS_INTERLACE_IsInterlaced, KS_VIDEOSTREAM_CAPTURE,
+    KS_INTERLACE_FieldPatBothRegular, KS_INTERLACE_FieldPatternMask, KS_INTERLACE_IsInterlaced,
     KSDATAFORMAT_SPECIFIER_VIDEOINFO, KSDATAFORMAT_SPECIFIER_VIDEOINFO2, KSDATAFORMAT_SUBTYPE_ARGB32,
     KSDATAFORMAT_SUBTYPE_I420, KSDATAFORMAT_SUBTYPE_IYUV, KSDATAFORMAT_SUBTYPE_NV12, KSDATAFORMAT_SUBTYPE_RGB24,
     KSDATAFORMAT_SUBTYPE_YUY2, KSDATAFORMAT_TYPE_VIDEO, KsBitmapInfoHeader, KsDataFormat, KsDataFormatVideoInfoHeader,
-    KsDataFormatVideoInfoHeader2, KsDataRangeVideo, KsDataRangeVideo2, KsVideoInfoHeader, KsVideoInfoHeader2,
-    KsVideoStreamConfigCaps, Rect, STATUS_NO_MATCH, Size, fourcc,
+    KsDataFormatVideoInfoHeader2, KsVideoInfoHeader, KsVideoInfoHeader2, Rect, fourcc,
 };
-use ks_io::{Aspect, Refusal};
-use ks_stream::{DataFormat, DataRange, Framing};
+use ks_stream::{DataFormat, Framing};
 
-use crate::media::video::{Interlacing, MAX_DIMENSION, PixelLayout, Ratio, RowOrder, VideoFormat};
+use crate::media::video::{Interlacing, PixelLayout, Ratio, RowOrder, VideoFormat};
+
+pub(crate) use intersect::{in_proportion, intersect_sink, intersect_source, nearest};
+pub(crate) use ranges::{
+    LAYOUTS, converted_ranges, exact_range, exact_range_in, exact_ranges, sized_ranges, whole_ranges,
+};
 
 /// The longest frame that a range names: an hour.
 const LONGEST_INTERVAL_100NS: i64 = 3600 * 10_000_000;
@@ -178,182 +184,6 @@ fn video_info(format: &VideoFormat) -> KsVideoInfoHeader {
     }
 }
 
-/// The range that holds one format only, of which the first block says all.
-pub(crate) fn exact_range(format: &VideoFormat) -> DataRange {
-    exact_range_in(format, Block::First)
-}
-
-/// The range that holds one format only.
-pub(crate) fn exact_range_in(format: &VideoFormat, block: Block) -> DataRange {
-    let size = Size { width: format.width() as i32, height: format.height() as i32 };
-    let interval = interval_100ns(format.frame_rate);
-    range(format, block, size, size, interval, interval)
-}
-
-/// The ranges of one format, the one that says most of it first.
-pub(crate) fn exact_ranges(format: &VideoFormat) -> Vec<DataRange> {
-    let blocks: &[Block] = match Block::of(format) {
-        Block::First => &[Block::First],
-        Block::Second => &[Block::Second, Block::First],
-    };
-    blocks.iter().map(|block| exact_range_in(format, *block)).collect()
-}
-
-/// The range of all sizes and rates of one layout.
-pub(crate) fn whole_range(layout: PixelLayout, block: Block) -> DataRange {
-    let largest = Size { width: MAX_DIMENSION as i32, height: MAX_DIMENSION as i32 };
-    let smallest = Size { width: 1, height: 1 };
-    range(&usual(layout), block, smallest, largest, 0, LONGEST_INTERVAL_100NS)
-}
-
-/// The ranges of everything in these layouts, what says most first, so that nothing is lost where both ends can say it.
-pub(crate) fn whole_ranges(layouts: &[PixelLayout]) -> Vec<DataRange> {
-    let blocks = [Block::Second, Block::First];
-    layouts.iter().flat_map(|layout| blocks.map(|block| whole_range(*layout, block))).collect()
-}
-
-/// The ranges of a writer that is told a size, either part of it or none: what says most first.
-pub(crate) fn sized_ranges(layouts: &[PixelLayout], width: Option<u32>, height: Option<u32>) -> Vec<DataRange> {
-    let side = |settled: Option<u32>, usual: u32| match settled {
-        Some(settled) => (settled, settled, settled),
-        None => (1, usual, MAX_DIMENSION),
-    };
-    let each = |layout: &PixelLayout| {
-        let format = usual(*layout);
-        let (least_width, width, most_width) = side(width, format.width());
-        let (least_height, height, most_height) = side(height, format.height());
-        let least = Size { width: least_width as i32, height: least_height as i32 };
-        let most = Size { width: most_width as i32, height: most_height as i32 };
-        let format = format.resized(width, height).unwrap_or(format);
-        [Block::Second, Block::First].map(|block| range(&format, block, least, most, 0, LONGEST_INTERVAL_100NS))
-    };
-    layouts.iter().flat_map(each).collect()
-}
-
-/// The ranges of what pictures in a format can be converted to: all sizes at its rate, in its own layout first; or only
-/// those that are settled.
-pub(crate) fn converted_ranges(
-    input: &VideoFormat,
-    layout: Option<PixelLayout>,
-    sides: Option<(u32, u32)>,
-) -> Vec<DataRange> {
-    let size = |(width, height): (u32, u32)| Size { width: width as i32, height: height as i32 };
-    let least = size(sides.unwrap_or((1, 1)));
-    let most = size(sides.unwrap_or((MAX_DIMENSION, MAX_DIMENSION)));
-    let interval = interval_100ns(input.frame_rate);
-    let others = LAYOUTS.into_iter().filter(|layout| *layout != input.layout());
-    let layouts = std::iter::once(input.layout()).chain(others);
-    let layouts = layouts.filter(|one| layout.is_none_or(|layout| layout == *one));
-    let formats = layouts.filter_map(|layout| {
-        let format = input.in_layout(layout).ok()?;
-        sides.map_or(Some(format), |(width, height)| format.resized(width, height).ok())
-    });
-    let blocks = [Block::Second, Block::First];
-    formats.flat_map(|format| blocks.map(|block| range(&format, block, least, most, interval, interval))).collect()
-}
-
-/// Every layout, those that need the least bytes first.
-pub(crate) const LAYOUTS: [PixelLayout; 5] =
-    [PixelLayout::I420, PixelLayout::Nv12, PixelLayout::Yuy2, PixelLayout::Bgra, PixelLayout::Rgb24];
-
-/// A converter's answer to an intersection: its input, changed as little as the client's range asks for.
-///
-/// A range that settles one side of the picture and leaves the other open gets the other in proportion. `sides` settles
-/// both.
-pub(crate) fn nearest(
-    owner: &str,
-    input: &VideoFormat,
-    asked: &DataRange,
-    own: &DataRange,
-    sides: Option<(u32, u32)>,
-) -> Result<DataFormat, Refusal> {
-    let refuse = |problem: String| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"));
-    let layout = [asked, own].iter().find_map(|range| layout_of(range.head().sub_format)).unwrap_or(input.layout());
-    let block = [asked, own].iter().find_map(|range| Block::named(range.head().specifier));
-    let (mut width, mut height) = sides.unwrap_or((input.width(), input.height()));
-    if let Some(caps) = caps(asked) {
-        let interval = interval_100ns(input.frame_rate);
-        if !(caps.min_frame_interval..=caps.max_frame_interval).contains(&interval) {
-            return Err(refuse("the rate of its input lies outside of the range asked for".into()));
-        }
-        let side = |least: i32, most: i32, side: u32| {
-            let least = least.max(1).unsigned_abs();
-            side.clamp(least, most.max(1).unsigned_abs().max(least))
-        };
-        let (least, most) = (caps.min_output_size, caps.max_output_size);
-        width = side(least.width, most.width, width);
-        height = side(least.height, most.height, height);
-        if let Some(sides) = sides {
-            if sides != (width, height) {
-                return Err(refuse(format!("the size that is set, {}x{}, was not asked for", sides.0, sides.1)));
-            }
-        } else if width != input.width() && height == input.height() {
-            height = side(least.height, most.height, in_proportion(height, input.width(), width));
-        } else if height != input.height() && width == input.width() {
-            width = side(least.width, most.width, in_proportion(width, input.height(), height));
-        }
-    }
-    let sized = input.in_layout(layout).and_then(|format| format.resized(width, height));
-    let mut format = sized.map_err(|problem| refuse(problem.to_string()))?;
-    // The picture is as wide and high as it was.
-    let aspect = scaled(input.pixel_aspect, input.width(), width);
-    format.pixel_aspect = scaled(aspect, height, input.height());
-    Ok(data_format(&format, block.unwrap_or_else(|| Block::of(&format))))
-}
-
-/// `side` of a picture whose `other` side becomes `to`, even.
-pub(crate) fn in_proportion(side: u32, other: u32, to: u32) -> u32 {
-    let exact = u64::from(side) * u64::from(to) / u64::from(other.max(1));
-    u32::try_from(exact.next_multiple_of(2)).unwrap_or(u32::MAX).clamp(2, MAX_DIMENSION)
-}
-
-/// What a range holds if nobody asks for anything in particular.
-fn usual(layout: PixelLayout) -> VideoFormat {
-    let mut format =
-        VideoFormat::new(layout, 640, 480).expect("invariant: a size that is far below the limits is accepted");
-    format.frame_rate = Ratio::new(30, 1);
-    format
-}
-
-fn range(format: &VideoFormat, block: Block, least: Size, most: Size, shortest: i64, longest: i64) -> DataRange {
-    let data_range = head(format, block);
-    let config_caps = KsVideoStreamConfigCaps {
-        guid: data_range.specifier,
-        input_size: most,
-        min_cropping_size: most,
-        max_cropping_size: most,
-        crop_granularity_x: 1,
-        crop_granularity_y: 1,
-        crop_align_x: 1,
-        crop_align_y: 1,
-        min_output_size: least,
-        max_output_size: most,
-        output_granularity_x: 1,
-        output_granularity_y: 1,
-        min_frame_interval: shortest,
-        max_frame_interval: longest,
-        ..KsVideoStreamConfigCaps::default()
-    };
-    match block {
-        Block::First => DataFormat::of(&KsDataRangeVideo {
-            data_range,
-            fixed_size_samples: 1,
-            stream_description_flags: KS_VIDEOSTREAM_CAPTURE,
-            config_caps,
-            video_info: video_info(format),
-            ..KsDataRangeVideo::default()
-        }),
-        Block::Second => DataFormat::of(&KsDataRangeVideo2 {
-            data_range,
-            fixed_size_samples: 1,
-            stream_description_flags: KS_VIDEOSTREAM_CAPTURE,
-            config_caps,
-            video_info: video_info_2(format),
-            ..KsDataRangeVideo2::default()
-        }),
-    }
-}
-
 /// Checks a format from a client to its last field. Interlacing and aspect are known from the second block only.
 ///
 /// Source: ns-ksmedia-tagks_videoinfoheader, ns-ksmedia-tagks_videoinfoheader2, ns-ksmedia-tagks_bitmapinfoheader.
@@ -449,48 +279,6 @@ pub(crate) fn framing(format: &VideoFormat) -> Framing {
     Framing { frames: (MOST_BYTES / frame_bytes).clamp(1, 8), frame_bytes, alignment: 64 }
 }
 
-/// A source's answer to an intersection: its format, if it lies in the client's range.
-pub(crate) fn intersect_source(owner: &str, format: &VideoFormat, asked: &DataRange) -> Result<DataFormat, Refusal> {
-    if let Some(caps) = caps(asked) {
-        let interval = interval_100ns(format.frame_rate);
-        let fits = |value: u32, least: i32, most: i32| (i64::from(least)..=i64::from(most)).contains(&i64::from(value));
-        let size_fits = fits(format.width(), caps.min_output_size.width, caps.max_output_size.width)
-            && fits(format.height(), caps.min_output_size.height, caps.max_output_size.height);
-        if !size_fits || !(caps.min_frame_interval..=caps.max_frame_interval).contains(&interval) {
-            let reason = format!("{owner} has one format, which is outside of the range asked for");
-            return Err(Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, reason));
-        }
-    }
-    Ok(data_format(format, Block::named(asked.head().specifier).unwrap_or_else(|| Block::of(format))))
-}
-
-/// A sink's answer to an intersection: the default of the client's range, or the usual one.
-pub(crate) fn intersect_sink(owner: &str, asked: &DataRange, own: &DataRange) -> Result<DataFormat, Refusal> {
-    let refuse = |problem: String| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"));
-    let layout = layout_of(own.head().sub_format).or_else(|| layout_of(asked.head().sub_format));
-    let layout = layout.ok_or_else(|| refuse("no layout of pixels is named".into()))?;
-    let named = |range: &DataRange| Block::named(range.head().specifier);
-    let block = named(asked).or_else(|| named(own)).unwrap_or(Block::First);
-    let default = if caps(asked).is_none() {
-        None
-    } else if block == Block::Second {
-        asked.read::<KsDataRangeVideo2>().map(|range| check_picture_2(&range.video_info, layout))
-    } else {
-        asked.read::<KsDataRangeVideo>().map(|range| check_picture(&range.video_info, layout))
-    };
-    let format = default.unwrap_or_else(|| Ok(usual(layout))).map_err(refuse)?;
-    Ok(data_format(&format, block))
-}
-
-/// The sizes and rates of a range of video formats; `None` if it names none.
-fn caps(range: &DataRange) -> Option<KsVideoStreamConfigCaps> {
-    let head = range.head();
-    match Block::named(head.specifier).filter(|_| head.major_format == KSDATAFORMAT_TYPE_VIDEO)? {
-        Block::First => range.read::<KsDataRangeVideo>().map(|range| range.config_caps),
-        Block::Second => range.read::<KsDataRangeVideo2>().map(|range| range.config_caps),
-    }
-}
-
 /// Frame duration in 100-ns units, to the nearest; 0 if the rate is not known.
 pub(crate) fn interval_100ns(rate: Ratio) -> i64 {
     if !rate.is_known() {
@@ -528,7 +316,9 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::ranges::{usual, whole_range};
     use super::*;
+    use ks_stream::DataRange;
     use zerocopy::IntoBytes;
 
     fn nv12() -> VideoFormat {
