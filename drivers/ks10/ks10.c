@@ -10,7 +10,7 @@
 enum { PIN_GIVES, PIN_TAKES, PINS };
 enum { FRAME_BYTES = 64, FRAMES_SENT = 100, TAG = 0x3031736b };
 
-/* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E10}: item 0 of a pin, KS10_TOTALS. */
+/* {2F8D2A10-6C35-4E0E-8A2B-0D5F2C3B7E10}: item 0 of a pin, KS10_TOTALS; item 1 of the filter, the link that leads to it. */
 static const GUID OwnSet = {0x2f8d2a10, 0x6c35, 0x4e0e, {0x8a, 0x2b, 0x0d, 0x5f, 0x2c, 0x3b, 0x7e, 0x10}};
 
 typedef struct {
@@ -106,6 +106,20 @@ static NTSTATUS NTAPI GetIntersection(PIRP Irp, PKSIDENTIFIER Request, PVOID Dat
     return KsPinDataIntersection(Irp, (PKSP_PIN)Request, Data, PINS, Pins, Intersect);
 }
 
+static NTSTATUS NTAPI GetLink(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    PIO_STACK_LOCATION stack = IoGetCurrentIrpStackLocation(Irp);
+    DEVICE *device = stack->DeviceObject->DeviceExtension;
+    ULONG room = stack->Parameters.DeviceIoControl.OutputBufferLength;
+    Irp->IoStatus.Information = device->Link.Length;
+    if (!room)
+        return STATUS_BUFFER_OVERFLOW;
+    if (room < device->Link.Length)
+        return STATUS_BUFFER_TOO_SMALL;
+    RtlCopyMemory(Data, device->Link.Buffer, device->Link.Length);
+    return STATUS_SUCCESS;
+}
+
 static NTSTATUS NTAPI GetTopology(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 {
     return KsTopologyPropertyHandler(Irp, (PKSPROPERTY)Request, Data, &Topology);
@@ -132,7 +146,9 @@ static const KSPROPERTY_ITEM TopologyItems[] = {
     READABLE(KSPROPERTY_TOPOLOGY_NODES, GetTopology, sizeof(KSPROPERTY), 0),
     READABLE(KSPROPERTY_TOPOLOGY_CONNECTIONS, GetTopology, sizeof(KSPROPERTY), 0),
 };
+static const KSPROPERTY_ITEM LinkItems[] = {READABLE(1, GetLink, sizeof(KSPROPERTY), 0)};
 static const KSPROPERTY_SET FilterSets[] = {
+    {&OwnSet, SIZEOF_ARRAY(LinkItems), LinkItems, 0, NULL},
     {&PinSet, SIZEOF_ARRAY(PinItems), PinItems, 0, NULL},
     {&TopologySet, SIZEOF_ARRAY(TopologyItems), TopologyItems, 0, NULL},
 };

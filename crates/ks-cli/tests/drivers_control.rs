@@ -61,6 +61,26 @@ fn two_drivers_of_one_process_agree_a_private_interface_and_two_of_several_do_no
     sink.stop_in_order();
 }
 
+/// Each of two devices from files of one name has a link of its own, and its clients open its device by it.
+#[test]
+fn the_link_of_a_driver_without_avstream_leads_to_its_own_device_in_every_process() {
+    const KS10: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e10);
+    let rig = Rig::new();
+    let hosted = [rig.start(&sample("ks10")), rig.start(&sample("ks10"))];
+    for one in &hosted {
+        let filter = one.open();
+        let (status, name) = driver_rig::ask(&filter, KS10, 1, KSPROPERTY_TYPE_GET, 512);
+        assert!(status.is_success(), "{status}");
+        let units: Vec<u16> = name.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        let link = String::from_utf16(&units).expect("a link").replacen(r"\??\", r"\\?\", 1);
+        assert!(link.eq_ignore_ascii_case(&one.link()), "{link}, not {}", one.link());
+        let again = rig.client.open(&link).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(again.pins().expect("its pins").len(), 2);
+    }
+    assert_ne!(hosted[0].link(), hosted[1].link());
+    hosted.into_iter().for_each(driver_rig::Hosted::stop_in_order);
+}
+
 #[test]
 fn a_pin_controls_the_foreign_pin_that_it_is_connected_to() {
     let rig = Rig::new();

@@ -53,7 +53,7 @@ pub use file_object::{FileObject, FileReference, LentEvent};
 pub use handle_table::{HANDLE_LIMIT, Handle};
 pub use io_manager::IoManager;
 pub use irp::{Irp, IrpParts, MajorFunction, RequestParts, dropped_irps};
-pub use namespace::{InterfaceInfo, InterfaceRecord};
+pub use namespace::{InterfaceInfo, InterfaceRecord, symbolic_link};
 pub use origin::{Origin, RequestorMode};
 pub use refusal::{Aspect, Refusal};
 pub use request::{Finished, Outcome, PendingRequest, Request};

@@ -62,11 +62,18 @@ struct Entry {
     device: Arc<dyn DeviceObject>,
 }
 
+/// The symbolic link of an interface as programs write it: `\\?\userks#DEVICE#{CATEGORY}\REFERENCE`, without the last part
+/// where there is no reference string.
+pub fn symbolic_link(device: &str, category: Guid, reference: &str) -> String {
+    let tail = if reference.is_empty() { String::new() } else { format!(r"\{reference}") };
+    format!(r"\\?\userks#{device}#{category}{tail}")
+}
+
 impl Namespace {
     /// Adds an interface; a name that is taken is kept as it is and `false` comes back, as when the engine has ended.
     pub(crate) fn register(&self, record: InterfaceRecord) -> bool {
         let device = record.device.name().to_string();
-        let symbolic_link = format!(r"\\?\userks#{device}#{}\{}", record.category, record.reference);
+        let symbolic_link = symbolic_link(&device, record.category, &record.reference);
         let mut interfaces = self.interfaces.write();
         if interfaces.closed {
             return false;

@@ -9,6 +9,7 @@ use crate::ks::kernel::KernelDevice;
 use crate::ks::low_level::wdm_device::WdmDevice;
 use crate::ks::pnp;
 use crate::machine;
+use crate::ntoskrnl::io_interface;
 use crate::ntoskrnl::power::PowerEnded;
 use crate::ntoskrnl::unload::{self, LeftBehind};
 use crate::verifier;
@@ -247,13 +248,14 @@ impl LoadedDriver {
                 reason: "DriverEntry set no AddDevice routine (a driver that calls KsInitializeDriver has one)",
             });
         };
+        io_interface::name_device(self.driver.physical(), self.driver.device_name());
         let answer = status(add_device.call2(self.driver.object(), self.driver.physical()));
         self.driver.check("AddDevice", answer)?;
         let devices = self.driver.devices();
         if devices.is_empty() && self.driver.has_device_objects() {
             // A driver without AVStream answers the requests of a device by itself.
-            let started =
-                WdmDevice::start(self.driver.io(), &file, self.driver.friendly_name(0), self.driver.physical());
+            let (io, name) = (self.driver.io(), self.driver.device_name());
+            let started = WdmDevice::start(io, name, self.driver.friendly_name(0), self.driver.physical());
             let device = started.map_err(|status| self.driver.failure("the start of the device", status))?;
             self.driver.set_wdm_device(Some(device));
             return Ok(());
@@ -288,6 +290,7 @@ impl LoadedDriver {
             device.take_down();
             self.driver.set_wdm_device(None);
         }
+        io_interface::forget_device(self.driver.physical());
         if let Some(unload) = Routine::optional(self.driver.unload_routine(), "DriverUnload") {
             unload.call1(self.driver.object());
         }

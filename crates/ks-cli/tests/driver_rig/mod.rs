@@ -312,10 +312,21 @@ impl Hosted {
     /// Opens the first filter of one of its drivers.
     #[track_caller]
     pub(crate) fn open_of(&self, driver: usize) -> Filter {
+        self.client.open(&self.link_of(driver)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The symbolic link of its first filter.
+    #[track_caller]
+    pub(crate) fn link(&self) -> String {
+        self.link_of(0)
+    }
+
+    #[track_caller]
+    fn link_of(&self, driver: usize) -> String {
         let interfaces = self.client.interfaces(None);
         let device = &self.host.devices()[driver];
-        let own = interfaces.iter().find(|one| one.device == *device).expect("a filter of the host");
-        self.client.open(&own.symbolic_link).unwrap_or_else(|error| panic!("{error}"))
+        let own = interfaces.into_iter().find(|one| one.device == *device).expect("a filter of the host");
+        own.symbolic_link
     }
 
     /// Opens the filter of its first driver whose reference string ends so.

@@ -19,7 +19,6 @@ use super::driver_memory::{allocate_pool, get, put, put_bytes, put_optional, put
 use super::file;
 use super::io_name;
 use super::registry::{self, Known};
-use super::rtl_guid;
 use super::rtl_string::deliver;
 use crate::exports;
 use crate::exports::Export;
@@ -55,6 +54,29 @@ pub(crate) fn enabled() -> Vec<(Guid, u64, String)> {
     enabled.map(|interface| (interface.class, interface.device, interface.link.clone())).collect()
 }
 
+/// What clients call the devices of drivers: physical device and name.
+static NAMES: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
+
+fn names() -> MutexGuard<'static, Vec<(u64, String)>> {
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says under which name clients find a device, before its driver registers an interface of it: the links that the driver
+/// gets are those that clients open. Where two engines have devices of one name, the links of one have a number.
+pub(crate) fn name_device(physical: u64, name: &str) {
+    let mut names = names();
+    let is_free = |wanted: &String| !names.iter().any(|(_, known)| known.eq_ignore_ascii_case(wanted));
+    let numbered = (2..).map(|number: u32| format!("{name}-{number}"));
+    let name = std::iter::once(name.to_owned()).chain(numbered).find(is_free);
+    names.extend(name.map(|name| (physical, name)));
+}
+
+/// A device is gone, with its name and its interfaces.
+pub(crate) fn forget_device(physical: u64) {
+    names().retain(|(device, _)| *device != physical);
+    interfaces().retain(|interface| interface.device != physical);
+}
+
 /// Told of a physical device whose enabled interfaces have changed.
 static LISTENER: OnceLock<fn(u64)> = OnceLock::new();
 
@@ -88,13 +110,17 @@ pub(crate) unsafe extern "win64" fn IoRegisterDeviceInterface(
     if reference.contains(['\\', '/']) {
         return STATUS_INVALID_PARAMETER;
     }
-    let tail = if reference.is_empty() { String::new() } else { format!("\\{reference}") };
+    let known = names().iter().find(|(known, _)| *known == device).map(|(_, name)| name.clone());
     let mut interfaces = interfaces();
-    let mut devices: Vec<u64> = interfaces.iter().map(|interface| interface.device).collect();
-    devices.dedup();
-    let number = devices.iter().position(|known| *known == device).unwrap_or(devices.len());
-    let name = format!("\\??\\ROOT#USERKS#{number:04}#{}{tail}", rtl_guid::text(&class).to_lowercase());
-    if !interfaces.iter().any(|interface| interface.link == name) {
+    // A device that a driver made for itself has no clients.
+    let known = known.unwrap_or_else(|| {
+        let mut devices: Vec<u64> = interfaces.iter().map(|interface| interface.device).collect();
+        devices.dedup();
+        let number = devices.iter().position(|known| *known == device).unwrap_or(devices.len());
+        format!("unnamed-{number}")
+    });
+    let name = ks_io::symbolic_link(&known, class, &reference).replacen(r"\\?\", r"\??\", 1);
+    if !interfaces.iter().any(|interface| interface.link.eq_ignore_ascii_case(&name)) {
         interfaces.push(Interface { class, device, link: name.clone(), enabled: false });
     }
     drop(interfaces);
@@ -139,19 +165,20 @@ pub(crate) unsafe extern "win64" fn IoGetDeviceInterfaces(
     const INCLUDE_NONACTIVE: u32 = 1;
     put(list, ptr::null_mut());
     let class = get(class);
-    let mut units: Vec<u16> = Vec::new();
-    for interface in interfaces().iter() {
-        let wanted = interface.class == class
+    let is_wanted = |interface: &&Interface| {
+        interface.class == class
             && (device == 0 || device == interface.device)
-            && (interface.enabled || flags & INCLUDE_NONACTIVE != 0);
-        if wanted {
-            units.extend(interface.link.encode_utf16().chain([0]));
+            && (interface.enabled || flags & INCLUDE_NONACTIVE != 0)
+    };
+    let mut links: Vec<String> =
+        interfaces().iter().filter(is_wanted).map(|interface| interface.link.clone()).collect();
+    for link in file::namespace().iter().flat_map(|namespace| namespace.interfaces(class, device)) {
+        // A driver may have registered one that AVStream has registered for it.
+        if !links.iter().any(|known| known.eq_ignore_ascii_case(&link)) {
+            links.push(link);
         }
     }
-    for link in file::namespace().iter().flat_map(|namespace| namespace.interfaces(class, device)) {
-        units.extend(link.encode_utf16().chain([0]));
-    }
-    units.push(0);
+    let units: Vec<u16> = links.iter().flat_map(|link| link.encode_utf16().chain([0])).chain([0]).collect();
     let memory = allocate_pool(units.len() * 2, TAG).cast::<u16>();
     if memory.is_null() {
         return STATUS_INSUFFICIENT_RESOURCES;
