@@ -145,6 +145,9 @@ fn two_drivers_together_exchange_frames_without_requests_and_fall_back_where_an_
         "a pin that knows no protocol"
     );
     assert_eq!(frames(&["--together", &format!("{source} ! pass-through ! {sink}")]), [10, 10], "a filter in between");
+    let between = of_tests("avs/inplace", &[]);
+    let three = format!("{source} ! {between} ! {sink}");
+    assert_eq!(frames(&["--together", &three]), [10, 10], "a driver in between, which knows no protocol");
     assert_eq!(frames(&["--together", &format!("{source} ! null-renderer")]), [10], "no driver at the other end");
 }
 

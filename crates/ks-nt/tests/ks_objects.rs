@@ -104,7 +104,20 @@ fn a_driver_adds_factories_and_nodes_to_an_open_filter() {
         let pins = filter.pins().unwrap();
         assert_eq!(pins.len(), 2);
         let topology = filter.topology().unwrap();
-        assert_eq!((topology.nodes.len(), topology.connections.len()), (1, 2));
+        assert_eq!(topology.nodes, [Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e32)]);
+        let ends = topology.connections.iter();
+        let ends = ends.map(|one| (one.from_node, one.from_node_pin, one.to_node, one.to_node_pin));
+        let whole = ks_abi::KSFILTER_NODE;
+        assert_eq!(ends.collect::<Vec<_>>(), [(whole, 0, 0, 1), (0, 0, whole, 1)]);
+        // A factory that was added is one as any other: it has its one instance, and is refused another.
+        let grown = rig.create(&filter, 1, None);
+        assert_eq!(filter.pins().unwrap()[1].instances.current_count, 1);
+        assert!(rig.try_create(&filter, 1, None).is_err(), "its descriptor allows one");
+        for state in [KsState::ACQUIRE, KsState::PAUSE, KsState::STOP] {
+            grown.pin.set_state(state).unwrap();
+        }
+        drop(grown);
+        assert_eq!(filter.pins().unwrap()[1].instances.current_count, 0);
         let object = filter.object();
         assert_eq!(object.property::<u32>(GROWING, 0).unwrap(), 1, "the first table wins");
         assert_eq!(object.property::<u32>(GROWING, 9).unwrap(), 2, "the second has what the first has not");

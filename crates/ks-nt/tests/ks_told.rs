@@ -5,7 +5,8 @@ mod ks_rig;
 
 use ks_abi::{
     Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsHandshake, KsIdentifier, KsReset, KsState, NtStatus, Ptr64,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    STATUS_DEVICE_BUSY, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED,
+    STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 use ks_client::{Filter, Object, StreamRequest};
 use ks_rig::{Created, Rig, each_seed};
@@ -124,6 +125,10 @@ fn another_driver_offers_a_protocol_to_a_drivers_unconnected_pin_and_user_mode_c
         }
         let another = KsHandshake { protocol_id: CHECKS, ..offer };
         assert_eq!(ask(&pin, another.as_bytes(), 32).0, STATUS_INVALID_DEVICE_REQUEST, "as the driver answers");
+        for status in [STATUS_DEVICE_BUSY, STATUS_NOT_IMPLEMENTED] {
+            let refused = KsHandshake { argument1: Ptr64(77), argument2: Ptr64(status.0.into()), ..offer };
+            assert_eq!(ask(&pin, refused.as_bytes(), 32).0, status, "as its callback refuses");
+        }
         let silent = rig.create(&filter, 1, None);
         assert_eq!(ask(&silent, offer.as_bytes(), 32).0, STATUS_INVALID_DEVICE_REQUEST, "it has no callback");
         drop((pin, silent, filter));

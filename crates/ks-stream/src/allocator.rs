@@ -481,7 +481,7 @@ impl Dispatch for AllocatorObject {
                 self.events.enable(self, irp, &[], Some(table))
             }
             code if event::is_event_code(code) => self.events.disable(self, irp, Some(table)),
-            code => irp.done(crate::filter::default_completion(code)),
+            code => irp.done(crate::io_control::default_completion(code)),
         }
     }
 

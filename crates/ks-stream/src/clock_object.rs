@@ -118,7 +118,7 @@ impl Dispatch for ClockObject {
             IoControlCode::KS_PROPERTY => property::handle(self, irp, &[table]),
             IoControlCode::KS_ENABLE_EVENT => self.events.enable(self, irp, &[], Some(table)),
             code if event::is_event_code(code) => self.events.disable(self, irp, Some(table)),
-            code => irp.done(crate::filter::default_completion(code)),
+            code => irp.done(crate::io_control::default_completion(code)),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::event::{self, EventList, EventToken};
 use crate::filter_process::FilterProcessing;
 use crate::format::DataRange;
+use crate::io_control::default_completion;
 use crate::minidriver::FilterInstance;
 use crate::node_object::{self, NodeParent};
 use crate::pended::{AwaitedCreate, Pended, PendedClose, PendedCreate};
@@ -16,7 +17,7 @@ use crate::watchdog;
 use crate::{method, property, sets};
 use ks_abi::kernel::DevicePowerState;
 use ks_abi::{
-    Guid, IoControlCode, KSALL_NODES, KSNAME_Pin, KSNAME_TopologyNode, NtStatus, STATUS_DEVICE_REMOVED,
+    Guid, IoControlCode, KSALL_NODES, KSNAME_Pin, KSNAME_TopologyNode, STATUS_DEVICE_REMOVED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_UNSUCCESSFUL,
 };
@@ -578,21 +579,6 @@ pub(crate) fn is_class(name: &str, class: ks_abi::Guid) -> bool {
 /// The refusal of a class string.
 pub(crate) fn unknown_class(name: &str, parent: &str) -> Refusal {
     Refusal::new(STATUS_OBJECT_NAME_NOT_FOUND, Aspect::Name, format!("{parent} has no sub-object of class {name}"))
-}
-
-/// The status of a control code that an object does not answer.
-///
-/// Decision: property, method and event requests fail with STATUS_PROPSET_NOT_FOUND, so that an unknown set does not
-/// look like an invalid request; every other code is an invalid device request.
-// ks-coverage: KsDefaultDeviceIoCompletion done test=every_kind_of_handle_has_an_outcome_for_every_code
-#[doc(alias = "KsDefaultDeviceIoCompletion")]
-pub(crate) fn default_completion(code: IoControlCode) -> NtStatus {
-    match code {
-        IoControlCode::KS_PROPERTY | IoControlCode::KS_METHOD | IoControlCode::KS_ENABLE_EVENT => {
-            ks_abi::STATUS_PROPSET_NOT_FOUND
-        }
-        _ => STATUS_INVALID_DEVICE_REQUEST,
-    }
 }
 
 impl std::fmt::Debug for Filter {

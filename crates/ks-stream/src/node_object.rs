@@ -4,7 +4,8 @@
 
 use crate::automation;
 use crate::event::{self, EnabledBy};
-use crate::filter::{Filter, default_completion};
+use crate::filter::Filter;
+use crate::io_control::default_completion;
 use crate::pin::Pin;
 use crate::{method, property};
 use ks_abi::{

@@ -262,6 +262,26 @@ fn both_ends_have_the_same_interface() {
     }
 }
 
+/// The page of the looped interface speaks of a client's one buffer. Of two drivers that list it and send requests, a
+/// request is one as any other.
+#[test]
+fn two_looped_pins_of_drivers_that_send_requests_are_peers_with_frames() {
+    let bench = bench();
+    let filter = bench.open();
+    let sink = create(&filter, SINK, (LOOPED, DEVIO), None).unwrap();
+    let source = create(&filter, SOURCE, (LOOPED, DEVIO), Some(&sink)).unwrap();
+    let (from, to) = (bench.journal.pin(SOURCE), bench.journal.pin(SINK));
+    assert!(Arc::ptr_eq(&from.peer().unwrap(), &to) && !from.connection_is_external());
+    for pin in [&sink, &source] {
+        pin.set_state(KsState::ACQUIRE).unwrap();
+    }
+    let made = source.statistics().unwrap();
+    assert_eq!((made.allocator_frames, made.allocator_frame_bytes), (2, 64));
+    for pin in [&source, &sink] {
+        pin.set_state(KsState::STOP).unwrap();
+    }
+}
+
 #[test]
 fn the_control_interface_is_not_supported_though_a_pin_lists_it() {
     let bench = bench();

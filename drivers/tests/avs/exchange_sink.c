@@ -40,6 +40,9 @@ static const __typeof__(*((EXCHANGE *)0)->Methods) Methods = {OnQuery, OnAddRef,
 
 static NTSTATUS OnHandshake(PKSPIN Pin, PKSHANDSHAKE In, PKSHANDSHAKE Out)
 {
+    /* Another status, as the offer asks for it. */
+    if (IsGuid(&In->ProtocolId, &Protocol) && In->Argument1 == (PVOID)(ULONG_PTR)STATUS_ASKED)
+        return (NTSTATUS)(ULONG_PTR)In->Argument2;
     if (!IsGuid(&In->ProtocolId, &Protocol) || In->Argument1 != (PVOID)(ULONG_PTR)VERSION)
         return STATUS_INVALID_DEVICE_REQUEST;
     Out->ProtocolId = Protocol;

@@ -4,7 +4,7 @@ use super::Pin;
 use crate::allocator::{self, AllocatorFraming};
 use crate::automation;
 use crate::event;
-use crate::filter::default_completion;
+use crate::io_control::default_completion;
 use crate::node_object::{self, NodeParent};
 use crate::stream_io::Direction;
 use crate::{method, property, sets};

@@ -12,24 +12,22 @@
 use super::{Connection, Pin, offset};
 use crate::descriptor::DescribeFilter;
 use crate::filter::Filter;
+use crate::io_control::reset_value;
 use crate::{foreign, process};
 use ks_abi::{
-    KSFILTER_NODE, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY,
-    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    KSFILTER_NODE, KsPinDataFlow, KsReset, KsState, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_SUCCESS,
 };
 use ks_io::sync::{Arc, Weak};
 use ks_io::{Dispatched, Irp, Level, Work, WorkQueue};
-use zerocopy::FromBytes;
 
 /// The most pins that one reset reaches.
 const MOST_PINS: usize = 1024;
 
 impl Pin {
     pub(super) fn reset_request(self: &Arc<Pin>, irp: Irp) -> Dispatched {
-        let reset = match KsReset::read_from_prefix(irp.input()) {
-            Ok((reset @ (KsReset::BEGIN | KsReset::END), _)) => reset,
-            Ok(_) => return irp.done(STATUS_INVALID_PARAMETER),
-            Err(_) => return irp.done(STATUS_INVALID_BUFFER_SIZE),
+        let reset = match reset_value(irp.input()) {
+            Ok(reset) => reset,
+            Err(status) => return irp.done(status),
         };
         let mut pins = self.reached_by_reset();
         if reset == KsReset::END {

@@ -10,6 +10,7 @@ use ks_abi::{
     KSPROPSETID_Topology, KsComponentId, KsPinDataFlow, KsTopologyConnection, KspNode, NtStatus,
     STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
 };
+use ks_io::{Aspect, Refusal};
 use std::borrow::Cow;
 use zerocopy::IntoBytes;
 
@@ -47,8 +48,10 @@ pub(crate) fn topology_property(topology: &dyn Topology, call: &mut PropertyCall
                 Ok(node) => node,
                 Err(status) => return status,
             };
-            if node.node_id as usize >= topology.nodes().len() {
-                return STATUS_INVALID_PARAMETER;
+            let nodes = topology.nodes().len();
+            if node.node_id as usize >= nodes {
+                let reason = format!("there are {nodes} topology nodes and no node {}", node.node_id);
+                return call.refuse(Refusal::new(STATUS_INVALID_PARAMETER, Aspect::Request, reason));
             }
             match topology.node_name(node.node_id) {
                 Some(name) => call.answer(&super::pin_factory::utf16(&name)),

@@ -2,13 +2,14 @@
 
 use crate::rig::{BOTH_WAYS, DOWN, Probe, Rig, SEEDS, Setup, UP, bring, create, fill};
 use ks_abi::{
-    Guid, IoControlCode, KsHandshake, KsPinDataFlow, KsState, NtStatus, Ptr64, STATUS_INVALID_BUFFER_SIZE,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_NOINTERFACE, STATUS_PENDING, STATUS_SUCCESS,
-    STATUS_UNSUCCESSFUL,
+    Guid, IoControlCode, KsHandshake, KsPinDataFlow, KsState, NtStatus, Ptr64, STATUS_DEVICE_BUSY,
+    STATUS_INVALID_BUFFER_SIZE, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_NOINTERFACE,
+    STATUS_NOT_IMPLEMENTED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 use ks_client::Client;
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{Level, RequestorMode, Transport};
+use ks_stream::Rule;
 use zerocopy::{FromBytes, IntoBytes};
 
 const PRIVATE: Guid = Guid::from_u128(0x5a0f_3c11_77de_4b0a_9d31_06f2_8c51_2201);
@@ -101,6 +102,87 @@ fn a_sink_that_does_not_know_the_protocol_gets_frames() {
     let pin = rig.source.pin();
     assert_eq!(pin.connected_pin_interface(INBOX).err(), Some(STATUS_NOINTERFACE));
     assert_eq!(pin.connected_filter_interface(INBOX).err(), Some(STATUS_NOINTERFACE));
+}
+
+/// What came of a stream through a filter between a source that offers the protocol and a sink that knows it.
+struct Passed {
+    /// Numbers of the frames that came to the sink by its queue.
+    seen: Vec<u32>,
+    /// Those that came by the interface.
+    inbox: Vec<Vec<u8>>,
+    /// How the handshake of the source went.
+    told: Option<Result<KsHandshake, NtStatus>>,
+    /// How often the filter in between was called to process.
+    calls: u64,
+}
+
+fn with_a_filter_between(pass_on: bool) -> Passed {
+    let rig = Rig::new(1);
+    let inbox = understand(&rig.sink);
+    let outcome = offer_when_acquired(&rig.source);
+    rig.source.last.store(FRAMES, std::sync::atomic::Ordering::SeqCst);
+    let [first, between, last] = ["source", "middle", "sink"].map(|name| rig.open(name));
+    let sink = create(&last, 0, KsPinDataFlow::IN, None);
+    let output = create(&between, 1, KsPinDataFlow::OUT, Some(&sink));
+    if pass_on {
+        // It offers what it is offered to the pin behind it, and lends that pin's interface.
+        let behind = Arc::downgrade(&rig.middle.pin());
+        *rig.middle.on_handshake.lock() =
+            Some(Arc::new(move |offer: &KsHandshake| behind.upgrade().unwrap().handshake(offer)));
+        rig.middle.interfaces.lock()[0] = Some((INBOX, inbox.clone()));
+    }
+    let input = create(&between, 0, KsPinDataFlow::IN, None);
+    let source = create(&first, 0, KsPinDataFlow::OUT, Some(&input));
+    for state in UP {
+        [&sink, &output, &input, &source].iter().for_each(|pin| pin.set_state(state).unwrap());
+    }
+    rig.settle();
+    for state in DOWN {
+        [&source, &input, &output, &sink].iter().for_each(|pin| pin.set_state(state).unwrap());
+    }
+    let told = outcome.lock().take();
+    let inbox = inbox.0.lock().clone();
+    Passed { seen: rig.sink.seen_now(), inbox, told, calls: rig.middle.calls() }
+}
+
+#[test]
+fn a_filter_in_between_is_who_is_asked_and_frames_go_through_it() {
+    let Passed { seen, inbox, told, calls } = with_a_filter_between(false);
+    assert_eq!(told, Some(Err(STATUS_INVALID_DEVICE_REQUEST)), "the sink would know the protocol, and is not asked");
+    assert_eq!(seen, (0..FRAMES).collect::<Vec<u32>>());
+    assert!(calls > 0, "the filter has processed them");
+    assert!(inbox.is_empty());
+}
+
+#[test]
+fn a_filter_in_between_may_pass_a_handshake_on_and_is_then_passed_by() {
+    let Passed { seen, inbox, told, calls } = with_a_filter_between(true);
+    assert_eq!(told.unwrap().unwrap().argument2, Ptr64(42), "as the sink answers");
+    assert_eq!(inbox.len(), FRAMES as usize);
+    assert_eq!((seen.len(), calls), (0, 0), "nothing goes by the queues");
+}
+
+#[test]
+fn a_refusal_of_a_protocol_is_told_as_it_is_and_one_that_is_none_breaks_a_rule() {
+    for (status, told) in [
+        (STATUS_DEVICE_BUSY, STATUS_DEVICE_BUSY),
+        (STATUS_NOT_IMPLEMENTED, STATUS_NOT_IMPLEMENTED),
+        (STATUS_PENDING, STATUS_UNSUCCESSFUL),
+        (STATUS_SUCCESS, STATUS_UNSUCCESSFUL),
+    ] {
+        let rig = Rig::new(1);
+        if status != told {
+            rig.expect_broken(Rule::CallbackReturn);
+        }
+        *rig.sink.on_handshake.lock() = Some(Arc::new(move |_: &KsHandshake| Err(status)));
+        let pair = rig.pair();
+        assert_eq!(rig.source.pin().handshake(&offer()), Err(told), "{status}");
+        assert!(!rig.source.pin().connection_is_external(), "connected they stay");
+        let broken: Vec<_> = rig.devices.iter().flat_map(|device| device.violations()).collect();
+        assert_eq!(broken.len(), usize::from(status != told), "{status}: {broken:?}");
+        assert!(broken.iter().all(|one| one.rule == Rule::CallbackReturn), "{broken:?}");
+        drop(pair);
+    }
 }
 
 #[test]

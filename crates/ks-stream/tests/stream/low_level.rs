@@ -9,8 +9,10 @@ use ks_abi::{
     KSPROPERTY_PIN_CINSTANCES, KSPROPERTY_PIN_COMMUNICATION, KSPROPERTY_PIN_CTYPES, KSPROPERTY_PIN_DATAFLOW,
     KSPROPERTY_PIN_DATAINTERSECTION, KSPROPERTY_PIN_DATARANGES, KSPROPERTY_PIN_INTERFACES, KSPROPERTY_PIN_MEDIUMS,
     KSPROPERTY_PIN_NAME, KSPROPERTY_PIN_NECESSARYINSTANCES, KSPROPSETID_Connection, KSPROPSETID_Pin, KsDataFormat,
-    KsPinCInstances, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsState, KspPin, NtStatus,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_NO_MATCH, STATUS_NOT_FOUND, STATUS_SUCCESS,
+    KsMethod, KsPinCInstances, KsPinCommunication, KsPinDataFlow, KsPinInterface, KsPinMedium, KsReset, KsState,
+    KspPin, NtStatus, STATUS_CANCELLED, STATUS_DEVICE_NOT_READY, STATUS_INVALID_BUFFER_SIZE,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH,
+    STATUS_NOT_FOUND, STATUS_PROPSET_NOT_FOUND, STATUS_SUCCESS,
 };
 use ks_client::{Client, Connect};
 use ks_io::sync::{Arc, Mutex, Weak};
@@ -21,12 +23,13 @@ use ks_io::{
 use ks_mem::RegionOwner;
 use ks_stream::{
     AutomationTable, DataFormat, DataRange, DescribePin, Direction, Framing, PinFactories, PinFlags, PinId,
-    PropertyCall, PropertyItem, PropertySet, answer_pin_property, answer_property, first_match, probe_headers,
-    validate,
+    PropertyCall, PropertyItem, PropertySet, answer_pin_property, answer_property, default_completion, first_match,
+    probe_headers, reset_value, validate,
 };
 use std::any::Any;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use zerocopy::IntoBytes;
 
 const FRAME_BYTES: u32 = 32;
 
@@ -87,6 +90,12 @@ struct Old {
     seen: Mutex<Vec<u8>>,
     /// Statuses of the requests that were sent.
     ended: Mutex<Vec<NtStatus>>,
+    /// What resets have asked for.
+    resets: Mutex<Vec<KsReset>>,
+    /// Pins that are open.
+    pins: AtomicU32,
+    /// Requests that were sent.
+    sent: AtomicU32,
 }
 
 impl DeviceObject for Old {
@@ -168,8 +177,9 @@ fn filter_table() -> AutomationTable<OldFilter> {
 
 impl Dispatch for OldFilter {
     fn device_io_control(&self, mut irp: Irp) -> Dispatched {
-        if irp.io_control_code() != IoControlCode::KS_PROPERTY {
-            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
+        let code = irp.io_control_code();
+        if code != IoControlCode::KS_PROPERTY {
+            return irp.done(default_completion(code));
         }
         match answer_property(self, irp.parts(), &[&self.table]) {
             Ok(status) => irp.done(status),
@@ -188,12 +198,15 @@ impl Dispatch for OldFilter {
                 sent: AtomicU32::new(0),
                 table: sender_table(),
             });
+            self.device.pins.fetch_add(1, SeqCst);
             return Ok(Created { object: pin, granted: request.access });
         }
+        self.device.pins.fetch_add(1, SeqCst);
         let pin = OldPin {
             device: self.device.clone(),
             state: Mutex::new(KsState::STOP),
             queue: CancelSafeQueue::new(),
+            resetting: Mutex::new(false),
             table: pin_table(),
         };
         Ok(Created { object: Arc::new(pin), granted: request.access })
@@ -208,6 +221,8 @@ struct OldPin {
     state: Mutex<KsState>,
     /// Requests that wait for the pin to run.
     queue: Arc<CancelSafeQueue>,
+    /// A reset has begun and has not ended.
+    resetting: Mutex<bool>,
     table: AutomationTable<OldPin>,
 }
 
@@ -250,6 +265,7 @@ impl Dispatch for OldPin {
             IoControlCode::KS_WRITE_STREAM if *self.state.lock() == KsState::STOP => {
                 irp.done(STATUS_INVALID_DEVICE_STATE)
             }
+            IoControlCode::KS_WRITE_STREAM if *self.resetting.lock() => irp.done(STATUS_DEVICE_NOT_READY),
             IoControlCode::KS_WRITE_STREAM => {
                 // A client sends headers; a pin of AVStream's brings its frames.
                 if irp.stream().is_none() {
@@ -267,11 +283,27 @@ impl Dispatch for OldPin {
                 self.serve();
                 Dispatched::Pending
             }
-            _ => irp.done(STATUS_INVALID_DEVICE_REQUEST),
+            IoControlCode::KS_RESET_STATE => match reset_value(irp.input()) {
+                Ok(reset) => {
+                    self.device.resets.lock().push(reset);
+                    *self.resetting.lock() = reset == KsReset::BEGIN;
+                    if reset == KsReset::BEGIN {
+                        while let Some(waiting) = self.queue.remove() {
+                            drop(waiting.complete(STATUS_CANCELLED));
+                        }
+                    }
+                    irp.done(STATUS_SUCCESS)
+                }
+                Err(status) => irp.done(status),
+            },
+            code => irp.done(default_completion(code)),
         }
     }
     fn cleanup(&self) {
-        self.queue.close(ks_abi::STATUS_CANCELLED);
+        self.queue.close(STATUS_CANCELLED);
+    }
+    fn close(&self) {
+        self.device.pins.fetch_sub(1, SeqCst);
     }
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
@@ -311,6 +343,7 @@ impl Sender {
             return;
         }
         let number = self.sent.fetch_add(1, SeqCst);
+        self.device.sent.fetch_add(1, SeqCst);
         let bytes = FRAME_BYTES as usize;
         let frame = self.device.io.regions().allocate_for(RegionOwner::Everyone, bytes, 16).unwrap();
         assert!(frame.copy_in(0, &number.to_le_bytes()));
@@ -331,13 +364,20 @@ impl CompletionRoutine for Sender {
 
 impl Dispatch for Sender {
     fn device_io_control(&self, mut irp: Irp) -> Dispatched {
-        if irp.io_control_code() != IoControlCode::KS_PROPERTY {
-            return irp.done(STATUS_INVALID_DEVICE_REQUEST);
+        let code = irp.io_control_code();
+        if code != IoControlCode::KS_PROPERTY {
+            return irp.done(default_completion(code));
         }
         match answer_property(self, irp.parts(), &[&self.table]) {
             Ok(status) => irp.done(status),
             Err(refusal) => Dispatched::Completed(irp.refuse(refusal)),
         }
+    }
+    fn cleanup(&self) {
+        *self.state.lock() = KsState::STOP;
+    }
+    fn close(&self) {
+        self.device.pins.fetch_sub(1, SeqCst);
     }
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
@@ -347,7 +387,15 @@ impl Dispatch for Sender {
 fn start(io: &Arc<IoManager>) -> Arc<Old> {
     let make = |me: &Weak<Old>| {
         let me = me.clone();
-        Old { me, io: io.for_device(), seen: Mutex::default(), ended: Mutex::default() }
+        Old {
+            me,
+            io: io.for_device(),
+            seen: Mutex::default(),
+            ended: Mutex::default(),
+            resets: Mutex::default(),
+            pins: AtomicU32::new(0),
+            sent: AtomicU32::new(0),
+        }
     };
     let old = Arc::new_cyclic(make);
     assert!(io.register_interface(InterfaceRecord {
@@ -385,7 +433,7 @@ fn a_rust_driver_without_avstream_answers_and_streams_by_the_routines_that_avstr
     pin.set_state(KsState::PAUSE).unwrap();
     let (waiting, cancelled) = (write(2), write(3));
     cancelled.cancel();
-    assert_eq!(cancelled.wait().unwrap_err().status, ks_abi::STATUS_CANCELLED);
+    assert_eq!(cancelled.wait().unwrap_err().status, STATUS_CANCELLED);
     pin.set_state(KsState::RUN).unwrap();
     waiting.wait().unwrap();
     write(4).wait().unwrap();
@@ -438,5 +486,92 @@ fn a_rust_driver_without_avstream_sends_frames_to_an_avstream_sink_by_requests()
             source.set_state(state).unwrap();
             sink.set_state(state).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_rust_driver_without_avstream_answers_codes_that_it_does_not_know_as_avstream_does() {
+    let rig = Rig::new(1);
+    let _old = start(&rig.io);
+    for (name, pin_id, flow) in [("old", 0, KsPinDataFlow::IN), ("sink", 0, KsPinDataFlow::IN)] {
+        let filter = rig.open(name);
+        let pin = create(&filter, pin_id, flow, None);
+        for object in [filter.object(), pin.object()] {
+            let ask = |code, input: &[u8]| object.control(code, input, &mut []).status;
+            let method = KsMethod::new(KSPROPSETID_Pin, 0, ks_abi::KSMETHOD_TYPE_SEND);
+            assert_eq!(ask(IoControlCode::KS_METHOD, method.as_bytes()), STATUS_PROPSET_NOT_FOUND, "{name}");
+            assert_eq!(ask(IoControlCode(0x002F_0777), &[]), STATUS_INVALID_DEVICE_REQUEST, "{name}");
+        }
+        let reset = |input: &[u8]| pin.object().control(IoControlCode::KS_RESET_STATE, input, &mut []).status;
+        assert_eq!(reset(&[0; 3]), STATUS_INVALID_BUFFER_SIZE, "{name}");
+        assert_eq!(reset(&[2, 0, 0, 0]), STATUS_INVALID_PARAMETER, "{name}");
+    }
+}
+
+#[test]
+fn a_reset_of_an_avstream_source_reaches_a_rust_driver_without_avstream() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        let old = start(&rig.io);
+        rig.source.last.store(50, SeqCst);
+        let (filter, source_filter) = (rig.open("old"), rig.open("source"));
+        let sink = create(&filter, 0, KsPinDataFlow::IN, None);
+        let source = create(&source_filter, 0, KsPinDataFlow::OUT, Some(&sink));
+        // The sink pauses: what is sent to it waits there.
+        for pin in [&sink, &source] {
+            pin.set_state(KsState::ACQUIRE).unwrap();
+            pin.set_state(KsState::PAUSE).unwrap();
+        }
+        source.set_state(KsState::RUN).unwrap();
+        rig.settle();
+        assert_eq!(*old.seen.lock(), []);
+        source.reset(KsReset::BEGIN).unwrap();
+        rig.settle();
+        assert_eq!(*old.resets.lock(), [KsReset::BEGIN]);
+        source.reset(KsReset::END).unwrap();
+        rig.settle();
+        assert_eq!(*old.resets.lock(), [KsReset::BEGIN, KsReset::END]);
+        sink.set_state(KsState::RUN).unwrap();
+        rig.settle();
+        let seen = old.seen.lock().clone();
+        assert!(
+            !seen.is_empty() && seen[0] > 0 && seen.is_sorted(),
+            "what waited was cancelled, the rest comes: {seen:?}"
+        );
+        assert_eq!(seen.last(), Some(&49));
+        for state in DOWN {
+            source.set_state(state).unwrap();
+            sink.set_state(state).unwrap();
+        }
+        drop((source, sink, source_filter, filter));
+        rig.assert_quiescent();
+        assert_eq!(old.pins.load(SeqCst), 0);
+    }
+}
+
+#[test]
+fn either_end_of_a_connection_with_a_rust_driver_without_avstream_closes_first_while_both_run() {
+    for (seed, old_gives, sink_first) in
+        SEEDS.flat_map(|seed| [(seed, false, false), (seed, false, true), (seed, true, false), (seed, true, true)])
+    {
+        let rig = Rig::new(seed);
+        let old = start(&rig.io);
+        let (from, to) = if old_gives { ("old", "sink") } else { ("source", "old") };
+        let (source_filter, sink_filter) = (rig.open(from), rig.open(to));
+        rig.source.last.store(1000, SeqCst);
+        let sink = create(&sink_filter, 0, KsPinDataFlow::IN, None);
+        let source = create(&source_filter, u32::from(old_gives), KsPinDataFlow::OUT, Some(&sink));
+        for state in UP {
+            sink.set_state(state).unwrap();
+            source.set_state(state).unwrap();
+        }
+        let (first, second) = if sink_first { (sink, source) } else { (source, sink) };
+        drop(first);
+        rig.settle();
+        second.set_state(KsState::STOP).expect("who is left can be stopped");
+        drop((second, source_filter, sink_filter));
+        rig.assert_quiescent();
+        assert_eq!(old.pins.load(SeqCst), 0, "the driver's pin is closed, too: {from} to {to}");
+        assert_eq!(old.ended.lock().len(), old.sent.load(SeqCst) as usize, "what was sent has ended");
     }
 }
