@@ -36,7 +36,8 @@ A graph is filters with settings, linked by `!`; data flows from left to right:
                        is loaded into a process of its own
 
 As settings, frames=N and seconds=S count at the pin of that filter; --frames
-and --seconds stop any graph. A table of all connections ends the run on
+and --seconds stop any graph. A looped (WaveRT) pin has a buffer of two
+seconds, or of cycle=S, such as cycle=0.02. A table of all connections ends the run on
 standard output; progress shows on standard error when that is a terminal.
 
 With --json, one document instead of the table:

@@ -1,6 +1,9 @@
 //! What `get`, `set` and `events` do: the library as these verbs use it.
 
-use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_Pin, KsState, STATUS_NOT_FOUND};
+use ks_abi::{
+    Guid, KSPROPERTY_TOPOLOGY_NAME, KSPROPERTY_TYPE_GET, KSPROPERTY_TYPE_SET, KSPROPSETID_Pin, KSPROPSETID_Topology,
+    KsState, STATUS_NOT_FOUND,
+};
 use ks_abi::{STATUS_PROPSET_NOT_FOUND, known_events, known_properties};
 use ks_client::{ClientError, Filter, Object, Pin, PropertyDescription, Scope, SetKind};
 use ks_io::{Ticks, WaitOutcome};
@@ -221,6 +224,14 @@ fn access(kind: SetKind, flags: u32) -> Vec<String> {
 }
 
 fn request(place: &Place, scope: Scope, named: Named, verb: u32) -> Request {
+    let is_name = named.set == KSPROPSETID_Topology && named.id == KSPROPERTY_TOPOLOGY_NAME;
+    if let Scope::Node(node) = scope
+        && is_name
+    {
+        // The filter tells it, and not the node.
+        let bytes = [Scope::Object.request(named.set, named.id, verb), node.to_le_bytes().into(), vec![0; 4]].concat();
+        return Request { bytes, named };
+    }
     let mut bytes = scope.request(named.set, named.id, verb);
     if named.set == KSPROPSETID_Pin && scope == Scope::Object {
         bytes.extend(place.pin.unwrap_or(0).to_le_bytes());
@@ -263,14 +274,32 @@ fn not_there(opened: &Opened, scope: Scope, named: Named, status: ks_abi::NtStat
     let kind =
         if named.name.is_some_and(|name| name.starts_with("KSEVENT_")) { SetKind::Event } else { SetKind::Property };
     let known = object.supported_items(kind, scope).unwrap_or_default();
-    let names: Vec<&str> = known.iter().filter_map(|item| item.name).collect();
+    // Their common beginning makes no two names alike.
+    let short = |name: &str| name.trim_start_matches("KSPROPERTY_").trim_start_matches("KSEVENT_").to_owned();
+    let names: Vec<String> = known.iter().filter_map(|item| item.name).map(short).collect();
     let failure = Failure::usage(format!("ask {} of {}", named.text(), object.name()), "it has none");
-    let hint = match suggest::did_you_mean(&named.text(), names.iter().copied()) {
+    if let Some(node) = node_that_has(opened, scope, named, kind) {
+        return Some(failure.with_hint(format!("its topology node {node} has it: add --node {node}")));
+    }
+    let hint = match suggest::did_you_mean(&short(&named.text()), names.iter().map(String::as_str)) {
         Some(hint) => hint,
         None if opened.pin.is_none() => "a pin of it may: FILTER.0; `ks inspect` shows what there is".into(),
         None => "`ks inspect --pins` shows what there is".into(),
     };
     Some(failure.with_hint(hint))
+}
+
+/// The first topology node that has an item which was asked of the filter.
+fn node_that_has(opened: &Opened, scope: Scope, named: Named, kind: SetKind) -> Option<u32> {
+    if scope != Scope::Object || opened.pin.is_some() {
+        return None;
+    }
+    let nodes = opened.filter.topology().map_or(0, |topology| topology.nodes.len()) as u32;
+    let has = |node: &u32| {
+        let items = opened.object().supported_items(kind, Scope::Node(*node)).unwrap_or_default();
+        items.iter().any(|item| item.set == named.set && item.id == named.id)
+    };
+    (0..nodes).find(has)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use ks_broker::terminal::printable;
 use ks_client::graph::capture::capture_one;
 use ks_client::graph::excerpt::Excerpt;
 use ks_client::graph::grammar::{self, Element, Graph};
-use ks_client::graph::run::{ConnectionReport, GraphError, GraphRunner, Options, RunStatus};
+use ks_client::graph::run::{ConnectionReport, ELEMENT_SETTINGS, GraphError, GraphRunner, Options, RunStatus};
 use ks_client::{Agreed, Client, ClientError, DefaultLink, Filter, PinFactory, SetKind};
 use ks_io::{Aspect, CancelCreates};
 use ks_stream::{Hang, Watchdog};
@@ -250,7 +250,7 @@ impl Engine {
         let open = |index: usize| {
             let element = graph.elements.get(index)?;
             let filter = self.client.open_by_name(element.opens.as_ref().unwrap_or(&element.name)).ok()?;
-            for setting in element.settings.iter().filter(|setting| !EVERYWHERE.contains(&setting.key.as_str())) {
+            for setting in element.settings.iter().filter(|setting| !ELEMENT_SETTINGS.contains(&setting.key.as_str())) {
                 filter.set_setting(&setting.key, &setting.value).ok()?;
             }
             Some(filter)
@@ -503,9 +503,6 @@ fn layout(sub_format: Guid, height: i32) -> Option<Layout> {
     }
 }
 
-/// What every element takes beside the settings of its filter.
-const EVERYWHERE: [&str; 2] = ["frames", "seconds"];
-
 fn graph_failure(error: &GraphError, text: &str) -> Failure {
     let failure = |doing: String, why: String| match error.is_usage() {
         true => Failure::usage(doing, why),
@@ -517,15 +514,15 @@ fn graph_failure(error: &GraphError, text: &str) -> Failure {
             failure(format!("open the driver file `{name}`"), "it was not loaded".into()).at(place(text, *at))
         }
         GraphError::Setting { filter, key, value, at, known, error } => {
-            let hint = match known.contains(key) || EVERYWHERE.contains(&key.as_str()) {
+            let hint = match known.contains(key) || ELEMENT_SETTINGS.contains(&key.as_str()) {
                 true => None,
-                false => suggest::did_you_mean(key, known.iter().map(String::as_str).chain(EVERYWHERE)),
+                false => suggest::did_you_mean(key, known.iter().map(String::as_str).chain(ELEMENT_SETTINGS)),
             };
             let why = without_name(error.reason(), filter);
             let failure = failure(format!("set `{key}={value}` of {filter}"), why).at(place(text, *at));
             match hint {
                 Some(hint) => failure.with_hint(hint),
-                None if EVERYWHERE.contains(&key.as_str()) => failure.with_hint("`ks help run` explains it"),
+                None if ELEMENT_SETTINGS.contains(&key.as_str()) => failure.with_hint("`ks help run` explains it"),
                 None if error.status == ks_abi::STATUS_INVALID_PARAMETER => {
                     failure.with_hint(format!("`ks inspect {filter}` lists its settings and what they take"))
                 }

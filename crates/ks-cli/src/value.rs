@@ -1,7 +1,10 @@
 //! Values of properties as text: by what the headers say of a property, by what it says of itself, else as hexadecimal
 //! digits.
 
-use ks_abi::{Guid, KsIdentifier, KsMultipleItem, KsPinCInstances, KsPinCommunication, KsPinDataFlow, KsState};
+use ks_abi::{
+    Guid, KSFILTER_NODE, KsIdentifier, KsMultipleItem, KsPinCInstances, KsPinCommunication, KsPinDataFlow, KsState,
+    KsTopologyConnection,
+};
 use ks_client::{Members, PropertyDescription};
 use zerocopy::FromBytes as _;
 
@@ -24,6 +27,8 @@ pub(crate) enum Shape {
     Identifiers,
     Ranges,
     Format,
+    Connections,
+    Wire,
     Bytes,
 }
 
@@ -41,8 +46,10 @@ const SHAPES: &[(&str, Shape, &str)] = &[
     ("PIN_MEDIUMS", Shape::Identifiers, ""),
     ("PIN_CATEGORY", Shape::Guid, ""),
     ("PIN_NAME", Shape::Text, ""),
+    ("PIN_PHYSICALCONNECTION", Shape::Wire, ""),
     ("TOPOLOGY_CATEGORIES", Shape::Guids, ""),
     ("TOPOLOGY_NODES", Shape::Guids, ""),
+    ("TOPOLOGY_CONNECTIONS", Shape::Connections, ""),
     ("TOPOLOGY_NAME", Shape::Text, ""),
     ("CONNECTION_STATE", Shape::State, ""),
     ("CONNECTION_DATAFORMAT", Shape::Format, ""),
@@ -129,6 +136,8 @@ pub(crate) fn text(shape: Shape, bytes: &[u8]) -> String {
             .map(|all| joined(all.into_iter().map(|one| format!("{}:{}", describe::guid(one.set), one.id)))),
         Shape::Ranges => Some(joined(ranges(bytes).into_iter().map(ks_abi::describe::range))),
         Shape::Format => Some(ks_abi::describe::format(bytes)),
+        Shape::Connections => items::<KsTopologyConnection>(bytes).map(|all| joined(all.iter().map(connection))),
+        Shape::Wire => wire(bytes),
         Shape::Bytes => None,
     };
     known.unwrap_or_else(|| hex(bytes))
@@ -199,6 +208,21 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     }
 }
 
+/// `pin 0 -> node 0 pin 1`.
+fn connection(one: &KsTopologyConnection) -> String {
+    let end = |node: u32, pin: u32| match node {
+        KSFILTER_NODE => format!("pin {pin}"),
+        node => format!("node {node} pin {pin}"),
+    };
+    format!("{} -> {}", end(one.from_node, one.from_node_pin), end(one.to_node, one.to_node_pin))
+}
+
+/// A KSPIN_PHYSICALCONNECTION: its size, the pin, and the link of the filter that has it.
+fn wire(bytes: &[u8]) -> Option<String> {
+    let (pin, link) = (word(bytes.get(4..8)?)?, utf16(bytes.get(8..)?));
+    (word(bytes.get(..4)?)? as usize == bytes.len()).then(|| format!("pin {pin} of {link}"))
+}
+
 fn word(bytes: &[u8]) -> Option<u32> {
     u32::read_from_bytes(bytes).ok()
 }
@@ -246,6 +270,17 @@ mod tests {
         assert_eq!(text(Shape::Unsigned, &[1, 2, 3]), "0x010203", "a value of another length");
         assert_eq!(text(Shape::Bytes, &[]), "no bytes");
         assert!(text(Shape::Bytes, &[7; 100]).ends_with("(100 bytes)"));
+    }
+
+    #[test]
+    fn topologies_are_shown_as_ks_inspect_shows_them() {
+        let mut list = [40_u32, 2, KSFILTER_NODE, 0, 0, 1, 0, 0, KSFILTER_NODE, 1].map(u32::to_le_bytes).concat();
+        assert_eq!(text(Shape::Connections, &list), "pin 0 -> node 0 pin 1, node 0 pin 0 -> pin 1");
+        list.pop();
+        assert!(text(Shape::Connections, &list).starts_with("0x28"), "cut off");
+        let wire = [&[14, 0, 0, 0, 2, 0, 0, 0][..], b"a\0b\0\0\0"].concat();
+        assert_eq!(text(Shape::Wire, &wire), "pin 2 of ab");
+        assert!(text(Shape::Wire, &wire[..13]).starts_with("0x0e"), "its size says otherwise");
     }
 
     #[test]

@@ -17,8 +17,10 @@ use ks_abi::{
     KSPROPSETID_Audio, KSSTRING_TOPOLOGY_NODE, KsIdentifier, KsNodeCreate, KsPinDataFlow, KsProperty, KsState, KspNode,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
 };
+use ks_client::graph::grammar;
+use ks_client::graph::run::{GraphRunner, Options, Progress, Report, RunStatus};
 use ks_client::{LoopedBuffer, Pin};
-use ks_io::Transport;
+use ks_io::{Ticks, Transport};
 use zerocopy::IntoBytes;
 
 use audio_host::Path;
@@ -201,6 +203,106 @@ fn ks_records_what_a_driver_captures_byte_for_byte() {
         assert_eq!(bytes.len() - data, 76_800, "0.4 s\n{ran}");
         assert!(bytes[data..].iter().enumerate().all(|(at, byte)| *byte == at as u8), "{ran}");
     }
+}
+
+/// Two fifths of a second of the driver's format, in whole pages.
+const CYCLE_BYTES: u32 = 19 * 4096;
+
+/// A graph with a looped pin of a driver at one end, of which the client is late once: it comes back when the device has gone
+/// round twice. `text` has `{}` in the place of the driver's filter. Answers how it went, and what the driver kept.
+fn late_once(options: &[&str], text: &str) -> (Report, Vec<u8>) {
+    let rig = Rig::new();
+    let driver = rig.start(&of_tests("avs/looped", options));
+    let devices = ks_filters::descriptors().into_iter().filter(|one| one.reference.starts_with("wav-"));
+    let _built_in: Vec<_> = devices
+        .map(|one| {
+            let name = one.reference;
+            ks_stream::Device::start(&rig.io, name, vec![std::sync::Arc::new(one) as _]).unwrap()
+        })
+        .collect();
+    let filter = driver.open();
+    let moved = || filter.object().property::<u32>(CHECKS, 0).expect("bytes that were moved");
+    let graph = grammar::parse(&text.replace("{}", &format!("'{}'", driver.link().replace('\\', r"\\")))).unwrap();
+    let options = Options { cycle: Some(Ticks::from_millis(400)), ..Options::default() };
+    let runner = GraphRunner::build(&rig.client, &graph, options).unwrap_or_else(|error| panic!("{error}"));
+    let mut late = false;
+    let report = runner.run(&mut |_: &Progress| {
+        if !late && moved() > 0 {
+            late = true;
+            let begun = moved();
+            while moved() - begun < 2 * CYCLE_BYTES {
+                std::thread::yield_now();
+            }
+        }
+    });
+    drop(runner);
+    let mut kept = vec![0; 1 << 20];
+    let request = KsIdentifier { set: CHECKS, id: 1, flags: KSPROPERTY_TYPE_GET };
+    let outcome = filter.object().control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut kept);
+    assert!(outcome.status.is_success(), "{}", outcome.status);
+    kept.truncate(outcome.information);
+    drop(filter);
+    driver.stop_in_order();
+    assert_eq!((report.status, &report.error), (RunStatus::Completed, &None));
+    (report, kept)
+}
+
+/// The blocks of a stream of which no two rounds of a buffer are alike: they are their numbers.
+fn numbers(stream: &[u8]) -> impl Iterator<Item = u32> {
+    stream.chunks_exact(4).map(|block| u32::from_le_bytes([block[0], block[1], block[2], block[3]]))
+}
+
+#[test]
+fn an_underrun_of_a_drivers_buffer_is_heard_counted_and_loses_no_sound() {
+    let scratch = Scratch::new();
+    let (file, blocks) = (scratch.path("a.wav"), 96_000);
+    let mut sound = counted(blocks);
+    let head = sound.len() - 4 * blocks as usize;
+    // No block is silence.
+    sound.splice(head.., (1..=blocks).flat_map(u32::to_le_bytes));
+    std::fs::write(&file, &sound).unwrap();
+    let options = ["-DTOPOLOGY", "-DRENDER", "-DKEEP", "-DNOTIFY"];
+    let (report, played) = late_once(&options, &format!("wav-reader path={file} ! {{}}"));
+    let looped = report.connections[0].looped.unwrap();
+    assert!(looped.gaps >= 1 && looped.gap_bytes > u64::from(CYCLE_BYTES), "{looped:?}");
+    let (mut heard, mut others) = (0, 0);
+    for number in numbers(&played) {
+        match number {
+            // What stood in the buffer is played again, or silence; the sound goes on behind it.
+            _ if number == heard + 1 => heard = number,
+            _ if heard < blocks => others += 4,
+            _ => break,
+        }
+    }
+    assert_eq!(heard, blocks, "all of it was heard, in order");
+    assert_eq!(others, looped.gap_bytes, "and what else was heard was counted");
+}
+
+#[test]
+fn an_overrun_of_a_drivers_buffer_is_told_of_with_what_was_lost() {
+    let scratch = Scratch::new();
+    let file = scratch.path("a.wav");
+    let options = ["-DTOPOLOGY", "-DKEEP", "-DNOTIFY"];
+    let (report, _) = late_once(&options, &format!("{{}} seconds=0.5 ! wav-writer path={file}"));
+    let looped = report.connections[0].looped.unwrap();
+    assert!(looped.gaps >= 1 && looped.gap_bytes > u64::from(CYCLE_BYTES), "{looped:?}");
+    let bytes = std::fs::read(&file).unwrap();
+    let recorded = &bytes[bytes.windows(4).position(|four| four == b"data").unwrap() + 8..];
+    assert_eq!(recorded.len(), 24_000 * 4, "half a second of what was taken");
+    let (mut next, mut gaps, mut lost) = (0, 0, 0);
+    for number in numbers(recorded) {
+        assert!(number >= next, "{number} comes again where {next} is next, with {looped:?}");
+        gaps += u64::from(number > next);
+        lost += 4 * u64::from(number - next);
+        next = number + 1;
+    }
+    assert_eq!((gaps, lost), (looped.gaps, looped.gap_bytes));
+}
+
+#[test]
+fn two_looped_pins_of_drivers_are_refused_by_both_names() {
+    let (from, to) = (of_tests("avs/looped", &["-DTOPOLOGY"]), of_tests("avs/looped", &["-DTOPOLOGY", "-DRENDER"]));
+    ks(&["run", &format!("{from} ! {to}")]).refused(1, &["a buffer of its own", "are looped", "audio-converter"]);
 }
 
 /// The script over a wave filter of a driver, and over the topology filter behind its bridge pin.

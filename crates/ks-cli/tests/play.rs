@@ -139,6 +139,14 @@ fn a_file_is_played_into_a_looped_pin_to_the_sample() {
     assert_eq!((&link["interface"], &link["bytes"]), (&"standard looped streaming".into(), &samples.len().into()));
     assert_eq!(link["gaps"], serde_json::json!({"count": 0, "bytes": 0, "duration_ns": 0}), "{ran}");
     assert!(decoded(&to, &[]) == samples, "{ran}");
+    let ran = ks(&["play", &from, "-o", &format!("looped-speaker path={to} cycle=0.05"), "--json"]).done();
+    assert_eq!(ran.json()["connections"][0]["allocator"], "2 x 4800", "{ran}");
+    let refused = ks(&["play", &from, "-o", &format!("looped-speaker path={to} cycle=50ms")]);
+    refused.refused(2, &["cycle=50ms", "such as 0.02", "ks help run"]);
+    let refused = ks(&["play", &from, "-o", &format!("wav-writer path={to} cycle=1")]);
+    refused.refused(2, &["wav-writer", "none of its pins here is looped", "ks help run"]);
+    let refused = ks(&["play", &from, "-o", &format!("looped-speaker path={to} cicle=1")]);
+    refused.refused(2, &["cicle", "did you mean `cycle`?"]);
     // Without notification and packets nobody can tell the device where the sound ends: silence is behind it.
     let polled = format!("looped-speaker notifications=false registers=false sizes=strict path={to}");
     let ran = ks(&["play", &from, "-o", &polled]).done();

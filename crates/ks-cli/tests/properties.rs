@@ -49,6 +49,17 @@ fn what_cannot_be_asked_says_why_and_what_may_be_meant() {
     ks(&["get", "test-camera.9", "connection-state"]).refused(1, &["there is no pin 9"]);
     ks(&["set", "test-camera.0", "connection-state", "walk"]).refused(2, &["STOP, ACQUIRE, PAUSE or RUN"]);
     ks(&["set", "test-camera", "pin-ctypes", "2"]).refused(2, &["it has none"]);
+    let get = |place: &str, what: &str, node: &str| ks(&["get", place, what, "--node", node]);
+    let named = get("looped-speaker-topology", "topology-name", "0").done();
+    assert_eq!(named.stdout, "KSPROPERTY_TOPOLOGY_NAME: KSNODETYPE_MUTE\n");
+    get("looped-speaker-topology", "audio-mute", "1").refused(1, &["1 topology nodes and no node 1"]);
+    ks(&["get", "looped-speaker-topology", "audio-mute"]).refused(2, &["node 0 has it", "--node 0"]);
+    let wires = ks(&["get", "looped-speaker-topology", "topology-connections"]).done();
+    assert!(wires.stdout.ends_with(": pin 0 -> node 0 pin 1, node 0 pin 0 -> pin 1\n"), "{wires}");
+    let wire = ks(&["get", "looped-speaker.1", "pin-physicalconnection"]).done();
+    assert!(wire.stdout.contains("pin 0 of ") && wire.stdout.contains("looped-speaker-topology"), "{wire}");
+    let nothing = ks(&["run", "test-microphone ! looped-speaker-topology"]);
+    nothing.refused(2, &["is a bridge", "looped-speaker-topology.0 (in)"]);
     ks(&["get", "test-camera", "topology-name", "--node", "3"]).refused(1, &["0 topology nodes"]);
     ks(&["events", "test-camera", "vidcap-serch"]).refused(2, &["`VIDCAP_SEARCH`"]);
     ks(&["events", "test-camera", "vidcap-search", "--run"]).refused(2, &["--run needs a pin"]);

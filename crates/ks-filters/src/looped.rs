@@ -5,13 +5,24 @@ pub(crate) mod cursor;
 pub(crate) mod engine;
 mod packets;
 
-use ks_abi::{KSPROPSETID_Pin, KsIdentifier, KsPinCommunication, KsPinDataFlow, STATUS_NO_MATCH};
+use std::sync::Arc;
+
+use ks_abi::{
+    KSPROPERTY_PIN_PHYSICALCONNECTION, KSPROPSETID_Pin, KsIdentifier, KsPinCommunication, KsPinDataFlow, KspPin,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NO_MATCH, STATUS_NOT_FOUND,
+};
 use ks_io::{Aspect, Refusal};
-use ks_stream::{DataFormat, PinDescriptor, PinId};
+use ks_stream::{
+    AutomationTable, DataFormat, Filter, FilterInstance, Pin, PinDescriptor, PinId, PinInstance, PropertyCall,
+    PropertyItem, PropertySet,
+};
 
 use crate::audio_format;
 use crate::media::audio::{AudioFormat, SampleKind};
 use crate::settings::{Setting, Write, boolean, choice};
+
+/// The most channels of a stream.
+pub(crate) const MOST_CHANNELS: u16 = 8;
 
 /// How a device answers what not every device can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +99,8 @@ pub(crate) const fn registers<V: HasQuirks>() -> Setting<V> {
 /// The streaming pin of a looped device.
 pub(crate) fn pin(flow: KsPinDataFlow, name: &'static str) -> PinDescriptor {
     let ranges = vec![
-        audio_format::kind_range(SampleKind::Int, 8, &(8..=32), &(8_000..=192_000)),
-        audio_format::kind_range(SampleKind::Float, 8, &(32..=32), &(8_000..=192_000)),
+        audio_format::kind_range(SampleKind::Int, MOST_CHANNELS, &(8..=32), &(8_000..=192_000)),
+        audio_format::kind_range(SampleKind::Float, MOST_CHANNELS, &(32..=32), &(8_000..=192_000)),
     ];
     PinDescriptor {
         interfaces: vec![KsIdentifier::STANDARD_LOOPED_STREAMING],
@@ -103,14 +114,36 @@ pub(crate) fn pin(flow: KsPinDataFlow, name: &'static str) -> PinDescriptor {
 pub(crate) fn accept(owner: &str, format: &DataFormat) -> Result<AudioFormat, Refusal> {
     let no_match = |problem| Refusal::new(STATUS_NO_MATCH, Aspect::FormatBlock, format!("{owner}: {problem}"));
     let audio = audio_format::parse(format).map_err(no_match)?;
-    if audio.channels() > 8 || !(8_000..=192_000).contains(&audio.sample_rate()) {
-        return Err(no_match("it has up to 8 channels at 8000 to 192000 samples a second".into()));
+    if audio.channels() > MOST_CHANNELS || !(8_000..=192_000).contains(&audio.sample_rate()) {
+        let reason = format!("it has up to {MOST_CHANNELS} channels at 8000 to 192000 samples a second");
+        return Err(no_match(reason));
     }
     Ok(audio)
 }
 
+/// KSPROPERTY_PIN_PHYSICALCONNECTION of a device whose bridge pin, pin 1, is wired to pin 0 of its topology filter.
+pub(crate) fn wire(topology: &'static str) -> PropertySet<Filter> {
+    let item = PropertyItem::standard(KSPROPSETID_Pin, KSPROPERTY_PIN_PHYSICALCONNECTION)
+        .expect("invariant: a standard property")
+        .get(move |filter: &Filter, call: &mut PropertyCall<'_>| {
+            let pin = match call.request_as::<KspPin>() {
+                Ok(request) => request.pin_id,
+                Err(status) => return status,
+            };
+            match pin {
+                0 => STATUS_NOT_FOUND,
+                1 => match physical_connection(filter, topology, 0) {
+                    Some(connection) => call.answer(&connection),
+                    None => STATUS_NOT_FOUND,
+                },
+                _ => STATUS_INVALID_PARAMETER,
+            }
+        });
+    PropertySet { set: KSPROPSETID_Pin, items: vec![item] }
+}
+
 /// The symbolic link of another filter of the same device, as a KSPIN_PHYSICALCONNECTION.
-pub(crate) fn physical_connection(filter: &ks_stream::Filter, reference: &str, pin: PinId) -> Option<Vec<u8>> {
+fn physical_connection(filter: &Filter, reference: &str, pin: PinId) -> Option<Vec<u8>> {
     let of_device =
         |one: &ks_io::InterfaceInfo| one.device == filter.device().device_name() && one.reference == reference;
     let link = filter.io().interfaces(Some(ks_abi::KSCATEGORY_TOPOLOGY)).into_iter().find(of_device)?.symbolic_link;
@@ -119,5 +152,19 @@ pub(crate) fn physical_connection(filter: &ks_stream::Filter, reference: &str, p
     Some([size.to_le_bytes().as_slice(), &pin.to_le_bytes(), &name].concat())
 }
 
-/// The set that physical connections are asked by.
-pub(crate) const PHYSICAL_SET: ks_abi::Guid = KSPROPSETID_Pin;
+/// The topology filter of a device: wires and one node. Nothing streams here.
+pub(crate) struct Topology {
+    pub(crate) node: AutomationTable<Filter>,
+}
+
+impl FilterInstance for Topology {
+    fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
+        // No pin gets here: all of them are bridges.
+        let reason = format!("{} is a wire", pin.describe());
+        Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::PinId, reason))
+    }
+
+    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
+        (node == 0).then_some(&self.node)
+    }
+}

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ks_abi::{
     KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE, KSCATEGORY_REALTIME, KSCATEGORY_TOPOLOGY, KSFILTER_NODE, KSNODETYPE_ADC,
-    KSNODETYPE_LINE_CONNECTOR, KSNODETYPE_MICROPHONE, KSNODETYPE_MUX, KSPROPERTY_AUDIO_MUX_SOURCE,
-    KSPROPERTY_PIN_PHYSICALCONNECTION, KSPROPSETID_Audio, KsPinDataFlow, KsTopologyConnection, KspNode, KspPin,
-    NtStatus, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
+    KSNODETYPE_LINE_CONNECTOR, KSNODETYPE_MICROPHONE, KSNODETYPE_MUX, KSPROPERTY_AUDIO_MUX_SOURCE, KSPROPSETID_Audio,
+    KsPinDataFlow, KsTopologyConnection, KspNode, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use ks_io::{Aspect, Refusal};
 use ks_stream::{
@@ -43,10 +42,7 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
     ];
     let categories = [KSCATEGORY_AUDIO, KSCATEGORY_CAPTURE, KSCATEGORY_REALTIME];
     let mut automation = settings::automation::<Microphone>(SETTINGS);
-    let wire = PropertyItem::standard(looped::PHYSICAL_SET, KSPROPERTY_PIN_PHYSICALCONNECTION)
-        .expect("invariant: a standard property")
-        .get(physical_connection);
-    automation.properties.push(PropertySet { set: looped::PHYSICAL_SET, items: vec![wire] });
+    automation.properties.push(looped::wire(TOPOLOGY));
     let dispatch = Arc::new(LoopedMicrophone { mux: mux.clone(), automation: Arc::new(automation) });
     let mut wave = FilterDescriptor::new(NAME, "Looped microphone", &categories, pins, dispatch);
     wave.nodes = vec![KSNODETYPE_ADC];
@@ -98,22 +94,6 @@ impl FilterDispatch for LoopedMicrophone {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
         let settings = Settings::new(NAME, Values::default());
         Ok(Arc::new(Microphone { settings, automation: self.automation.clone(), mux: self.mux.clone() }))
-    }
-}
-
-/// The bridge pin is wired to pin 0 of the topology filter.
-fn physical_connection(filter: &Filter, call: &mut PropertyCall<'_>) -> NtStatus {
-    let pin = match call.request_as::<KspPin>() {
-        Ok(request) => request.pin_id,
-        Err(status) => return status,
-    };
-    match pin {
-        0 => STATUS_NOT_FOUND,
-        1 => match looped::physical_connection(filter, TOPOLOGY, 0) {
-            Some(connection) => call.answer(&connection),
-            None => STATUS_NOT_FOUND,
-        },
-        _ => STATUS_INVALID_PARAMETER,
     }
 }
 
@@ -208,23 +188,6 @@ impl FilterDispatch for TopologyDispatch {
                 Err(status) => status,
             });
         let node = AutomationTable::of_properties(vec![PropertySet { set: KSPROPSETID_Audio, items: vec![source] }]);
-        Ok(Arc::new(Topology { node }))
-    }
-}
-
-/// Wires and a multiplexer; nothing streams here.
-struct Topology {
-    node: AutomationTable<Filter>,
-}
-
-impl FilterInstance for Topology {
-    fn create_pin(&self, pin: &Arc<Pin>) -> Result<Arc<dyn PinInstance>, Refusal> {
-        // No pin gets here: all of them are bridges.
-        let reason = format!("{} is a wire", pin.describe());
-        Err(Refusal::new(STATUS_INVALID_DEVICE_REQUEST, Aspect::PinId, reason))
-    }
-
-    fn node_automation(&self, node: u32) -> Option<&AutomationTable<Filter>> {
-        (node == 0).then_some(&self.node)
+        Ok(Arc::new(looped::Topology { node }))
     }
 }

@@ -11,7 +11,7 @@ use ks_stream::{DescribeFilter, Device, FilterDescriptor};
 pub struct System {
     /// The engine.
     pub io: Arc<IoManager>,
-    /// The devices, one a filter, of the same names; that of `looped-microphone` has its topology filter, too.
+    /// The devices, one a filter, of the same names; those of `looped-speaker` and `looped-microphone` have a topology filter, too.
     pub devices: Vec<Arc<Device>>,
 }
 
@@ -28,7 +28,8 @@ pub fn system(services: Services) -> Result<System, NtStatus> {
         Device::start(&io, name, factories)
     };
     let alone = descriptors().into_iter().map(|filter| vec![filter]);
-    let devices = alone.chain([crate::looped_microphone::descriptors()]).map(start).collect::<Result<_, _>>()?;
+    let looped = [crate::looped_speaker::descriptors(), crate::looped_microphone::descriptors()];
+    let devices = alone.chain(looped).map(start).collect::<Result<_, _>>()?;
     Ok(System { io, devices })
 }
 
@@ -38,7 +39,6 @@ pub fn descriptors() -> Vec<FilterDescriptor> {
         crate::test_camera::descriptor(),
         crate::test_microphone::descriptor(),
         crate::test_speaker::descriptor(),
-        crate::looped_speaker::descriptor(),
         crate::wav_reader::descriptor(),
         crate::wav_writer::descriptor(),
         crate::y4m_reader::descriptor(),

@@ -294,6 +294,67 @@ fn a_run_that_is_stopped_leaves_a_whole_file_of_what_was_played_until_then() {
 }
 
 #[test]
+fn an_element_says_how_much_sound_the_buffer_of_its_looped_pin_holds() {
+    let (files, sound) = (Files::new(), Sound::noise(2, 44_100, 16, 10_000));
+    std::fs::write(files.path("from.wav"), sound.file()).unwrap();
+    let (from, to) = (files.path("from.wav"), files.path("to.wav"));
+    let report =
+        completed(1, &format!("wav-reader path={from} ! looped-speaker path={to} cycle=0.02"), Options::default());
+    assert!(files.samples("to.wav") == sound.samples);
+    assert_eq!(report.connections[0].allocator, "2 x 1764", "twice ten milliseconds");
+    let heard = format!("looped-microphone cycle=0.04 seconds=0.1 ! wav-writer path={to} {CD}");
+    // What the element says goes before what the run says.
+    assert_eq!(completed(2, &heard, cycle_of(500)).connections[0].allocator, "2 x 3840");
+    let plain = "test-microphone live=false frames=9 ! looped-speaker";
+    assert_eq!(completed(3, plain, Options::default()).connections[0].allocator, "2 x 192000", "two seconds");
+
+    let system = ks_filters::system(Services::virtual_time(3)).unwrap();
+    let client = Client::new(system.session());
+    for (text, words) in [
+        ("test-microphone ! looped-speaker cycle=0", "looped-speaker: cycle=0 is refused"),
+        ("test-microphone ! looped-speaker cycle=20ms", "seconds of sound"),
+        ("test-microphone cycle=1 ! null-renderer", "test-microphone: none of its pins here is looped"),
+    ] {
+        let graph = grammar::parse(text).unwrap();
+        let error = GraphRunner::build(&client, &graph, Options::default()).unwrap_err();
+        assert!(matches!(&error, GraphError::Setting { key, .. } if key == "cycle"), "{text}: {error:?}");
+        assert!(error.to_string().contains(words), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_source_that_gives_its_sound_as_it_comes_is_played_a_tenth_of_a_second_later() {
+    let files = Files::new();
+    let text = format!("test-microphone seconds=0.5 ! looped-speaker path={}", files.path("a.wav"));
+    // The buffer holds two seconds, which it would take as long to fill.
+    let report = completed(5, &text, Options::default());
+    // The device had begun with its first packet when the end was known: it is stopped a beat behind it.
+    let (played, bytes) = (files.samples("a.wav"), report.connections[0].bytes as usize);
+    assert!((bytes..bytes + 4 * 192).contains(&played.len()), "{bytes} given, {} played", played.len());
+    assert!(played[bytes..].iter().all(|byte| *byte == 0));
+    let elapsed = Ticks((report.elapsed_ns / 100).cast_signed());
+    let wanted = Ticks::from_millis(500);
+    assert!((wanted..=wanted + Ticks::from_millis(150)).contains(&elapsed), "{elapsed:?}");
+}
+
+#[test]
+fn what_a_microphone_hears_is_written_two_frames_later_at_most_whatever_its_buffer_holds() {
+    let files = Files::new();
+    for settings in ["", "notifications=false", "notifications=false registers=false"] {
+        let text = format!("looped-microphone {settings} ! wav-writer path={} {CD}", files.path("a.wav"));
+        let options = Options { seconds: Some(0.5), ..Options::default() };
+        let mut turns = Vec::new();
+        let report = run(6, &text, options, &mut |_, now| turns.push((now.elapsed, now.frames)));
+        assert_eq!((report.status, report.connections[0].dropped), (RunStatus::Completed, 0));
+        assert!(turns.len() > 50, "{settings}: {}", turns.len());
+        for (elapsed, frames) in turns {
+            let written = Ticks::from_millis(10 * frames.cast_signed());
+            assert!(elapsed <= written + Ticks::from_millis(20), "{settings}: {elapsed:?}, {frames} frames");
+        }
+    }
+}
+
+#[test]
 fn two_looped_pins_and_formats_without_blocks_are_refused_by_name() {
     let system = ks_filters::system(Services::virtual_time(3)).unwrap();
     let client = Client::new(system.session());

@@ -8,6 +8,8 @@
  * -DRENDER it plays through one.
  * -DNARROW: the register has 32 bits.
  * -DPRIVATE: its pages are of the pool, which is nothing that a client could map.
+ * -DKEEP: what it captures are the numbers of the blocks of four bytes, so that no two rounds of a buffer are alike; it keeps
+ * what it played, and tells that by properties of its filter.
  */
 #if defined(TOPOLOGY) && !defined(RENDER)
 #define CAPTURE
@@ -22,7 +24,7 @@ static const GUID RtAudio = {0xa855a48c, 0x2f78, 0x4729, {0x90, 0x51, 0x19, 0x68
 static const GUID Audio = {0x45ffaaa0, 0x6e1b, 0x11d0, {0xbc, 0xf2, 0x44, 0x45, 0x53, 0x54, 0x00, 0x00}};
 enum {
     RT_BUFFER = 1, RT_HWLATENCY = 2, RT_POSITIONREGISTER = 3, RT_BUFFER_WITH_NOTIFICATION = 5, RT_REGISTER = 6,
-    RT_UNREGISTER = 7, AUDIO_POSITION_ID = 5, BURST = 192, MOST_EVENTS = 4, REGISTER_PLACE = 64
+    RT_UNREGISTER = 7, RT_PACKETCOUNT = 9, AUDIO_POSITION_ID = 5, BURST = 192, MOST_EVENTS = 4, REGISTER_PLACE = 64
 };
 #ifdef CAPTURE
 #define FLOW KSPIN_DATAFLOW_OUT
@@ -77,8 +79,21 @@ static KDPC Dpc;
 #ifdef TOPOLOGY
 #include "looped_topology.h"
 #else
+#ifdef KEEP
+/* The byte of a place in blocks of four that count from 0. */
+#define SAMPLE(place) ((UCHAR)((place) / 4 >> 8 * ((place) % 4)))
+#else
 #define SAMPLE(place) ((UCHAR)(place))
+#endif
 #define MUTED 0
+#endif
+
+#ifdef KEEP
+enum { MOST_KEPT = 1 << 20 };
+/* What was played. */
+static UCHAR Kept[MOST_KEPT];
+/* Bytes that were moved, and packets. */
+static volatile ULONG Moved, Done;
 #endif
 
 /* What was played: so many bytes that are their place in the stream, and then silence, or what is neither. */
@@ -97,22 +112,34 @@ static VOID Play(UCHAR Sample)
         Silent++;
 }
 
-static VOID NTAPI OnTimer(PKDPC This, PVOID Context, PVOID First, PVOID Second)
+/* A millisecond of the device. */
+static VOID Burst(VOID)
 {
     ULONG i, at = Position;
 
     for (i = 0; i < BURST; i++, at = (at + 1) % Bytes) {
 #ifdef CAPTURE
-        SystemAddress[at] = SAMPLE(Stream++);
+        SystemAddress[at] = SAMPLE(Stream);
+        Stream++;
         Sum = 1;
 #else
         Play(SystemAddress[at]);
+#ifdef KEEP
+        if (Moved + i < MOST_KEPT)
+            Kept[Moved + i] = SystemAddress[at];
+#endif
 #endif
     }
+#ifdef KEEP
+    Moved += BURST;
+#endif
     if (PositionRegister)
         SHOW(at);
     /* Of one packet a cycle the end is where the buffer begins anew. */
     if (Packets && (at < (ULONG)Position || at / (Bytes / Packets) != (ULONG)Position / (Bytes / Packets))) {
+#ifdef KEEP
+        Done++;
+#endif
         KeAcquireSpinLockAtDpcLevel(&EventsLock);
         for (i = 0; i < MOST_EVENTS; i++)
             if (Events[i])
@@ -122,12 +149,38 @@ static VOID NTAPI OnTimer(PKDPC This, PVOID Context, PVOID First, PVOID Second)
     Position = at;
 }
 
+#ifdef KEEP
+/* Since when it runs, and the milliseconds of that which have passed. */
+static LONGLONG Begun;
+static ULONG Passed;
+
+static LONGLONG Milliseconds(VOID)
+{
+    LARGE_INTEGER second, now = KeQueryPerformanceCounter(&second);
+    return now.QuadPart / (second.QuadPart / 1000);
+}
+#endif
+
+static VOID NTAPI OnTimer(PKDPC This, PVOID Context, PVOID First, PVOID Second)
+{
+#ifdef KEEP
+    /* A device keeps its rate, though its timer may come late. */
+    for (; Passed < Milliseconds() - Begun; Passed++)
+#endif
+        Burst();
+}
+
 static NTSTATUS OnState(PKSPIN Pin, KSSTATE To, KSSTATE From)
 {
     LARGE_INTEGER due = {.QuadPart = -10000};
 
-    if (To == KSSTATE_RUN && Pages)
+    if (To == KSSTATE_RUN && Pages) {
+#ifdef KEEP
+        Begun = Milliseconds();
+        Passed = 0;
+#endif
         KeSetTimerEx(&Timer, due, 1, &Dpc);
+    }
     if (From == KSSTATE_RUN) {
         KeCancelTimer(&Timer);
         KeFlushQueuedDpcs();
@@ -392,7 +445,18 @@ static const CHECK_ROUTINE Checks[] = {Heard, Set, Clear, Reset, Pulse};
 #else
 static const CHECK_ROUTINE Checks[] = {Heard};
 #endif
+#ifdef KEEP
+static NTSTATUS GetPacketCount(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    *(ULONG *)Data = Done;
+    Irp->IoStatus.Information = sizeof(ULONG);
+    return STATUS_SUCCESS;
+}
+#endif
 static const KSPROPERTY_ITEM RtAudioItems[] = {
+#ifdef KEEP
+    ITEM(RT_PACKETCOUNT, GetPacketCount, sizeof(KSPROPERTY), sizeof(ULONG)),
+#endif
     ITEM(RT_BUFFER, GetBuffer, PLAIN_PROPERTY_BYTES, sizeof(BUFFER)),
 #ifdef NOTIFY
     ITEM(RT_BUFFER_WITH_NOTIFICATION, GetNotifyingBuffer, sizeof(BUFFER_PROPERTY), sizeof(BUFFER)),
@@ -421,6 +485,29 @@ static const KSPIN_DISPATCH PinDispatch = {.Create = OnCreate, .Close = OnClose,
                           .DataFlow = FLOW, .Communication = KSPIN_COMMUNICATION_SINK}, \
         .InstancesPossible = 1, \
     }
+#ifdef KEEP
+/* Properties 0 and 1 of a set of the filter: how many bytes were moved, and those that were played. */
+static NTSTATUS GetMoved(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    *(ULONG *)Data = Moved;
+    Irp->IoStatus.Information = sizeof(ULONG);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS GetKept(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
+{
+    ULONG room = IoGetCurrentIrpStackLocation(Irp)->Parameters.DeviceIoControl.OutputBufferLength;
+
+    Irp->IoStatus.Information = room < Moved ? room : Moved;
+    RtlCopyMemory(Data, Kept, Irp->IoStatus.Information);
+    return STATUS_SUCCESS;
+}
+
+static const KSPROPERTY_ITEM KeptItems[] = {
+    ITEM(0, GetMoved, sizeof(KSPROPERTY), sizeof(ULONG)), ITEM(1, GetKept, sizeof(KSPROPERTY), 1)};
+static const KSPROPERTY_SET KeptSets[] = {{&CheckSet, SIZEOF_ARRAY(KeptItems), KeptItems, 0, NULL}};
+static const KSAUTOMATION_TABLE KeptAutomation = {SIZEOF_ARRAY(KeptSets), sizeof(KSPROPERTY_ITEM), KeptSets};
+#endif
 #ifdef TOPOLOGY
 DEFINE_LOOPED_DRIVER
 #else

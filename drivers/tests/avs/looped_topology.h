@@ -44,7 +44,11 @@ static const PKSDATARANGE WireRanges[] = {(PKSDATARANGE)&WireRange};
 
 static volatile ULONG HeardPin = MICROPHONE_PIN;
 static volatile ULONG Muted;
+#ifdef KEEP
+#define SAMPLE(place) ((UCHAR)((place) / 4 >> 8 * ((place) % 4)))
+#else
 #define SAMPLE(place) ((UCHAR)(HeardPin == LINE_PIN ? ~(place) : (place)))
+#endif
 #define MUTED Muted
 
 /* The wave filter -------------------------------------------------------------------------------------------------- */
@@ -89,6 +93,11 @@ static NTSTATUS PhysicalConnection(PIRP Irp, PKSIDENTIFIER Request, PVOID Data)
 }
 
 static const KSPROPERTY_ITEM WaveItems[] = {DEFINE_KSPROPERTY_ITEM_PIN_PHYSICALCONNECTION(PhysicalConnection)};
+#ifdef KEEP
+#define WAVE_AUTOMATION &KeptAutomation
+#else
+#define WAVE_AUTOMATION &WaveAutomation
+#endif
 static const KSPROPERTY_SET WaveSets[] = {{&PinSet, SIZEOF_ARRAY(WaveItems), WaveItems, 0, NULL}};
 static const KSAUTOMATION_TABLE WaveAutomation = {SIZEOF_ARRAY(WaveSets), sizeof(KSPROPERTY_ITEM), WaveSets};
 static const KSFILTER_DISPATCH WaveDispatch = {.Create = OnWaveCreate};
@@ -205,7 +214,7 @@ static void RegisterName(PCWSTR Key, PWSTR Name, ULONG NameBytes)
 #define DEFINE_LOOPED_DRIVER \
     static const KSPIN_DESCRIPTOR_EX WavePins[] = {LOOPED_PIN(AudioRanges), BRIDGE_PIN(BRIDGE_FLOW, NULL, NULL)}; \
     static const KSFILTER_DESCRIPTOR WaveFilter = \
-        FILTER(&WaveReference, &WaveDispatch, &WaveAutomation, WavePins, WaveCategories, WaveNodes, WaveConnections); \
+        FILTER(&WaveReference, &WaveDispatch, WAVE_AUTOMATION, WavePins, WaveCategories, WaveNodes, WaveConnections); \
     static const KSFILTER_DESCRIPTOR TopologyFilter = \
         FILTER(&TopologyReference, NULL, NULL, TopologyPins, TopologyCategories, TopologyNodes, TopologyConnections); \
     static const KSFILTER_DESCRIPTOR *const LoopedFilters[] = {&WaveFilter, &TopologyFilter}; \

@@ -29,7 +29,7 @@ fn wait_for_packets(buffer: &LoopedBuffer, count: usize) {
 #[test]
 fn a_client_plays_into_the_buffer_of_a_looped_pin_of_the_other_engine() {
     let parent = engine(vec![renderer()]);
-    let (_host, _peer) = host(&parent, vec![ks_filters::looped_speaker::descriptor()]);
+    let (_host, _peer) = host(&parent, ks_filters::looped_speaker::descriptors());
     let (client, session) = client(&parent);
     let path = std::env::temp_dir().join(format!("userks-remote-looped-{}.wav", std::process::id()));
     let filter = client.open_by_name("looped-speaker").unwrap();
@@ -100,7 +100,7 @@ fn events_are_registered_under_the_clients_own_handle_and_taken_back_by_it() {
 #[test]
 fn packet_registers_are_three_places_of_one_page_and_routines_stay_where_they_are() {
     let parent = engine(vec![renderer()]);
-    let (_host, _peer) = host(&parent, vec![ks_filters::looped_speaker::descriptor()]);
+    let (_host, _peer) = host(&parent, ks_filters::looped_speaker::descriptors());
     let (client, session) = client(&parent);
     let pin = client.open_by_name("looped-speaker").unwrap().create_client_pin(0).unwrap();
     let (object, set) = (pin.object(), KSPROPSETID_RtAudio);

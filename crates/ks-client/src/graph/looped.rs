@@ -30,11 +30,11 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 /// How much sound a cyclic buffer holds, if nothing else is asked for: a client that is late by less than half of it loses
-/// nothing.
+/// nothing. It is not how late the sound is: see [`Player`] and [`Recorder`].
 pub(super) const CYCLE: Ticks = Ticks::from_secs(2);
 /// The most bytes that are asked for, whatever the format.
 const MOST_CYCLE_BYTES: u64 = 8 << 20;
-/// Sound that goes to a sink in one frame.
+/// Sound that goes to a sink in one frame; what is captured is looked for as often.
 const FRAME: Ticks = Ticks::from_millis(10);
 
 /// Which pin of the connection is the looped one.

@@ -1,6 +1,8 @@
 //! Building a graph from its text's parts, and taking it through its states.
 
 use super::clock;
+pub use super::element::ELEMENT_SETTINGS;
+use super::element::{self, limit_of};
 pub use super::error::GraphError;
 use super::looped::{self, Pump};
 use super::negotiate::{self, Connected};
@@ -14,8 +16,8 @@ use crate::format::Format;
 use crate::pin::{PinEvent, SharedEvent};
 use crate::pipe_report::PipeReport;
 use ks_abi::{
-    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinDataFlow, KsState, STATUS_DEVICE_REMOVED,
-    STATUS_INVALID_DEVICE_REQUEST, USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN, describe,
+    KSEVENT_CONNECTION_ENDOFSTREAM, KSEVENTSETID_Connection, KsPinCommunication, KsPinDataFlow, KsState,
+    STATUS_DEVICE_REMOVED, STATUS_INVALID_DEVICE_REQUEST, USERKS_EVENT_PIN_FAILED, USERKS_EVENTSET_PIN, describe,
 };
 use ks_io::{Event, Ticks, Time};
 use std::sync::Arc;
@@ -151,10 +153,9 @@ impl GraphRunner {
     /// Opens the filters, sets what the text sets, and connects pin to pin.
     pub fn build(client: &Client, graph: &Graph, options: Options) -> Result<GraphRunner, GraphError> {
         // Before a file is opened, for writers overwrite theirs.
-        let limits = graph.elements.iter().map(element_limit).collect::<Result<Vec<_>, _>>()?;
+        let limits = graph.elements.iter().map(limit_of).collect::<Result<Vec<_>, _>>()?;
         let filters = open_filters(client, graph)?;
         let wake = SharedEvent::new(client.transport())?;
-        let cycle = options.cycle.unwrap_or(looped::CYCLE);
         let order = connect_order(graph);
         let mut taken: Vec<Vec<u32>> = vec![Vec::new(); filters.len()];
         let mut made: Vec<Option<Connected>> = graph.links.iter().map(|_| None).collect();
@@ -167,6 +168,9 @@ impl GraphRunner {
             taken[link.from.element].push(source.id);
             taken[link.to.element].push(sink.id);
             let (source, sink, arriving_here) = ((from, &source), (to, &sink), arriving[link.from.element].as_ref());
+            // What the looped end of a link says goes first; a link has one at most.
+            let cycle = limits[link.from.element].cycle.or(limits[link.to.element].cycle).or(options.cycle);
+            let cycle = cycle.unwrap_or(looped::CYCLE);
             let connected = match looped::connect(source, sink, arriving_here, &wake, cycle) {
                 Some(connected) => connected?,
                 None => negotiate::connect(source.0, source.1, sink.0, sink.1, arriving_here)?,
@@ -180,6 +184,7 @@ impl GraphRunner {
         if let Some((index, element)) = graph.elements.iter().enumerate().find(|(index, _)| taken[*index].is_empty()) {
             return Err(GraphError::Unconnected { filter: filters[index].name().to_string(), at: element.at });
         }
+        element::refuse_idle_cycles(graph, &limits, |link| connections[link].looped.is_some())?;
         let mut runner = GraphRunner {
             connections,
             ends: Vec::new(),
@@ -366,12 +371,12 @@ impl GraphRunner {
                 looped.set_limit(ends.into_iter().fold(Options::default(), |limit, one| Options {
                     frames: tighter(limit.frames, one.frames),
                     seconds: tighter(limit.seconds, one.seconds),
-                    ..limit
+                    cycle: None,
                 }));
                 continue;
             }
             for (element, pin) in [(link.from.element, &one.source), (link.to.element, &one.sink)] {
-                let mut limit = limits[element];
+                let mut limit = Options { cycle: None, ..limits[element] };
                 let last = std::ptr::eq(pin, &one.sink) && !has_outputs[link.to.element];
                 if last {
                     limit.frames = tighter(limit.frames, options.frames);
@@ -452,7 +457,7 @@ fn open_filters(client: &Client, graph: &Graph) -> Result<Vec<Filter>, GraphErro
         if let Some(name) = name_of_its_own(&filters, filter.name(), element) {
             filter.rename(name);
         }
-        for setting in element.settings.iter().filter(|setting| !is_limit(&setting.key)) {
+        for setting in element.settings.iter().filter(|setting| !ELEMENT_SETTINGS.contains(&setting.key.as_str())) {
             if let Err(error) = filter.set_setting(&setting.key, &setting.value) {
                 let known =
                     filter.settings().map_or_else(|_| Vec::new(), |all| all.into_iter().map(|s| s.name).collect());
@@ -482,43 +487,6 @@ fn name_of_its_own(others: &[Filter], name: &str, element: &Element) -> Option<S
     labelled.chain(numbered).find(|wanted| !is_taken(wanted))
 }
 
-fn is_limit(key: &str) -> bool {
-    matches!(key, "frames" | "seconds")
-}
-
-/// What `frames` and `seconds` of an element say.
-fn element_limit(element: &Element) -> Result<Options, GraphError> {
-    let mut limit = Options::default();
-    for setting in &element.settings {
-        let refused = |expected: &str| GraphError::Setting {
-            filter: element.name.clone(),
-            key: setting.key.clone(),
-            value: setting.value.clone(),
-            at: setting.at,
-            known: Vec::new(),
-            error: ClientError::own(
-                "limit the stream",
-                &element.name,
-                ks_abi::STATUS_INVALID_PARAMETER,
-                ks_io::Aspect::Setting,
-                format!("{}: {}={} is refused; give {expected}", element.name, setting.key, setting.value),
-            ),
-        };
-        match setting.key.as_str() {
-            "frames" => match setting.value.parse::<u64>() {
-                Ok(frames) if frames > 0 => limit.frames = Some(frames),
-                _ => return Err(refused("a whole number, 1 or more")),
-            },
-            "seconds" => match setting.value.parse::<f64>() {
-                Ok(seconds) if seconds > 0.0 && seconds < 1e9 => limit.seconds = Some(seconds),
-                _ => return Err(refused("a number of seconds above 0, such as 2 or 0.5")),
-            },
-            _ => {}
-        }
-    }
-    Ok(limit)
-}
-
 fn choose(filter: &Filter, wanted: &PinRef, data_flow: KsPinDataFlow, taken: &[u32]) -> Result<PinFactory, GraphError> {
     let pins = filter.pins()?;
     let direction = if data_flow == KsPinDataFlow::OUT { "output" } else { "input" };
@@ -542,8 +510,18 @@ fn choose(filter: &Filter, wanted: &PinRef, data_flow: KsPinDataFlow, taken: &[u
         let full = pin.instances.current_count >= pin.instances.possible_count;
         pin.data_flow == data_flow && !full && (!taken.contains(&pin.id) || pin.instances.possible_count > 1)
     };
+    let is_wire = |pin: &&PinFactory| pin.data_flow == data_flow && pin.communication == KsPinCommunication::BRIDGE;
     match pins.iter().find(free) {
         Some(pin) => Ok(pin.clone()),
+        None if pins.iter().any(|pin| is_wire(&pin))
+            && !pins.iter().any(|pin| pin.data_flow == data_flow && !is_wire(&pin)) =>
+        {
+            let reason = format!(
+                "{}: each {direction} of it is a bridge, where sound goes on by a wire and no stream",
+                filter.name()
+            );
+            Err(error(format!("{reason}; its pins are: {}", listed())))
+        }
         None => Err(error(format!("{} has no free {direction}; its pins are: {}", filter.name(), listed()))),
     }
 }

@@ -8,4 +8,5 @@ mod cyclic_host;
 mod looped_devices;
 mod looped_host;
 mod looped_packets;
+mod looped_topology;
 mod video_element;

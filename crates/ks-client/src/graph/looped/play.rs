@@ -3,6 +3,9 @@
 //! The client reads frames and copies them into the buffer, up to a cycle ahead of the device. Behind the sound that there
 //! is, silence is written: a source that is late is heard as silence and not as what was played before. What the source
 //! gives then is played behind it, and nothing of it is lost; the gap is counted.
+//!
+//! The device is started when the buffer is full, or the sound whole. Of a source that gives its sound as it comes into
+//! being, the buffer would take as long to fill as it holds, and the sound be as late ever after: there a [`LEAD`] is enough.
 
 use super::place::Place;
 use super::{Counted, FRAME, LoopedLink, failed};
@@ -16,7 +19,7 @@ use ks_abi::{
     KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsAllocatorFraming, KsState, STATUS_DATA_LATE_ERROR, STATUS_DATA_OVERRUN,
     STATUS_NOT_SUPPORTED, STATUS_SHARING_VIOLATION,
 };
-use ks_io::Time;
+use ks_io::{Ticks, Time};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
@@ -25,6 +28,8 @@ use std::task::{Context, Poll, Waker};
 const READS: usize = 4;
 /// The most bytes of one of them.
 const MOST_FRAME_BYTES: u64 = 1 << 20;
+/// What is ahead of the device when a source begins that is no faster than the device, and when one goes on that was late.
+const LEAD: Ticks = Ticks::from_millis(100);
 /// Silence that is written at a time.
 const SILENCE_BYTES: usize = 4096;
 
@@ -47,6 +52,8 @@ pub(in crate::graph) struct Player<'a> {
     end: Option<u64>,
     /// The next packet that the driver is told of; `None`: it is told of none any more.
     packet: Option<u64>,
+    /// When the source gave its first sound.
+    begun: Option<Time>,
     running: bool,
     ended: bool,
     counted: Counted,
@@ -75,6 +82,7 @@ impl<'a> Player<'a> {
             silent: 0,
             end: None,
             packet: link.packet_bytes().map(|_| 0),
+            begun: None,
             running: false,
             ended: false,
             counted: Counted::default(),
@@ -94,7 +102,7 @@ impl<'a> Player<'a> {
         self.ended
     }
 
-    /// The source runs. The device is started here, when the buffer is full or the stream whole.
+    /// The source runs. The device is started here.
     pub(super) fn step(&mut self, now: Time) -> Result<Option<Time>, GraphError> {
         if self.ended {
             return Ok(None);
@@ -105,7 +113,7 @@ impl<'a> Player<'a> {
         }
         self.fill()?;
         self.tell_packets();
-        if !self.running && (self.end.is_some() || self.written >= self.link.cycle_bytes()) {
+        if !self.running && self.may_begin(now) {
             self.looped.set_state(KsState::RUN).map_err(GraphError::Request)?;
             self.place.begin(now);
             self.running = true;
@@ -117,6 +125,20 @@ impl<'a> Player<'a> {
         }
         let heard = self.place.time_of(end, now);
         Ok(Some(self.link.look_again(now).map_or(heard, |look| look.min(heard))))
+    }
+
+    /// Is there enough in the buffer to begin with?
+    fn may_begin(&mut self, now: Time) -> bool {
+        if self.end.is_some() || self.written >= self.link.cycle_bytes() {
+            return true;
+        }
+        if self.written == 0 {
+            return false;
+        }
+        let elapsed = now.since(*self.begun.get_or_insert(now));
+        let given = self.link.samples.time_of(self.written);
+        // One that has given twice as much as it took to do so will fill the buffer.
+        elapsed >= LEAD && given >= LEAD && given < elapsed + elapsed
     }
 
     /// Keeps requests with the source, until its stream has ended.
@@ -189,7 +211,7 @@ impl<'a> Player<'a> {
             return;
         }
         let samples = &self.link.samples;
-        let moment = samples.bytes_in(FRAME).max(2 * self.link.fifo_bytes).min(self.link.cycle_bytes() / 2);
+        let moment = samples.bytes_in(LEAD).max(2 * self.link.fifo_bytes).min(self.link.cycle_bytes() / 2);
         let gap = (played - self.written + moment).next_multiple_of(samples.block_bytes);
         self.counted.gaps += 1;
         self.counted.gap_bytes += gap;

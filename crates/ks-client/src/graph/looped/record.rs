@@ -1,7 +1,8 @@
 //! Sound that a looped pin captures, written to a pin that takes frames.
 //!
 //! The client copies what the device has captured out of the buffer, in frames of a hundredth of a second. Of a device that
-//! was faster by a whole cycle, the oldest sound is gone: the gap is counted, and the frame behind it says so.
+//! was faster by a whole cycle, the oldest sound is gone: the gap is counted, and the frame behind it says so. Whatever the
+//! buffer holds, the client looks once a frame, so that what is heard is late by two frames at most.
 
 use super::place::Place;
 use super::{Counted, FRAME, LoopedLink, failed};
@@ -95,7 +96,9 @@ impl<'a> Recorder<'a> {
                 self.send(batch).map_err(|error| failed(self.sink, &error))?;
             }
         }
-        let goes_on = self.link.look_again(now);
+        // Not only when the device notifies: its buffer may hold much more than a frame.
+        let next = now + FRAME;
+        let goes_on = Some(self.link.look_again(now).map_or(next, |look| look.min(next)));
         let last = self.link.limit.bytes.map(|limit| {
             let left = limit.saturating_sub(self.counted.bytes);
             self.place.time_of(self.taken + left, now)
