@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::coverage::{self, State, Tag};
+use crate::coverage::{self, Tag};
 use crate::repo::{self, Outcome};
 use rewrite::Rewritten;
 use suite::{Suite, Verdict};
@@ -61,7 +61,7 @@ fn wish(arguments: &[String]) -> Outcome<Wish> {
 
 fn mutate(wish: &Wish) -> Outcome {
     let (names, tags) = coverage::collect()?;
-    let done: Vec<Tag> = tags.into_iter().filter(|tag| tag.state == State::Done).collect();
+    let done: Vec<Tag> = tags.into_iter().filter(|tag| tag.state.is_shown()).collect();
     let mut tests: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
     for tag in &done {
         tests.entry(&tag.name).or_default().extend(&tag.tests);
@@ -207,7 +207,7 @@ mod tests {
         let (names, tags) = coverage::collect().unwrap();
         let kinds = names.iter().map(|name| (name.name.as_str(), name.kind.as_str())).collect();
         let mut rewritten = Rewritten::default();
-        for tag in tags.iter().filter(|tag| tag.state == State::Done) {
+        for tag in tags.iter().filter(|tag| tag.state.is_shown()) {
             let text = repo::read(&repo::root().join(&tag.file)).unwrap();
             rewrite::file(&tag.file, &text, &[tag], &kinds, &mut rewritten).unwrap();
         }

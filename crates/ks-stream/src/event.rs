@@ -155,25 +155,25 @@ pub(crate) enum EnabledBy {
 const MOST_EVENTS: usize = 256;
 
 // What minidrivers raise; the class driver knows nothing that they would be raised by.
-// ks-coverage: KSEVENT_CONNECTION_POSITIONUPDATE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CONNECTION_POSITIONUPDATE minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
 // ks-coverage: KSEVENTSETID_ExtendedCameraControl done test=extended_controls_of_a_camera_tell_by_their_own_events_that_they_are_done
-// ks-coverage: KSEVENT_CONNECTION_PRIORITY done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_DEVICE_LOST done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_DEVICE_PREEMPTED done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_DEVICE_THERMAL_HIGH done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_DEVICE_THERMAL_LOW done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_PINCAPS_FORMATCHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_PINCAPS_JACKINFOCHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_VOLUMELIMIT_CHANGED done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CONNECTION_PRIORITY minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DEVICE_LOST minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DEVICE_PREEMPTED minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_DEVICE_THERMAL_HIGH done test=a_device_is_cooled_and_its_clients_hear_how_hot_it_is
+// ks-coverage: KSEVENT_DEVICE_THERMAL_LOW done test=a_device_is_cooled_and_its_clients_hear_how_hot_it_is
+// ks-coverage: KSEVENT_PINCAPS_FORMATCHANGE minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_PINCAPS_JACKINFOCHANGE minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_VOLUMELIMIT_CHANGED minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
 // ks-coverage: KSEVENT_DYNAMIC_FORMAT_CHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not,a_decoder_is_asked_before_its_stream_changes_and_its_output_follows_while_it_runs
-// ks-coverage: KSEVENT_CONTROL_CHANGE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_LOOPEDSTREAMING_POSITION done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_VIDCAPTOSTI_EXT_TRIGGER done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_VIDCAP_AUTO_UPDATE done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_VIDCAP_SEARCH done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_CAMERACONTROL_FOCUS done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_CAMERACONTROL_ZOOM done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
-// ks-coverage: KSEVENT_PHOTO_SAMPLE_SCANNED done test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CONTROL_CHANGE minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_LOOPEDSTREAMING_POSITION minidriver test=a_looped_driver_tells_each_client_when_it_plays_its_position
+// ks-coverage: KSEVENT_VIDCAPTOSTI_EXT_TRIGGER minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_VIDCAP_AUTO_UPDATE minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_VIDCAP_SEARCH minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CAMERACONTROL_FOCUS minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_CAMERACONTROL_ZOOM minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
+// ks-coverage: KSEVENT_PHOTO_SAMPLE_SCANNED minidriver test=a_minidriver_raises_every_event_that_the_class_driver_does_not
 
 /// Where an event stands that a request asks for.
 enum Known<'t, T> {

@@ -78,10 +78,10 @@ pub fn answer<T: 'static>(
 }
 
 // What minidrivers run.
-// ks-coverage: KSMETHOD_WAVETABLE_WAVE_ALLOC done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
-// ks-coverage: KSMETHOD_WAVETABLE_WAVE_FREE done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
-// ks-coverage: KSMETHOD_WAVETABLE_WAVE_FIND done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
-// ks-coverage: KSMETHOD_WAVETABLE_WAVE_WRITE done test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_ALLOC minidriver test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_FREE minidriver test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_FIND minidriver test=a_minidriver_runs_every_method_that_the_class_driver_does_not
+// ks-coverage: KSMETHOD_WAVETABLE_WAVE_WRITE minidriver test=a_minidriver_runs_every_method_that_the_class_driver_does_not
 
 fn find<'t, T>(method: &KsProperty, tables: &[&'t AutomationTable<T>]) -> Result<Option<&'t MethodItem<T>>, Refusal> {
     let sets = || tables.iter().flat_map(|table| &table.methods).filter(|set| set.set == method.set);

@@ -18,12 +18,14 @@ use ks_abi::{
     KSPROPERTY_STREAM_RATE, KSPROPERTY_STREAM_RATECAPABILITY, KSPROPERTY_STREAM_TIMEFORMAT, KSPROPERTY_TYPE_GET,
     KSPROPERTY_TYPE_SET, KSPROPSETID_Connection, KSPROPSETID_MediaSeeking, KSPROPSETID_MemoryTransport,
     KSPROPSETID_Pin, KSPROPSETID_Quality, KSPROPSETID_Stream, KsDataFormat, KsError, KsFrameTime, KsIdentifier,
-    KsPinCInstances, KsQuality, KsQualityManager, KsRate, KsRateCapability, KsRelativeEvent, KsTime, KspPin,
-    KspTimeFormat,
+    KsMultipleItem, KsPinCInstances, KsQuality, KsQualityManager, KsRate, KsRateCapability, KsRelativeEvent, KsTime,
+    KspPin, KspTimeFormat,
 };
 
 /// Bytes of a plain request.
 const KSPROPERTY: usize = size_of::<KsIdentifier>();
+/// Bytes of a request for a pin factory; what else it says stands behind them.
+const KSP_PIN: usize = size_of::<KspPin>();
 
 /// Where a property is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,21 +70,21 @@ const fn row(
 /// Every property of these sets that minidrivers answer.
 #[rustfmt::skip]
 pub const STANDARD_PROPERTIES: &[StandardProperty] = &[
-    // ks-coverage: KSPROPERTY_PIN_GLOBALCINSTANCES done test=a_minidriver_answers_every_standard_property
-    row(KSPROPSETID_Pin, KSPROPERTY_PIN_GLOBALCINSTANCES, Target::Filter, GET, size_of::<KspPin>(), size_of::<KsPinCInstances>()),
-    // ks-coverage: KSPROPERTY_PIN_PHYSICALCONNECTION done test=a_minidriver_answers_every_standard_property
-    row(KSPROPSETID_Pin, KSPROPERTY_PIN_PHYSICALCONNECTION, Target::Filter, GET, size_of::<KspPin>(), 0),
-    // ks-coverage: KSPROPERTY_PIN_PROPOSEDATAFORMAT2 done test=a_minidriver_answers_every_standard_property
-    row(KSPROPSETID_Pin, KSPROPERTY_PIN_PROPOSEDATAFORMAT2, Target::Filter, GET, size_of::<KspPin>(), size_of::<KsDataFormat>()),
-    // ks-coverage: KSPROPERTY_PIN_MODEDATAFORMATS done test=a_minidriver_answers_every_standard_property
-    row(KSPROPSETID_Pin, KSPROPERTY_PIN_MODEDATAFORMATS, Target::Filter, GET, size_of::<KspPin>(), 0),
-    // ks-coverage: KSPROPERTY_CONNECTION_ACQUIREORDERING done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_PIN_GLOBALCINSTANCES minidriver test=a_minidriver_answers_every_standard_property
+    row(KSPROPSETID_Pin, KSPROPERTY_PIN_GLOBALCINSTANCES, Target::Filter, GET, KSP_PIN, size_of::<KsPinCInstances>()),
+    // ks-coverage: KSPROPERTY_PIN_PHYSICALCONNECTION minidriver test=a_minidriver_answers_every_standard_property
+    row(KSPROPSETID_Pin, KSPROPERTY_PIN_PHYSICALCONNECTION, Target::Filter, GET, KSP_PIN, 0),
+    // ks-coverage: KSPROPERTY_PIN_PROPOSEDATAFORMAT2 minidriver test=a_minidriver_answers_every_standard_property
+    row(KSPROPSETID_Pin, KSPROPERTY_PIN_PROPOSEDATAFORMAT2, Target::Filter, GET, KSP_PIN + size_of::<KsMultipleItem>(), size_of::<KsDataFormat>()),
+    // ks-coverage: KSPROPERTY_PIN_MODEDATAFORMATS minidriver test=a_minidriver_answers_every_standard_property
+    row(KSPROPSETID_Pin, KSPROPERTY_PIN_MODEDATAFORMATS, Target::Filter, GET, KSP_PIN + size_of::<Guid>(), 0),
+    // ks-coverage: KSPROPERTY_CONNECTION_ACQUIREORDERING minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_ACQUIREORDERING, Target::Pin, GET, KSPROPERTY, 4),
-    // ks-coverage: KSPROPERTY_CONNECTION_STARTAT done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_CONNECTION_STARTAT minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Connection, KSPROPERTY_CONNECTION_STARTAT, Target::Pin, SET, KSPROPERTY, size_of::<KsRelativeEvent>()),
     // ks-coverage: KSPROPERTY_STREAM_QUALITY done test=a_minidriver_answers_every_standard_property,complaints_of_a_sink_reach_the_manager_from_inside_its_callback
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_QUALITY, Target::Pin, SET, KSPROPERTY, size_of::<KsQualityManager>()),
-    // ks-coverage: KSPROPERTY_STREAM_DEGRADATION done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_STREAM_DEGRADATION minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_DEGRADATION, Target::Pin, GET | SET, KSPROPERTY, 0),
     // ks-coverage: KSPROPERTY_STREAM_TIMEFORMAT done test=a_minidriver_answers_every_standard_property,times_in_the_units_of_a_stream_are_the_same_in_every_process
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_TIMEFORMAT, Target::Pin, GET, KSPROPERTY, size_of::<Guid>()),
@@ -90,39 +92,39 @@ pub const STANDARD_PROPERTIES: &[StandardProperty] = &[
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_PRESENTATIONTIME, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsTime>()),
     // ks-coverage: KSPROPERTY_STREAM_PRESENTATIONEXTENT done test=a_minidriver_answers_every_standard_property,times_in_the_units_of_a_stream_are_the_same_in_every_process
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_PRESENTATIONEXTENT, Target::Pin, GET, KSPROPERTY, 8),
-    // ks-coverage: KSPROPERTY_STREAM_FRAMETIME done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_STREAM_FRAMETIME minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_FRAMETIME, Target::Pin, GET, KSPROPERTY, size_of::<KsFrameTime>()),
     // ks-coverage: KSPROPERTY_STREAM_RATECAPABILITY done test=a_minidriver_answers_every_standard_property,a_rate_lives_in_pause_and_run_and_the_nominal_one_is_never_refused,a_drivers_stream_goes_at_the_rate_that_its_client_sets
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_RATECAPABILITY, Target::Pin, GET, size_of::<KsRateCapability>(), size_of::<KsRate>()),
     // ks-coverage: KSPROPERTY_STREAM_RATE done test=a_minidriver_answers_every_standard_property,a_rate_lives_in_pause_and_run_and_the_nominal_one_is_never_refused,a_drivers_stream_goes_at_the_rate_that_its_client_sets
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_RATE, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsRate>()),
-    // ks-coverage: KSPROPERTY_STREAM_PIPE_ID done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_STREAM_PIPE_ID minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_Stream, KSPROPERTY_STREAM_PIPE_ID, Target::Pin, GET | SET, KSPROPERTY, 8),
     // ks-coverage: KSPROPERTY_QUALITY_REPORT done test=a_minidriver_answers_every_standard_property,complaints_of_a_sink_reach_the_manager_from_inside_its_callback,a_driver_complains_to_the_manager_that_its_client_named_and_another_pin_hears_it
     row(KSPROPSETID_Quality, KSPROPERTY_QUALITY_REPORT, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsQuality>()),
     // ks-coverage: KSPROPERTY_QUALITY_ERROR done test=a_minidriver_answers_every_standard_property,complaints_of_a_sink_reach_the_manager_from_inside_its_callback
     row(KSPROPSETID_Quality, KSPROPERTY_QUALITY_ERROR, Target::Pin, GET | SET, KSPROPERTY, size_of::<KsError>()),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_CAPABILITIES done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_CAPABILITIES minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_CAPABILITIES, Target::Filter, GET, KSPROPERTY, 4),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_FORMATS done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_FORMATS minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_FORMATS, Target::Filter, GET, KSPROPERTY, 0),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_TIMEFORMAT done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_TIMEFORMAT minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_TIMEFORMAT, Target::Filter, GET | SET, KSPROPERTY, size_of::<Guid>()),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_POSITION done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_POSITION minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_POSITION, Target::Filter, GET, KSPROPERTY, 8),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_STOPPOSITION done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_STOPPOSITION minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_STOPPOSITION, Target::Filter, GET, KSPROPERTY, 8),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_POSITIONS done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_POSITIONS minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_POSITIONS, Target::Filter, SET, KSPROPERTY, 24),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_DURATION done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_DURATION minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_DURATION, Target::Filter, GET, KSPROPERTY, 8),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_AVAILABLE done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_AVAILABLE minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_AVAILABLE, Target::Filter, GET, KSPROPERTY, 16),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_PREROLL done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_PREROLL minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_PREROLL, Target::Filter, GET, KSPROPERTY, 8),
-    // ks-coverage: KSPROPERTY_MEDIASEEKING_CONVERTTIMEFORMAT done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEDIASEEKING_CONVERTTIMEFORMAT minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MediaSeeking, KSPROPERTY_MEDIASEEKING_CONVERTTIMEFORMAT, Target::Filter, GET, size_of::<KspTimeFormat>(), 8),
-    // ks-coverage: KSPROPERTY_MEMORY_TRANSPORT done test=a_minidriver_answers_every_standard_property
+    // ks-coverage: KSPROPERTY_MEMORY_TRANSPORT minidriver test=a_minidriver_answers_every_standard_property
     row(KSPROPSETID_MemoryTransport, KSPROPERTY_MEMORY_TRANSPORT, Target::Pin, SET, KSPROPERTY, 4),
 ];
 

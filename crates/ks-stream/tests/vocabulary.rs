@@ -7,9 +7,11 @@ use ks_abi::*;
 use ks_io::sync::{Arc, Mutex};
 use ks_io::{Handle, Transport};
 use ks_stream::{
-    AutomationTable, Cooling, Device, DeviceDispatch, EventItem, EventSet, Filter, MethodItem, MethodSet, Pin,
-    PropertyCall, PropertyItem, PropertySet, STANDARD_PROPERTIES, Target, ThermalState,
+    AutomationTable, Cooling, Device, DeviceDispatch, EventItem, EventRequest, EventSet, EventToken, Filter,
+    MethodItem, MethodSet, Pin, PropertyCall, PropertyItem, PropertySet, STANDARD_PROPERTIES, StandardProperty, Target,
+    ThermalState,
 };
+use std::collections::BTreeMap;
 use support::specimen::*;
 use support::video;
 use zerocopy::IntoBytes;
@@ -129,21 +131,69 @@ fn the_class_driver_answers_or_refuses_every_property() {
     assert_eq!(bench.value::<KsPriority>(pin, &request(CONNECTION_SET, 1, GET)), KsPriority::NORMAL);
 }
 
-fn answering<T: 'static>(target: Target) -> AutomationTable<T> {
+/// What the pages of the properties that minidrivers answer say, with the sizes that the compiler of mingw-w64 gives the types
+/// which they name: GET and SET, least bytes of a request, least bytes of data (0: of variable size).
+#[rustfmt::skip]
+const DOCUMENTED: [(&str, u32, usize, usize); 28] = [
+    ("KSPROPERTY_PIN_GLOBALCINSTANCES", GET, 32, 8),
+    ("KSPROPERTY_PIN_PHYSICALCONNECTION", GET, 32, 0),
+    // A KSP_PIN with a KSMULTIPLE_ITEM of attributes behind it.
+    ("KSPROPERTY_PIN_PROPOSEDATAFORMAT2", GET, 40, 64),
+    // A KSP_PIN with the GUID of a mode behind it.
+    ("KSPROPERTY_PIN_MODEDATAFORMATS", GET, 48, 0),
+    ("KSPROPERTY_CONNECTION_ACQUIREORDERING", GET, 24, 4),
+    ("KSPROPERTY_CONNECTION_STARTAT", SET, 24, 80),
+    ("KSPROPERTY_STREAM_QUALITY", SET, 24, 16),
+    ("KSPROPERTY_STREAM_DEGRADATION", GET | SET, 24, 0),
+    ("KSPROPERTY_STREAM_TIMEFORMAT", GET, 24, 16),
+    ("KSPROPERTY_STREAM_PRESENTATIONTIME", GET | SET, 24, 16),
+    ("KSPROPERTY_STREAM_PRESENTATIONEXTENT", GET, 24, 8),
+    ("KSPROPERTY_STREAM_FRAMETIME", GET, 24, 16),
+    // The header's macro has it this way round, its page the other.
+    ("KSPROPERTY_STREAM_RATECAPABILITY", GET, 72, 48),
+    ("KSPROPERTY_STREAM_RATE", GET | SET, 24, 48),
+    ("KSPROPERTY_STREAM_PIPE_ID", GET | SET, 24, 8),
+    ("KSPROPERTY_QUALITY_REPORT", GET | SET, 24, 24),
+    ("KSPROPERTY_QUALITY_ERROR", GET | SET, 24, 16),
+    ("KSPROPERTY_MEDIASEEKING_CAPABILITIES", GET, 24, 4),
+    ("KSPROPERTY_MEDIASEEKING_FORMATS", GET, 24, 0),
+    ("KSPROPERTY_MEDIASEEKING_TIMEFORMAT", GET | SET, 24, 16),
+    ("KSPROPERTY_MEDIASEEKING_POSITION", GET, 24, 8),
+    ("KSPROPERTY_MEDIASEEKING_STOPPOSITION", GET, 24, 8),
+    ("KSPROPERTY_MEDIASEEKING_POSITIONS", SET, 24, 24),
+    ("KSPROPERTY_MEDIASEEKING_DURATION", GET, 24, 8),
+    ("KSPROPERTY_MEDIASEEKING_AVAILABLE", GET, 24, 16),
+    ("KSPROPERTY_MEDIASEEKING_PREROLL", GET, 24, 8),
+    ("KSPROPERTY_MEDIASEEKING_CONVERTTIMEFORMAT", GET, 64, 8),
+    ("KSPROPERTY_MEMORY_TRANSPORT", SET, 24, 4),
+];
+
+/// The values that a minidriver has, by the names of their properties.
+type Kept = Arc<Mutex<BTreeMap<&'static str, Vec<u8>>>>;
+
+fn name_of(known: &StandardProperty) -> &'static str {
+    property_name(known.set, known.id).expect("the header names it")
+}
+
+/// A minidriver's table that keeps a value for each property.
+fn keeping<T: 'static>(target: Target, kept: &Kept) -> AutomationTable<T> {
     let mut sets: Vec<PropertySet<T>> = Vec::new();
     for known in STANDARD_PROPERTIES.iter().filter(|known| known.target == target) {
-        let item = PropertyItem::standard(known.set, known.id).expect("it is in the list");
-        let bytes = if known.data_bytes == 0 { 8 } else { known.data_bytes };
-        let mut item: PropertyItem<T> = item;
+        let name = name_of(known);
+        let mut item: PropertyItem<T> = PropertyItem::standard(known.set, known.id).expect("it is in the list");
         if known.access & GET != 0 {
-            item = item.get(move |_: &T, call: &mut PropertyCall<'_>| call.answer(&vec![7; bytes]));
+            let kept = kept.clone();
+            item = item.get(move |_: &T, call: &mut PropertyCall<'_>| {
+                let value = kept.lock().get(name).cloned().unwrap_or_default();
+                call.answer(&value)
+            });
         }
         if known.access & SET != 0 {
-            item =
-                item.set(move |_: &T, call: &mut PropertyCall<'_>| match call.data().iter().all(|byte| *byte == 9) {
-                    true => STATUS_SUCCESS,
-                    false => STATUS_INVALID_PARAMETER,
-                });
+            let kept = kept.clone();
+            item = item.set(move |_: &T, call: &mut PropertyCall<'_>| {
+                kept.lock().insert(name, call.data().to_vec());
+                STATUS_SUCCESS
+            });
         }
         match sets.iter_mut().find(|set| set.set == known.set) {
             Some(set) => set.items.push(item),
@@ -155,40 +205,49 @@ fn answering<T: 'static>(target: Target) -> AutomationTable<T> {
 
 #[test]
 fn a_minidriver_answers_every_standard_property() {
-    let tables = (answering::<Filter>(Target::Filter), answering::<Pin>(Target::Pin));
+    let kept = Kept::default();
+    let tables = (keeping::<Filter>(Target::Filter, &kept), keeping::<Pin>(Target::Pin, &kept));
     let bench = bench_with(|_| (), Some(tables.0), Some(tables.1));
     let pin = bench.pin(OUT);
-    for known in STANDARD_PROPERTIES {
-        let name = property_name(known.set, known.id).expect("the header names it");
+    assert_eq!(STANDARD_PROPERTIES.len(), DOCUMENTED.len());
+    for (number, (name, access, request_bytes, data_bytes)) in (1..).zip(DOCUMENTED) {
+        let known = STANDARD_PROPERTIES.iter().find(|known| name_of(known) == name).expect(name);
         let handle = if known.target == Target::Pin { pin } else { bench.filter };
+        let room = if data_bytes == 0 { 8 } else { data_bytes };
+        // Every property has bytes of its own.
+        let (first, other) = (vec![number; room], vec![0x80 | number; room]);
+        kept.lock().insert(name_of(known), first.clone());
+        let has = || kept.lock()[name].clone();
         let mut request = property(known.set, known.id, GET).as_bytes().to_vec();
-        request.resize(known.request_bytes, 0);
-        let room = if known.data_bytes == 0 { 8 } else { known.data_bytes };
+        request.resize(request_bytes, 0);
         let get = bench.ask(handle, &request, room);
-        let expected = if known.access & GET != 0 { OK } else { NO_ITEM };
-        assert_eq!(get.0.status, expected, "GET of {name}");
-        if expected == OK {
-            assert_eq!(get.1, vec![7; room], "{name}");
+        if access & GET != 0 {
+            assert_eq!((get.0.status, get.1), (OK, first.clone()), "GET of {name}");
             let (short, _) = bench.ask(handle, &request, room - 1);
             assert_eq!(short.status, STATUS_BUFFER_TOO_SMALL, "{name} in too little room");
             let (size, _) = bench.ask(handle, &request, 0);
             assert_eq!((size.status, size.information), (STATUS_BUFFER_OVERFLOW, room), "the size of {name}");
+        } else {
+            assert_eq!(get.0.status, NO_ITEM, "GET of {name}");
         }
         request[20] = SET as u8;
-        let set = |request: &[u8], bytes: usize| bench.property(handle, request, &mut vec![9; bytes]).status;
-        let expected = if known.access & SET != 0 { OK } else { NO_ITEM };
-        assert_eq!(set(&request, room), expected, "SET of {name}");
-        if expected == OK && known.data_bytes > 1 {
-            assert_eq!(set(&request, known.data_bytes - 1), STATUS_BUFFER_TOO_SMALL, "SET of {name} cut off");
+        let set = |request: &[u8], bytes: usize| bench.property(handle, request, &mut other.clone()[..bytes]).status;
+        if access & SET != 0 {
+            assert_eq!(set(&request[..request_bytes - 1], room), STATUS_INVALID_BUFFER_SIZE, "a short SET of {name}");
+            if data_bytes > 1 {
+                assert_eq!(set(&request, room - 1), STATUS_BUFFER_TOO_SMALL, "SET of {name} cut off");
+            }
+            assert_eq!(has(), first, "{name}: the minidriver was not asked");
+            assert_eq!((set(&request, room), has()), (OK, other.clone()), "SET of {name}");
+        } else {
+            assert_eq!((set(&request, room), has()), (NO_ITEM, first), "SET of {name}");
         }
-        let verb = if known.access & GET != 0 { GET } else { SET };
-        request[20] = verb as u8;
-        request.pop();
-        assert_eq!(
-            bench.ask(handle, &request, room).0.status,
-            STATUS_INVALID_BUFFER_SIZE,
-            "a short request for {name}"
-        );
+        if access & GET != 0 {
+            request[20] = GET as u8;
+            let (short, _) = bench.ask(handle, &request[..request_bytes - 1], room);
+            assert_eq!(short.status, STATUS_INVALID_BUFFER_SIZE, "a short request for {name}");
+            assert_eq!(bench.ask(handle, &request, room).1, has(), "{name}");
+        }
     }
 }
 
@@ -236,22 +295,77 @@ fn a_minidriver_raises_every_event_that_the_class_driver_does_not() {
     let bench = bench_with(|_| (), Some(raising::<Filter>()), Some(raising::<Pin>()));
     let pin = bench.pin(OUT);
     let (filter_object, pin_object) = (bench.engine_filter(bench.filter), bench.engine_pin(pin));
-    let mut raised = 0;
-    for known in known_events() {
-        for handle in [bench.filter, pin] {
-            let (handle_of, event) = bench.session.create_event().unwrap();
-            assert_eq!(enable(&bench, handle, known.set, known.id, handle_of), OK, "{}", known.name);
+    for handle in [bench.filter, pin] {
+        let waiting: Vec<_> = known_events()
+            .map(|known| {
+                let (handle_of, event) = bench.session.create_event().unwrap();
+                assert_eq!(enable(&bench, handle, known.set, known.id, handle_of), OK, "{}", known.name);
+                (known, event)
+            })
+            .collect();
+        assert_eq!(waiting.len(), 25, "every event that the headers name");
+        for (raised, _) in &waiting {
             match handle == pin {
-                true => pin_object.generate_events(known.set, known.id),
-                false => filter_object.generate_events(known.set, known.id),
+                true => pin_object.generate_events(raised.set, raised.id),
+                false => filter_object.generate_events(raised.set, raised.id),
             }
-            assert!(event.is_set(), "{}", known.name);
-            raised += 1;
-            let all = bench.control(handle, IoControlCode::KS_DISABLE_EVENT, &[], &mut []);
-            assert_eq!(all.status, OK);
+            for (known, event) in &waiting {
+                assert_eq!(event.is_set(), known == raised, "{} where {} is raised", known.name, raised.name);
+                event.clear();
+            }
         }
+        let all = bench.control(handle, IoControlCode::KS_DISABLE_EVENT, &[], &mut []);
+        assert_eq!(all.status, OK);
     }
-    assert_eq!(raised, 2 * 25, "every event that the headers name, on a filter and on a pin");
+}
+
+/// The event data is a LOOPEDSTREAMING_POSITION_EVENT_DATA: a KSEVENTDATA and the position, which the minidriver reads as it
+/// agrees.
+#[test]
+fn a_looped_driver_tells_each_client_when_it_plays_its_position() {
+    const DATA_BYTES: usize = 32 + 8;
+    let marks: Arc<Mutex<Vec<(u64, EventToken)>>> = Arc::default();
+    let (adds, removes) = (marks.clone(), marks.clone());
+    let item = EventItem {
+        min_data_bytes: DATA_BYTES,
+        add: Some(Box::new(move |_: &Pin, request: &EventRequest<'_>| {
+            let position = request.data()[32..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            adds.lock().push((position, request.token()));
+            STATUS_SUCCESS
+        })),
+        remove: Some(Box::new(move |_: &Pin, token| removes.lock().retain(|mark| mark.1 != token))),
+        ..EventItem::new(KSEVENT_LOOPEDSTREAMING_POSITION)
+    };
+    let events = vec![EventSet { set: KSEVENTSETID_LoopedStreaming, items: vec![item] }];
+    let bench = bench_with(|_| (), None, Some(AutomationTable { events, ..AutomationTable::default() }));
+    let pin = bench.pin(OUT);
+    let object = bench.engine_pin(pin);
+    let request = KsEvent::new(KSEVENTSETID_LoopedStreaming, KSEVENT_LOOPEDSTREAMING_POSITION, KSEVENT_TYPE_ENABLE);
+    let wish = |event: Handle, position: u64| {
+        let head = KsEventData { notification_type: KSEVENTF_EVENT_HANDLE, object: event.0, ..Default::default() };
+        [head.as_bytes(), &position.to_le_bytes()].concat()
+    };
+    let mut clients: Vec<_> = [480, 960, 960, 1440]
+        .map(|position| {
+            let (handle, event) = bench.session.create_event().unwrap();
+            (position, event, wish(handle, position).into_boxed_slice())
+        })
+        .into();
+    for (_, _, data) in &mut clients {
+        let enable =
+            |data: &mut [u8]| bench.control(pin, IoControlCode::KS_ENABLE_EVENT, request.as_bytes(), data).status;
+        assert!(enable(&mut data[..DATA_BYTES - 1]).is_error(), "no position");
+        assert_eq!(enable(data), OK);
+    }
+    assert_eq!(marks.lock().len(), clients.len(), "a short one is not asked about");
+    for (played, told) in [(0..480, 0), (480..481, 1), (481..1440, 3), (1440..1500, 4)] {
+        let passed: Vec<_> = marks.lock().iter().filter(|mark| played.contains(&mark.0)).map(|mark| mark.1).collect();
+        passed.into_iter().for_each(|token| object.generate_event(token));
+        let set: Vec<_> = clients.iter().map(|(_, event, _)| event.is_set()).collect();
+        assert_eq!(set, [0, 1, 2, 3].map(|client| client < told), "{played:?}");
+    }
+    let _ = bench.session.close(pin);
+    assert!(marks.lock().is_empty(), "the driver is told of each that goes");
 }
 
 /// A driver whose device gets hot when it does more than half of its work, and that has no fan that goes off.
