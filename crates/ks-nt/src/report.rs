@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::machine::Place;
 use crate::ntoskrnl::{clock, irql};
-use crate::running::Running;
+use crate::running::{Kind, Running};
 
 /// Number of events that are remembered.
 pub const EVENTS: usize = 64;
@@ -351,17 +351,22 @@ impl Call {
     /// A call that is also remembered as an event.
     pub(crate) fn of(routine: &'static str, argument: u64) -> Call {
         note(routine, [argument, 0]);
-        Call::begin(routine, argument)
+        Call::begin(routine, argument, Kind::Awaited)
     }
 
     /// A call that happens too often to be an event.
     pub(crate) fn unnoted(routine: &'static str) -> Call {
-        Call::begin(routine, 0)
+        Call::begin(routine, 0, Kind::Awaited)
     }
 
-    fn begin(routine: &'static str, argument: u64) -> Call {
+    /// A call of a work item's routine.
+    pub(crate) fn of_work_item() -> Call {
+        Call::begin("a work item", 0, Kind::WorkItem)
+    }
+
+    fn begin(routine: &'static str, argument: u64, kind: Kind) -> Call {
         let before = IN_HAND.replace(Some(InHand { routine, identifier: None, argument }));
-        Call { before, _running: Running::begin() }
+        Call { before, _running: Running::begin(kind) }
     }
 
     /// Says what the call is for, before it is made.

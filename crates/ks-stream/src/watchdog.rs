@@ -2,7 +2,8 @@
 //!
 //! Each call of a minidriver counts a number of its thread up; no clock is read for it. Who watches compares the numbers
 //! with those that it saw before, and asks the system for the processor time of a thread whose call is still the same. A
-//! callback that waits takes none, and may wait. Without a watchdog a call costs a load and a branch.
+//! callback that waits takes none, and may wait, but for a process callback that waits for another thread: its stream stands
+//! meanwhile. Without a watchdog a call costs a load and a branch.
 
 use crate::callback::Callback;
 use crate::device::Device;
@@ -14,7 +15,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Threads that are watched; more run unwatched.
 const THREADS: usize = 256;
@@ -151,8 +152,16 @@ struct Seen {
     turn: u64,
     /// Processor time of the thread when this turn was first seen.
     time_ms: u64,
+    /// A wait for another thread that this turn is in: which of the thread's, and when it was first seen.
+    waits: Option<(u64, Instant)>,
     /// It was reported.
     told: bool,
+}
+
+/// How a callback does not return.
+enum Endless {
+    Computes(u64),
+    Waits(u64),
 }
 
 /// Processor time that a thread of this process has taken, in the system's ticks of 10 ms.
@@ -166,9 +175,25 @@ fn processor_time_ms(thread: u64) -> Option<u64> {
     Some((user + system) * TICK_MS)
 }
 
+/// The wait of a thread of this process for another one, by a number that is another with each wait; `None` where it is in
+/// none, or the system does not tell. A wait for a file, a device or a time is none.
+fn waits_for_a_thread(thread: u64) -> Option<u64> {
+    const FUTEX: &str = "202";
+    const UNTIMED: &str = "0x0";
+    let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).ok()?;
+    // The number of the call and its arguments: word, operation, value, timeout.
+    let mut call = call.split_ascii_whitespace();
+    if call.next()? != FUTEX || call.nth(3)? != UNTIMED {
+        return None;
+    }
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok())
+}
+
 /// Watches the callbacks of all Rust minidrivers of the process, until it is dropped.
 ///
-/// A callback that computes for longer than the limit is taken for endless. Its filter is given up: its pins fail with
+/// A callback that computes for longer than the limit is taken for endless, and so is a process callback that waits for
+/// another thread for as long at a stretch, without a time at which it would give up. Its filter is given up: its pins fail with
 /// filter and callback as the reason, its minidriver is not called any more, and a client that closes it does not wait
 /// for it. If the thread is a worker, another takes its place. A client whose own thread is in the callback does not come
 /// back. A callback of a device gives all of its filters up. What was opened or made before the first watchdog started is
@@ -236,6 +261,29 @@ fn watch(limit: Duration, stop: &(Mutex<bool>, Condvar), tell: &dyn Fn(&Hang)) {
     }
 }
 
+impl Seen {
+    /// Whether the callback has lasted for too long, by the processor time of its thread now.
+    fn endless(&mut self, callback: Callback, time_ms: u64, limit_ms: u64) -> Option<Endless> {
+        let taken_ms = time_ms.saturating_sub(self.time_ms);
+        if taken_ms >= limit_ms {
+            return Some(Endless::Computes(taken_ms));
+        }
+        if ![Callback::PIN_PROCESS, Callback::FILTER_PROCESS].contains(&callback) {
+            return None;
+        }
+        let wait = waits_for_a_thread(self.thread);
+        let since = match (self.waits, wait) {
+            (Some((known, since)), Some(wait)) if known == wait => since,
+            _ => {
+                self.waits = wait.map(|wait| (wait, Instant::now()));
+                return None;
+            }
+        };
+        let waited_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        (waited_ms >= limit_ms).then_some(Endless::Waits(waited_ms))
+    }
+}
+
 fn look(slot: &Slot, seen: &mut Seen, limit_ms: u64, tell: &dyn Fn(&Hang)) {
     let (thread, turn) = (slot.thread.load(Ordering::Acquire), slot.turn.load(Ordering::Acquire));
     if thread == 0 || turn & 1 == 0 {
@@ -243,13 +291,12 @@ fn look(slot: &Slot, seen: &mut Seen, limit_ms: u64, tell: &dyn Fn(&Hang)) {
     }
     let Some(time_ms) = processor_time_ms(thread) else { return };
     if (seen.thread, seen.turn) != (thread, turn) {
-        *seen = Seen { thread, turn, time_ms, told: false };
-    }
-    let taken_ms = time_ms.saturating_sub(seen.time_ms);
-    if taken_ms < limit_ms || std::mem::replace(&mut seen.told, true) {
-        return;
+        *seen = Seen { thread, turn, time_ms, waits: None, told: false };
     }
     let (what, queue) = (slot.what.load(Ordering::Relaxed), slot.queue.load(Ordering::Relaxed));
+    let callback = Callback::of_code(what as u8);
+    let Some(endless) = seen.endless(callback, time_ms, limit_ms).filter(|_| !seen.told) else { return };
+    seen.told = true;
     if slot.turn.load(Ordering::Acquire) != turn {
         // It has just returned: what was read belongs to another call.
         seen.told = false;
@@ -269,12 +316,13 @@ fn look(slot: &Slot, seen: &mut Seen, limit_ms: u64, tell: &dyn Fn(&Hang)) {
     if let Some(queue) = queues.into_iter().find(|known| *known as u64 + 1 == queue) {
         services.services().replace_worker(queue);
     }
-    let callback = Callback::of_code(what as u8);
     let object = filter.as_ref().map(|filter| filter.describe_object(None));
     let object = object.or(device.as_ref().map(|device| device.device_name().to_owned())).unwrap_or_default();
-    let reason = format!(
-        "the {callback} callback of {object} has been computing for {taken_ms} ms (the watchdog allows {limit_ms} ms)"
-    );
+    let does = match endless {
+        Endless::Computes(taken_ms) => format!("computing for {taken_ms} ms"),
+        Endless::Waits(waited_ms) => format!("waiting for another thread for {waited_ms} ms"),
+    };
+    let reason = format!("the {callback} callback of {object} has been {does} (the watchdog allows {limit_ms} ms)");
     if let Some(device) = device {
         device.hang(&reason);
     } else if let Some(filter) = filter {

@@ -17,6 +17,7 @@ use crate::ks::objects::{self, Object};
 use crate::ks::pin::HostedPin;
 use crate::ks::pnp::PowerCallbacks;
 use crate::ks::process_pin::Running;
+use crate::running;
 use ks_abi::kernel::{
     DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsFilterDescriptor, KsFilterDispatch, KsPinDescriptorEx,
     KsProcessPinIndexEntry,
@@ -269,11 +270,11 @@ impl FilterInstance for HostedFilter {
     }
 
     fn is_filter_centric(&self) -> bool {
-        self.routine(offset_of!(KsFilterDispatch, process), "filter Process").is_some()
+        self.routine(offset_of!(KsFilterDispatch, process), running::FILTER_PROCESS).is_some()
     }
 
     fn process(&self, _filter: &Arc<Filter>, pins: &ProcessPins<'_>) -> NtStatus {
-        let Some(process) = self.routine(offset_of!(KsFilterDispatch, process), "filter Process") else {
+        let Some(process) = self.routine(offset_of!(KsFilterDispatch, process), running::FILTER_PROCESS) else {
             return STATUS_PENDING;
         };
         let count = self.view.pin_count();

@@ -22,6 +22,7 @@ use crate::ks::pnp::PowerCallbacks;
 use crate::ks::stream_pointer::Pointer;
 use crate::ks::{driver_allocator, driver_clock};
 use crate::report::BugCheck;
+use crate::running;
 use crate::verifier;
 use ks_abi::kernel::{DevicePowerState, IRP_MJ_CLOSE, IRP_MJ_CREATE, KsPinDescriptorEx, KsPinDispatch};
 use ks_abi::{
@@ -344,7 +345,7 @@ impl HostedPin {
 
 impl PinInstance for HostedPin {
     fn process(&self, _pin: &Arc<Pin>) -> NtStatus {
-        match self.routine(offset_of!(KsPinDispatch, process), "pin Process") {
+        match self.routine(offset_of!(KsPinDispatch, process), running::PIN_PROCESS) {
             Some(routine) => status(routine.call1(self.address)),
             None => STATUS_PENDING,
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use ks_io::{Event, EventKind, Services, Signal, Spawned, Time, WaitOutcome};
 
 use super::clock;
+use crate::running::EndlessWait;
 
 /// The kernel of this process lives in the virtual time of an engine until this is dropped.
 ///
@@ -170,6 +171,7 @@ pub(crate) fn rest(deadline: Option<i64>) -> Rest {
 
 /// As [`rest`], for whoever can do nothing but wait.
 pub(crate) fn park(deadline: Option<i64>) {
+    let _waits = deadline.is_none().then(EndlessWait::begin);
     if rest(deadline) == Rest::InVain {
         strand();
     }
@@ -253,6 +255,7 @@ impl Changed {
 
     /// Waits, with the lock released, for a change of what it guards.
     pub(crate) fn wait<'a, T>(&self, of: &'a Mutex<T>, held: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let _waits = EndlessWait::begin();
         let (held, rest) = self.rest(of, held, None);
         if rest == Rest::InVain {
             drop(held);

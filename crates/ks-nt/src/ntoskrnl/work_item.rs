@@ -179,7 +179,7 @@ fn call(routine: usize, parameter: usize) {
     }
     // SAFETY: the driver gave this address as a WORKER_THREAD_ROUTINE.
     let routine: unsafe extern "win64" fn(usize) = unsafe { std::mem::transmute(routine) };
-    let _call = Call::unnoted("a work item");
+    let _call = Call::of_work_item();
     // SAFETY: with the parameter that the driver gave; the item may be gone by now and is not touched.
     unsafe { routine(parameter) };
     let level = irql::set(irql::PASSIVE);
