@@ -18,7 +18,7 @@ use super::splitter::copy;
 use crate::descriptor::PinFlags;
 use crate::pin::Pin;
 use crate::queue::{Eject, Outgoing};
-use ks_abi::{KsPinDataFlow, KsState, STATUS_CANCELLED};
+use ks_abi::{KsPinDataFlow, KsState, STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES};
 use ks_io::sync::{Arc, Mutex, Weak};
 use ks_io::{CancelTarget, Irp, StreamFrames, Work, deferred};
 use std::collections::VecDeque;
@@ -203,7 +203,8 @@ impl Pin {
         self.agreed_state() >= KsState::ACQUIRE && !self.is_gone() && self.queue().is_some_and(|queue| queue.may_fill())
     }
 
-    /// Copies the frames of a request, from one on, to the frames at the leading edge.
+    /// Copies the frames of a request, from one on, to the frames at the leading edge. One that does not fit is lost here,
+    /// and the request of a caller tells so.
     fn take_copies(&self, irp: &Irp, from: usize) -> Took {
         let Some(queue) = self.queue() else { return Took::All };
         let frames = irp.stream().into_iter().flat_map(StreamFrames::iter);
@@ -214,8 +215,17 @@ impl Pin {
             let Some(locked) = queue.lock_leading() else { return Took::Some(index) };
             let to = locked.frame();
             to.mirror(frame);
-            let copied = copy(frame, to);
-            queue.with_counters(|counters| counters.copies += copied);
+            let fits = frame.data_used() <= to.frame_extent();
+            let copied = if fits { copy(frame, to) } else { 0 };
+            let is_lost = frame.data_used() > 0 && copied == 0;
+            if is_lost {
+                to.set_data_used(0);
+                queue.set_status_code(if fits { STATUS_INSUFFICIENT_RESOURCES } else { STATUS_BUFFER_TOO_SMALL });
+            }
+            queue.with_counters(|counters| {
+                counters.copies += copied;
+                counters.dropped += u64::from(is_lost);
+            });
             queue.unlock_leading(locked, Eject::Next);
         }
         Took::All

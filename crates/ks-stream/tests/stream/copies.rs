@@ -7,7 +7,7 @@ use crate::rig::{
 };
 use ks_abi::{
     KSALLOCATOR_REQUIREMENTF_INPLACE_MODIFIER, KSMEMORY_TYPE_SYSTEM, KsAllocatorFramingEx, KsPinDataFlow, KsState,
-    STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ks_client::Pin;
 use ks_io::sync::{Arc, Mutex};
@@ -187,6 +187,30 @@ fn when_the_first_output_stops_the_driver_fills_the_next() {
         assert_eq!(seen[0], (0..10).collect::<Vec<_>>(), "seed {seed}");
         assert_eq!(seen[0], seen[1][10..], "seed {seed}: beside the first it follows");
         fan.end(&rig);
+    }
+}
+
+/// The client of the second reads into less memory than the first has data.
+#[test]
+fn a_copy_that_does_not_fit_is_refused_to_its_client_and_holds_nobody_up() {
+    for seed in SEEDS {
+        let rig = Rig::with(Setup { seed, source_flags: SPLITTER, ..Setup::default() });
+        let source = rig.open("source");
+        let [first, second] = [(); 2].map(|()| create(&source, 0, KsPinDataFlow::OUT, None));
+        bring(&second, &UP);
+        bring(&first, &UP);
+        let small = second.read_stream(vec![second.allocate(8).unwrap()]).unwrap();
+        let read = first.read_stream(frames(&first, 1)).unwrap();
+        assert_eq!(numbers(&read.wait().unwrap()), [0]);
+        assert_eq!(small.wait().unwrap_err().status, STATUS_BUFFER_TOO_SMALL);
+        let next = second.read_stream(frames(&second, 1)).unwrap();
+        let read = first.read_stream(frames(&first, 1)).unwrap();
+        assert_eq!(numbers(&read.wait().unwrap()), numbers(&next.wait().unwrap()));
+        assert_eq!(second.statistics().unwrap().copies, 1);
+        bring(&first, &DOWN);
+        bring(&second, &DOWN);
+        drop((first, second, source));
+        rig.assert_quiescent();
     }
 }
 
