@@ -250,6 +250,8 @@ impl ProcessPins<'_> {
     fn consume(&self, entry: &ProcessPin<'_>, locked: Locked<'_>) -> bool {
         let (used, mut terminated) = (entry.bytes_used(), entry.is_terminated());
         let output = entry.pin.data_flow() == KsPinDataFlow::OUT;
+        // Of a frame without data all is used.
+        terminated |= !output && entry.bytes_available() == 0;
         if let Some(counterpart) = entry.counterpart.and_then(|other| self.entries.get(other)) {
             // One frame: the output says how much of it is valid, and either lets it go.
             let written = counterpart.bytes_used();

@@ -258,6 +258,27 @@ fn a_filter_is_given_frames_without_data_if_it_asks_for_them() {
     }
 }
 
+#[test]
+fn of_a_frame_without_data_all_is_used_also_where_the_filter_does_not_terminate_it() {
+    let middle_filter_flags = FilterFlags::RECEIVE_ZERO_LENGTH_SAMPLES;
+    let rig = Rig::with(Setup { middle_filter_flags, middle_in_place: None, ..Setup::default() });
+    rig.middle.script_filter(|_, _, _| STATUS_PENDING);
+    let filter = rig.open("middle");
+    let input = create(&filter, 0, KsPinDataFlow::IN, None);
+    let output = create(&filter, 1, KsPinDataFlow::OUT, None);
+    bring(&output, &UP);
+    bring(&input, &UP);
+    let read = output.read_stream(frames(&output, 1)).unwrap();
+    let mut empty = filled(&input, 1);
+    empty.header.data_used = 0;
+    let write = input.write_stream(vec![empty]).unwrap();
+    rig.settle();
+    assert_eq!(rig.middle.calls(), 1);
+    assert!(write.is_done() && !read.is_done());
+    write.wait().unwrap();
+    drop((read, input, output));
+}
+
 /// Names of the tests below `crates/ks-stream/tests`.
 fn tests_of(directory: &std::path::Path, into: &mut String) {
     for entry in std::fs::read_dir(directory).unwrap() {
