@@ -380,6 +380,121 @@ fn mutexes_keep_other_threads_of_a_driver_out() {
     });
 }
 
+/// Its frame is the last of a pin that the client has closed, whose Close comes while the driver lets the clone go.
+#[test]
+fn a_thread_of_a_driver_lets_the_last_frame_of_a_closed_pin_go_by_a_clone() {
+    each_seed(|| {
+        for (way, name) in (0..).zip(["unlock", "advance", "offsets"]) {
+            let rig = Rig::start("tests/ks/pointers.c");
+            let filter = rig.open();
+            let pin = rig.create(&filter, 0, None);
+            pin.pin.set_state(KsState::PAUSE).unwrap();
+            let read = pin.read(1);
+            assert_eq!(failure_of(pin.pin.object(), POINTERS, 11), "");
+            drop(pin);
+            assert!(!read.is_done(), "the driver has the frame");
+            // Nobody waits for it: nothing but the request keeps the pin open.
+            drop(read);
+            assert_eq!(filter.object().property::<u32>(POINTERS, way).unwrap(), 0, "{name}");
+            drop(filter);
+            rig.unload();
+        }
+    });
+}
+
+#[test]
+fn a_clone_in_a_circuit_goes_where_the_edge_stands_and_names_its_request() {
+    each_seed(|| {
+        let rig = Rig::start_all(&["tests/ks/pointers.c", "drain/drain.c"]);
+        let (from, to) = (rig.open_of(0), rig.open_of(1));
+        let sink = rig.create(&to, 0, None);
+        let source = rig.create(&from, 0, Some(&sink));
+        for state in [KsState::ACQUIRE, KsState::PAUSE] {
+            sink.pin.set_state(state).unwrap();
+            source.pin.set_state(state).unwrap();
+        }
+        assert_eq!(failure_of(source.pin.object(), POINTERS, 6), "");
+        for state in [KsState::ACQUIRE, KsState::STOP] {
+            source.pin.set_state(state).unwrap();
+            sink.pin.set_state(state).unwrap();
+        }
+        drop((source, sink, from, to));
+        rig.unload();
+    });
+}
+
+#[test]
+fn a_clone_that_went_off_the_queue_is_locked_on_the_frame_that_comes() {
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/pointers.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        pin.pin.set_state(KsState::PAUSE).unwrap();
+        let first = pin.read(1);
+        assert_eq!(failure_of(pin.pin.object(), POINTERS, 7), "");
+        first.wait().unwrap();
+        let second = pin.read(1);
+        assert_eq!(failure_of(pin.pin.object(), POINTERS, 8), "");
+        second.wait().unwrap();
+        pin.pin.set_state(KsState::STOP).unwrap();
+        drop((pin, filter));
+        rig.unload();
+    });
+}
+
+#[test]
+fn the_edge_goes_on_from_a_cancelled_frame_that_a_clone_has_locked() {
+    each_seed(|| {
+        let rig = Rig::start("tests/ks/pointers.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        pin.pin.set_state(KsState::PAUSE).unwrap();
+        let (first, second) = (pin.read(1), pin.read(1));
+        assert_eq!(failure_of(pin.pin.object(), POINTERS, 9), "");
+        first.cancel();
+        assert!(!first.is_done(), "the driver has it locked");
+        assert_eq!(failure_of(pin.pin.object(), POINTERS, 10), "");
+        assert_eq!(first.wait().unwrap_err().status, ks_abi::STATUS_CANCELLED);
+        second.wait().unwrap();
+        pin.pin.set_state(KsState::STOP).unwrap();
+        drop((pin, filter));
+        rig.unload();
+    });
+}
+
+/// By the edge and by a clone of a pin, and by a process pin.
+#[test]
+fn used_bytes_that_a_driver_writes_into_a_header_are_not_added_to() {
+    each_seed(|| {
+        const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+        let rig = Rig::start("tests/avs/offsets.c");
+        let filter = rig.open();
+        let pin = rig.create(&filter, 0, None);
+        pin.pin.set_state(KsState::PAUSE).unwrap();
+        let reads = [pin.read(1), pin.read(1), pin.read(1)];
+        assert_eq!(failure_of(pin.pin.object(), CHECKS, 4), "");
+        assert_eq!(reads.map(|read| read.wait().unwrap()[0].header.data_used), [10, 11, 12]);
+        pin.pin.set_state(KsState::STOP).unwrap();
+        drop((pin, filter));
+        rig.unload();
+
+        let rig = Rig::start_with(&["tests/avs/passes.c"], &["-DFEW=10"]);
+        let filter = rig.open();
+        let (input, output) = (rig.create(&filter, 0, None), rig.create(&filter, 1, None));
+        for pin in [&output, &input] {
+            pin.pin.set_state(KsState::RUN).unwrap();
+        }
+        let read = output.read(1);
+        input.write(&[5; 64]).wait().unwrap();
+        assert_eq!(read.wait().unwrap()[0].data(), [5; 10]);
+        for pin in [&input, &output] {
+            pin.pin.set_state(KsState::STOP).unwrap();
+        }
+        drop((input, output, filter));
+        rig.unload();
+    });
+}
+
 #[test]
 fn a_timeout_that_was_cancelled_does_not_come() {
     each_seed(|| {

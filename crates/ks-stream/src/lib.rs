@@ -101,7 +101,7 @@ pub use queue::{FrameRequest, PointerId, Step};
 pub use rate::{NOMINAL_RATE, RateControl};
 pub use standard::{STANDARD_PROPERTIES, StandardProperty, Target, standard_property};
 pub use stream_io::{Direction, check_header, memory_of, probe_headers};
-pub use stream_pointer::{CloneId, ClonePointer, Locked};
+pub use stream_pointer::{CloneId, ClonePointer, Leaving, Locked};
 pub use timed_attempt::TimedAttempt;
 pub use trailing_edge::TrailingEdge;
 pub use verifier::{Rule, Violation};

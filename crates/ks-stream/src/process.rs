@@ -161,7 +161,10 @@ pub(crate) fn hold_at(mutex: &RankedMutex, level: Level) -> Option<Held<'_>> {
 impl Work for Pin {
     fn run(self: Arc<Self>) {
         if self.filter().processing().is_some() {
-            self.filter().attempt_processing();
+            match self.flags().contains(PinFlags::ASYNCHRONOUS_PROCESSING) {
+                true => self.filter().attempt_processing_later(),
+                false => self.filter().attempt_processing(),
+            }
         } else {
             match self.level_here() {
                 Some(Level::Dispatch) => {

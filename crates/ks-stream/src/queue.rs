@@ -24,7 +24,7 @@ use crate::format::DataFormat;
 use crate::pin::Pin;
 use crate::statistics::Counters;
 use crate::stream_pointer::{CloneId, PointerBlock, STREAM_POINTER_BYTES, Units};
-use clones::CloneState;
+use clones::{CloneState, OutFrame};
 use ends::Ends;
 use ks_abi::{
     KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, NtStatus, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
@@ -80,6 +80,8 @@ struct State {
     /// Headers of frames by which the class driver told of a format; the others are the driver's own.
     told: Vec<u64>,
     clones: Vec<CloneState>,
+    /// Only where there are clones.
+    out: Option<OutFrame>,
     next_clone: u64,
     /// Timeouts of pointers that nobody has claimed.
     timeouts: Vec<Scheduled>,
@@ -221,6 +223,7 @@ impl Queue {
             announce: None,
             told: Vec::new(),
             clones: Vec::new(),
+            out: None,
             next_clone: 1,
             timeouts: Vec::new(),
             deleted: Vec::new(),
@@ -279,6 +282,9 @@ impl Queue {
         }
         let into_empty = was_empty && state.leading != state.end();
         let change = state.counters.type_changed && self.find_changes(&mut state, first);
+        if !state.clones.is_empty() {
+            self.clones_meet(&mut state, first);
+        }
         Arrival { into_empty, change, refused }
     }
 

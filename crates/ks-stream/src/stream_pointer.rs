@@ -111,31 +111,40 @@ impl PointerBlock {
         }
     }
 
-    /// Moves the offsets by bytes or mappings, never past the end of the frame. On an output pin the bytes become used:
-    /// DataUsed rises, as drivers rely on, by the bytes of the mappings where those are counted. Returns what remains in the pin's own direction.
+    /// Moves the offsets by bytes or mappings, never past the end of the frame. Returns what remains in the pin's own
+    /// direction.
+    ///
+    /// Decision: on an output pin DataUsed becomes what the offset has passed, Count minus Remaining in bytes. Where bytes
+    /// are counted the driver is responsible for it: a value that it has written is left as it is (decision 0136).
     pub(crate) fn advance(&mut self, frame: &StreamFrame, in_bytes: u32, out_bytes: u32, data_sink: bool) -> u32 {
         self.step(offset::OFFSET_IN, in_bytes);
-        let stepped = self.step(offset::OFFSET_OUT, out_bytes);
-        if !data_sink {
-            frame.set_data_used(frame.data_used().saturating_add(stepped));
+        if data_sink {
+            self.step(offset::OFFSET_OUT, out_bytes);
+        } else {
+            let before = self.passed_at(offset::OFFSET_OUT);
+            self.step(offset::OFFSET_OUT, out_bytes);
+            let passed = self.passed_at(offset::OFFSET_OUT);
+            if passed != before && (self.mappings.is_some() || frame.data_used() == before) {
+                frame.set_data_used(passed);
+            }
         }
         self.remaining(data_sink)
     }
 
-    /// Moves one offset. Returns the bytes that it passed.
-    fn step(&mut self, at: usize, units: u32) -> u32 {
+    /// Moves one offset.
+    fn step(&mut self, at: usize, units: u32) {
         let remaining = self.block.load_u32(at + offset::REMAINING);
         let units = units.min(remaining);
-        let (step, passed) = match &self.mappings {
-            None => (u64::from(units), units),
-            Some(table) => {
-                let done = table.count().saturating_sub(remaining);
-                (u64::from(units) * u64::from(table.stride()), table.bytes(done, units))
-            }
-        };
-        self.block.store_u64(at, self.block.load_u64(at) + step);
+        let stride = self.mappings.as_ref().map_or(1, |table| u64::from(table.stride()));
+        self.block.store_u64(at, self.block.load_u64(at) + u64::from(units) * stride);
         self.block.store_u32(at + offset::REMAINING, remaining - units);
-        passed
+    }
+
+    /// Bytes that one offset has passed.
+    fn passed_at(&self, at: usize) -> u32 {
+        let count = self.block.load_u32(at + offset::COUNT);
+        let units = count.saturating_sub(self.block.load_u32(at + offset::REMAINING));
+        self.mappings.as_ref().map_or(units, |table| table.bytes(0, units))
     }
 
     /// Where the pointer stands, for a pin of this direction.
@@ -160,12 +169,7 @@ impl PointerBlock {
         if self.sequence != sequence {
             return (0, 0);
         }
-        let passed = |at| {
-            let count = self.block.load_u32(at + offset::COUNT);
-            let units = count.saturating_sub(self.block.load_u32(at + offset::REMAINING));
-            self.mappings.as_ref().map_or(units, |table| table.bytes(0, units))
-        };
-        (passed(offset::OFFSET_IN), passed(offset::OFFSET_OUT))
+        (self.passed_at(offset::OFFSET_IN), self.passed_at(offset::OFFSET_OUT))
     }
 
     pub(crate) fn remaining(&self, data_sink: bool) -> u32 {
@@ -238,10 +242,10 @@ impl<'p> Locked<'p> {
         }
     }
 
-    /// Moves on by bytes, or by mappings where the pin generates them: `in_bytes` consumed of an input frame, `out_bytes` produced in an output frame, whose DataUsed
-    /// rises by as much. When nothing remains of the frame the edge goes to the next one, at most one. `None`: there is
-    /// no next frame, and the edge is unlocked.
-    // ks-coverage: KsStreamPointerAdvanceOffsets done test=offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains,offsets_of_an_input_follow_its_valid_bytes,offsets_of_a_driver_go_over_the_end_of_a_request
+    /// Moves on by bytes, or by mappings where the pin generates them: `in_bytes` consumed of an input frame, `out_bytes`
+    /// produced in an output frame, whose DataUsed follows, unless the driver has written another. When nothing remains of
+    /// the frame the edge goes to the next one, at most one. `None`: there is no next frame, and the edge is unlocked.
+    // ks-coverage: KsStreamPointerAdvanceOffsets done test=offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains,used_bytes_that_a_driver_writes_into_a_header_are_not_added_to,offsets_of_an_input_follow_its_valid_bytes,offsets_of_a_driver_go_over_the_end_of_a_request
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
     pub fn advance_offsets(mut self, in_bytes: u32, out_bytes: u32) -> Option<Locked<'p>> {
         let (pin, queue) = (self.pin, self.queue);
@@ -318,6 +322,26 @@ impl Drop for Locked<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloneId(pub(crate) u64);
 
+/// What leaves the queue of a pin because of a clone. Whose request it was may be completed, and the next pin called:
+/// nothing of that happens before it is sent, which is for a thread that holds no lock.
+#[derive(Debug)]
+#[must_use = "what leaves is to be sent"]
+pub struct Leaving(Option<Arc<Pin>>);
+
+impl Leaving {
+    /// Both go at once.
+    pub fn and(self, other: Leaving) -> Leaving {
+        Leaving(self.0.or(other.0))
+    }
+
+    /// Sends it, if there is anything.
+    pub fn send(self) {
+        if let Some(pin) = self.0 {
+            pin.send_outgoing();
+        }
+    }
+}
+
 /// A pointer that stays on one frame. Dropping it deletes it; the frame leaves when nothing else holds it.
 ///
 /// It is made locked. Unlocked, its frame may be cancelled: then [`crate::PinInstance::clone_cancelled`] names it.
@@ -362,15 +386,26 @@ impl ClonePointer {
         Some(ClonePointer::made(self.pin.clone(), id, locked, context_bytes))
     }
 
-    /// Moves to the next frame and stays locked if it was.
+    /// Moves to the next frame and stays locked if it was. Behind the last frame it stands on the one that comes next,
+    /// and is not locked.
     #[doc(alias = "KsStreamPointerAdvance")]
     pub fn advance(&mut self) -> Step {
-        let Some(queue) = self.pin.queue() else { return Step::AtEnd };
+        let (step, leaving) = self.advance_holding();
+        leaving.send();
+        step
+    }
+
+    /// [`ClonePointer::advance`], for one who holds a lock: what leaves is to be sent without it.
+    pub fn advance_holding(&mut self) -> (Step, Leaving) {
+        let Some(queue) = self.pin.queue() else { return (Step::AtEnd, Leaving(None)) };
         let (frame, flush) = queue.advance_clone(self.id);
         let step = if frame.is_some() { Step::OnFrame } else { Step::AtEnd };
         self.locked = if self.locked.is_some() { frame } else { None };
-        self.pin.send_outgoing_if(flush);
-        step
+        (step, self.leaving(flush))
+    }
+
+    fn leaving(&self, flush: bool) -> Leaving {
+        Leaving(flush.then(|| self.pin.clone()))
     }
 
     /// The status with which the frame's request will complete.
@@ -409,14 +444,17 @@ impl ClonePointer {
     /// Unlocks the pointer.
     #[doc(alias = "KsStreamPointerUnlock")]
     pub fn unlock(&mut self) {
+        self.unlock_holding().send();
+    }
+
+    /// [`ClonePointer::unlock`], for one who holds a lock: what leaves is to be sent without it.
+    pub fn unlock_holding(&mut self) -> Leaving {
         if self.locked.is_none() && verifier::is_enabled() {
             verifier::pointer_is_already(&self.pin, "unlocked");
         }
-        if self.locked.take().is_some()
-            && let Some(queue) = self.pin.queue()
-        {
-            let flush = queue.unlock_clone(self.id);
-            self.pin.send_outgoing_if(flush);
+        match (self.locked.take(), self.pin.queue()) {
+            (Some(_), Some(queue)) => self.leaving(queue.unlock_clone(self.id)),
+            _ => Leaving(None),
         }
     }
 
@@ -439,8 +477,8 @@ impl ClonePointer {
         }
     }
 
-    /// Moves the clone's own offsets; on an output pin DataUsed of the frame rises. Returns what remains; 0 when it is
-    /// not locked.
+    /// Moves the clone's own offsets; on an output pin DataUsed of the frame follows, unless the driver has written
+    /// another. Returns what remains; 0 when it is not locked.
     #[doc(alias = "KsStreamPointerAdvanceOffsets")]
     pub fn advance_offsets(&mut self, in_bytes: u32, out_bytes: u32) -> u32 {
         match (&self.locked, self.pin.queue()) {

@@ -117,7 +117,27 @@ static const char *Fail(PKSPIN Pin)
     return NULL;
 }
 
-DEFINE_CHECKS(Fill, Take, TakeMappings, Fail);
+/* 4: of three requests with an empty frame each. The driver says itself how many bytes are used. */
+static const char *Short(PKSPIN Pin)
+{
+    PKSSTREAM_POINTER lead = KsPinGetLeadingEdgeStreamPointer(Pin, KSSTREAM_POINTER_STATE_LOCKED), clone;
+
+    CHECK(lead);
+    lead->StreamHeader->DataUsed = 10;
+    KsStreamPointerAdvanceOffsetsAndUnlock(lead, 0, 10, TRUE);
+    CHECK(NT_SUCCESS(KsStreamPointerLock(lead)));
+    lead->StreamHeader->DataUsed = 11;
+    /* The rest is passed, and not filled. */
+    CHECK(NT_SUCCESS(KsStreamPointerAdvanceOffsets(lead, 0, lead->OffsetOut.Remaining, FALSE)));
+    CHECK(NT_SUCCESS(KsStreamPointerClone(lead, NULL, 0, &clone)));
+    KsStreamPointerUnlock(lead, TRUE);
+    clone->StreamHeader->DataUsed = 12;
+    CHECK(NT_SUCCESS(KsStreamPointerAdvanceOffsets(clone, 0, 12, FALSE)) && clone->StreamHeader->DataUsed == 12);
+    KsStreamPointerDelete(clone);
+    return NULL;
+}
+
+DEFINE_CHECKS(Fill, Take, TakeMappings, Fail, Short);
 static const KSDEVICE_DISPATCH DeviceDispatch = {.Start = OnStart};
 static const KSPIN_DISPATCH PinDispatch = {.Process = OnProcess};
 static const KSPIN_DESCRIPTOR_EX Pins[] = {

@@ -1,6 +1,6 @@
 /*
  * A filter-centric filter that copies, whose output needs no frame for it to process. Built with -DNO_FRAMES its input
- * needs none either.
+ * needs none either; with -DFEW=n it copies the first n bytes of a frame, and says so in the header as well.
  */
 #include "avs.h"
 
@@ -24,6 +24,9 @@ static NTSTATUS OnProcess(PKSFILTER Filter, PKSPROCESSPIN_INDEXENTRY Index)
         return STATUS_PENDING;
     RtlCopyMemory(out->Data, in->Data, in->BytesAvailable);
     out->BytesUsed = in->BytesUsed = in->BytesAvailable;
+#ifdef FEW
+    out->StreamPointer->StreamHeader->DataUsed = out->BytesUsed = FEW;
+#endif
     out->Terminate = TRUE;
     return STATUS_SUCCESS;
 }

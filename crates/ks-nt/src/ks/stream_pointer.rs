@@ -17,7 +17,7 @@ use ks_abi::{
     STATUS_SUCCESS,
 };
 use ks_io::{Level, Ticks};
-use ks_stream::{AfterAdvance, CloneId, ClonePointer, FrameRequest, LeadingEdge, Pin, Step, TrailingEdge};
+use ks_stream::{AfterAdvance, CloneId, ClonePointer, FrameRequest, LeadingEdge, Leaving, Pin, Step, TrailingEdge};
 use std::mem::offset_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -44,7 +44,8 @@ pub(crate) struct Pointer {
 enum Kind {
     Edge(LeadingEdge),
     Trailing(TrailingEdge),
-    /// The clone leaves when it is deleted. The engine is called under this lock, never a driver.
+    /// The clone leaves when it is deleted. Under this lock only the queue of its pin is called: what leaves that is sent
+    /// without it, since it may go to a driver, or close the pin, and so delete this clone.
     Clone {
         id: CloneId,
         cancel: Address,
@@ -212,11 +213,12 @@ impl Pointer {
                 let _ = if eject == Eject::Next { edge.eject() } else { edge.unlock() };
             }
             Kind::Clone { clone, .. } => {
-                if let Some(clone) = lock(clone).as_mut() {
-                    clone.unlock();
-                    if eject == Eject::Next {
-                        clone.advance();
-                    }
+                let leaving = lock(clone).as_mut().map(|clone| match eject {
+                    Eject::Stay => clone.unlock_holding(),
+                    Eject::Next => clone.unlock_holding().and(clone.advance_holding().1),
+                });
+                if let Some(leaving) = leaving {
+                    leaving.send();
                 }
             }
         }
@@ -227,7 +229,10 @@ impl Pointer {
         let step = match &self.kind {
             Kind::Edge(edge) => edge.advance(),
             Kind::Trailing(edge) => edge.advance(),
-            Kind::Clone { clone, .. } => lock(clone).as_mut().map_or(Step::AtEnd, ClonePointer::advance),
+            Kind::Clone { clone, .. } => {
+                let moved = lock(clone).as_mut().map(ClonePointer::advance_holding);
+                moved.map_or(Step::AtEnd, Pointer::send)
+            }
         };
         if was_locked && step == Step::AtEnd { STATUS_DEVICE_NOT_READY } else { STATUS_SUCCESS }
     }
@@ -237,15 +242,24 @@ impl Pointer {
         let step = match &self.kind {
             Kind::Edge(edge) => edge.advance_offsets(in_bytes, out_bytes, after),
             Kind::Trailing(edge) => edge.advance_offsets(in_bytes, out_bytes, after),
-            Kind::Clone { clone, .. } => lock(clone).as_mut().filter(|clone| clone.is_locked()).map(|clone| {
-                let remaining = clone.advance_offsets(in_bytes, out_bytes);
-                if remaining > 0 && eject == Eject::Stay { Step::OnFrame } else { clone.advance() }
-            }),
+            Kind::Clone { clone, .. } => {
+                let moved = lock(clone).as_mut().filter(|clone| clone.is_locked()).map(|clone| {
+                    let remaining = clone.advance_offsets(in_bytes, out_bytes);
+                    if remaining > 0 && eject == Eject::Stay { Err(Step::OnFrame) } else { Ok(clone.advance_holding()) }
+                });
+                moved.map(|moved| moved.map_or_else(|step| step, Pointer::send))
+            }
         };
         match step {
             Some(Step::OnFrame) => STATUS_SUCCESS,
             Some(Step::AtEnd) | None => STATUS_DEVICE_NOT_READY,
         }
+    }
+
+    /// A clone has moved, and nothing is locked here.
+    fn send((step, leaving): (Step, Leaving)) -> Step {
+        leaving.send();
+        step
     }
 
     pub(crate) fn request(&self) -> Option<FrameRequest> {

@@ -1,11 +1,11 @@
 //! Clones: pointers that stay on one frame while the leading edge moves on.
 
 use super::timeouts::Calls;
-use super::{LockedFrame, PointerId, Queue};
+use super::{LockedFrame, PointerId, Queue, State, only_frame};
 use crate::stream_pointer::{CloneId, PointerBlock};
 use ks_abi::STATUS_SUCCESS;
-use ks_io::StreamFrame;
 use ks_io::sync::Arc;
+use ks_io::{Irp, StreamFrame};
 
 pub(super) struct CloneState {
     pub(super) id: CloneId,
@@ -16,6 +16,14 @@ pub(super) struct CloneState {
     pub(super) calls: Calls,
     block: PointerBlock,
     frame: Arc<StreamFrame>,
+}
+
+/// The frame of a circuit that the leading edge has locked, where clones are that may ask for it: its request is not in
+/// its entry meanwhile.
+pub(super) struct OutFrame {
+    sequence: u64,
+    frame: Arc<StreamFrame>,
+    request: u64,
 }
 
 impl Queue {
@@ -35,6 +43,9 @@ impl Queue {
         let entry = &mut state.entries[index];
         entry.holds += 1;
         entry.locks += 1;
+        if let LockedFrame::Own(irp) = locked {
+            state.note_out(irp);
+        }
         let frame = locked.shared();
         let id = state.add_clone(sequence, true, block, frame.clone());
         Some((id, frame))
@@ -75,30 +86,23 @@ impl Queue {
         Some(clone.block.lend(pin, self.data_sink, context_bytes))
     }
 
-    /// Moves a clone to the next frame, locked as it is; `None`: there is none, and the clone stands nowhere from now
-    /// on. The flag is true when something is to go out.
+    /// Moves a clone to the next frame, locked as it is; `None`: there is none, and the clone waits unlocked for the next
+    /// that comes. The flag is true when something is to go out.
     pub(crate) fn advance_clone(&self, id: CloneId) -> (Option<Arc<StreamFrame>>, bool) {
         let mut state = self.state.lock();
         let Some(at) = state.clones.iter().position(|clone| clone.id == id) else { return (None, false) };
         let (from, locked) = (state.clones[at].sequence, state.clones[at].locked);
-        let held = |state: &super::State, sequence: &u64| {
-            state.index(*sequence).is_some_and(|index| state.entries[index].holds > 0)
-        };
-        let next = (from.saturating_add(1)..state.end()).find(|sequence| held(&state, sequence));
-        let next = next.and_then(|sequence| Some((sequence, state.frame_at(sequence)?)));
-        let may_lock = next.as_ref().is_some_and(|(sequence, _)| {
-            state.index(*sequence).is_some_and(|index| state.entries[index].cancelled == STATUS_SUCCESS)
-        });
-        let to = next.as_ref().map_or(u64::MAX, |(sequence, _)| *sequence);
+        let next = state.next_frame(from.saturating_add(1));
+        let to = next.as_ref().map_or(state.end(), |(sequence, _)| *sequence);
         if let Some(index) = state.index(to) {
             state.entries[index].holds += 1;
-            state.entries[index].locks += u32::from(locked && may_lock);
+            state.entries[index].locks += u32::from(locked);
         }
         let clone = &mut state.clones[at];
         clone.sequence = to;
         clone.told = false;
         clone.calls.forget_cancel();
-        clone.locked = locked && may_lock;
+        clone.locked = locked && next.is_some();
         if let Some((sequence, frame)) = &next {
             clone.frame = frame.clone();
             clone.block.stand_on(frame, *sequence, self.data_sink);
@@ -110,7 +114,30 @@ impl Queue {
             state.skip_left();
         }
         let flush = state.must_flush();
-        (next.filter(|_| may_lock || !locked).map(|(_, frame)| frame), flush)
+        (next.map(|(_, frame)| frame), flush)
+    }
+
+    /// Frames have arrived in the entries from `first` on: clones that ran off the queue there stand on them.
+    pub(super) fn clones_meet(&self, state: &mut State, first: u64) {
+        if state.clones.iter().all(|clone| clone.sequence < first) {
+            return;
+        }
+        let Some((sequence, frame)) = state.next_frame(first) else {
+            // Changes of format only: they wait behind those.
+            let end = state.end();
+            state.clones.iter_mut().filter(|clone| clone.sequence >= first).for_each(|clone| clone.sequence = end);
+            return;
+        };
+        let mut waiting = 0;
+        for clone in state.clones.iter_mut().filter(|clone| clone.sequence >= first) {
+            clone.sequence = sequence;
+            clone.frame = frame.clone();
+            clone.block.stand_on(&frame, sequence, self.data_sink);
+            waiting += 1;
+        }
+        if let Some(index) = state.index(sequence) {
+            state.entries[index].holds += waiting;
+        }
     }
 
     /// Locks a clone; `None` when its frame was cancelled.
@@ -145,6 +172,9 @@ impl Queue {
         let mut state = self.state.lock();
         let Some(at) = state.clones.iter().position(|clone| clone.id == id) else { return false };
         let clone = state.clones.swap_remove(at);
+        if state.clones.is_empty() {
+            state.out = None;
+        }
         let timeout = state.take_timeout(PointerId::Clone(id));
         if let Some(index) = state.index(clone.sequence) {
             if clone.locked {
@@ -176,7 +206,29 @@ impl Queue {
     }
 }
 
-impl super::State {
+impl State {
+    /// The first frame from a place on that a pointer may stand on: it has not left, and nobody has cancelled it.
+    fn next_frame(&self, from: u64) -> Option<(u64, Arc<StreamFrame>)> {
+        (from.max(self.base)..self.end()).find_map(|sequence| {
+            let entry = &self.entries[self.index(sequence)?];
+            let is_there = entry.holds > 0 && entry.cancelled == STATUS_SUCCESS;
+            is_there.then(|| self.frame_at(sequence)).flatten().map(|frame| (sequence, frame))
+        })
+    }
+
+    /// The leading edge has locked this request.
+    #[cold]
+    pub(super) fn note_out(&mut self, irp: &Irp) {
+        let (frame, request) = (only_frame(irp).clone(), irp.address());
+        self.out = Some(OutFrame { sequence: self.leading, frame, request });
+    }
+
+    /// The frame that the leading edge has locked, and its request, if it is the one at this place.
+    pub(super) fn out_at(&self, sequence: u64) -> Option<(&Arc<StreamFrame>, u64)> {
+        let out = self.out.as_ref().filter(|out| out.sequence == sequence)?;
+        Some((&out.frame, out.request))
+    }
+
     pub(super) fn add_clone(
         &mut self,
         sequence: u64,

@@ -108,15 +108,18 @@ impl Queue {
         orphans
     }
 
-    /// A cancelled frame that nobody has locked leaves the windows. The edges move on in [`State::skip_left`].
+    /// A cancelled frame leaves the windows, but that of an edge which has it locked; a clone keeps it as any other. The
+    /// edges move on in [`State::skip_left`], so that none is locked on a frame that was cancelled.
     pub(super) fn settle(&self, state: &mut State, sequence: u64) {
         let Some(index) = state.index(sequence) else { return };
-        let entry = &state.entries[index];
-        if entry.cancelled == STATUS_SUCCESS || entry.locks > 0 {
+        if state.entries[index].cancelled == STATUS_SUCCESS {
             return;
         }
-        for window in [LEADING, TRAILING] {
-            self.leave_window(state, index, window);
+        if !(state.leading_locked && state.leading == sequence) {
+            self.leave_window(state, index, LEADING);
+        }
+        if !state.trailing_has(sequence) {
+            self.leave_window(state, index, TRAILING);
         }
     }
 }

@@ -248,7 +248,12 @@ impl State {
         entry.locks += 1;
         self.leading_locked = true;
         Some(match std::mem::replace(&mut entry.held, Held::Out) {
-            Held::Own(irp) => LockedFrame::Own(irp),
+            Held::Own(irp) => {
+                if !self.clones.is_empty() {
+                    self.note_out(&irp);
+                }
+                LockedFrame::Own(irp)
+            }
             Held::Shared { key, frame } => {
                 let shared = frame.clone();
                 entry.held = Held::Shared { key, frame };

@@ -138,7 +138,8 @@ impl State {
                 let place = frames.iter().position(|known| Arc::ptr_eq(known, frame))?;
                 Some(FrameRequest { irp: irp.address(), first: place == 0, last: place + 1 == frames.len() })
             }
-            Held::Out | Held::Change(_) | Held::Left => None,
+            Held::Out => self.out_at(sequence).map(|(_, irp)| FrameRequest { irp, first: true, last: true }),
+            Held::Change(_) | Held::Left => None,
         }
     }
 
@@ -147,7 +148,8 @@ impl State {
         match &self.entries[self.index(sequence)?].held {
             Held::Own(irp) => Some(only_frame(irp).clone()),
             Held::Shared { frame, .. } => Some(frame.clone()),
-            Held::Out | Held::Change(_) | Held::Left => None,
+            Held::Out => self.out_at(sequence).map(|(frame, _)| frame.clone()),
+            Held::Change(_) | Held::Left => None,
         }
     }
 }

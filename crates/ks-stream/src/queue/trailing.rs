@@ -148,6 +148,11 @@ impl State {
         Some(frame)
     }
 
+    /// Has the trailing edge the frame at this place locked?
+    pub(super) fn trailing_has(&self, sequence: u64) -> bool {
+        self.trailing.as_ref().is_some_and(|edge| edge.locked.is_some() && edge.sequence == sequence)
+    }
+
     /// Takes the lock off; where the edge stands, if it was locked.
     fn unlock_trailing(&mut self) -> Option<u64> {
         let edge = self.trailing.as_mut()?;

@@ -193,6 +193,25 @@ fn what_is_not_used_of_a_frame_is_given_again() {
 }
 
 #[test]
+fn used_bytes_that_the_driver_writes_and_says_of_its_process_pin_are_used_once() {
+    let rig = rig(1, false, [PinFlags::empty(); 2]);
+    rig.middle.script_filter(|_, _, pins| {
+        let (input, output) = (pins.of(INPUT).next().unwrap(), pins.of(OUTPUT).next().unwrap());
+        let Some(frame) = pins.frame(output) else { return STATUS_PENDING };
+        frame.set_data_used(10);
+        input.set_bytes_used(input.bytes_available());
+        output.set_bytes_used(10);
+        output.terminate();
+        STATUS_SUCCESS
+    });
+    let (_filter, input, output) = alone(&rig);
+    let write = input.write_stream(vec![filled(&input, 7)]).unwrap();
+    let read = output.read_stream(frames(&output, 1)).unwrap().wait().unwrap();
+    assert_eq!(read[0].header.data_used, 10);
+    write.wait().unwrap();
+}
+
+#[test]
 fn a_terminated_frame_goes_on_as_it_is() {
     let rig = rig(1, false, [PinFlags::empty(); 2]);
     rig.middle.script_filter(|_, _, pins| {
@@ -321,6 +340,29 @@ fn a_panic_in_the_filters_callback_fails_its_pins() {
     }));
     drop(write);
     assert!(read.wait().is_err());
+}
+
+#[test]
+fn a_frame_of_an_asynchronous_pin_has_its_whole_filter_process_on_a_worker() {
+    for (flag, is_here) in [(PinFlags::empty(), true), (PinFlags::ASYNCHRONOUS_PROCESSING, false)] {
+        let rig = rig(1, false, [flag, PinFlags::empty()]);
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        let noted = threads.clone();
+        rig.middle.script_filter(move |probe, filter, pins| {
+            noted.lock().push(std::thread::current().id());
+            transform(probe, filter, pins)
+        });
+        let (_filter, input, output) = alone(&rig);
+        let read = output.read_stream(frames(&output, 1)).unwrap();
+        rig.settle();
+        threads.lock().clear();
+        let write = input.write_stream(vec![filled(&input, 7)]).unwrap();
+        read.wait().unwrap();
+        write.wait().unwrap();
+        let (threads, me) = (threads.lock().clone(), std::thread::current().id());
+        assert!(!threads.is_empty());
+        assert_eq!(threads.contains(&me), is_here, "{flag:?}");
+    }
 }
 
 #[test]

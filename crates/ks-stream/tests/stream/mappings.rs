@@ -46,6 +46,29 @@ fn offsets_count_mappings_that_an_adapter_limits() {
 }
 
 #[test]
+fn where_offsets_count_mappings_the_used_bytes_are_those_of_the_mappings_that_were_passed() {
+    let rig = rig();
+    rig.devices[0].register_adapter(adapter(24)).unwrap();
+    let (_filter, client) = rig.alone("source");
+    bring(&client, &UP);
+    let request = client.read_stream(frames(&client, 1)).unwrap();
+    let pin = rig.source.pin();
+    let edge = pin.leading_edge().unwrap();
+    edge.set_data_used(5);
+    let edge = edge.advance_offsets(0, 1).unwrap();
+    assert_eq!(edge.data_used(), 24, "Count minus Remaining, whatever was there");
+    edge.set_data_used(FRAME_BYTES);
+    let edge = edge.advance_offsets(0, 1).unwrap();
+    assert_eq!(edge.data_used(), 48);
+    // A driver that knows better says so when the adapter is done.
+    let clone = edge.clone_pointer().unwrap();
+    assert!(edge.advance_offsets(0, 1).is_none());
+    clone.frame().unwrap().set_data_used(50);
+    drop(clone);
+    assert_eq!(request.wait().unwrap()[0].header.data_used, 50);
+}
+
+#[test]
 fn an_input_is_mapped_as_far_as_it_is_valid() {
     let rig = rig();
     rig.devices[2].register_adapter(adapter(0)).unwrap();

@@ -1,6 +1,6 @@
 //! Stream pointers: the leading edge, clones, and what they hold.
 
-use crate::rig::{DOWN, FRAME_BYTES, Rig, SEEDS, Setup, UP, bring, filled, frames, put, wait};
+use crate::rig::{DOWN, FRAME_BYTES, Pair, Rig, SEEDS, Setup, UP, bring, filled, frames, put, wait};
 use ks_abi::{KsReset, KsState, STATUS_CANCELLED, STATUS_SUCCESS, STATUS_UNSUCCESSFUL};
 use ks_client::StreamRequest;
 use ks_stream::{AfterAdvance, ClonePointer, LeadingEdge, Locked, PinFlags, Step, TrailingEdge};
@@ -56,6 +56,39 @@ fn offsets_of_an_output_raise_the_used_bytes_and_move_on_when_nothing_remains() 
     assert!(edge.advance_offsets(0, u32::MAX).is_none(), "never more than the frame has");
     let read = request.wait().unwrap();
     assert_eq!(read.iter().map(|frame| frame.header.data_used).collect::<Vec<_>>(), [64, 64]);
+}
+
+#[test]
+fn used_bytes_that_a_driver_has_written_hold_whatever_its_offsets_pass() {
+    let rig = Rig::new(1);
+    rig.source.script(wait);
+    let (_filter, client) = rig.alone("source");
+    bring(&client, &UP);
+    let request = client.read_stream(frames(&client, 4)).unwrap();
+    let pin = rig.source.pin();
+    // As much as was written is passed.
+    let edge = pin.leading_edge().unwrap();
+    edge.set_data_used(10);
+    let edge = edge.advance_offsets(0, 10).unwrap();
+    assert_eq!((edge.remaining(), edge.data_used()), (FRAME_BYTES - 10, 10));
+    // What is not filled is passed to be rid of the frame.
+    let edge = edge.advance().unwrap();
+    edge.set_data_used(11);
+    let edge = edge.advance_offsets(0, FRAME_BYTES).unwrap();
+    // Counted by the offsets first.
+    let edge = edge.advance_offsets(0, 30).unwrap();
+    assert_eq!(edge.data_used(), 30);
+    edge.set_data_used(20);
+    let edge = edge.advance_offsets(0, 5).unwrap();
+    assert_eq!(edge.data_used(), 20);
+    let edge = edge.advance().unwrap();
+    let mut clone = edge.clone_pointer().unwrap();
+    edge.eject();
+    clone.frame().unwrap().set_data_used(12);
+    assert_eq!(clone.advance_offsets(0, 12), FRAME_BYTES - 12);
+    drop(clone);
+    let used: Vec<u32> = request.wait().unwrap().iter().map(|frame| frame.header.data_used).collect();
+    assert_eq!(used, [10, 11, 20, 12]);
 }
 
 #[test]
@@ -212,6 +245,113 @@ fn cancelling_tells_the_driver_of_its_unlocked_clones_and_no_lock_succeeds_after
 }
 
 #[test]
+fn a_clone_that_has_run_off_the_queue_stands_on_the_frame_that_comes() {
+    for was_locked in [false, true] {
+        let rig = Rig::new(1);
+        rig.source.script(wait);
+        let (filter, client) = rig.alone("source");
+        bring(&client, &UP);
+        let first = client.read_stream(frames(&client, 1)).unwrap();
+        let pin = rig.source.pin();
+        let edge = pin.leading_edge().unwrap();
+        let mut clone = edge.clone_pointer().unwrap();
+        edge.eject();
+        if !was_locked {
+            clone.unlock();
+        }
+        assert_eq!(clone.advance(), Step::AtEnd);
+        assert!(first.is_done() && clone.lock().is_none(), "there is no frame");
+        assert_eq!(clone.advance(), Step::AtEnd, "nor behind it");
+        let second = client.read_stream(frames(&client, 2)).unwrap();
+        let edge = pin.leading_edge().unwrap();
+        let address = edge.header_address();
+        let edge = edge.advance().unwrap();
+        assert_eq!(clone.lock().map(|frame| frame.header_address()), Some(address), "it has kept the first that came");
+        assert_eq!(clone.advance(), Step::OnFrame);
+        assert_eq!(clone.frame().map(|frame| frame.header_address()), Some(edge.header_address()));
+        edge.eject();
+        assert!(!second.is_done());
+        drop(clone);
+        assert!(second.is_done());
+        first.wait().unwrap();
+        second.wait().unwrap();
+        drop((pin, client, filter));
+        rig.assert_quiescent();
+    }
+}
+
+/// The circuit's frame is out of the queue while the edge has it locked.
+#[test]
+fn a_clone_of_a_circuits_frame_goes_where_the_locked_edge_stands() {
+    for seed in SEEDS {
+        let rig = Rig::new(seed);
+        rig.source.script(wait);
+        let Pair { sink, source, filters } = rig.pair();
+        for state in UP {
+            sink.set_state(state).unwrap();
+            source.set_state(state).unwrap();
+        }
+        rig.settle();
+        let pin = rig.source.pin();
+        let edge = LeadingEdge::of(&pin).unwrap();
+        assert!(edge.lock());
+        let mut clone = edge.clone_pointer(0).unwrap();
+        assert!(clone.request().is_some());
+        assert_eq!(clone.request(), edge.request(), "while the edge has the frame");
+        let first = clone.frame().unwrap().header_address();
+        assert_eq!(edge.advance(), Step::OnFrame);
+        assert_eq!(clone.frame().unwrap().header_address(), first);
+        assert!(clone.request().is_some_and(|of_first| Some(of_first) != edge.request()));
+        assert_eq!(clone.advance(), Step::OnFrame);
+        assert!(clone.is_locked() && clone.request().is_some());
+        assert_eq!(clone.request(), edge.request(), "on the frame that the edge has");
+        assert_ne!(clone.frame().unwrap().header_address(), first);
+        // Unlocked it goes on alike, and is locked there.
+        clone.unlock();
+        assert_eq!(edge.advance(), Step::OnFrame);
+        assert_eq!(clone.advance(), Step::OnFrame);
+        assert!(clone.lock().is_some());
+        assert_eq!(clone.request(), edge.request());
+        drop(clone);
+        assert!(edge.eject());
+        for pin in [&source, &sink] {
+            bring(pin, &DOWN);
+        }
+        drop((edge, pin, source, sink, filters));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
+fn the_edges_leave_a_cancelled_frame_to_the_pointer_that_has_it_locked() {
+    for seed in SEEDS {
+        let rig = Rig::with(Setup { seed, source_flags: PinFlags::DISTINCT_TRAILING_EDGE, ..Setup::default() });
+        rig.source.script(wait);
+        let (filter, client) = rig.alone("source");
+        bring(&client, &UP);
+        let [first, second] = [(); 2].map(|()| client.read_stream(frames(&client, 1)).unwrap());
+        let pin = rig.source.pin();
+        let edge = pin.leading_edge().unwrap();
+        let clone = edge.clone_pointer().unwrap();
+        let address = edge.header_address();
+        drop(edge);
+        first.cancel();
+        assert!(!first.is_done(), "it is locked");
+        let edge = pin.leading_edge().unwrap();
+        assert_ne!(edge.header_address(), address, "nobody is given a cancelled frame");
+        let trailing = pin.trailing_edge().unwrap();
+        assert_eq!(trailing.lock().unwrap().header_address(), edge.header_address());
+        drop(clone);
+        assert_eq!(first.wait().unwrap_err().status, STATUS_CANCELLED);
+        assert!(trailing.eject());
+        edge.eject();
+        second.wait().unwrap();
+        drop((trailing, pin, client, filter));
+        rig.assert_quiescent();
+    }
+}
+
+#[test]
 fn a_status_code_is_what_the_request_completes_with() {
     let rig = Rig::new(1);
     rig.source.script(wait);
@@ -285,6 +425,7 @@ enum Op {
     UnlockClone(usize),
     LockClone(usize),
     DropClone(usize),
+    AdvanceClone(usize),
     Cancel(usize),
     LockTrailing,
     UnlockTrailing,
@@ -304,6 +445,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..8usize).prop_map(Op::UnlockClone),
         2 => (0..8usize).prop_map(Op::LockClone),
         3 => (0..8usize).prop_map(Op::DropClone),
+        3 => (0..8usize).prop_map(Op::AdvanceClone),
         2 => (0..8usize).prop_map(Op::Cancel),
         3 => Just(Op::LockTrailing),
         2 => Just(Op::UnlockTrailing),
@@ -323,7 +465,7 @@ struct Model {
     edge_locked: bool,
     /// The frame that its offset belongs to, and the bytes that the offset has passed.
     offset: (usize, u32),
-    /// Frame and lock of each clone.
+    /// Frame and lock of each clone; behind the last frame it waits for the next.
     clones: Vec<(usize, bool)>,
     /// The trailing edge, of a queue that has one.
     trailing: usize,
@@ -356,14 +498,11 @@ impl Model {
         }
     }
 
-    /// Frames of cancelled requests leave the windows when nobody has them locked.
+    /// Frames of cancelled requests leave the windows, but that of an edge which has them locked.
     fn settle(&mut self) {
-        for (index, frame) in self.frames.iter_mut().enumerate() {
-            let edge_has_it = self.edge_locked && self.edge == index;
-            let trailing_has_it = self.trailing_locked && self.trailing == index;
-            if self.requests[frame.request] && frame.clone_locks == 0 && !edge_has_it && !trailing_has_it {
-                (frame.in_window, frame.behind) = (false, false);
-            }
+        for (index, frame) in self.frames.iter_mut().enumerate().filter(|(_, frame)| self.requests[frame.request]) {
+            frame.in_window &= self.edge_locked && self.edge == index;
+            frame.behind &= self.trailing_locked && self.trailing == index;
         }
         self.skip();
     }
@@ -397,6 +536,26 @@ impl Model {
         self.trailing_locked = false;
         if let Some(frame) = self.frames.get_mut(self.trailing) {
             frame.behind = false;
+        }
+        self.settle();
+    }
+
+    /// A frame has arrived; clones that wait for one stand on it.
+    fn arrives(&mut self, frame: ModelFrame) {
+        let index = self.frames.len();
+        let clones = self.clones.iter().filter(|(at, _)| *at == index).count() as u32;
+        self.frames.push(ModelFrame { clones, ..frame });
+    }
+
+    /// Takes a clone off its frame, and onto another, if there is one.
+    fn move_clone(&mut self, clone: (usize, bool), to: Option<usize>) {
+        if let Some(frame) = self.frames.get_mut(clone.0) {
+            frame.clones -= 1;
+            frame.clone_locks -= u32::from(clone.1);
+        }
+        if let Some(to) = to {
+            self.frames[to].clones += 1;
+            self.frames[to].clone_locks += u32::from(clone.1);
         }
         self.settle();
     }
@@ -439,7 +598,7 @@ proptest! {
                         addresses.push(frame.buffer().address());
                         let request = model.requests.len();
                         let frame = ModelFrame { request, in_window: true, behind: distinct, clones: 0, clone_locks: 0 };
-                        model.frames.push(frame);
+                        model.arrives(frame);
                     }
                     model.requests.push(false);
                     model.skip();
@@ -503,18 +662,29 @@ proptest! {
                 }
                 Op::LockClone(index) if clones.get(index).is_some_and(|clone| !clone.is_locked()) => {
                     let (frame, locked) = &mut model.clones[index];
-                    let cancelled = model.requests[model.frames[*frame].request];
-                    let wanted = *locked || !cancelled;
-                    prop_assert_eq!(clones[index].lock().is_some(), wanted);
-                    model.frames[*frame].clone_locks += u32::from(!*locked && wanted);
+                    let wanted = model.frames.get(*frame).is_some_and(|frame| !model.requests[frame.request]);
+                    let stands_on = clones[index].lock().map(|frame| frame.buffer().unwrap().address());
+                    prop_assert_eq!(stands_on, wanted.then(|| addresses[*frame]));
+                    if wanted {
+                        model.frames[*frame].clone_locks += 1;
+                    }
                     *locked = wanted;
                 }
                 Op::DropClone(index) if index < clones.len() => {
                     drop(clones.swap_remove(index));
-                    let (frame, locked) = model.clones.swap_remove(index);
-                    model.frames[frame].clones -= 1;
-                    model.frames[frame].clone_locks -= u32::from(locked);
-                    model.settle();
+                    let clone = model.clones.swap_remove(index);
+                    model.move_clone(clone, None);
+                }
+                Op::AdvanceClone(index) if index < clones.len() => {
+                    let clone = model.clones[index];
+                    let is_there = |at: &usize| {
+                        !model.frames[*at].has_left() && !model.requests[model.frames[*at].request]
+                    };
+                    let next = (clone.0 + 1..model.frames.len()).find(is_there);
+                    model.move_clone(clone, next);
+                    model.clones[index] = next.map_or((model.frames.len(), false), |at| (at, clone.1));
+                    prop_assert_eq!(clones[index].advance() == Step::OnFrame, next.is_some());
+                    prop_assert_eq!(clones[index].is_locked(), model.clones[index].1);
                 }
                 Op::Cancel(index) if index < requests.len() => {
                     if !model.is_done(index) && !done_frames(&model, index) {
