@@ -244,6 +244,7 @@ pub struct Connected {
 impl Row {
     /// With so many filters in the middle that work in place; their descriptors may be changed.
     pub fn new(seed: u64, middles: usize, change: impl Fn(&mut FilterDescriptor)) -> Row {
+        ks_stream::verifier::enable();
         let io = IoManager::new(Services::virtual_time(seed));
         let log = Arc::default();
         let names = ["source"].into_iter().chain(MIDDLES.into_iter().take(middles)).chain(["sink"]);
@@ -317,6 +318,15 @@ impl Row {
 
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock())
+    }
+}
+
+impl Drop for Row {
+    /// Whatever a test does, its drivers have broken no rule.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.devices.iter().for_each(|device| assert_eq!(device.violations(), []));
+        }
     }
 }
 

@@ -175,6 +175,15 @@ pub struct World {
     pub devices: Vec<Arc<Device>>,
 }
 
+impl Drop for World {
+    /// Whatever a test does, its drivers have broken no rule.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.devices.iter().for_each(|device| assert_eq!(device.violations(), []));
+        }
+    }
+}
+
 pub fn pin(flow: KsPinDataFlow, communication: KsPinCommunication) -> PinDescriptor {
     PinDescriptor { communication, ..PinDescriptor::new(flow, vec![video()]) }
 }
@@ -184,6 +193,7 @@ pub fn world(services: Services) -> World {
 }
 
 pub fn world_with(services: Services, source_role: KsPinCommunication, sink_role: KsPinCommunication) -> World {
+    ks_stream::verifier::enable();
     let io = IoManager::new(services);
     let journals: Vec<Arc<Journal>> = (0..3).map(|_| Arc::default()).collect();
     let category: &[Guid] = &[KSCATEGORY_CAPTURE];

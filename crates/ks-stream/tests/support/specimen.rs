@@ -185,6 +185,15 @@ pub struct Bench {
     pub link: String,
 }
 
+impl Drop for Bench {
+    /// Whatever a test does, its drivers have broken no rule.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.device.violations(), []);
+        }
+    }
+}
+
 pub fn bench() -> Bench {
     bench_with(|_| (), None, None)
 }
@@ -206,6 +215,7 @@ pub fn bench_on(
     pin_table: Option<AutomationTable<Pin>>,
 ) -> Bench {
     ks_io::watch_lock_order();
+    ks_stream::verifier::enable();
     let io = IoManager::new(services);
     let script: Arc<Script> = Arc::default();
     let dispatch = Arc::new(Kind { script: script.clone(), tables: (table.map(Arc::new), pin_table.map(Arc::new)) });
