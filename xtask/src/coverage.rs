@@ -89,12 +89,13 @@ pub fn run(arguments: &[String]) -> ExitCode {
     repo::exit("coverage", outcome)
 }
 
-/// Writes the table.
+/// Writes the table, and fails when a tag does not hold.
 fn write() -> Outcome {
     let (names, tags) = collect()?;
     repo::write(&repo::root().join(TABLE), &table(&names, &tags))?;
     println!("coverage: wrote {TABLE}: {}", totals(&names, &tags));
-    Ok(())
+    let faults = faults(&names, &tags, &test_functions()?, None);
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }
 
 /// Fails when the table is stale or a tag does not hold; `ran` lists the tests that passed, one a line.

@@ -243,7 +243,6 @@ struct TopologyDispatch(Arc<Muted>);
 impl FilterDispatch for TopologyDispatch {
     fn create(&self, _filter: &Arc<Filter>) -> Result<Arc<dyn FilterInstance>, Refusal> {
         let (reader, writer) = (self.0.clone(), self.0.clone());
-        // ks-coverage: KSPROPERTY_AUDIO_MUTE done test=a_host_plays_through_a_topology_filter_that_mutes
         let mute = PropertyItem::new(KSPROPERTY_AUDIO_MUTE)
             .request_bytes(size_of::<KspNode>())
             .data_bytes(4)
