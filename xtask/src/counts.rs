@@ -1,6 +1,6 @@
-//! `counts`: how many instructions a property call and the hop of a frame take, compared with the kept numbers.
+//! `counts`: how many instructions a property call, the hop of a frame and the set-up of a filter take, compared with the kept numbers.
 //!
-//! Time is noise on a shared machine; instructions under valgrind repeat. Each count is the difference of two runs of
+//! Time is noise on a shared machine; instructions under valgrind repeat. Each count is the difference of runs of
 //! our benchmark program, so that its start is not in it. Another compiler makes other code: numbers are compared only with
 //! the same `rustc`.
 
@@ -22,26 +22,33 @@ const NEEDS: &[Need] = &[Need { probe: "valgrind", package: "valgrind" }];
 struct Case {
     name: &'static str,
     what: &'static str,
-    /// Two runs; what the second does more, it does so many times.
-    few: &'static str,
-    many: &'static str,
-    more: u32,
+    /// Runs, and those that are taken off; what is left was done so many times.
+    runs: &'static [&'static str],
+    less: &'static [&'static str],
+    times: u32,
 }
 
 const CASES: &[Case] = &[
     Case {
         name: "property_get",
         what: "a property of four bytes read by a client",
-        few: "property_get 2000",
-        many: "property_get 12000",
-        more: 10_000,
+        runs: &["property_get 12000"],
+        less: &["property_get 2000"],
+        times: 10_000,
     },
     Case {
         name: "frame_hop",
-        what: "a frame through one filter more",
-        few: "graph 3 4096 5000",
-        many: "graph 11 4096 5000",
-        more: 8 * 5000,
+        what: "a frame through one filter more, without the set-up of that",
+        runs: &["graph 11 4096 25000", "graph 3 4096 5000"],
+        less: &["graph 11 4096 5000", "graph 3 4096 25000"],
+        times: 8 * 20_000,
+    },
+    Case {
+        name: "filter_setup",
+        what: "one filter more in a pipe, from its open to its close, with 64 frames",
+        runs: &["graph 11 4096 64"],
+        less: &["graph 3 4096 64"],
+        times: 8,
     },
 ];
 
@@ -109,8 +116,8 @@ fn count() -> Outcome<Counts> {
     let program = repo::target_dir().join("release").join("ks-bench");
     let mut instructions = Vec::new();
     for case in CASES {
-        let (few, many) = (executed(&program, case.few)?, executed(&program, case.many)?);
-        let each = (many as f64 - few as f64) / f64::from(case.more);
+        let sum = |runs: &[&str]| runs.iter().map(|run| executed(&program, run)).sum::<Outcome<u64>>();
+        let each = (sum(case.runs)? as f64 - sum(case.less)? as f64) / f64::from(case.times);
         instructions.push((case.name.to_owned(), each));
     }
     Ok(Counts { rustc: rustc()?, instructions })
