@@ -34,6 +34,7 @@ fn mirrored(picture: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_camera_a_filter_and_a_windows_driver_in_place_a_splitter_and_two_sinks_run_as_one_pipe_with_0_copies() {
+    ks_stream::verifier::enable();
     let io = IoManager::new(Services::real());
     for filter in [
         test_camera::descriptor(),

@@ -17,6 +17,7 @@ const ROOM: usize = 1 << 20;
 const RATE: u32 = 32_000;
 
 fn client() -> (ks_filters::System, Client) {
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(9)).unwrap();
     let client = Client::new(system.session());
     (system, client)

@@ -15,6 +15,7 @@ struct World {
 
 impl World {
     fn new() -> World {
+        ks_stream::verifier::enable();
         let system = ks_filters::system(Services::virtual_time(5)).unwrap();
         let client = Client::new(system.session());
         World { system, client }

@@ -9,6 +9,7 @@ use ks_client::{Client, Connect, Filter, LoopedBuffer, Pin};
 use ks_io::{Services, Ticks};
 
 fn client() -> (ks_filters::System, Client) {
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(3)).unwrap();
     let client = Client::new(system.session());
     (system, client)

@@ -88,6 +88,7 @@ fn cycle_of(millis: i64) -> Options {
 
 /// Runs a graph in virtual time, and answers how it went.
 fn run(seed: u64, text: &str, options: Options, progress: &mut dyn FnMut(&Services, &Progress)) -> Report {
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(seed)).unwrap();
     let client = Client::new(system.session());
     let graph = grammar::parse(text).unwrap();
@@ -275,6 +276,7 @@ fn a_run_that_is_stopped_leaves_a_whole_file_of_what_was_played_until_then() {
     let (files, sound) = (Files::new(), Sound::noise(2, 48_000, 16, 48_000));
     std::fs::write(files.path("from.wav"), sound.file()).unwrap();
     let text = format!("wav-reader path={} ! looped-speaker path={}", files.path("from.wav"), files.path("to.wav"));
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(3)).unwrap();
     let client = Client::new(system.session());
     let runner = GraphRunner::build(&client, &grammar::parse(&text).unwrap(), cycle_of(20)).unwrap();
@@ -308,6 +310,7 @@ fn an_element_says_how_much_sound_the_buffer_of_its_looped_pin_holds() {
     let plain = "test-microphone live=false frames=9 ! looped-speaker";
     assert_eq!(completed(3, plain, Options::default()).connections[0].allocator, "2 x 192000", "two seconds");
 
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(3)).unwrap();
     let client = Client::new(system.session());
     for (text, words) in [
@@ -356,6 +359,7 @@ fn what_a_microphone_hears_is_written_two_frames_later_at_most_whatever_its_buff
 
 #[test]
 fn two_looped_pins_and_formats_without_blocks_are_refused_by_name() {
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(3)).unwrap();
     let client = Client::new(system.session());
     let refused = |text: &str| {

@@ -49,6 +49,7 @@ impl PinInstance for Stubborn {
 }
 
 fn asked_of_a_pin_that_refuses(refused: KsState) -> Vec<KsState> {
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(1)).unwrap();
     let stubborn = Stubborn { refused, asked: Arc::default() };
     let range = KsDataFormat { sample_size: 8, ..KsDataFormat::new(KIND, Guid::NULL, KSDATAFORMAT_SPECIFIER_NONE, 0) };

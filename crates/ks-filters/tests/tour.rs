@@ -25,6 +25,7 @@ fn every_code_of_the_tour_is_in_the_example() {
 
 #[test]
 fn the_tour_creates_streams_and_closes_as_the_pages_say() {
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(1)).unwrap();
     let seen = mission_tour::tour(&system.session()).unwrap();
     assert_eq!(seen.pins, 1);

@@ -18,6 +18,7 @@ impl Handler for Quiet {}
 
 /// An engine with a device for each of these filters.
 pub(crate) fn engine(filters: Vec<FilterDescriptor>) -> Arc<IoManager> {
+    ks_stream::verifier::enable();
     let io = IoManager::new(Services::real());
     for descriptor in filters {
         Device::start(&io, descriptor.reference, vec![Arc::new(descriptor)]).unwrap();

@@ -16,6 +16,7 @@ pub(crate) struct Client {
 pub(crate) const READ_WRITE: AccessMask = AccessMask::GENERIC_READ.union(AccessMask::GENERIC_WRITE);
 
 pub(crate) fn client() -> Client {
+    ks_stream::verifier::enable();
     let system = ks_filters::system(Services::virtual_time(11)).unwrap();
     let session = system.session();
     Client { _system: Some(system), session }

@@ -32,6 +32,7 @@ fn refused(outcome: Outcome) -> Refused {
 
 impl World {
     pub fn new(seed: u64) -> World {
+        ks_stream::verifier::enable();
         let system = ks_filters::system(Services::virtual_time(seed)).unwrap();
         let session = system.session();
         World { system, session }
