@@ -5,41 +5,17 @@
 mod ks_rig;
 
 use ks_abi::{
-    Guid, KSPROPERTY_STREAM_QUALITY, KSPROPERTY_STREAM_RATE, KSPROPERTY_STREAM_RATECAPABILITY, KSPROPERTY_TYPE_GET,
+    KSPROPERTY_STREAM_QUALITY, KSPROPERTY_STREAM_RATE, KSPROPERTY_STREAM_RATECAPABILITY, KSPROPERTY_TYPE_GET,
     KSPROPSETID_Stream, KSRATE_NOPRESENTATIONDURATION, KSRATE_NOPRESENTATIONSTART,
     KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsIdentifier, KsProperty, KsQualityManager, KsRate, KsRateCapability,
     KsReset, KsState, Ptr64, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_HANDLE, STATUS_NO_MATCH, STATUS_NOT_SUPPORTED,
 };
-use ks_client::{Connect, Format, Object, Pin, StreamFrame};
-use ks_rig::{Created, Rig, each_seed};
+use ks_client::{Connect, Pin, StreamFrame};
+use ks_rig::{Rig, each_seed, eventually, failure, sized};
 use zerocopy::IntoBytes;
 
-/// The checks of the drivers in `tests/avs`.
-const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
 const DRIVER: &str = "tests/avs/conduct.c";
 const QUALITY: &str = "tests/avs/quality.c";
-
-fn failure(object: &Object, check: u32) -> String {
-    let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
-    let mut answer = [0; 200];
-    let outcome = object.control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
-    assert!(outcome.status.is_success(), "check {check}: {}", outcome.status);
-    String::from_utf8(answer[..outcome.information].to_vec()).unwrap()
-}
-
-/// Frames travel on other threads: asked until it holds. The test program's own limit ends a wait for what never comes.
-fn eventually(object: &Object, check: u32) {
-    while !failure(object, check).is_empty() {
-        ks_rig::moment();
-    }
-}
-
-/// The pin's format with another sample size.
-fn sized(created: &Created, bytes: u32) -> Format {
-    let mut format = created.format.bytes().to_vec();
-    format[8..12].copy_from_slice(&bytes.to_le_bytes());
-    Format::from_bytes(&format).unwrap()
-}
 
 fn write(pin: &Pin, bytes: &[u8], flags: u32) -> Result<(), ks_abi::NtStatus> {
     let mut frame = pin.allocate(64).unwrap();

@@ -4,37 +4,12 @@
 
 mod ks_rig;
 
-use ks_abi::{Guid, KSPROPERTY_TYPE_GET, KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsIdentifier, KsState};
-use ks_client::{Filter, Format, Object, Pin};
-use ks_rig::{Created, Rig, each_seed};
-use zerocopy::IntoBytes;
+use ks_abi::{KSSTREAM_HEADER_OPTIONSF_TYPECHANGED, KsState};
+use ks_client::{Filter, Object, Pin};
+use ks_rig::{Created, Rig, each_seed, eventually, failure, sized};
 
-/// The checks of the drivers in `tests/avs`.
-const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
 const UP: [KsState; 3] = [KsState::ACQUIRE, KsState::PAUSE, KsState::RUN];
 const DOWN: [KsState; 3] = [KsState::PAUSE, KsState::ACQUIRE, KsState::STOP];
-
-fn failure(object: &Object, check: u32) -> String {
-    let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
-    let mut answer = [0; 200];
-    let outcome = object.control(ks_abi::IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
-    assert!(outcome.status.is_success(), "check {check}: {}", outcome.status);
-    String::from_utf8(answer[..outcome.information].to_vec()).unwrap()
-}
-
-/// Frames travel on other threads: asked until it holds. The test program's own limit ends a wait for what never comes.
-fn eventually(object: &Object, check: u32) {
-    while !failure(object, check).is_empty() {
-        ks_rig::moment();
-    }
-}
-
-/// The pin's format with another sample size.
-fn sized(created: &Created, bytes: u32) -> Format {
-    let mut format = created.format.bytes().to_vec();
-    format[8..12].copy_from_slice(&bytes.to_le_bytes());
-    Format::from_bytes(&format).unwrap()
-}
 
 /// A filter that copies, whose outputs are connected to sinks of these factories.
 struct Fan {

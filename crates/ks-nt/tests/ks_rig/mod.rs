@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use ks_client::{Client, Connect, Filter, Format, Pin, StreamRequest};
+use ks_abi::{Guid, IoControlCode, KSPROPERTY_TYPE_GET, KsIdentifier};
+use ks_client::{Client, Connect, Filter, Format, Object, Pin, StreamRequest};
 use ks_io::{IoManager, RequestorMode, Services, Spawned, Ticks};
 use ks_nt::host::{Host, LoadedDriver, Unloaded};
 use ks_nt::image::Options;
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, PoisonError};
+use zerocopy::IntoBytes;
 
 /// Orders in which each scene runs.
 const SEEDS: u64 = 3;
@@ -218,6 +220,32 @@ impl Created {
         assert!(frame.fill(bytes));
         self.pin.write_stream(vec![frame]).unwrap()
     }
+}
+
+/// The checks of the drivers in `tests/avs`.
+const CHECKS: Guid = Guid::from_u128(0x2f8d2a10_6c35_4e0e_8a2b_0d5f2c3b7e60);
+
+/// What a driver's own check of an object says has failed.
+pub(crate) fn failure(object: &Object, check: u32) -> String {
+    let request = KsIdentifier { set: CHECKS, id: check, flags: KSPROPERTY_TYPE_GET };
+    let mut answer = [0; 200];
+    let outcome = object.control(IoControlCode::KS_PROPERTY, request.as_bytes(), &mut answer);
+    assert!(outcome.status.is_success(), "check {check}: {}", outcome.status);
+    String::from_utf8(answer[..outcome.information].to_vec()).unwrap()
+}
+
+/// Frames travel on other threads: asked until it holds. The test program's own limit ends a wait for what never comes.
+pub(crate) fn eventually(object: &Object, check: u32) {
+    while !failure(object, check).is_empty() {
+        moment();
+    }
+}
+
+/// The pin's format with another sample size.
+pub(crate) fn sized(created: &Created, bytes: u32) -> Format {
+    let mut format = created.format.bytes().to_vec();
+    format[8..12].copy_from_slice(&bytes.to_le_bytes());
+    Format::from_bytes(&format).unwrap()
 }
 
 /// The number that a picture shows along its top, least significant bit at the left.
